@@ -1,0 +1,1 @@
+"""The life of workflow actors: rules, replay, shards, hosts and activity workers."""

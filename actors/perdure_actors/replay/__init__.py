@@ -1,0 +1,1 @@
+"""The deterministic loop that runs user coroutines and feeds them their history."""

@@ -1,0 +1,1 @@
+"""The words of Perdure: what may be asked and what has happened, as pure data and Avro."""

@@ -1,0 +1,1 @@
+"""Golden histories that every release must replay."""

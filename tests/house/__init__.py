@@ -1,0 +1,1 @@
+"""Tests of the house rules: floors, sizes, names, public face and wheel."""

@@ -1,0 +1,1 @@
+"""Files that are only type-checked: wrong calls in them must be errors."""

@@ -1,0 +1,1 @@
+"""Pure tests of one module each: no network, no sleep."""
