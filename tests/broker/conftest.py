@@ -1,0 +1,78 @@
+"""The real Kafka of the tests: `kafka` is shared by all, `own_broker` makes one that may be killed.
+
+PERDURE_TEST_KAFKA=host:port uses a broker that already runs as the shared one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.broker.kafka_broker import KafkaBroker, answers
+from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs
+
+MakeBroker = Callable[..., KafkaBroker]
+
+
+@dataclass(frozen=True)
+class SharedKafka:
+    """A broker that many tests use: each makes topics of its own and kills nothing."""
+
+    bootstrap: str
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKafka]:
+    """The shared broker of the session: PERDURE_TEST_KAFKA, or one of our own."""
+    named = os.environ.get("PERDURE_TEST_KAFKA")
+    if named:
+        if not answers(named, timeout_s=10.0):
+            pytest.fail(f"PERDURE_TEST_KAFKA={named} does not answer within 10 s")
+        yield SharedKafka(named)
+        return
+    _require_jars()
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    try:
+        yield SharedKafka(broker.bootstrap)
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(kafka: SharedKafka) -> str:
+    """The address of the shared broker."""
+    return kafka.bootstrap
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[MakeBroker]:
+    """Makes a started broker that the test may stop, kill, pause and start again.
+
+    `own_broker(settings={...})` adds broker settings; every one made is stopped afterwards.
+    """
+    _require_jars()
+    made: list[KafkaBroker] = []
+
+    def make(*, settings: Mapping[str, str] | None = None) -> KafkaBroker:
+        broker = KafkaBroker(tmp_path / f"kafka-{len(made)}", settings=settings)
+        made.append(broker)
+        broker.start()
+        return broker
+
+    try:
+        yield make
+    finally:
+        for broker in made:
+            broker.stop(timeout_s=10.0)
+
+
+def _require_jars() -> None:
+    try:
+        kafka_libs()
+    except BrokerUnavailableError as missing:
+        pytest.skip(f"no Kafka broker here: {missing}")
