@@ -1,0 +1,202 @@
+"""Records to bytes and back: Avro single-object framing over a closed set of schemas.
+
+Only this module knows fastavro. Two rules of the room: a writer's schema never comes with the
+data, and nothing is decoded before its size is known to be within bounds.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import fastavro
+import msgspec
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+from perdure_schemas import commands, events, payloads, replies, tasks, transition
+from perdure_schemas.codec import Compiler
+from perdure_schemas.payloads import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAGIC = b"\xc3\x01"
+FRAME_BYTES = 10
+COMMAND_BYTES_MAX = 1024 * 1024
+RECORD_BYTES_MAX = 8 * 1024 * 1024
+
+R = TypeVar("R", bound=Record)
+
+
+class UnreadableRecordError(ValueError):
+    """Bytes that are no record of ours, or one that this release cannot read."""
+
+
+class UnknownSchemaError(UnreadableRecordError):
+    """A framed record whose fingerprint this release does not know: a newer release wrote it."""
+
+
+def framed_records() -> Iterator[type[Record]]:
+    """Every record class that stands alone on a topic or inside another record's bytes."""
+    for module in (commands, events, tasks, replies, transition):
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Record):
+                if value.__module__ == module.__name__:
+                    yield value
+
+
+def schema_text(name: str) -> str:
+    """The published .avsc of a record, as text.
+
+    Raises FileNotFoundError when there is no such record.
+    """
+    return resources.files("perdure_schemas").joinpath(f"avsc/{name}.avsc").read_text()
+
+
+def frame(schema: Any) -> bytes:
+    """The ten bytes before a record: the magic, then the schema's fingerprint."""
+    hexadecimal = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
+    return MAGIC + bytes.fromhex(hexadecimal)
+
+
+class _Codec:
+    """How one record class meets today's schema."""
+
+    __slots__ = ("cls", "decode", "encode", "prefix", "schema")
+
+    def __init__(self, cls: type[Record], schema_json: str, compiler: Compiler) -> None:
+        raw = json.loads(schema_json)
+        self.cls = cls
+        self.schema: Any = parse_schema(raw)
+        self.prefix = frame(raw)
+        self.encode, self.decode = compiler.compile(raw, _classes())
+
+
+@cache
+def _classes() -> dict[str, type[Record]]:
+    """Every record class by name, nested ones too."""
+    found = {cls.__name__: cls for cls in framed_records()}
+    for name, value in vars(payloads).items():
+        if isinstance(value, type) and issubclass(value, Record):
+            found[name] = value
+    return found
+
+
+class _Registry:
+    """The closed set: today's codec of each class, and each schema ever released."""
+
+    def __init__(self) -> None:
+        self.by_class: dict[type[Record], _Codec] = {}
+        self.by_prefix: dict[bytes, _Codec] = {}
+        self.released: dict[bytes, tuple[_Codec, Any]] = {}
+        compiler = Compiler()
+        for cls in framed_records():
+            codec = _Codec(cls, schema_text(cls.__name__), compiler)
+            self.by_class[cls] = codec
+            self.by_prefix[codec.prefix] = codec
+        names = {cls.__name__: codec for cls, codec in self.by_class.items()}
+        for name, text in released_schemas():
+            if name in names:
+                raw = json.loads(text)
+                self.released.setdefault(frame(raw), (names[name], parse_schema(raw)))
+
+
+def released_schemas() -> Iterator[tuple[str, str]]:
+    """Every schema of an earlier release that differs from today's: record name and text."""
+    folder = resources.files("perdure_schemas").joinpath("avsc/released")
+    if not folder.is_dir():
+        return
+    for release in sorted(folder.iterdir(), key=lambda item: item.name):
+        for item in sorted(release.iterdir(), key=lambda item: item.name):
+            if item.name.endswith(".avsc"):
+                yield item.name.removesuffix(".avsc"), item.read_text()
+
+
+_REGISTRY = _Registry()
+_BY_CLASS = _REGISTRY.by_class
+_BY_PREFIX = _REGISTRY.by_prefix
+
+
+def encode(record: Record) -> bytes:
+    """The framed bytes of a record.
+
+    Raises ValueError, TypeError or AttributeError when a field does not fit its schema.
+    """
+    codec = _BY_CLASS[type(record)]
+    parts = [codec.prefix]
+    codec.encode(record, parts.append)
+    return b"".join(parts)
+
+
+def decode(data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> Record:
+    """The record that framed bytes hold, whichever of our schemas wrote it.
+
+    Raises UnreadableRecordError, with what is wrong with them, for any other bytes.
+    """
+    if data is None or len(data) < FRAME_BYTES or not data.startswith(MAGIC):
+        msg = "not a framed Avro record: it does not begin with C3 01 and a fingerprint"
+        raise UnreadableRecordError(msg)
+    if len(data) > bytes_max:
+        msg = f"the record has {len(data)} bytes; at most {bytes_max} are read"
+        raise UnreadableRecordError(msg)
+    codec = _BY_PREFIX.get(data[:FRAME_BYTES])
+    if codec is None:
+        return _decode_released(data)
+    try:
+        record, end = codec.decode(data, FRAME_BYTES)
+    except (ValueError, IndexError, TypeError, struct.error) as error:
+        msg = f"a {codec.cls.__name__} record that cannot be read: {type(error).__name__}: {error}"
+        raise UnreadableRecordError(msg) from error
+    if end != len(data):
+        msg = f"a {codec.cls.__name__} record whose length is off by {len(data) - end} bytes"
+        raise UnreadableRecordError(msg)
+    decoded: Record = record
+    return decoded
+
+
+def _decode_released(data: bytes) -> Record:
+    """A record of an earlier release: read with its writer's schema, then as today's."""
+    entry = _REGISTRY.released.get(data[:FRAME_BYTES])
+    if entry is None:
+        msg = (
+            f"unknown schema fingerprint {data[2:FRAME_BYTES].hex()}: written by a newer release"
+            " or by something else; upgrade this side, or use a published schema"
+        )
+        raise UnknownSchemaError(msg)
+    codec, writer = entry
+    source = io.BytesIO(data)
+    source.seek(FRAME_BYTES)
+    try:
+        value = fastavro.schemaless_reader(source, writer, codec.schema)
+    except Exception as error:
+        msg = f"a released {codec.cls.__name__} record that cannot be read: {error}"
+        raise UnreadableRecordError(msg) from error
+    if source.tell() != len(data):
+        msg = f"a released {codec.cls.__name__} record with bytes after its end"
+        raise UnreadableRecordError(msg)
+    return msgspec.convert(value, codec.cls)
+
+
+def decode_as(cls: type[R], data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> R:
+    """The record of one class that framed bytes hold.
+
+    Raises UnreadableRecordError when they hold another or none.
+    """
+    record = decode(data, bytes_max=bytes_max)
+    if not isinstance(record, cls):
+        msg = f"a {type(record).__name__} record where a {cls.__name__} belongs"
+        raise UnreadableRecordError(msg)
+    return record
+
+
+def kind_of(data: bytes) -> type[Record] | None:
+    """The record class that framed bytes claim to be, without decoding them."""
+    codec = _BY_PREFIX.get(data[:FRAME_BYTES])
+    if codec is not None:
+        return codec.cls
+    entry = _REGISTRY.released.get(data[:FRAME_BYTES])
+    return entry[0].cls if entry else None

@@ -1,0 +1,202 @@
+"""What is answered to an asker. Pure data only."""
+
+from __future__ import annotations
+
+from perdure_schemas.payloads import Failure, Payload, Record, RetryPolicy, RunRef
+
+
+class Reply(Record, frozen=True, kw_only=True, gc=False):
+    """An answer on the replies topic; body is a framed record."""
+
+    correlation_id: str
+    partition: int = -1
+    offset: int = -1
+    body: bytes
+
+
+class Accepted(Record, frozen=True, kw_only=True, gc=False):
+    """A command was taken."""
+
+    workflow_id: str = ""
+    run_id: str = ""
+    first_run_id: str = ""
+    started: bool = False
+
+
+class Refused(Record, frozen=True, kw_only=True, gc=False):
+    """A command was refused."""
+
+    code: str
+    message: str
+    run_id: str = ""
+    status: str = ""
+
+
+class RunClosed(Record, frozen=True, kw_only=True, gc=False):
+    """How a run ended."""
+
+    workflow_id: str
+    run_id: str
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+    next_run_id: str = ""
+    close_ms: int = 0
+
+
+class Notice(Record, frozen=True, kw_only=True, gc=False):
+    """Something a waiting asker should know; it is not the answer."""
+
+    code: str
+    message: str
+
+
+class PendingActivity(Record, frozen=True, kw_only=True, gc=False):
+    """An activity without an outcome."""
+
+    activity_id: str
+    activity_type: str
+    state: str
+    attempt: int
+    maximum_attempts: int = 0
+    scheduled_ms: int = 0
+    started_ms: int = 0
+    next_attempt_ms: int = 0
+    last_failure: Failure | None = None
+    heartbeat_ms: int = 0
+    heartbeat_details: list[Payload] = []
+    worker_id: str = ""
+    identity: str = ""
+    task_queue: str = ""
+
+
+class PendingTimer(Record, frozen=True, kw_only=True, gc=False):
+    """A timer that has not fired."""
+
+    timer_id: str
+    due_ms: int
+
+
+class Block(Record, frozen=True, kw_only=True, gc=False):
+    """Why a run is blocked."""
+
+    cause: str
+    message: str
+    stack_trace: str = ""
+    recorded: str = ""
+    produced: str = ""
+    since_ms: int = 0
+    code_version: str = ""
+
+
+class RunSummary(Record, frozen=True, kw_only=True, gc=False):
+    """A run as a list shows it."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    status: str
+    start_ms: int
+    close_ms: int = 0
+    history_length: int = 0
+    task_queue: str = ""
+    partition: int = -1
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    block: Block | None = None
+    first_run_id: str = ""
+    parent: RunRef | None = None
+    attempt: int = 1
+
+
+class RunDescription(Record, frozen=True, kw_only=True, gc=False):
+    """How a run stands."""
+
+    summary: RunSummary
+    history_size: int = 0
+    execution_ms: int = 0
+    input: list[Payload] = []
+    pending_activities: list[PendingActivity] = []
+    pending_timers: list[PendingTimer] = []
+    cancel_requested: bool = False
+    notices: list[Notice] = []
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    static_summary: Payload | None = None
+    static_details: Payload | None = None
+    root: RunRef | None = None
+    identity: str = ""
+
+
+class HistoryBatch(Record, frozen=True, kw_only=True, gc=False):
+    """The events of one transition."""
+
+    offset: int
+    pseq: int
+    time_ms: int
+    seq: int
+    code_version: str = ""
+    events: list[bytes] = []
+
+
+class HistoryPage(Record, frozen=True, kw_only=True, gc=False):
+    """A part of a history."""
+
+    run_id: str
+    status: str
+    batches: list[HistoryBatch] = []
+    next_seq: int
+    more: bool = False
+
+
+class RunPage(Record, frozen=True, kw_only=True, gc=False):
+    """A part of a partition's runs."""
+
+    runs: list[RunSummary] = []
+    next_page_token: bytes = b""
+    count: int = 0
+
+
+class WorkerInfo(Record, frozen=True, kw_only=True, gc=False):
+    """A worker that holds a lease."""
+
+    worker_id: str
+    identity: str
+    task_queue: str
+    slots: int
+    slots_used: int
+    last_seen_ms: int
+    version: str = ""
+
+
+class TaskQueueInfo(Record, frozen=True, kw_only=True, gc=False):
+    """How a partition of a task queue stands."""
+
+    partition: int
+    epoch: int
+    pseq: int
+    upto: int
+    owner: str = ""
+    workers: list[WorkerInfo] = []
+    open_runs: int = 0
+    blocked_runs: int = 0
+    pending_activities: int = 0
+
+
+class CanceledAttempt(Record, frozen=True, kw_only=True, gc=False):
+    """An attempt that should stop."""
+
+    token: bytes
+    reason: str = ""
+
+
+class WorkerOrders(Record, frozen=True, kw_only=True, gc=False):
+    """What a host tells a worker about its attempts."""
+
+    token: bytes = b""
+    granted: bool = False
+    reason: str = ""
+    canceled: list[CanceledAttempt] = []
