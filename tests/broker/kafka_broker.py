@@ -35,6 +35,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     "auto.create.topics.enable": "false",
     # The default of 3 s is cold-start time of every first worker.
     "group.initial.rebalance.delay.ms": "0",
+    # After a SIGKILL the controller keeps the dead registration this long (default 9 s).
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # One node holds one replica.
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",

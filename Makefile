@@ -1,0 +1,74 @@
+# What passes here passes in CI: .ci/run calls these targets and nothing else.
+# Every target sets up its own virtual environment when there is none; it needs Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ROOMS := schemas topics actors views sdk
+PORT ?= 9092
+SEEDS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.dev ## Set up the virtual environment with all that tests need
+
+demo: $(VENV)/.run ## Run a hundred orders while worker and engine are killed
+	$(BIN)/python -m examples.orders.demo
+
+bench: $(VENV)/.dev ## Measure, and print the tables
+	$(BIN)/python -m benchmarks
+
+check: lint types ## The quick round: format, lint, types, unit and house tests
+	$(BIN)/pytest tests/unit tests/house
+
+lint: $(VENV)/.dev ## Format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## Check the types
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format, and mend what the linter can mend safely
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(VENV)/.dev ## Every test; those with Kafka need Java and Maven, or PERDURE_TEST_KAFKA=host:port
+	$(BIN)/pytest
+
+unit: $(VENV)/.dev ## The unit tests
+	$(BIN)/pytest tests/unit
+
+histories: $(VENV)/.dev ## Replay the golden histories
+	$(BIN)/pytest tests/histories
+
+simulation: $(VENV)/.dev ## The simulated world (SEEDS=1,2,3 for chosen seeds)
+	SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation
+
+broker: $(VENV)/.dev ## The tests on a real Kafka
+	$(BIN)/pytest tests/broker
+
+kafka: $(VENV)/.dev ## Run one Kafka broker until Ctrl-C (PORT=9092; needs Java and Maven)
+	$(BIN)/python -m tests.broker.kafka_broker --port $(PORT)
+
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	$(BIN)/python -m hatchling build -t wheel
+
+clean: ## Remove caches and built things, not the virtual environment
+	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .perdure
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Perdure needs Python 3.11 or newer; $(PYTHON) is older. Name one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "$(PYTHON) cannot make a virtual environment (Debian: apt-get install python3-venv)."; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.run: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.run
