@@ -1,0 +1,315 @@
+"""User values to payloads and back: None, bytes, and JSON for everything else; never pickle.
+
+The encoding names are Temporal's, so a payload written by one of its converters reads here. What
+a user may pass: None, bytes, dataclasses, attrs classes, TypedDict, NamedTuple, msgspec Structs,
+pydantic models, containers of these, and the usual scalars.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+
+from perdure_schemas.payloads import Payload
+
+NULL_ENCODING = "binary/null"
+BYTES_ENCODING = "binary/plain"
+JSON_ENCODING = "json/plain"
+READERS_MAX = 4096
+ACCEPTED = (
+    "None, bytes, str, int, float, bool, datetime, date, time, timedelta, Decimal, UUID, enum, "
+    "dataclass, attrs, TypedDict, NamedTuple, msgspec.Struct or pydantic model, "
+    "and list, tuple, set and dict of these"
+)
+
+Reader = Callable[[bytes], Any]
+
+
+class PayloadConverter(ABC):
+    """What turns the values users pass into payloads and back, in their order."""
+
+    @abstractmethod
+    def to_payloads(self, values: Sequence[Any], *, names: Sequence[str] = ()) -> list[Payload]:
+        """A payload for each value. The names, where known, make errors readable.
+
+        Raises TypeError for a value of a type that cannot be written, ValueError for a value
+        that cannot; both name the argument.
+        """
+
+    @abstractmethod
+    def from_payloads(
+        self,
+        payloads: Sequence[Payload],
+        type_hints: Sequence[Any] | None = None,
+        *,
+        names: Sequence[str] = (),
+    ) -> list[Any]:
+        """The value of each payload, as its type hint where there is one.
+
+        Raises ValueError for a payload that does not hold such a value, TypeError for a hint
+        that cannot be read; both name the argument.
+        """
+
+    def to_payload(self, value: Any, *, what: str = "the value") -> Payload:
+        """The payload of one value. Raises as to_payloads does, naming it `what`."""
+        return self.to_payloads((value,), names=(what,))[0]
+
+    def from_payload(
+        self, payload: Payload, type_hint: Any = None, *, what: str = "the value"
+    ) -> Any:
+        """The value of one payload. Raises as from_payloads does, naming it `what`."""
+        hints = None if type_hint is None else (type_hint,)
+        return self.from_payloads((payload,), hints, names=(what,))[0]
+
+
+class DefaultPayloadConverter(PayloadConverter):
+    """None, bytes and JSON, tried in that order."""
+
+    def to_payloads(self, values: Sequence[Any], *, names: Sequence[str] = ()) -> list[Payload]:
+        """A payload for each value."""
+        return [self._write(value, index, names, len(values)) for index, value in enumerate(values)]
+
+    def from_payloads(
+        self,
+        payloads: Sequence[Payload],
+        type_hints: Sequence[Any] | None = None,
+        *,
+        names: Sequence[str] = (),
+    ) -> list[Any]:
+        """The value of each payload, as its type hint where there is one."""
+        hinted = len(type_hints) if type_hints else 0
+        return [
+            _read(
+                payload,
+                type_hints[index] if type_hints and index < hinted else None,
+                index,
+                names,
+                len(payloads),
+            )
+            for index, payload in enumerate(payloads)
+        ]
+
+    def _write(self, value: Any, index: int, names: Sequence[str], count: int) -> Payload:
+        if value is None:
+            return Payload(encoding=NULL_ENCODING)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return Payload(encoding=BYTES_ENCODING, data=bytes(value))
+        try:
+            return Payload(data=write_json(value))
+        except TypeError as error:
+            where = _where(index, names, count)
+            message = (
+                f"{where} of type {type_name(type(value))} cannot be written as JSON: "
+                f"{_first_line(error)}; accepted are {ACCEPTED}"
+            )
+            raise TypeError(message) from error
+        except (ValueError, RecursionError, OverflowError) as error:
+            where = _where(index, names, count)
+            message = (
+                f"{where} of type {type_name(type(value))} cannot be written as JSON: "
+                f"{_first_line(error)}"
+            )
+            raise ValueError(message) from error
+
+
+def write_json(value: Any) -> bytes:
+    """A value as JSON.
+
+    Raises TypeError for a type that JSON cannot hold, ValueError for a value that it cannot.
+    """
+    data = _encode(value)
+    # JSON has no NaN and no infinity, and the encoder writes null for them without a word.
+    if b"null" in data and _holds_non_finite(value):
+        raise ValueError("NaN and infinity are not JSON; pass them as text, or as None")
+    return data
+
+
+def read_json(data: bytes, type_hint: Any = None) -> Any:
+    """The value of JSON, as the type hint where there is one.
+
+    Raises ValueError when it does not fit, TypeError when the hint cannot be read.
+    """
+    return _decode_any(data) if type_hint is None else _reader_of(type_hint)(data)
+
+
+def check_type_hint(type_hint: Any) -> None:
+    """Refuse a type hint that no JSON can be read as, so that it is found at registration.
+
+    Raises TypeError, saying which type and why.
+    """
+    if type_hint is not None:
+        _reader_of(type_hint)
+
+
+def type_name(kind: Any) -> str:
+    """A type as an error message shows it."""
+    if isinstance(kind, type) and get_origin(kind) is None:
+        plain = kind.__module__ in ("builtins", "__main__")
+        return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+    return str(kind).removeprefix("typing.")
+
+
+def _read(payload: Payload, hint: Any, index: int, names: Sequence[str], count: int) -> Any:
+    encoding = payload.encoding
+    try:
+        if encoding == JSON_ENCODING:
+            return read_json(payload.data, hint)
+        if encoding == NULL_ENCODING:
+            return None
+        if encoding == BYTES_ENCODING:
+            return _read_bytes(payload.data, hint)
+    except TypeError as error:
+        raise TypeError(f"{_where(index, names, count)}: {_first_line(error)}") from error
+    except (ValueError, RecursionError) as error:
+        message = (
+            f"{_where(index, names, count)} cannot be read"
+            f"{'' if hint is None else f' as {type_name(hint)}'}: {_first_line(error)}"
+        )
+        raise ValueError(message) from error
+    message = (
+        f"{_where(index, names, count)} has the encoding {encoding!r}; this converter reads "
+        f"{JSON_ENCODING}, {BYTES_ENCODING} and {NULL_ENCODING}: "
+        "give client and worker the data converter that wrote it"
+    )
+    raise ValueError(message)
+
+
+def _read_bytes(data: bytes, hint: Any) -> Any:
+    if hint is bytearray:
+        return bytearray(data)
+    if isinstance(hint, type) and hint not in (bytes, memoryview, object):
+        raise ValueError(f"it holds plain bytes ({len(data)} of them)")
+    return data
+
+
+def _where(index: int, names: Sequence[str], count: int) -> str:
+    name = names[index] if index < len(names) else ""
+    if name.startswith("the "):
+        return name
+    position = f"argument {index + 1}" + (f" of {count}" if count > 1 else "")
+    return f"{position} ({name})" if name else position
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, on one line; pydantic's first three findings, not its heading."""
+    findings = getattr(error, "errors", None)
+    if callable(findings):
+        found = [
+            f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}"
+            for item in findings()[:3]
+        ]
+        return "; ".join(found)
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+# JSON, with the two hooks that know pydantic by what its classes carry, never by importing it.
+
+
+def _enc_hook(value: Any) -> Any:
+    serializer = getattr(type(value), "__pydantic_serializer__", None)
+    if serializer is not None:
+        return msgspec.Raw(serializer.to_json(value, by_alias=True))
+    raise TypeError(f"{type_name(type(value))} is no such type")
+
+
+def _dec_hook(kind: type, value: Any) -> Any:
+    validator = getattr(kind, "__pydantic_validator__", None)
+    if validator is not None:
+        # Written again, because pydantic reads JSON and Python values by different rules.
+        try:
+            return validator.validate_json(_encode(value))
+        except ValueError as error:
+            raise ValueError(_first_line(error)) from error
+    if isinstance(value, kind):
+        return value
+    raise ValueError(f"no JSON is read as {type_name(kind)}; accepted are {ACCEPTED}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
+_decode_any: Reader = msgspec.json.Decoder().decode
+
+
+def _reader_of(hint: Any) -> Reader:
+    try:
+        return _cached_reader(hint)
+    except TypeError:
+        # An unhashable hint, such as Annotated with a list, is not kept; a bad one fails again.
+        return _make_reader(hint)
+
+
+def _make_reader(hint: Any) -> Reader:
+    validator = getattr(hint, "__pydantic_validator__", None)
+    if validator is not None:
+        read: Reader = validator.validate_json
+        return read
+    try:
+        return msgspec.json.Decoder(hint, dec_hook=_dec_hook).decode
+    except TypeError as error:
+        if get_origin(hint) in (Union, UnionType):
+            return _union_reader(hint)
+        raise TypeError(f"the type {type_name(hint)} cannot be read from JSON: {error}") from error
+
+
+_cached_reader = lru_cache(maxsize=READERS_MAX)(_make_reader)
+
+
+def _union_reader(union: Any) -> Reader:
+    """Members that one pass cannot tell apart are tried in the order they are written."""
+    members = [(member, _make_reader(member)) for member in get_args(union)]
+
+    def read(data: bytes) -> Any:
+        reasons = []
+        for member, reader in members:
+            try:
+                return reader(data)
+            except ValueError as error:
+                reasons.append(f"{type_name(member)}: {_first_line(error)}")
+        raise ValueError("no member fits: " + "; ".join(reasons))
+
+    return read
+
+
+def _holds_non_finite(value: Any) -> bool:
+    """Whether NaN or infinity is anywhere in a value that has just been written as JSON."""
+    try:
+        probe = _probe(value)
+    except (TypeError, ValueError, OverflowError):
+        return _finds_non_finite(value)
+    # MessagePack keeps them as they are, and its writer walks the value many times faster than
+    # we can; text may hold the same bytes, so a hit is looked at again.
+    return any(mark in probe for mark in _NON_FINITE) and _finds_non_finite(value)
+
+
+def _finds_non_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_finds_non_finite(item) for item in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_finds_non_finite(item) for item in value)
+    kind = type(value)
+    if hasattr(kind, "__pydantic_serializer__"):
+        return any(_finds_non_finite(item) for item in vars(value).values())
+    names: Sequence[str] = getattr(kind, "__struct_fields__", ())
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [field.name for field in kind.__attrs_attrs__]
+    return any(_finds_non_finite(getattr(value, name, None)) for name in names)
+
+
+def _probe_hook(value: Any) -> Any:
+    if hasattr(type(value), "__pydantic_serializer__"):
+        return vars(value)
+    raise TypeError("not written here")
+
+
+_probe = msgspec.msgpack.Encoder(enc_hook=_probe_hook).encode
+_NON_FINITE = (b"\xcb\x7f\xf8", b"\xcb\xff\xf8", b"\xcb\x7f\xf0", b"\xcb\xff\xf0")
