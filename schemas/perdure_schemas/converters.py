@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -284,7 +285,7 @@ def _holds_non_finite(value: Any) -> bool:
         return _finds_non_finite(value)
     # MessagePack keeps them as they are, and its writer walks the value many times faster than
     # we can; text may hold the same bytes, so a hit is looked at again.
-    return any(mark in probe for mark in _NON_FINITE) and _finds_non_finite(value)
+    return _NON_FINITE(probe) is not None and _finds_non_finite(value)
 
 
 def _finds_non_finite(value: Any) -> bool:
@@ -312,4 +313,4 @@ def _probe_hook(value: Any) -> Any:
 
 
 _probe = msgspec.msgpack.Encoder(enc_hook=_probe_hook).encode
-_NON_FINITE = (b"\xcb\x7f\xf8", b"\xcb\xff\xf8", b"\xcb\x7f\xf0", b"\xcb\xff\xf0")
+_NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
