@@ -1,4 +1,4 @@
-"""Where the jars of the test broker come from: Maven, once a version, into a cache of this clone."""
+"""Where the jars of the test broker come from: Maven, once a version, kept in this clone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test broker itself: it keeps acknowledged records over a SIGKILL and answers after a pause."""
+"""The test broker itself: it keeps acked records over a SIGKILL and answers after a pause."""
 
 from __future__ import annotations
 

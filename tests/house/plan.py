@@ -1,4 +1,4 @@
-"""The plan of the house as data: rooms, floors, what each may import, and how large a thing may be."""
+"""The plan of the house as data: rooms, floors, what each may import, and the size limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel holds the five packages whole, and nothing else, and works where only it is installed."""
+"""The wheel holds the five packages whole and nothing else, and works where it alone is."""
 
 from __future__ import annotations
 
