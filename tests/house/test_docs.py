@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.house.reading import ROOT
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+NOT_OURS = {"hatchling", "pip", "venv"}
 MAKE = re.compile(r"`make ([a-z]+)|^make ([a-z]+)", re.MULTILINE)
 
 
@@ -57,3 +58,17 @@ def test_a_planted_broken_link_is_found(tmp_path: Path) -> None:
     text = "[it](a.md#top) [out](https://example.org) [gone](gone.md)"
 
     assert list(broken_links({page: text})) == ["a.md links to gone.md"]
+
+
+def test_every_module_that_make_runs_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    ours = [name for name in re.findall(r"-m ([\w.]+)", makefile) if name not in NOT_OURS]
+
+    places = {name: ROOT / name.replace(".", "/") for name in ours}
+
+    assert "examples.orders.demo" in places
+    assert [
+        name
+        for name, place in places.items()
+        if not place.with_suffix(".py").is_file() and not (place / "__main__.py").is_file()
+    ] == []
