@@ -1,0 +1,292 @@
+"""An attempt that a worker holds, and the records it writes about one. Nothing is sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
+from perdure_schemas.commands import (
+    ClaimActivity,
+    CompleteActivity,
+    ConfirmActivityCanceled,
+    FailActivity,
+    HandBackActivity,
+    HeartbeatActivity,
+)
+from perdure_schemas.payloads import Failure, FailureCause, Payload, ReplyTo
+from perdure_schemas.tasks import ActivityTask
+from perdure_topics.ports import Headers, StoredRecord
+
+CANCEL_REQUESTED = "cancel_requested"
+NOT_FOUND = "not_found"
+TIMED_OUT = "timed_out"
+WORKER_SHUTDOWN = "worker_shutdown"
+MESSAGE_CHARS_MAX = 10_000
+_TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage"))
+
+
+class Phase(IntEnum):
+    """Where an attempt stands in this worker."""
+
+    WAITING = 0
+    """It has no slot yet."""
+    CLAIMING = 1
+    """It has a slot and waits for its grant."""
+    RUNNING = 2
+    """Its code runs."""
+    ENDED = 3
+    """Its outcome is on the way, or nobody wants one."""
+
+
+class Attempt:
+    """A task that this worker holds, from the moment it was taken until it is reported."""
+
+    __slots__ = (
+        "claim",
+        "claim_acked",
+        "claim_sent_ms",
+        "details",
+        "details_due",
+        "details_sent_ms",
+        "headers",
+        "key",
+        "may_be_redelivery",
+        "offset",
+        "other_places",
+        "phase",
+        "promoted",
+        "released",
+        "run",
+        "slotted",
+        "started_ms",
+        "started_wall_ms",
+        "taken_ms",
+        "task",
+        "task_partition",
+        "timeout_set",
+        "token",
+    )
+
+    def __init__(
+        self, task: ActivityTask, record: StoredRecord, *, taken_ms: int, may_be_redelivery: bool
+    ) -> None:
+        self.task = task
+        self.token = task.token
+        self.key = task.workflow_id.encode()
+        self.headers = trace_headers(record.headers)
+        self.task_partition = record.partition
+        self.offset = record.offset
+        self.other_places: list[tuple[int, int]] | None = None
+        """Where the same attempt came again while it was held."""
+        self.may_be_redelivery = may_be_redelivery
+        self.taken_ms = taken_ms
+        self.phase = Phase.WAITING
+        self.slotted = False
+        self.released = False
+        """Whether its offset is no longer needed to bring it back."""
+        self.started_ms = 0
+        self.started_wall_ms = 0
+        self.promoted = False
+        self.claim: bytes | None = None
+        self.claim_sent_ms = 0
+        self.claim_acked = False
+        self.details: list[Payload] | None = None
+        """Heartbeat details that have not been sent."""
+        self.details_sent_ms = -1
+        self.details_due = False
+        self.timeout_set = False
+        self.run: object = None
+        """What the runner keeps of it."""
+
+    def __repr__(self) -> str:
+        task = self.task
+        return (
+            f"<Attempt {task.attempt} of {task.activity_type} {task.activity_id}"
+            f" of workflow {task.workflow_id!r}>"
+        )
+
+
+def trace_headers(headers: Headers) -> Headers:
+    """The W3C trace context among a record's headers."""
+    if not headers:
+        return ()
+    return tuple(header for header in headers if header[0] in _TRACE_HEADERS)
+
+
+def application_failure(
+    message: str, type_name: str, *, non_retryable: bool = False, source: str = "perdure"
+) -> Failure:
+    """A failure that the worker itself reports."""
+    cause = FailureCause(
+        message=message[:MESSAGE_CHARS_MAX],
+        type=type_name,
+        non_retryable=non_retryable,
+        source=source,
+    )
+    return Failure(chain=[cause])
+
+
+class Reports:
+    """The framed records that one worker writes about its attempts."""
+
+    __slots__ = ("_identity", "_reply_partition", "_worker_id")
+
+    def __init__(self, worker_id: str, *, identity: str, reply_partition: int) -> None:
+        self._worker_id = worker_id
+        self._identity = identity
+        self._reply_partition = reply_partition
+
+    def completed(self, attempt: Attempt, result: Payload | None) -> bytes:
+        """The result; a failure that says so instead of one the log would not take."""
+        task = attempt.task
+        value = encode(
+            CompleteActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=attempt.token,
+                result=result,
+                worker_id=self._worker_id,
+                identity=self._identity,
+                started_ms=attempt.started_wall_ms,
+            )
+        )
+        if len(value) > COMMAND_BYTES_MAX:
+            return self.failed(attempt, too_large(task, "result", len(value)))
+        return value
+
+    def failed(self, attempt: Attempt, failure: Failure) -> bytes:
+        """The failure; a short one that says so instead of one the log would not take."""
+        value = self._failed(attempt, failure)
+        if len(value) > COMMAND_BYTES_MAX:
+            head = failure.chain[0]
+            short = FailureCause(
+                kind=head.kind,
+                message=(
+                    f"{head.message[:MESSAGE_CHARS_MAX]} (details and causes were dropped:"
+                    f" the failure takes {len(value)} bytes; {COMMAND_BYTES_MAX} is the most)"
+                ),
+                type=head.type,
+                source=head.source,
+                non_retryable=head.non_retryable,
+                next_retry_delay_ms=head.next_retry_delay_ms,
+                category=head.category,
+                stack_trace=head.stack_trace[:MESSAGE_CHARS_MAX],
+            )
+            value = self._failed(attempt, Failure(chain=[short]))
+        return value
+
+    def _failed(self, attempt: Attempt, failure: Failure) -> bytes:
+        task = attempt.task
+        return encode(
+            FailActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=attempt.token,
+                failure=failure,
+                worker_id=self._worker_id,
+                identity=self._identity,
+                started_ms=attempt.started_wall_ms,
+            )
+        )
+
+    def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> bytes:
+        """The end of an attempt that was asked to cancel; details too large are dropped."""
+        task = attempt.task
+        value = b""
+        for kept in (list(details), []):
+            value = encode(
+                ConfirmActivityCanceled(
+                    workflow_id=task.workflow_id,
+                    run_id=task.run_id,
+                    activity_id=task.activity_id,
+                    attempt=task.attempt,
+                    token=attempt.token,
+                    details=kept,
+                    worker_id=self._worker_id,
+                    identity=self._identity,
+                    started_ms=attempt.started_wall_ms,
+                )
+            )
+            if len(value) <= COMMAND_BYTES_MAX:
+                break
+        return value
+
+    def heartbeat(self, attempt: Attempt, details: list[Payload]) -> bytes:
+        """A sign of life with its details."""
+        task = attempt.task
+        return encode(
+            HeartbeatActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=attempt.token,
+                details=details,
+                worker_id=self._worker_id,
+                identity=self._identity,
+            )
+        )
+
+    def handed_back(self, attempt: Attempt, reason: str) -> bytes:
+        """An attempt that another worker should run."""
+        task = attempt.task
+        return encode(
+            HandBackActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=attempt.token,
+                worker_id=self._worker_id,
+                identity=self._identity,
+                reason=reason,
+            )
+        )
+
+    def claim(self, attempt: Attempt, *, wants_grant: bool) -> bytes:
+        """The word that this worker runs an attempt, or wants to."""
+        task = attempt.task
+        return encode(
+            ClaimActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=attempt.token,
+                worker_id=self._worker_id,
+                reply=ReplyTo(partition=self._reply_partition, correlation_id=attempt.token.hex()),
+                wants_grant=wants_grant,
+                identity=self._identity,
+                started_ms=attempt.started_wall_ms,
+            )
+        )
+
+
+def too_large(task: ActivityTask, what: str, size: int) -> Failure:
+    """The failure of an attempt whose outcome does not fit a record."""
+    return application_failure(
+        f"the {what} of activity {task.activity_type} takes {size} bytes as a record;"
+        f" {COMMAND_BYTES_MAX} is the most. Return a reference to it, such as an object store's"
+        " key, instead",
+        "PayloadTooLargeError",
+        non_retryable=True,
+    )
+
+
+def timeout_failure(task: ActivityTask) -> Failure:
+    """The failure of an attempt that this worker stopped at its start-to-close timeout."""
+    cause = FailureCause(
+        kind="timeout",
+        message=(
+            f"activity {task.activity_type} did not end within its start_to_close_timeout of"
+            f" {task.start_to_close_ms / 1000:g} s"
+        ),
+        timeout_type="start_to_close",
+        source="perdure",
+    )
+    return Failure(chain=[cause])

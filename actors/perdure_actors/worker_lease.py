@@ -1,0 +1,58 @@
+"""When a worker tells which partition that it is alive. No record is built or sent here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+LEASE_MS = 20_000
+BUSY_LEASE_MS = 6_000
+# Three leases in the time of one: two may be late or lost.
+_PER_LEASE = 3
+
+
+class DueLease(NamedTuple):
+    """A lease to send now."""
+
+    topic: str
+    partition: int
+    lease_ms: int
+
+
+class LeaseBook:
+    """Keeps, for every partition that should know this worker, when it was last told.
+
+    A partition with promoted attempts of this worker is told often, so that a dead worker's
+    attempts are retried in seconds; the others are told seldom, so that an idle fleet is quiet.
+    """
+
+    def __init__(self, topic: str, partitions: int) -> None:
+        self._home = {(topic, partition) for partition in range(partitions)}
+        self._held: Counter[tuple[str, int]] = Counter()
+        self._sent_ms: dict[tuple[str, int], int] = {}
+
+    def hold(self, topic: str, partition: int) -> None:
+        """An attempt of a partition's run was promoted."""
+        self._held[topic, partition] += 1
+
+    def let_go(self, topic: str, partition: int) -> None:
+        """A promoted attempt has ended."""
+        place = (topic, partition)
+        self._held[place] -= 1
+        if self._held[place] <= 0:
+            del self._held[place]
+
+    def due(self, now_ms: int) -> list[DueLease]:
+        """The leases to send now; they count as sent."""
+        due = []
+        for place in self._home | self._held.keys():
+            lease_ms = BUSY_LEASE_MS if place in self._held else LEASE_MS
+            sent_ms = self._sent_ms.get(place)
+            if sent_ms is None or now_ms - sent_ms >= lease_ms // _PER_LEASE:
+                self._sent_ms[place] = now_ms
+                due.append(DueLease(*place, lease_ms))
+        return due
+
+    def all_known(self) -> list[DueLease]:
+        """Every partition that was ever told, for the farewell."""
+        return [DueLease(*place, 0) for place in self._sent_ms]
