@@ -145,6 +145,20 @@ def topic_name(role: str, namespace: str, queue: str = "") -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
+def role_of(topic: str) -> str | None:
+    """The role of a topic in the table; None for a topic that is none of ours."""
+    parts = topic.split(".")
+    for row in TOPICS:
+        template = row.template.split(".")
+        if len(template) == len(parts) and all(
+            fixed in ("{ns}", "{queue}") or fixed == part
+            for fixed, part in zip(template, parts, strict=True)
+        ):
+            return row.role
+    return None
+
+
 def group_name(role: str, namespace: str, queue: str) -> str:
     """The name of a consumer group: role is hosts or workers."""
     return f"{quote(namespace, 'namespace')}.{quote(queue, 'task queue')}.{role}"
