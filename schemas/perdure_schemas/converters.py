@@ -217,7 +217,10 @@ def _enc_hook(value: Any) -> Any:
     serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is not None:
         return msgspec.Raw(serializer.to_json(value, by_alias=True))
-    raise TypeError(f"{type_name(type(value))} is no such type")
+    if value is None or isinstance(value, bool | tuple | frozenset):
+        # These are asked for here only as the keys of a dict.
+        raise TypeError(f"a dict with {type_name(type(value))} keys")
+    raise TypeError(f"it holds a {type_name(type(value))}")
 
 
 def _dec_hook(kind: type, value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Payloads, under the module path of Temporal's protobuf ones. Nothing else lives here."""

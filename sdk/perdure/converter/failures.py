@@ -1,0 +1,176 @@
+"""Failure converters as users extend them: exceptions to failures and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from perdure.api.common.v1 import Payload
+from perdure.api.failure.v1 import Failure
+from perdure.converter.encodings import PayloadConverter
+from perdure_actors.replay.failures import LINKS_MAX, default_exception_of, default_failure_of
+from perdure_schemas import converters, payloads
+
+ENCODED_MESSAGE = "Encoded failure"
+
+
+class FailureConverter(ABC):
+    """What turns exceptions into failures and back."""
+
+    default: ClassVar[FailureConverter]
+
+    @abstractmethod
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        """Fill a failure from an exception."""
+
+    @abstractmethod
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        """The exception of a failure, its causes chained."""
+
+
+class DefaultFailureConverter(FailureConverter):
+    """Temporal's rules: error types by class name, causes and contexts followed."""
+
+    def __init__(self, *, encode_common_attributes: bool = False) -> None:
+        self._encode_common_attributes = encode_common_attributes
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        """Fill a failure from an exception."""
+        record = default_failure_of(exception, RecordsConverter(payload_converter))
+        failure.CopyFrom(from_record(record))
+        link: Failure | None = failure if self._encode_common_attributes else None
+        while link is not None:
+            if link.encoded_attributes is None:
+                text = {"message": link.message, "stack_trace": link.stack_trace}
+                link.encoded_attributes = payload_converter.to_payload(text)
+                link.message, link.stack_trace = ENCODED_MESSAGE, ""
+            link = link.cause
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        """The exception of a failure, its causes chained."""
+        link: Failure | None = failure
+        while link is not None:
+            if link.encoded_attributes is not None:
+                text = payload_converter.from_payload(link.encoded_attributes)
+                if isinstance(text, dict):
+                    link.message = str(text.get("message", ""))
+                    link.stack_trace = str(text.get("stack_trace", ""))
+            link = link.cause
+        return default_exception_of(to_record(failure), RecordsConverter(payload_converter))
+
+
+class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
+    """The default, with message and stack trace as a payload, so that a codec covers them."""
+
+    def __init__(self) -> None:
+        super().__init__(encode_common_attributes=True)
+
+
+FailureConverter.default = DefaultFailureConverter()
+
+
+class RecordsConverter(converters.PayloadConverter):
+    """A user's payload converter, as the rooms below know one."""
+
+    def __init__(self, payload_converter: PayloadConverter) -> None:
+        self._converter = payload_converter
+
+    def to_payloads(
+        self, values: Sequence[Any], *, names: Sequence[str] = ()
+    ) -> list[payloads.Payload]:
+        """A payload for each value."""
+        made = self._converter.to_payloads(values)
+        if len(made) != len(values):
+            raise ValueError(
+                f"{type(self._converter).__name__} made {len(made)} payloads"
+                f" of {len(values)} values"
+            )
+        return [payload_record(payload) for payload in made]
+
+    def from_payloads(
+        self,
+        payloads: Sequence[payloads.Payload],
+        type_hints: Sequence[Any] | None = None,
+        *,
+        names: Sequence[str] = (),
+    ) -> list[Any]:
+        """The value of each payload, as its type hint where there is one."""
+        given = [payload_of(record) for record in payloads]
+        return self._converter.from_payloads(given, list(type_hints) if type_hints else None)
+
+
+class RecordsConverterWithFailures(RecordsConverter):
+    """The same with a user's failure converter."""
+
+    def __init__(
+        self, payload_converter: PayloadConverter, failure_converter: FailureConverter
+    ) -> None:
+        super().__init__(payload_converter)
+        self._failures = failure_converter
+
+    def failure_of(self, exception: BaseException) -> payloads.Failure:
+        """The failure record of an exception."""
+        failure = Failure()
+        self._failures.to_failure(exception, self._converter, failure)
+        return to_record(failure)
+
+    def exception_of(self, failure: payloads.Failure) -> BaseException:
+        """The exception of a failure record."""
+        return self._failures.from_failure(from_record(failure), self._converter)
+
+
+def payload_record(payload: Payload) -> payloads.Payload:
+    """A user's payload as a record. Raises ValueError when it names no encoding."""
+    metadata = dict(payload.metadata)
+    encoding = metadata.pop("encoding", None)
+    if encoding is None:
+        raise ValueError("a payload converter made a payload without metadata['encoding']")
+    return payloads.Payload(encoding=encoding.decode(), data=payload.data, metadata=metadata)
+
+
+def payload_of(record: payloads.Payload) -> Payload:
+    """A payload as a user's converter knows it."""
+    return Payload(
+        metadata={**record.metadata, "encoding": record.encoding.encode()}, data=record.data
+    )
+
+
+def to_record(failure: Failure) -> payloads.Failure:
+    """A user's failure and its causes as a record, outermost first."""
+    chain: list[payloads.FailureCause] = []
+    link: Failure | None = failure
+    while link is not None and len(chain) < LINKS_MAX:
+        encoded = link.encoded_attributes
+        chain.append(
+            msgspec.structs.replace(
+                link.info,
+                message=link.message,
+                source=link.source,
+                stack_trace=link.stack_trace,
+                encoded=None if encoded is None else payload_record(encoded),
+            )
+        )
+        link = link.cause
+    return payloads.Failure(chain=chain)
+
+
+def from_record(record: payloads.Failure) -> Failure:
+    """A failure record as a user's converter knows it."""
+    inner: Failure | None = None
+    for cause in reversed(record.chain):
+        inner = Failure(
+            message=cause.message,
+            source=cause.source,
+            stack_trace=cause.stack_trace,
+            encoded_attributes=None if cause.encoded is None else payload_of(cause.encoded),
+            cause=inner,
+            info=cause,
+        )
+    return inner or Failure()
