@@ -1,24 +1,20 @@
 """Records to bytes and back: Avro single-object framing over a closed set of schemas.
 
-Only this module knows fastavro. Two rules of the room: a writer's schema never comes with the
-data, and nothing is decoded before its size is known to be within bounds.
+Two rules of the room: a writer's schema never comes with the data, and nothing is decoded before
+its size is known to be within bounds.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import fastavro
-import msgspec
-from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
-
 from perdure_schemas import commands, events, payloads, replies, tasks, transition
 from perdure_schemas.codec import Compiler
+from perdure_schemas.fingerprints import fingerprint_of
 from perdure_schemas.payloads import Record
 
 if TYPE_CHECKING:
@@ -44,9 +40,9 @@ def framed_records() -> Iterator[type[Record]]:
     """Every record class that stands alone on a topic or inside another record's bytes."""
     for module in (commands, events, tasks, replies, transition):
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Record):
-                if value.__module__ == module.__name__:
-                    yield value
+            is_record = isinstance(value, type) and issubclass(value, Record)
+            if is_record and value.__module__ == module.__name__:
+                yield value
 
 
 def schema_text(name: str) -> str:
@@ -59,54 +55,69 @@ def schema_text(name: str) -> str:
 
 def frame(schema: Any) -> bytes:
     """The ten bytes before a record: the magic, then the schema's fingerprint."""
-    hexadecimal = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
-    return MAGIC + bytes.fromhex(hexadecimal)
+    return MAGIC + fingerprint_of(schema)
 
 
 class _Codec:
-    """How one record class meets today's schema."""
+    """How one record class meets one schema: today's, or the one an earlier release wrote with.
 
-    __slots__ = ("cls", "decode", "encode", "prefix", "schema")
+    A released schema needs no resolution: fields are only ever added, with defaults, so what it
+    lacks takes today's default. It is compiled when it is first needed.
+    """
 
-    def __init__(self, cls: type[Record], schema_json: str, compiler: Compiler) -> None:
-        raw = json.loads(schema_json)
+    __slots__ = ("_compiler", "_schema", "cls", "decode", "encode", "prefix")
+
+    def __init__(self, cls: type[Record], schema: Any, compiler: Compiler) -> None:
         self.cls = cls
-        self.schema: Any = parse_schema(raw)
-        self.prefix = frame(raw)
-        self.encode, self.decode = compiler.compile(raw, _classes())
+        self.prefix = frame(schema)
+        self._schema = schema
+        self._compiler = compiler
+        self.encode: Any = self._encode_first
+        self.decode: Any = self._decode_first
+
+    def _compile(self) -> None:
+        self.encode, self.decode = self._compiler.compile(self._schema, _classes())
+
+    def _encode_first(self, record: Record, append: Any) -> None:
+        self._compile()
+        self.encode(record, append)
+
+    def _decode_first(self, data: bytes, at: int) -> tuple[Record, int]:
+        self._compile()
+        decoded: tuple[Record, int] = self.decode(data, at)
+        return decoded
 
 
 @cache
 def _classes() -> dict[str, type[Record]]:
     """Every record class by name, nested ones too."""
-    found = {cls.__name__: cls for cls in framed_records()}
-    for name, value in vars(payloads).items():
-        if isinstance(value, type) and issubclass(value, Record):
-            found[name] = value
-    return found
+    nested = {
+        name: value
+        for name, value in vars(payloads).items()
+        if isinstance(value, type) and issubclass(value, Record)
+    }
+    return nested | {cls.__name__: cls for cls in framed_records()}
 
 
 class _Registry:
-    """The closed set: today's codec of each class, and each schema ever released."""
+    """The closed set: today's codec of each class, and one of each schema ever released."""
 
     def __init__(self) -> None:
         self.by_class: dict[type[Record], _Codec] = {}
         self.by_prefix: dict[bytes, _Codec] = {}
-        self.released: dict[bytes, tuple[_Codec, Any]] = {}
         compiler = Compiler()
         for cls in framed_records():
-            codec = _Codec(cls, schema_text(cls.__name__), compiler)
+            codec = _Codec(cls, json.loads(schema_text(cls.__name__)), compiler)
             self.by_class[cls] = codec
             self.by_prefix[codec.prefix] = codec
-        names = {cls.__name__: codec for cls, codec in self.by_class.items()}
         for name, text in released_schemas():
-            if name in names:
-                raw = json.loads(text)
-                self.released.setdefault(frame(raw), (names[name], parse_schema(raw)))
+            # A compiler of its own: records nested in it are of its release too.
+            codec = _Codec(_classes()[name], json.loads(text), Compiler())
+            self.by_prefix.setdefault(codec.prefix, codec)
 
 
 def released_schemas() -> Iterator[tuple[str, str]]:
-    """Every schema of an earlier release that differs from today's: record name and text."""
+    """Every schema ever released: record name and text."""
     folder = resources.files("perdure_schemas").joinpath("avsc/released")
     if not folder.is_dir():
         return
@@ -145,7 +156,11 @@ def decode(data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> Record:
         raise UnreadableRecordError(msg)
     codec = _BY_PREFIX.get(data[:FRAME_BYTES])
     if codec is None:
-        return _decode_released(data)
+        msg = (
+            f"unknown schema fingerprint {data[2:FRAME_BYTES].hex()}: written by a newer release"
+            " or by something else; upgrade this side, or use a published schema"
+        )
+        raise UnknownSchemaError(msg)
     try:
         record, end = codec.decode(data, FRAME_BYTES)
     except (ValueError, IndexError, TypeError, struct.error) as error:
@@ -156,29 +171,6 @@ def decode(data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> Record:
         raise UnreadableRecordError(msg)
     decoded: Record = record
     return decoded
-
-
-def _decode_released(data: bytes) -> Record:
-    """A record of an earlier release: read with its writer's schema, then as today's."""
-    entry = _REGISTRY.released.get(data[:FRAME_BYTES])
-    if entry is None:
-        msg = (
-            f"unknown schema fingerprint {data[2:FRAME_BYTES].hex()}: written by a newer release"
-            " or by something else; upgrade this side, or use a published schema"
-        )
-        raise UnknownSchemaError(msg)
-    codec, writer = entry
-    source = io.BytesIO(data)
-    source.seek(FRAME_BYTES)
-    try:
-        value = fastavro.schemaless_reader(source, writer, codec.schema)
-    except Exception as error:
-        msg = f"a released {codec.cls.__name__} record that cannot be read: {error}"
-        raise UnreadableRecordError(msg) from error
-    if source.tell() != len(data):
-        msg = f"a released {codec.cls.__name__} record with bytes after its end"
-        raise UnreadableRecordError(msg)
-    return msgspec.convert(value, codec.cls)
 
 
 def decode_as(cls: type[R], data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> R:
@@ -196,7 +188,4 @@ def decode_as(cls: type[R], data: bytes | None, *, bytes_max: int = RECORD_BYTES
 def kind_of(data: bytes) -> type[Record] | None:
     """The record class that framed bytes claim to be, without decoding them."""
     codec = _BY_PREFIX.get(data[:FRAME_BYTES])
-    if codec is not None:
-        return codec.cls
-    entry = _REGISTRY.released.get(data[:FRAME_BYTES])
-    return entry[0].cls if entry else None
+    return codec.cls if codec else None

@@ -83,7 +83,7 @@ class TerminateWorkflow(Record, frozen=True, kw_only=True, gc=False):
 
 
 class ClaimActivity(Record, frozen=True, kw_only=True, gc=False):
-    """A worker says that it runs, or wants to run, an attempt; it is the report that promotes a long activity."""
+    """A worker runs, or wants to run, an attempt: the report that promotes a long activity."""
 
     workflow_id: str
     run_id: str

@@ -66,7 +66,7 @@ class Priority(Record, frozen=True, kw_only=True, gc=False):
 
 
 class ReplyTo(Record, frozen=True, kw_only=True, gc=False):
-    """Where the answer goes: a partition of the replies topic, and the asker's own number for it."""
+    """Where the answer goes: a partition of the replies topic, and the asker's own id for it."""
 
     partition: int
     correlation_id: str
