@@ -1,0 +1,127 @@
+"""Where user code stood: call sites and stacks as people read them, with no machine's own paths."""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import sys
+import traceback
+from collections.abc import Iterator
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+FRAMES_MAX = 64
+CAUSES_MAX = 10
+_OWN_PACKAGES = frozenset(
+    {"perdure", "perdure_actors", "perdure_schemas", "perdure_topics", "perdure_views"}
+)
+_STANDARD_LIBRARY = sys.stdlib_module_names
+_ASYNCIO_FOLDER = asyncio.__file__.removesuffix("__init__.py")
+
+# By file name: the short path of a user's file, or None for ours and the standard library's.
+_SHORT_PATHS: dict[str, str | None] = {}
+
+
+def call_site(depth: int = 1) -> str:
+    """The first user frame above the caller, as `path/file.py:LINE in function`.
+
+    Empty when no user code called: a coroutine of asyncio's own runs as a task.
+    """
+    frame: FrameType | None = sys._getframe(depth)
+    for _ in range(FRAMES_MAX):
+        if frame is None:
+            break
+        name = frame.f_code.co_filename
+        path = _SHORT_PATHS[name] if name in _SHORT_PATHS else _remember(frame)
+        if path is not None:
+            return f"{path}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+        if id(frame.f_code) in _BOTTOM_IDS:
+            break
+        frame = frame.f_back
+    return ""
+
+
+# By identity, because a code object hashes all of its content.
+_BOTTOM_IDS: set[int] = set()
+
+
+def stop_at(code: CodeType) -> None:
+    """Let no call site be found below a function: what called it is no workflow code."""
+    _BOTTOM_IDS.add(id(code))
+
+
+def is_user_file(frame: FrameType) -> bool:
+    """Whether a frame runs code of the user's or of a library of theirs."""
+    name = frame.f_code.co_filename
+    return (_SHORT_PATHS[name] if name in _SHORT_PATHS else _remember(frame)) is not None
+
+
+def _remember(frame: FrameType) -> str | None:
+    path = _short_path(frame.f_code.co_filename, frame.f_globals)
+    _SHORT_PATHS[frame.f_code.co_filename] = path
+    return path
+
+
+def _short_path(file_name: str, space: dict[str, Any]) -> str | None:
+    spec = space.get("__spec__")
+    module = str(spec.name if spec is not None else space.get("__name__", ""))
+    top = module.partition(".")[0]
+    if top in _OWN_PACKAGES or file_name.startswith((_ASYNCIO_FOLDER, "<frozen ")):
+        return None
+    if top in _STANDARD_LIBRARY and module != "__main__":
+        return None
+    return short_path(file_name, module)
+
+
+def short_path(file_name: str, module: str) -> str:
+    """A file's path from the root that its module is imported from, the same on every machine."""
+    parts = file_name.replace("\\", "/").split("/")
+    if module.endswith(".__main__"):
+        module = module.removesuffix(".__main__") + ".x"
+    depth = module.count(".") + 1
+    if parts[-1] == "__init__.py":
+        depth += 1
+    return "/".join(parts[-depth:])
+
+
+def user_stack(error: BaseException) -> str:
+    """The traceback of an error with user frames only, causes first."""
+    blocks = [_one_stack(link) for link in _chain(error)]
+    return "\n\nwhich led to:\n\n".join(reversed(blocks))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    for _ in range(CAUSES_MAX):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+
+
+def _one_stack(error: BaseException) -> str:
+    lines = [
+        f'  File "{path}", line {line}, in {frame.f_code.co_qualname}\n'
+        f"    {linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()}"
+        for frame, line in _frames(error.__traceback__)
+        if (path := _remember(frame)) is not None
+    ]
+    heading = "Traceback (most recent call last):\n" if lines else ""
+    what = "".join(traceback.format_exception_only(error)).rstrip()
+    return heading + "\n".join([*lines[-FRAMES_MAX:], what])
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while trace is not None:
+        yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def last_user_line(error: BaseException) -> str:
+    """Where in user code an error was raised, as a call site; empty when it was not."""
+    found = ""
+    for frame, line in _frames(error.__traceback__):
+        path = _remember(frame)
+        if path is not None:
+            found = f"{path}:{line} in {frame.f_code.co_qualname}"
+    return found

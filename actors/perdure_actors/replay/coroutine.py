@@ -1,0 +1,384 @@
+"""One run's code on its loop: events go in, what the code asks for comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from perdure_actors.replay.activities import Activities
+from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
+from perdure_actors.replay.call_site import call_site, user_stack
+from perdure_actors.replay.closing import close_coroutines
+from perdure_actors.replay.comparison import compare
+from perdure_actors.replay.conditions import Conditions
+from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
+from perdure_actors.replay.loop import Report, TimerHandle, make_loop
+from perdure_actors.replay.seeded import random_of
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.events import (
+    INPUTS,
+    OUTPUTS,
+    ActivityCanceled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityTimedOut,
+    TimerCanceled,
+    TimerFired,
+    TimerStarted,
+    WorkflowBlocked,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowResumed,
+    WorkflowStarted,
+)
+from perdure_schemas.payloads import Record
+
+START_TIMER_ID = ""
+"""The timer that ends a delayed start."""
+
+
+class RunFacts(NamedTuple):
+    """Which run it is."""
+
+    namespace: str
+    task_queue: str
+    workflow_id: str
+    run_id: str
+
+
+class WorkflowCode(Protocol):
+    """What is asked of a workflow's definition."""
+
+    @property
+    def name(self) -> str:
+        """Its type."""
+
+    @property
+    def failure_exception_types(self) -> tuple[type[BaseException], ...]:
+        """What fails the run, beside failures."""
+
+    def instantiate(self, args: Sequence[Any]) -> Any:
+        """An instance of the workflow class."""
+
+    def call_run(self, instance: Any, args: Sequence[Any]) -> Awaitable[Any]:
+        """The coroutine of its run method."""
+
+    def read_input(self, started: WorkflowStarted, converter: PayloadConverter) -> Sequence[Any]:
+        """The arguments of a start."""
+
+
+class Coroutine:
+    """The code of one run, on a loop of its own."""
+
+    def __init__(
+        self,
+        definition: WorkflowCode,
+        facts: RunFacts,
+        *,
+        converter: PayloadConverter,
+        failure_exception_types: tuple[type[BaseException], ...] = (),
+        report: Report | None = None,
+    ) -> None:
+        self.definition = definition
+        self.facts = facts
+        self.converter = converter
+        self.failure_exception_types = failure_exception_types + definition.failure_exception_types
+        self.loop = make_loop(self, report=report)
+        self.activities = Activities(self)
+        self.conditions = Conditions(self.loop)
+        self.started: WorkflowStarted | None = None
+        self.started_ms = 0
+        self.seq = 0
+        """The seq of the event that is being taken."""
+        self.is_replaying = False
+        self.is_closed = False
+        self.is_ended = False
+        self.instance: Any = None
+        self.cancel_reason: str | None = None
+        """Why the run was asked to cancel, once it was."""
+        self.kept: dict[str, Any] = {}
+        """What the workflow API keeps for the run: its info, its current details."""
+        self._context = contextvars.Context()
+        self._main: asyncio.Task[None] | None = None
+        self._outputs: list[Record] = []
+        self._timers: dict[str, TimerHandle] = {}
+        self._timer_count = 0
+        self._randoms: dict[str, random.Random] = {}
+        self._waiting: dict[int, Record] = {}
+        self._blocked: BlockedError | None = None
+
+    @property
+    def workflow_type(self) -> str:
+        """The name of the workflow's type."""
+        return self.definition.name
+
+    # What a shard asks.
+
+    def advance(self, event: Record, *, seq: int, time_ms: int) -> list[Record]:
+        """Take an input event; what the code asks for until all of it waits again.
+
+        Raises BlockedError when the code cannot go on; then throw this object away, and build
+        another from the history when there is reason to try again.
+        """
+        self._waiting.pop(seq, None)
+        self.is_replaying = False
+        return self._activate(event, seq, time_ms)
+
+    def recall(self, events: Sequence[Record], *, seq: int, time_ms: int) -> None:
+        """Replay a recorded transition whose first event has the given seq.
+
+        Raises BlockedError when the code asks for anything else than was recorded.
+        """
+        self.is_replaying = True
+        untaken = {event.input_seq for event in events if type(event) is WorkflowBlocked}
+        index = 0
+        while index < len(events):
+            event = events[index]
+            kind = type(event)
+            at = seq + index
+            index += 1
+            if kind in INPUTS:
+                if at in untaken or self._waiting:
+                    self._waiting[at] = event
+                    continue
+            elif kind is WorkflowResumed:
+                assert isinstance(event, WorkflowResumed)
+                at = event.input_seq
+                event = self._resumed(at)
+            else:
+                continue
+            recorded = []
+            while index < len(events) and type(events[index]) not in _STARTS_ACTIVATION:
+                if type(events[index]) in OUTPUTS:
+                    recorded.append(events[index])
+                index += 1
+            self._recall_one(event, recorded, at, time_ms)
+
+    def close(self) -> None:
+        """Drop the code; its finally blocks run, but nothing they ask for counts."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self.loop)
+        try:
+            close_coroutines(list(self.loop.tasks.values()))
+        finally:
+            asyncio._set_running_loop(outer)
+            self.loop.close()
+            self.conditions.clear()
+            self._outputs = []
+
+    # What the workflow API asks.
+
+    def ask(self, output: Record) -> None:
+        """Add an output event to those of this activation."""
+        if self.conditions.is_looking:
+            raise ReadOnlyContextError(
+                "a wait_condition's function must only look: it may not start anything"
+            )
+        if self.is_closed:
+            raise asyncio.CancelledError("the run's code was dropped from memory")
+        self._outputs.append(output)
+
+    def take_back(self, output: Record) -> bool:
+        """Remove an output that this very activation asked for; whether it did."""
+        for index in range(len(self._outputs) - 1, -1, -1):
+            if self._outputs[index] is output:
+                del self._outputs[index]
+                return True
+        return False
+
+    def call_site(self) -> str:
+        """Where user code stands."""
+        return call_site(2)
+
+    def start_timer(self, delay_ms: int, handle: TimerHandle, summary: str | None) -> str:
+        """Ask for a durable timer; its id."""
+        self._timer_count += 1
+        timer_id = str(self._timer_count)
+        payload = None if summary is None else self.converter.to_payload(summary)
+        self.ask(
+            TimerStarted(
+                timer_id=timer_id, duration_ms=delay_ms, summary=payload, call_site=call_site(2)
+            )
+        )
+        self._timers[timer_id] = handle
+        return timer_id
+
+    def cancel_timer(self, timer_id: str) -> None:
+        """Ask for a timer no longer."""
+        if self.is_closed or self._timers.pop(timer_id, None) is None:
+            return
+        for index in range(len(self._outputs) - 1, -1, -1):
+            output = self._outputs[index]
+            if type(output) is TimerStarted and output.timer_id == timer_id:
+                del self._outputs[index]
+                return
+        self.ask(TimerCanceled(timer_id=timer_id, call_site=call_site(2)))
+
+    async def wait_condition(
+        self,
+        condition: Callable[[], bool],
+        *,
+        timeout_s: float | None = None,
+        timeout_summary: str | None = None,
+    ) -> None:
+        """Wait until a condition holds.
+
+        Raises TimeoutError when it does not in time.
+        """
+        await self.conditions.wait(condition, timeout_s=timeout_s, summary=timeout_summary)
+
+    def random(self, name: str = "") -> random.Random:
+        """The run's random generator of a name."""
+        found = self._randoms.get(name)
+        if found is None:
+            found = self._randoms[name] = random_of(self.facts.run_id, name)
+        return found
+
+    # How an event is taken.
+
+    def _activate(self, event: Record, seq: int, time_ms: int) -> list[Record]:
+        assert not self.is_closed, "a closed coroutine takes no event"
+        outputs: list[Record] = []
+        if self.is_ended:
+            return outputs
+        self._outputs = outputs
+        self.seq, self.loop.time_ms = seq, time_ms
+        take = _TAKES[type(event)]
+        outer = asyncio._get_running_loop()
+        task = None if outer is None else asyncio.current_task(outer)
+        if outer is not None and task is not None:
+            # A host that is itself a task steps aside: newer Pythons allow one task a thread.
+            asyncio.tasks._leave_task(outer, task)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        asyncio._set_running_loop(self.loop)
+        try:
+            take(self, event)
+            self._settle()
+        except BlockedError:
+            raise
+        except DeadlockError as error:
+            raise BlockedError(
+                "deadlock",
+                f"{self.definition.name} did not yield: {error}",
+                stack_trace=user_stack(error),
+            ) from error
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            raise blocked_by(error, self.definition.name) from error
+        finally:
+            asyncio._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+            if outer is not None and task is not None:
+                asyncio.tasks._enter_task(outer, task)
+        return outputs
+
+    def _settle(self) -> None:
+        """Run until everything waits."""
+        self.loop.run_ready()
+        self.conditions.settle()
+        if self._blocked is not None:
+            raise self._blocked
+
+    def _recall_one(self, event: Record, recorded: list[Record], seq: int, time_ms: int) -> None:
+        produced = self._activate(event, seq, time_ms)
+        where = f"{self.definition.name} {self.facts.workflow_id!r} at event {seq}"
+        same = len(recorded) == len(produced)
+        waiting_at = "" if same else self._waiting_at()
+        compare(recorded, produced, where=where, waiting_at=waiting_at)
+
+    def _resumed(self, seq: int) -> Record:
+        event = self._waiting.pop(seq, None)
+        if event is None:
+            raise BlockedError(
+                "nondeterminism",
+                f"the history resumes with event {seq}, which did not wait; the history is damaged",
+            )
+        return event
+
+    def _waiting_at(self) -> str:
+        """Where the code waits, its main task first."""
+        sites = []
+        for task in list(self.loop.tasks.values())[:4]:
+            stack = task.get_stack(limit=1)
+            if stack:
+                code = stack[-1].f_code
+                sites.append(f"{code.co_filename.rpartition('/')[2]}:{stack[-1].f_lineno}")
+        return ", ".join(sites)
+
+    def _begin(self) -> None:
+        self._main = self.loop.create_task(self._run(), name="main", context=self._context)
+
+    async def _run(self) -> None:
+        definition, started = self.definition, self.started
+        assert started is not None, "a run begins with WorkflowStarted"
+        try:
+            args = definition.read_input(started, self.converter)
+            self.instance = definition.instantiate(args)
+            result = await definition.call_run(self.instance, args)
+            payload = self.converter.to_payload(result, what=f"the result of {definition.name}.run")
+            end: Record = WorkflowCompleted(result=payload)
+        except (Exception, asyncio.CancelledError, ContinueAsNewError) as error:
+            if self.is_closed:
+                return
+            try:
+                end = end_of(error, self)
+            except BlockedError as blocked:
+                self._end(None)
+                self._blocked = blocked
+                return
+        self._end(end)
+
+    def _end(self, output: Record | None) -> None:
+        """No code runs after this; the end is the last thing asked for."""
+        if output is not None:
+            self._outputs.append(output)
+        self.is_ended = True
+        self.loop.drop_ready()
+        self.conditions.clear()
+
+    def _take_started(self, event: Record) -> None:
+        assert isinstance(event, WorkflowStarted)
+        self.started = event
+        self.started_ms = self.loop.time_ms
+        if event.first_activation_delay_ms <= 0:
+            self._begin()
+
+    def _take_cancel_requested(self, event: Record) -> None:
+        assert isinstance(event, WorkflowCancelRequested)
+        if self.cancel_reason is not None:
+            return
+        self.cancel_reason = event.reason
+        if self._main is None:
+            self._begin()
+        assert self._main is not None
+        self._main.cancel()
+
+    def _take_timer(self, event: Record) -> None:
+        assert isinstance(event, TimerFired)
+        if event.timer_id == START_TIMER_ID:
+            if self._main is None:
+                self._begin()
+            return
+        handle = self._timers.pop(event.timer_id, None)
+        if handle is not None:
+            self.loop.fire(handle)
+
+
+_STARTS_ACTIVATION = INPUTS | {WorkflowResumed}
+
+_TAKES: dict[type[Record], Callable[[Coroutine, Any], None]] = {
+    WorkflowStarted: Coroutine._take_started,
+    WorkflowCancelRequested: Coroutine._take_cancel_requested,
+    ActivityCompleted: lambda run, event: run.activities.take_completed(event),
+    ActivityFailed: lambda run, event: run.activities.take_failed(event),
+    ActivityTimedOut: lambda run, event: run.activities.take_timed_out(event),
+    ActivityCanceled: lambda run, event: run.activities.take_canceled(event),
+    TimerFired: Coroutine._take_timer,
+}

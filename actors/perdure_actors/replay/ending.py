@@ -1,0 +1,78 @@
+"""How a run's code ends: which exceptions end the run, which continue it, and which block it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.replay.call_site import last_user_line, user_stack
+from perdure_actors.replay.exceptions import FailureError, is_cancelled_exception
+from perdure_actors.replay.failures import failure_of
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.events import WorkflowCanceled, WorkflowContinuedAsNew, WorkflowFailed
+from perdure_schemas.payloads import Record
+
+
+class ContinueAsNewError(BaseException):
+    """Ends the run by starting the next one; for nobody to catch."""
+
+    def __init__(self, event: WorkflowContinuedAsNew) -> None:
+        super().__init__("the run continues as a new one")
+        self.event = event
+
+
+class Ending(Protocol):
+    """What the end of a run depends on."""
+
+    converter: PayloadConverter
+    cancel_reason: str | None
+    failure_exception_types: tuple[type[BaseException], ...]
+
+    @property
+    def workflow_type(self) -> str:
+        """The name of the workflow's type."""
+
+
+def end_of(error: BaseException, run: Ending) -> Record:
+    """The output event that an exception out of the run method stands for.
+
+    Raises BlockedError for an exception that is no failure.
+    """
+    if isinstance(error, ContinueAsNewError):
+        return error.event
+    leaves = _failures(error, run)
+    if leaves is None:
+        raise blocked_by(error, run.workflow_type) from error
+    if isinstance(error, asyncio.CancelledError) or (
+        run.cancel_reason is not None and all(map(is_cancelled_exception, leaves))
+    ):
+        return WorkflowCanceled(call_site=last_user_line(error))
+    return WorkflowFailed(failure=failure_of(error, run.converter), call_site=last_user_line(error))
+
+
+def blocked_by(error: BaseException, workflow_type: str) -> BlockedError:
+    """The block that an exception of user code leads to."""
+    site = last_user_line(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return BlockedError(
+        "error",
+        f"{workflow_type} raised {what}{f' at {site}' if site else ''}. "
+        "The run goes on by itself when fixed code is deployed; to fail a run instead, raise "
+        f"ApplicationError, or list {type(error).__name__} in failure_exception_types.",
+        stack_trace=user_stack(error),
+    )
+
+
+def _failures(error: BaseException, run: Ending) -> list[BaseException] | None:
+    """The failures an error holds: itself, or all of a group's; None when one is no failure."""
+    if isinstance(error, BaseExceptionGroup):
+        leaves: list[BaseException] = []
+        for inner in error.exceptions:
+            found = _failures(inner, run)
+            if found is None:
+                return None
+            leaves += found
+        return leaves
+    kinds = (FailureError, asyncio.CancelledError, *run.failure_exception_types)
+    return [error] if isinstance(error, kinds) else None

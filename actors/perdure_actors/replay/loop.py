@@ -1,0 +1,319 @@
+"""The event loop of one run: asyncio's own tasks on a clock that is the history's.
+
+Two rules of the room: what a run sees depends on its history alone, and the loop asks nobody for
+anything; a timer is asked of its owner, who makes it durable. Nothing here knows a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, cast
+
+from perdure_actors.replay.blocked import ForbiddenCallError
+from perdure_actors.replay.call_site import stop_at
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+AnyCoroutine = Coroutine[Any, Any, T] | Generator[Any, None, T]
+Report = Callable[[dict[str, Any]], None]
+
+TURNS_MAX = 1_000_000
+"""Callbacks in one activation; more is a loop that never waits."""
+_CANCEL = "cancel"
+
+
+class TimerOwner(Protocol):
+    """Who makes the timers of a loop durable."""
+
+    def start_timer(self, delay_ms: int, handle: TimerHandle, summary: str | None) -> str:
+        """Ask for a timer; its id."""
+
+    def cancel_timer(self, timer_id: str) -> None:
+        """Ask for a timer no longer."""
+
+
+class Task(asyncio.Task[T]):
+    """A task whose hash is its number, so that a set of tasks has the same order in replay."""
+
+    __slots__ = ("is_cancelled_by_asyncio", "number")
+
+    def __init__(
+        self,
+        coro: AnyCoroutine[T],
+        *,
+        loop: Loop,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        # Before asyncio's constructor, which puts the task into a set.
+        self.number = loop.next_number()
+        self.is_cancelled_by_asyncio = False
+        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", context=context)
+        loop.tasks[self.number] = self
+        self.add_done_callback(loop.forget)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the task, remembering whether asyncio or a person asked."""
+        self.is_cancelled_by_asyncio = is_asyncio_cancelling()
+        return super().cancel(msg)
+
+
+class Future(asyncio.Future[T]):
+    """A future whose hash is its number, for the same reason."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, *, loop: Loop) -> None:
+        self.number = loop.next_number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def is_asyncio_cancelling() -> bool:
+    """Whether the cancellation in progress is asyncio's own: a timeout, wait_for, a task group.
+
+    Those count on CancelledError coming back; a person's cancel, as in Temporal, does not.
+    """
+    frame = sys._getframe(2)
+    while frame.f_code.co_name == _CANCEL and frame.f_back is not None:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).startswith("asyncio.")
+
+
+class TimerHandle(asyncio.TimerHandle):
+    """A callback that a durable timer calls."""
+
+    __slots__ = ("timer_id",)
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: Loop,
+        context: contextvars.Context | None,
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self.timer_id = ""
+
+    def cancel(self) -> None:
+        """Ask for the timer no longer, unless it has fired."""
+        if not self._cancelled:
+            loop = cast("Loop", self._loop)  # type: ignore[attr-defined]
+            super().cancel()
+            if self.timer_id:
+                loop.owner.cancel_timer(self.timer_id)
+                self.timer_id = ""
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """Runs what is ready, in the order in which it became ready, until nothing is."""
+
+    def __init__(self, owner: TimerOwner, *, report: Report | None = None) -> None:
+        self.owner = owner
+        self.time_ms = 0
+        self.is_unrestricted = 0
+        """How many blocks have switched the guards off."""
+        self.error: BaseException | None = None
+        """What a callback that is no task raised; the activation ends with it."""
+        self.tasks: dict[int, asyncio.Task[Any]] = {}
+        """The tasks that have not ended, by number."""
+        self._ready: deque[asyncio.Handle] = deque()
+        self._number = 0
+        self._report = report
+        self._is_closed = False
+
+    def run_ready(self) -> None:
+        """Run callbacks until none is ready, or until one that is no task raises.
+
+        Raises what it raised.
+        """
+        ready = self._ready
+        turns = 0
+        while ready:
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+                if self.error is not None:
+                    error, self.error = self.error, None
+                    raise error
+            turns += 1
+            if turns > TURNS_MAX:
+                raise RuntimeError(
+                    f"the code took {TURNS_MAX} turns without waiting for anything durable; "
+                    "a loop over asyncio.sleep(0) should wait for a condition or a timer instead"
+                )
+
+    def drop_ready(self) -> None:
+        """Forget what is ready: the run has ended."""
+        self._ready.clear()
+
+    def next_number(self) -> int:
+        """Count what is created, in the order of the code."""
+        self._number = number = self._number + 1
+        return number
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """A task has ended."""
+        self.tasks.pop(cast("Task[Any]", task).number, None)
+
+    def fire(self, handle: TimerHandle) -> None:
+        """A durable timer is due: its callback becomes ready."""
+        handle.timer_id = ""
+        if not handle._cancelled:
+            self._ready.append(handle)
+
+    def start_timer(
+        self,
+        delay_s: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+        summary: str | None = None,
+    ) -> TimerHandle:
+        """Call a function after a durable timer of at least a millisecond."""
+        if not math.isfinite(delay_s):
+            raise ValueError(f"a timer of {delay_s} s cannot be kept; give a number of seconds")
+        # Rounded first: the clock as a float is off by up to a quarter of a microsecond.
+        delay_ms = max(1, math.ceil(round(delay_s * 1000, 2)))
+        handle = TimerHandle(self.time() + delay_s, callback, args, self, context)
+        handle.timer_id = self.owner.start_timer(delay_ms, handle, summary)
+        return handle
+
+    # What asyncio asks of a loop.
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """Make a callback ready."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call a function after a durable timer, or soon when there is nothing to wait for."""
+        if delay <= 0:
+            handle = TimerHandle(self.time(), callback, args, self, context)
+            self._ready.append(handle)
+            return handle
+        return self.start_timer(delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """The same for a point in time."""
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def time(self) -> float:
+        """The time of the event that is being taken, in seconds since 1970."""
+        return self.time_ms / 1000
+
+    def create_future(self) -> Future[Any]:
+        """A future of this loop."""
+        return Future(loop=self)
+
+    def create_task(
+        self,
+        coro: AnyCoroutine[T],
+        *,
+        name: object = None,
+        context: contextvars.Context | None = None,
+    ) -> Task[T]:
+        """A task of this loop."""
+        return Task(coro, loop=self, name=None if name is None else str(name), context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what a callback raised; tell what was lost when a task was thrown away."""
+        error = context.get("exception")
+        if "handle" in context and error is not None:
+            self.error = error
+        elif self._report is not None and not self._is_closed:
+            self._report(context)
+
+    def get_debug(self) -> bool:
+        """Debugging asyncio would cost and tell nothing of a run."""
+        return False
+
+    def is_running(self) -> bool:
+        """Whether it may be used; the host decides when it runs."""
+        return not self._is_closed
+
+    def is_closed(self) -> bool:
+        """Whether the run was dropped."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Take no more."""
+        self._is_closed = True
+        self._ready.clear()
+        self.tasks.clear()
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """There is nothing to sweep: what is ready and cancelled is passed over."""
+
+
+stop_at(Loop.run_ready.__code__)
+
+
+_ADVICE = {
+    "run_in_executor": "run it in an activity",
+    "run_forever": "the host runs the loop",
+    "run_until_complete": "await the coroutine, or start it with asyncio.create_task",
+    "stop": "return from the workflow's run method",
+    "call_soon_threadsafe": "a workflow has no threads; use activities, or signals from outside",
+    "set_debug": "use Perdure's logs and history",
+    "set_task_factory": "use asyncio.create_task",
+    "set_exception_handler": "await the tasks you start",
+    "get_exception_handler": "await the tasks you start",
+    "set_default_executor": "run it in an activity",
+    "shutdown_default_executor": "run it in an activity",
+    "add_signal_handler": "use workflow.signal",
+    "remove_signal_handler": "use workflow.signal",
+}
+
+
+def make_loop(owner: TimerOwner, *, report: Report | None = None) -> Loop:
+    """A loop for a run."""
+    return Loop(owner, report=report)  # type: ignore[abstract] # the rest is set below, by name
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    advice = _ADVICE.get(name, "do input and output in an activity")
+
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+        raise ForbiddenCallError(
+            f"the event loop's {name}() is not for workflow code, because replay could not repeat "
+            f"it: {advice}"
+        )
+
+    refuse.__name__ = refuse.__qualname__ = name
+    return refuse
+
+
+# Whatever else asyncio's loops can do, in this Python or a later one, is refused with advice.
+for _name in dir(asyncio.AbstractEventLoop):
+    if not _name.startswith("_") and _name not in vars(Loop):
+        setattr(Loop, _name, _refusal(_name))

@@ -1,0 +1,157 @@
+"""What workflows, activities and clients have in common: policies, priorities, raw values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+from typing import ClassVar
+
+from perdure.metrics import (
+    MetricCommon,
+    MetricCounter,
+    MetricGauge,
+    MetricGaugeFloat,
+    MetricHistogram,
+    MetricHistogramFloat,
+    MetricHistogramTimedelta,
+    MetricMeter,
+)
+from perdure.search_attributes import (
+    SearchAttributeIndexedValueType,
+    SearchAttributeKey,
+    SearchAttributePair,
+    SearchAttributes,
+    SearchAttributeUpdate,
+    SearchAttributeValue,
+    SearchAttributeValueType,
+    TypedSearchAttributes,
+)
+from perdure_schemas.payloads import Payload
+
+__all__ = [
+    "MetricCommon",
+    "MetricCounter",
+    "MetricGauge",
+    "MetricGaugeFloat",
+    "MetricHistogram",
+    "MetricHistogramFloat",
+    "MetricHistogramTimedelta",
+    "MetricMeter",
+    "Priority",
+    "QueryRejectCondition",
+    "RawValue",
+    "RetryPolicy",
+    "SearchAttributeIndexedValueType",
+    "SearchAttributeKey",
+    "SearchAttributePair",
+    "SearchAttributeUpdate",
+    "SearchAttributeValue",
+    "SearchAttributeValueType",
+    "SearchAttributes",
+    "TypedSearchAttributes",
+    "VersioningBehavior",
+    "WorkflowIDConflictPolicy",
+    "WorkflowIDReusePolicy",
+]
+
+FAIRNESS_KEY_BYTES_MAX = 64
+
+
+@dataclass
+class RetryPolicy:
+    """How often and how soon a failed attempt is tried again."""
+
+    initial_interval: timedelta = timedelta(seconds=1)
+    """The delay before the second attempt."""
+    backoff_coefficient: float = 2.0
+    """By what each further delay grows."""
+    maximum_interval: timedelta | None = None
+    """The longest delay; a hundred times the initial one when not given."""
+    maximum_attempts: int = 0
+    """How many attempts there may be; 0 for no limit, 1 for no retry."""
+    non_retryable_error_types: Sequence[str] | None = None
+    """Types of errors that end the attempts."""
+
+    def _validate(self) -> None:
+        """Raise ValueError for a policy that cannot be followed."""
+        if self.maximum_attempts < 0:
+            raise ValueError(f"maximum_attempts is {self.maximum_attempts}: give 0 or more")
+        if self.maximum_attempts == 1:
+            return
+        if self.initial_interval <= timedelta(0):
+            raise ValueError(f"initial_interval is {self.initial_interval}: give more than 0")
+        if self.backoff_coefficient < 1:
+            raise ValueError(f"backoff_coefficient is {self.backoff_coefficient}: give 1 or more")
+        if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
+            raise ValueError(
+                f"maximum_interval ({self.maximum_interval}) is shorter than initial_interval "
+                f"({self.initial_interval})"
+            )
+
+
+@dataclass(frozen=True)
+class Priority:
+    """Which task goes first when workers are busy."""
+
+    priority_key: int | None = None
+    """1 goes first, 5 last; 3 when not given."""
+    fairness_key: str | None = None
+    """Tasks of different keys take turns."""
+    fairness_weight: float | None = None
+    """How many turns a key has."""
+
+    default: ClassVar[Priority]
+
+    def __post_init__(self) -> None:
+        if self.priority_key is not None and not isinstance(self.priority_key, int):
+            raise TypeError(f"priority_key is a {type(self.priority_key).__name__}: give an int")
+        if self.priority_key is not None and self.priority_key < 1:
+            raise ValueError(f"priority_key is {self.priority_key}: give 1 or more")
+        if len((self.fairness_key or "").encode()) > FAIRNESS_KEY_BYTES_MAX:
+            raise ValueError(f"fairness_key has more than {FAIRNESS_KEY_BYTES_MAX} bytes")
+
+
+Priority.default = Priority()
+
+
+class WorkflowIDReusePolicy(IntEnum):
+    """What a start does when a closed run has its id."""
+
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+    TERMINATE_IF_RUNNING = 4
+
+
+class WorkflowIDConflictPolicy(IntEnum):
+    """What a start does when an open run has its id."""
+
+    UNSPECIFIED = 0
+    FAIL = 1
+    USE_EXISTING = 2
+    TERMINATE_EXISTING = 3
+
+
+class QueryRejectCondition(IntEnum):
+    """Which runs refuse a query."""
+
+    NONE = 1
+    NOT_OPEN = 2
+    NOT_COMPLETED_CLEANLY = 3
+
+
+class VersioningBehavior(IntEnum):
+    """Whether a run stays with the version of the code that it began on."""
+
+    UNSPECIFIED = 0
+    PINNED = 1
+    AUTO_UPGRADE = 2
+
+
+@dataclass(frozen=True)
+class RawValue:
+    """A value left as the payload it came in, or to be sent as it is."""
+
+    payload: Payload
