@@ -108,6 +108,9 @@ class Tail(Protocol):
         Raises PositionLostError when the position is not in the log any more.
         """
 
+    def ready(self) -> list[tuple[str, int]]:
+        """The (topic, partition)s that got news since this was last asked."""
+
     def probe_end(self, topic: str, partition: int) -> EndProbe:
         """Ask the log where a partition ends now, without waiting for the answer."""
 
@@ -207,6 +210,18 @@ class Log(Protocol):
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Make topics that do not exist. Raises LogError when one cannot be made."""
+
+    def offsets(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset of a partition that is still there, and the one after its last.
+
+        Raises LogUnavailableError when the log cannot be reached.
+        """
+
+    def group_members(self, group: str) -> int:
+        """How many members a consumer group has now.
+
+        Raises LogUnavailableError when the log cannot be reached.
+        """
 
     def broker_count(self) -> int:
         """How many brokers hold this log."""

@@ -1,0 +1,144 @@
+"""What deciding may give: events, errands and answers, as closed lists. Nothing here acts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from perdure_actors.core.soft import Soft
+    from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
+    from perdure_schemas.payloads import Record, ReplyTo
+
+
+class SendTask(NamedTuple):
+    """Send an attempt of an activity to the workers of its queue."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    activity: ActivityState
+    resent: bool = False
+
+
+class PushOrders(NamedTuple):
+    """Tell a worker at once that an attempt should stop. Soft: its lease will say so again."""
+
+    worker_id: str
+    reply_partition: int
+    issued: RecordId
+    reason: str
+
+
+class SendCommand(NamedTuple):
+    """Send a command to another actor, on a task queue of the namespace."""
+
+    task_queue: str
+    command: Record
+
+
+class SendDead(NamedTuple):
+    """Put an input that nobody could take where people find it."""
+
+    reason: str
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Forward(NamedTuple):
+    """Send a client's command on to the partition that its workflow id belongs to."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+Effect = SendTask | PushOrders | SendCommand | SendDead | Forward
+"""The closed list of errands. Answers to askers are not effects: they are soft."""
+
+
+class Step(msgspec.Struct):
+    """What happens to one run in one transition."""
+
+    run_id: str
+    events: list[Record]
+
+
+class Decision(msgspec.Struct):
+    """A command was taken: what happened, run by run, and what its sender is told."""
+
+    steps: list[Step]
+    answer: Record | None = None
+    run_id: str = ""
+    """The run the command was about, for its outcome."""
+
+
+class Rejection(msgspec.Struct):
+    """A command was refused; nothing happened but this answer."""
+
+    code: str
+    message: str
+    run_id: str = ""
+    status: str = ""
+
+
+class Ignored(msgspec.Struct):
+    """A late, doubled or foreign report: dropped and counted, and its sender told if it asks."""
+
+    reason: str
+    answer: Record | None = None
+    reply: ReplyTo | None = None
+    """Where the answer goes when the command itself does not say."""
+
+
+class Due(msgspec.Struct):
+    """What an alarm brought: its events, and whether an unread command could refute them."""
+
+    events: list[Record]
+    refutable: bool = False
+
+
+class Later(msgspec.Struct):
+    """An alarm that is not due yet after all; 0 when it is void."""
+
+    at_ms: int = 0
+
+
+Verdict = Decision | Rejection | Ignored
+
+
+class Limits(NamedTuple):
+    """The limits that deciding keeps to."""
+
+    activities_max: int = 2000
+    timers_max: int = 2000
+    request_age_ms_max: int = 24 * 3600 * 1000
+    payload_bytes_max: int = 4 * 1024 * 1024
+    result_bytes_max: int = 1024 * 1024
+    history_events_suggested: int = 10_000
+    retention_resend_ms: int = 7 * 24 * 3600 * 1000 // 2
+
+
+class World(Protocol):
+    """What deciding may ask about; all of it comes from accepted or proposed records."""
+
+    limits: Limits
+    task_queue: str
+    soft: Soft
+
+    def token(self, issued: RecordId) -> bytes:
+        """The token of an attempt."""
+
+    def new_run_id(self) -> str:
+        """A run id derived from the record that is being decided."""
+
+    def run(self, run_id: str) -> Run | None:
+        """A run of this partition."""
+
+    def current(self, workflow_id: str) -> Run | None:
+        """The newest run of a workflow id."""
+
+    def actor(self, workflow_id: str) -> ActorState | None:
+        """What is known of a workflow id over its runs."""

@@ -1,0 +1,464 @@
+"""The life of a run: started, asked to cancel, blocked, ended, followed by another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from perdure_actors.core import retry
+from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
+from perdure_actors.core.state import (
+    CANCELED,
+    COMPLETED,
+    CONTINUED_AS_NEW,
+    FAILED,
+    RUNNING,
+    TERMINATED,
+    TIMED_OUT,
+    ActorState,
+    Closing,
+    RecordId,
+    Run,
+    RunState,
+)
+from perdure_schemas.events import (
+    TimerFired,
+    WorkflowBlocked,
+    WorkflowCanceled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowContinuedAsNew,
+    WorkflowFailed,
+    WorkflowResumed,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from perdure_schemas.payloads import Failure, FailureCause
+from perdure_schemas.replies import Accepted
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import Verdict, World
+    from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
+    from perdure_schemas.payloads import Record
+
+WORKFLOW_ID_BYTES_MAX = 1000
+
+
+def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
+    """A start: by its policies it makes a run, finds one, replaces one or is refused."""
+    problem = _invalid_start(command)
+    if problem:
+        return Rejection("invalid", problem)
+    current = world.current(command.workflow_id)
+    run_id = world.new_run_id()
+    started = Step(run_id, [_started(world, command, run_id, now_ms)])
+    answer = Accepted(
+        workflow_id=command.workflow_id, run_id=run_id, first_run_id=run_id, started=True
+    )
+    if current is None:
+        return Decision([started], answer, run_id)
+    if current.state.is_open or current.actor.next_run_id:
+        return _start_over_open(command, current, started, answer)
+    reuse, status = command.id_reuse_policy, current.state.status
+    refused = reuse == "reject_duplicate" or (
+        reuse == "allow_duplicate_failed_only" and status == COMPLETED
+    )
+    if refused:
+        return Rejection(
+            "already_started",
+            f"workflow id {command.workflow_id!r} has a run that is {status}, and the id reuse"
+            f" policy is {reuse}",
+            current.state.run_id,
+            status,
+        )
+    return Decision([started], answer, run_id)
+
+
+def _start_over_open(
+    command: StartWorkflow, current: Run, started: Step, answer: Accepted
+) -> Verdict:
+    """A start while a run of the id is open, or is to follow soon."""
+    state = current.state
+    open_id = state.run_id if state.is_open else current.actor.next_run_id
+    first_id = state.first_run_id or state.run_id
+    if command.id_conflict_policy == "use_existing":
+        found = Accepted(workflow_id=state.workflow_id, run_id=open_id, first_run_id=first_id)
+        return Decision([], found, open_id)
+    replaces = command.id_conflict_policy == "terminate_existing"
+    if replaces or command.id_reuse_policy == "terminate_if_running":
+        ended = WorkflowTerminated(reason="replaced by a new start", identity=command.identity)
+        return Decision([*_terminating(current, ended), started], answer, answer.run_id)
+    return Rejection(
+        "already_started",
+        f"workflow id {command.workflow_id!r} is already running",
+        open_id,
+        state.shown_status if state.is_open else RUNNING,
+    )
+
+
+def _terminating(current: Run, ended: WorkflowTerminated) -> list[Step]:
+    """The steps that end a run, or the one that is to follow it."""
+    if current.state.is_open:
+        return [Step(current.state.run_id, [ended])]
+    following = current.actor.next_start
+    if following is None:
+        return []
+    # It starts held back, so that its code never runs.
+    held = replace(following, first_activation_delay_ms=1)
+    return [Step(current.actor.next_run_id, [held, ended])]
+
+
+def _invalid_start(command: StartWorkflow) -> str:
+    size = len(command.workflow_id.encode())
+    if not 0 < size <= WORKFLOW_ID_BYTES_MAX:
+        return f"a workflow id has 1 to {WORKFLOW_ID_BYTES_MAX} bytes; this one has {size}"
+    if not command.workflow_type:
+        return f"the start of workflow {command.workflow_id!r} names no workflow type"
+    if command.cron_schedule:
+        return "this release has no cron schedules: start the workflow without cron_schedule"
+    if command.update is not None or command.signals:
+        return "this release takes no signals or updates with a start"
+    return ""
+
+
+def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> WorkflowStarted:
+    expires_ms = now_ms + command.execution_timeout_ms if command.execution_timeout_ms else 0
+    return WorkflowStarted(
+        workflow_type=command.workflow_type,
+        input=command.input,
+        task_queue=world.task_queue,
+        request_id=command.request_id,
+        identity=command.identity,
+        execution_timeout_ms=command.execution_timeout_ms,
+        run_timeout_ms=command.run_timeout_ms,
+        task_timeout_ms=command.task_timeout_ms,
+        execution_expires_ms=expires_ms,
+        retry_policy=command.retry_policy,
+        first_activation_delay_ms=max(command.start_delay_ms, 0),
+        memo=command.memo,
+        search_attributes=command.search_attributes,
+        header=command.header,
+        static_summary=command.static_summary,
+        static_details=command.static_details,
+        priority=command.priority,
+        parent=command.parent,
+        parent_initiated_seq=command.parent_initiated_seq,
+        root=command.root,
+        parent_close_policy=command.parent_close_policy,
+        first_run_id=run_id,
+        original_run_id=run_id,
+    )
+
+
+def _target(world: World, command: CancelWorkflow | TerminateWorkflow) -> Run | Rejection:
+    """The run a command is about: the named one, or the current one."""
+    run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
+    if run is None or run.state.workflow_id != command.workflow_id:
+        which = f" run {command.run_id}" if command.run_id else ""
+        return Rejection(
+            "not_found",
+            f"no workflow {command.workflow_id!r}{which} on task queue {world.task_queue!r}",
+        )
+    first = run.state.first_run_id or run.state.run_id
+    if command.first_run_id and command.first_run_id != first:
+        return Rejection(
+            "not_found",
+            f"workflow {command.workflow_id!r} is not of the chain that began with run"
+            f" {command.first_run_id}",
+        )
+    return run
+
+
+def _closed(run: Run) -> Rejection:
+    return Rejection(
+        "closed",
+        f"workflow {run.state.workflow_id!r} is {run.state.status} already",
+        run.state.run_id,
+        run.state.status,
+    )
+
+
+def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdict:
+    """Ask a run to cancel itself; asking twice is asking once."""
+    run = _target(world, command)
+    if isinstance(run, Rejection):
+        return run
+    state = run.state
+    if not state.is_open:
+        if run.actor.next_run_id and not command.run_id:
+            ended = WorkflowTerminated(
+                reason=command.reason or "cancelled before it began", identity=command.identity
+            )
+            return Decision(
+                _terminating(run, ended),
+                Accepted(workflow_id=state.workflow_id, run_id=run.actor.next_run_id),
+                run.actor.next_run_id,
+            )
+        return _closed(run)
+    answer = Accepted(
+        workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
+    )
+    if state.cancel_requested:
+        return Decision([], answer, state.run_id)
+    asked = WorkflowCancelRequested(
+        reason=command.reason, identity=command.identity, external=command.child_of
+    )
+    events: list[Record] = [asked]
+    if not state.begun:
+        # Its code has never run, so nobody else can answer for it.
+        events.append(WorkflowCanceled())
+    return Decision([Step(state.run_id, events)], answer, state.run_id)
+
+
+def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> Verdict:
+    """End a run at once."""
+    run = _target(world, command)
+    if isinstance(run, Rejection):
+        return run
+    ended = WorkflowTerminated(
+        reason=command.reason, details=command.details, identity=command.identity
+    )
+    waits = bool(run.actor.next_run_id) and not command.run_id
+    if not run.state.is_open and not waits:
+        return _closed(run)
+    steps = _terminating(run, ended)
+    run_id = steps[-1].run_id
+    answer = Accepted(
+        workflow_id=run.state.workflow_id, run_id=run_id, first_run_id=run.state.first_run_id
+    )
+    return Decision(steps, answer, run_id)
+
+
+def decide_completed(
+    world: World, _run: Run, output: WorkflowCompleted, _now_ms: int
+) -> WorkflowCompleted | WorkflowFailed:
+    """A run that returned; a result too large to be answered fails it, plainly."""
+    size = len(output.result.data) if output.result else 0
+    if size <= world.limits.result_bytes_max:
+        return output
+    cause = FailureCause(
+        message=(
+            f"the workflow returned {size} bytes; {world.limits.result_bytes_max} is the most:"
+            " return a reference to where the data is"
+        ),
+        type="PayloadTooLarge",
+        non_retryable=True,
+    )
+    return WorkflowFailed(failure=Failure(chain=[cause]), call_site=output.call_site)
+
+
+def decide_continued(
+    world: World, _run: Run, output: WorkflowContinuedAsNew, _now_ms: int
+) -> WorkflowContinuedAsNew:
+    """The next run gets its id."""
+    return replace(output, new_run_id=world.new_run_id())
+
+
+def decide_failed(world: World, run: Run, output: WorkflowFailed, now_ms: int) -> WorkflowFailed:
+    """A failed run is followed by another when its retry policy says so."""
+    state, delay_ms = _plan_next(run, output.failure, now_ms)
+    if delay_ms < 0:
+        return replace(output, retry_state=state)
+    return replace(
+        output, retry_state=state, next_run_id=world.new_run_id(), next_run_delay_ms=delay_ms
+    )
+
+
+def _plan_next(run: Run, failure: Failure, now_ms: int) -> tuple[str, int]:
+    policy = run.started.retry_policy
+    if policy is None:
+        return retry.NOT_SET, -1
+    return retry.plan_retry(
+        policy,
+        failure,
+        attempt=run.started.attempt,
+        now_ms=now_ms,
+        expires_ms=run.state.execution_expires_ms,
+    )
+
+
+def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Later:
+    """A start delay is over, or a run has outlived its time."""
+    state = run.state
+    if not state.is_open:
+        return Later()
+    if state.execution_expires_ms and state.execution_expires_ms <= now_ms:
+        return Due([WorkflowTimedOut(timeout_type="execution", retry_state=retry.TIMEOUT)], True)
+    if state.run_expires_ms and state.run_expires_ms <= now_ms:
+        cause = FailureCause(kind="timeout", timeout_type="start_to_close")
+        retry_state, delay_ms = _plan_next(run, Failure(chain=[cause]), now_ms)
+        event = WorkflowTimedOut(
+            timeout_type="run",
+            retry_state=retry_state,
+            next_run_id=world.new_run_id() if delay_ms >= 0 else "",
+            next_run_delay_ms=delay_ms,
+        )
+        return Due([event], refutable=True)
+    if state.begin_ms and state.begin_ms <= now_ms:
+        return Due([TimerFired(timer_id="")])
+    return Later(state.alarm_ms if state.alarm_ms > now_ms else 0)
+
+
+def decide_next_run(actor: ActorState, now_ms: int) -> Step | Later:
+    """The run that follows another is due."""
+    if actor.next_start is None:
+        return Later()
+    if actor.alarm_ms > now_ms:
+        return Later(actor.alarm_ms)
+    return Step(actor.next_run_id, [actor.next_start])
+
+
+def open_run(actor: ActorState, run_id: str, event: WorkflowStarted, now_ms: int) -> Run:
+    """The run that a WorkflowStarted event begins."""
+    run_expires_ms = now_ms + event.run_timeout_ms if event.run_timeout_ms else 0
+    begin_ms = now_ms + event.first_activation_delay_ms if event.first_activation_delay_ms else 0
+    state = RunState(
+        workflow_id=actor.workflow_id,
+        run_id=run_id,
+        status=RUNNING,
+        start_ms=now_ms,
+        begun=not begin_ms,
+        execution_expires_ms=event.execution_expires_ms,
+        run_expires_ms=run_expires_ms,
+        begin_ms=begin_ms,
+        first_run_id=event.first_run_id,
+    )
+    _set_alarm(state)
+    actor.current_run_id = run_id
+    actor.next_run_id = ""
+    actor.next_start = None
+    actor.alarm_ms = 0
+    return Run(state, event, actor)
+
+
+def _set_alarm(state: RunState) -> None:
+    times = (state.execution_expires_ms, state.run_expires_ms, state.begin_ms)
+    state.alarm_ms = min((at for at in times if at), default=0)
+
+
+def apply_started(run: Run, _event: WorkflowStarted, _at: RecordId, _now_ms: int) -> None:
+    """Nothing more: open_run has taken all of it."""
+    run.touched.add(("started", ""))
+
+
+def apply_cancel_requested(
+    run: Run, _event: WorkflowCancelRequested, _at: RecordId, _now_ms: int
+) -> None:
+    """Remember it, so that a second ask changes nothing."""
+    run.state.cancel_requested = True
+
+
+def apply_blocked(run: Run, event: WorkflowBlocked, _at: RecordId, now_ms: int) -> None:
+    """The code cannot go on; inputs wait from the one it could not take."""
+    state = run.state
+    state.block = event
+    state.blocked_ms = state.blocked_ms or now_ms
+    if event.input_seq and event.input_seq not in state.waiting:
+        state.waiting = sorted([*state.waiting, event.input_seq])
+
+
+def apply_resumed(run: Run, event: WorkflowResumed, _at: RecordId, _now_ms: int) -> None:
+    """The code takes an input that waited."""
+    state = run.state
+    state.waiting = [seq for seq in state.waiting if seq != event.input_seq]
+    if not state.waiting:
+        state.block = None
+        state.blocked_ms = 0
+
+
+def apply_completed(run: Run, event: WorkflowCompleted, _at: RecordId, now_ms: int) -> None:
+    """The run returned."""
+    _close(run, Closing(COMPLETED, now_ms, result=event.result))
+
+
+def apply_failed(run: Run, event: WorkflowFailed, _at: RecordId, now_ms: int) -> None:
+    """The run failed; another may follow."""
+    _close(run, Closing(FAILED, now_ms, failure=event.failure, next_run_id=event.next_run_id))
+    if event.next_run_id:
+        _follow(run, event.next_run_id, now_ms + event.next_run_delay_ms, event.failure)
+
+
+def apply_canceled(run: Run, event: WorkflowCanceled, _at: RecordId, now_ms: int) -> None:
+    """The run ended cancelled."""
+    cause = FailureCause(kind="canceled", message="workflow cancelled", details=event.details)
+    _close(run, Closing(CANCELED, now_ms, failure=Failure(chain=[cause])))
+
+
+def apply_terminated(run: Run, event: WorkflowTerminated, _at: RecordId, now_ms: int) -> None:
+    """The run was ended."""
+    cause = FailureCause(
+        kind="terminated",
+        message=event.reason or "workflow terminated",
+        details=event.details,
+        identity=event.identity,
+    )
+    _close(run, Closing(TERMINATED, now_ms, failure=Failure(chain=[cause])))
+
+
+def apply_timed_out(run: Run, event: WorkflowTimedOut, _at: RecordId, now_ms: int) -> None:
+    """The run outlived its time; another may follow."""
+    cause = FailureCause(
+        kind="timeout",
+        message=f"workflow {event.timeout_type} timeout",
+        timeout_type="start_to_close",
+    )
+    failure = Failure(chain=[cause])
+    _close(run, Closing(TIMED_OUT, now_ms, failure=failure, next_run_id=event.next_run_id))
+    if event.next_run_id:
+        _follow(run, event.next_run_id, now_ms + event.next_run_delay_ms, failure)
+
+
+def apply_continued_as_new(
+    run: Run, event: WorkflowContinuedAsNew, _at: RecordId, now_ms: int
+) -> None:
+    """The run ended by starting the next one."""
+    _close(run, Closing(CONTINUED_AS_NEW, now_ms, next_run_id=event.new_run_id))
+    before = run.started
+    run.actor.next_run_id = event.new_run_id
+    run.actor.alarm_ms = now_ms + event.delay_ms
+    run.actor.next_start = replace(
+        before,
+        workflow_type=event.workflow_type or before.workflow_type,
+        input=event.input,
+        attempt=1,
+        run_timeout_ms=event.run_timeout_ms or before.run_timeout_ms,
+        task_timeout_ms=event.task_timeout_ms or before.task_timeout_ms,
+        retry_policy=event.retry_policy or before.retry_policy,
+        memo=event.memo or before.memo,
+        search_attributes=event.search_attributes or before.search_attributes,
+        header=event.header or before.header,
+        first_activation_delay_ms=0,
+        continued_run_id=run.state.run_id,
+        initiator="workflow",
+        last_failure=None,
+        last_result=None,
+    )
+
+
+def _follow(run: Run, run_id: str, due_ms: int, failure: Failure) -> None:
+    """The same again, later."""
+    run.actor.next_run_id = run_id
+    run.actor.alarm_ms = max(due_ms, 1)
+    run.actor.next_start = replace(
+        run.started,
+        attempt=run.started.attempt + 1,
+        first_activation_delay_ms=0,
+        continued_run_id=run.state.run_id,
+        initiator="retry",
+        last_failure=failure,
+    )
+
+
+def _close(run: Run, closing: Closing) -> None:
+    state = run.state
+    state.status = closing.status
+    state.closing = closing
+    state.alarm_ms = 0
+    state.block = None
+    state.waiting = []
+    for activity_id in list(run.activities):
+        run.drop_activity(activity_id)
+    for timer_id in list(run.timers):
+        run.drop_timer(timer_id)

@@ -1,0 +1,127 @@
+"""The index of the actor core: which function decides what, applies what, and sends what.
+
+A new command, event or deadline is a row here; the shard's loop looks rows up and never learns
+a feature's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perdure_actors.core import activities, execution, timers
+from perdure_schemas import commands, events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure_actors.core.decision import Due, Effect, Later, Verdict, World
+    from perdure_actors.core.state import RecordId, Run
+    from perdure_schemas.payloads import Record
+
+    Decide = Callable[[World, Any, int], Verdict]
+    DecideOutput = Callable[[World, Run, Any, int], Record]
+    Check = Callable[[World, Run, list[Record]], str]
+    DecideAlarm = Callable[[World, Run, str, int], Due | Later]
+    Apply = Callable[[Run, Any, RecordId, int], None]
+    Effects = Callable[[Run, Any, RecordId, int], list[Effect]]
+
+COMMANDS: dict[type[Record], Decide] = {
+    commands.StartWorkflow: execution.decide_start,
+    commands.CancelWorkflow: execution.decide_cancel,
+    commands.TerminateWorkflow: execution.decide_terminate,
+    commands.ClaimActivity: activities.decide_claim,
+    commands.CompleteActivity: activities.decide_complete,
+    commands.FailActivity: activities.decide_fail,
+    commands.ConfirmActivityCanceled: activities.decide_confirm_canceled,
+    commands.HeartbeatActivity: activities.decide_heartbeat,
+    commands.HandBackActivity: activities.decide_hand_back,
+    commands.WorkerLease: activities.decide_lease,
+}
+"""Command -> decide(world, command, now) -> Decision, Rejection or Ignored."""
+
+ROUTED = frozenset(
+    (commands.StartWorkflow, commands.CancelWorkflow, commands.TerminateWorkflow)
+)
+"""Commands that belong to the partition of their workflow id, whoever sends them."""
+
+OUTPUTS: dict[type[Record], DecideOutput] = {
+    events.ActivityScheduled: activities.decide_activity_scheduled,
+    events.WorkflowCompleted: execution.decide_completed,
+    events.WorkflowFailed: execution.decide_failed,
+    events.WorkflowContinuedAsNew: execution.decide_continued,
+}
+"""What the code asked for -> the event it becomes; what has no row becomes itself."""
+
+CHECKS: tuple[Check, ...] = (activities.check_activities, timers.check_timers)
+"""What an activation asked for, as a whole -> why it cannot be had; empty when it can."""
+
+ALARMS: dict[str, DecideAlarm] = {
+    "run": execution.decide_run_alarm,
+    "activity": activities.decide_activity_alarm,
+    "timer": timers.decide_timer_alarm,
+}
+"""Entity -> decide(world, run, id, now) -> Due or Later."""
+
+APPLY: dict[type[Record], Apply] = {
+    events.WorkflowStarted: execution.apply_started,
+    events.WorkflowCancelRequested: execution.apply_cancel_requested,
+    events.WorkflowBlocked: execution.apply_blocked,
+    events.WorkflowResumed: execution.apply_resumed,
+    events.WorkflowCompleted: execution.apply_completed,
+    events.WorkflowFailed: execution.apply_failed,
+    events.WorkflowCanceled: execution.apply_canceled,
+    events.WorkflowTerminated: execution.apply_terminated,
+    events.WorkflowTimedOut: execution.apply_timed_out,
+    events.WorkflowContinuedAsNew: execution.apply_continued_as_new,
+    events.ActivityScheduled: activities.apply_activity_scheduled,
+    events.ActivityStarted: activities.apply_activity_started,
+    events.ActivityHeartbeat: activities.apply_activity_heartbeat,
+    events.ActivityRetryScheduled: activities.apply_activity_retry_scheduled,
+    events.ActivityAttemptScheduled: activities.apply_activity_attempt_scheduled,
+    events.ActivityCancelRequested: activities.apply_activity_cancel_requested,
+    events.ActivityCompleted: activities.apply_activity_outcome,
+    events.ActivityFailed: activities.apply_activity_outcome,
+    events.ActivityTimedOut: activities.apply_activity_outcome,
+    events.ActivityCanceled: activities.apply_activity_outcome,
+    events.TimerStarted: timers.apply_timer_started,
+    events.TimerFired: timers.apply_timer_fired,
+    events.TimerCanceled: timers.apply_timer_canceled,
+}
+"""Event -> apply(run, event, at, now): the only place where a run's state changes."""
+
+EFFECTS: dict[type[Record], Effects] = {
+    events.ActivityScheduled: activities.effects_of_scheduled,
+    events.ActivityAttemptScheduled: activities.effects_of_attempt,
+    events.ActivityCancelRequested: activities.effects_of_stop,
+    events.ActivityTimedOut: activities.effects_of_stop,
+    events.ActivityRetryScheduled: activities.effects_of_stop,
+    events.WorkflowCompleted: activities.effects_of_closing,
+    events.WorkflowFailed: activities.effects_of_closing,
+    events.WorkflowCanceled: activities.effects_of_closing,
+    events.WorkflowTerminated: activities.effects_of_closing,
+    events.WorkflowTimedOut: activities.effects_of_closing,
+    events.WorkflowContinuedAsNew: activities.effects_of_closing,
+}
+"""Event -> the errands it brings, from the state before it is applied."""
+
+
+def apply(run: Run, event: Record, at: RecordId, now_ms: int) -> None:
+    """Apply one event to its run; the same in life and in recovery."""
+    state = run.state
+    state.seq += 1
+    APPLY[type(event)](run, event, at, now_ms)
+    if state.block is not None and type(event) in events.INPUTS and state.seq not in state.waiting:
+        # The code does not take it now; it waits until fixed code does.
+        state.waiting = [*state.waiting, state.seq]
+
+
+def effects_of(run: Run, event: Record, at: RecordId, now_ms: int) -> list[Effect]:
+    """The errands of one event; to be asked before it is applied."""
+    row = EFFECTS.get(type(event))
+    return row(run, event, at, now_ms) if row else []
+
+
+def settle(world: World, run: Run, output: Record, now_ms: int) -> Record:
+    """The event that something the code asked for becomes."""
+    row = OUTPUTS.get(type(output))
+    return row(world, run, output, now_ms) if row else output

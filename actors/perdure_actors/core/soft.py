@@ -1,0 +1,64 @@
+"""What a host hears and need not log: leases and heartbeats. A take-over renews all of it once."""
+
+from __future__ import annotations
+
+import msgspec
+
+LEASE_MS_DEFAULT = 6_000
+
+
+class Lease(msgspec.Struct):
+    """A worker as its last lease showed it."""
+
+    worker_id: str
+    identity: str
+    task_queue: str
+    reply_partition: int
+    lease_ms: int
+    seen_ms: int
+    slots: int = 0
+    slots_used: int = 0
+    version: str = ""
+
+
+class Soft:
+    """The leases and heartbeats of one shard since it was taken over."""
+
+    __slots__ = ("heartbeats", "held", "leases", "taken_over_ms")
+
+    def __init__(self, taken_over_ms: int) -> None:
+        self.taken_over_ms = taken_over_ms
+        self.leases: dict[str, Lease] = {}
+        self.heartbeats: dict[tuple[str, str], int] = {}
+        self.held: dict[str, set[tuple[str, str]]] = {}
+        """Started attempts by worker: (run id, activity id). May name some that have ended."""
+
+    def hold(self, worker_id: str, run_id: str, activity_id: str) -> None:
+        """Remember that a worker runs an attempt."""
+        self.held.setdefault(worker_id, set()).add((run_id, activity_id))
+
+    def forget(self, worker_id: str, run_id: str, activity_id: str) -> None:
+        """Forget an attempt that ended, or that another worker runs."""
+        self.heartbeats.pop((run_id, activity_id), None)
+        attempts = self.held.get(worker_id)
+        if attempts is not None:
+            attempts.discard((run_id, activity_id))
+            if not attempts:
+                del self.held[worker_id]
+
+    def lease_ends_ms(self, worker_id: str) -> int:
+        """When a worker counts as lost, unless it is heard of again."""
+        lease = self.leases.get(worker_id)
+        if lease is None:
+            return self.taken_over_ms + LEASE_MS_DEFAULT
+        return max(lease.seen_ms, self.taken_over_ms) + lease.lease_ms
+
+    def lost_workers(self, now_ms: int) -> list[str]:
+        """The workers that hold attempts and whose lease has run out."""
+        return [worker for worker in self.held if self.lease_ends_ms(worker) <= now_ms]
+
+    def drop_expired(self, now_ms: int) -> None:
+        """Forget the leases of workers that hold nothing and are gone."""
+        for worker_id in [w for w in self.leases if self.lease_ends_ms(w) <= now_ms]:
+            if worker_id not in self.held:
+                del self.leases[worker_id]

@@ -1,0 +1,159 @@
+"""What a host remembers of its actors: plain mutable structs that only `apply` functions change.
+
+An actor is a workflow id; it has a current run. What can grow (activities, timers) is kept in
+entities of its own, so that a transition touches, and a table rewrites, only what it changed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from perdure_schemas.events import ActivityScheduled, WorkflowBlocked, WorkflowStarted
+from perdure_schemas.payloads import Failure, Payload
+
+RUNNING = "running"
+BLOCKED = "blocked"
+COMPLETED = "completed"
+FAILED = "failed"
+CANCELED = "canceled"
+TERMINATED = "terminated"
+TIMED_OUT = "timed_out"
+CONTINUED_AS_NEW = "continued_as_new"
+
+
+class RecordId(NamedTuple):
+    """Which event of the log: the source of effect ids and of attempt tokens."""
+
+    epoch: int
+    nonce: bytes
+    pseq: int
+    place: int
+    """Which event of the record, from 0."""
+
+
+class ActivityState(msgspec.Struct, array_like=True, gc=False):
+    """An activity without an outcome."""
+
+    scheduled: ActivityScheduled
+    scheduled_seq: int
+    scheduled_ms: int
+    attempt: int
+    issued: RecordId
+    """The event that issued the attempt; its token is derived from it."""
+    attempt_ms: int
+    """When the attempt was issued."""
+    state: str = "scheduled"
+    """scheduled, started or backing_off."""
+    started_ms: int = 0
+    worker_id: str = ""
+    identity: str = ""
+    reply_partition: int = -1
+    last_failure: Failure | None = None
+    heartbeat_details: list[Payload] = []
+    retry_ms: int = 0
+    """When the next attempt is due, while it is backing off."""
+    cancel_requested: bool = False
+    alarm_ms: int = 0
+    """The nearest of its deadlines; 0 when it has none."""
+
+
+class TimerState(msgspec.Struct, array_like=True, gc=False):
+    """A timer that has not fired."""
+
+    timer_id: str
+    started_seq: int
+    alarm_ms: int
+
+
+class Closing(msgspec.Struct, array_like=True, gc=False):
+    """How a run ended."""
+
+    status: str
+    time_ms: int
+    result: Payload | None = None
+    failure: Failure | None = None
+    next_run_id: str = ""
+
+
+class RunState(msgspec.Struct, array_like=True):
+    """One run: its small facts. Activities, timers and the start event are kept beside it."""
+
+    workflow_id: str
+    run_id: str
+    status: str
+    start_ms: int
+    seq: int = 0
+    """The seq of its last event."""
+    history_bytes: int = 0
+    cancel_requested: bool = False
+    begun: bool = True
+    """False while a start delay holds its code back."""
+    execution_expires_ms: int = 0
+    run_expires_ms: int = 0
+    begin_ms: int = 0
+    alarm_ms: int = 0
+    block: WorkflowBlocked | None = None
+    blocked_ms: int = 0
+    waiting: list[int] = []
+    """While blocked: the seqs of the input events that its code has not taken."""
+    closing: Closing | None = None
+    first_run_id: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has no terminal event yet."""
+        return self.closing is None
+
+    @property
+    def shown_status(self) -> str:
+        """The status as people see it: a blocked run is not "running"."""
+        return BLOCKED if self.block is not None and self.closing is None else self.status
+
+
+class ActorState(msgspec.Struct, array_like=True, gc=False):
+    """What is known of a workflow id over its runs."""
+
+    workflow_id: str
+    current_run_id: str = ""
+    next_run_id: str = ""
+    """A run that is to follow the current one, what it starts with, and when it is due."""
+    next_start: WorkflowStarted | None = None
+    alarm_ms: int = 0
+
+
+class Run:
+    """A run with all that belongs to it, and what of it has been touched since it was saved."""
+
+    __slots__ = ("activities", "actor", "gone", "started", "state", "timers", "touched")
+
+    def __init__(self, state: RunState, started: WorkflowStarted, actor: ActorState) -> None:
+        self.state = state
+        self.started = started
+        self.actor = actor
+        self.activities: dict[str, ActivityState] = {}
+        self.timers: dict[str, TimerState] = {}
+        self.touched: set[tuple[str, str]] = set()
+        self.gone: list[tuple[str, str, int]] = []
+        """Entities that ended: kind, id, and the alarm they had."""
+
+    def touch_activity(self, activity: ActivityState) -> None:
+        """Mark an activity as changed."""
+        self.touched.add(("activity", activity.scheduled.activity_id))
+
+    def drop_activity(self, activity_id: str) -> ActivityState | None:
+        """Forget an activity that has its outcome."""
+        activity = self.activities.pop(activity_id, None)
+        if activity is not None:
+            self.touched.discard(("activity", activity_id))
+            self.gone.append(("activity", activity_id, activity.alarm_ms))
+        return activity
+
+    def drop_timer(self, timer_id: str) -> TimerState | None:
+        """Forget a timer that fired or was cancelled."""
+        timer = self.timers.pop(timer_id, None)
+        if timer is not None:
+            self.touched.discard(("timer", timer_id))
+            self.gone.append(("timer", timer_id, timer.alarm_ms))
+        return timer

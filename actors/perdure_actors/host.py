@@ -1,0 +1,215 @@
+"""The stream processor: owns partitions as a group suggests them and gives each shard its turns.
+
+Membership only suggests; the log decides who owns. A host is stepped: a thread, or a simulation,
+calls `step` and waits as long as it says, or until its bell rings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from perdure_actors.shard import AppendFailedError, Shard
+from perdure_actors.takeover import LostError, Takeover
+from perdure_schemas.avro import UnreadableRecordError, encode
+from perdure_schemas.replies import Reply
+from perdure_topics.names import group_name, topic_name
+from perdure_topics.ports import (
+    LogError,
+    LogFullError,
+    PositionLostError,
+    TableError,
+    TableFullError,
+)
+
+if TYPE_CHECKING:
+    from perdure_actors.services import Services
+    from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_topics.ports import Appender, Change, Log, Member, Tail
+
+logger = logging.getLogger("perdure.host")
+REVOKE_FLUSH_S = 1.0
+RETRY_MS = 2_000
+UNREADABLE_MS = 30_000
+IDLE_MS = 1_000
+ANSWER_TIMEOUT_MS = 10_000
+
+
+class AnswerSender:
+    """Sends answers to the replies topic; one that is lost is asked for again."""
+
+    def __init__(self, log: Log, namespace: str) -> None:
+        self._log = log
+        self._topic = topic_name("replies", namespace)
+        self._appender: Appender | None = None
+
+    def send(self, reply: ReplyTo, record: Record, partition: int, offset: int) -> None:
+        """Send one answer."""
+        answer = Reply(
+            correlation_id=reply.correlation_id,
+            partition=partition,
+            offset=offset,
+            body=encode(record),
+        )
+        if self._appender is None:
+            self._appender = self._log.appender(on_ready=_nothing, timeout_ms=ANSWER_TIMEOUT_MS)
+        try:
+            self._appender.append(self._topic, reply.partition, encode(answer))
+        except LogFullError as error:
+            logger.warning("an answer was dropped; its asker will ask again: %s", error)
+
+    def step(self) -> None:
+        """Take reports; an appender that failed is replaced."""
+        if self._appender is not None:
+            reports = self._appender.reports()
+            if any(report.error for report in reports):
+                self._appender.close()
+                self._appender = None
+
+    def close(self) -> None:
+        """Flush for a moment and end."""
+        if self._appender is not None:
+            self._appender.close(flush_s=1.0)
+            self._appender = None
+
+
+def _nothing() -> None:
+    """No news is needed of answers."""
+
+
+class _Slot:
+    """An assigned partition: being taken over, owned, or waiting to be tried again."""
+
+    __slots__ = ("due_ms", "shard", "takeover")
+
+    def __init__(self) -> None:
+        self.takeover: Takeover | None = None
+        self.shard: Shard | None = None
+        self.due_ms = 0
+
+
+class Host:
+    """Everything one process owns of one task queue."""
+
+    def __init__(
+        self,
+        services: Services,
+        answers: AnswerSender,
+        *,
+        ring: Callable[[], None],
+    ) -> None:
+        self.services = services
+        self._answers = answers
+        self._ring = ring
+        self._topic = topic_name("commands", services.namespace, services.task_queue)
+        self._events: Tail = services.log.tail(on_ready=ring, committed=False)
+        group = group_name("hosts", services.namespace, services.task_queue)
+        self._member: Member = services.log.member(group, self._topic, on_ready=ring)
+        self.slots: dict[int, _Slot] = {}
+        self._ready: set[int] = set()
+        self.takeovers = 0
+
+    def _ready_now(self, partition: int) -> None:
+        """Ring for one partition; may be called from any thread."""
+        self._ready.add(partition)
+        self._ring()
+
+    def step(self) -> int:
+        """One turn over what has news or is due; how long to wait for the next, in ms."""
+        for change in self._member.changes():
+            self._change(change)
+        clock = self.services.clock
+        ready, self._ready = self._ready, set()
+        ready.update(p for _, p in self.services.inputs.ready())
+        ready.update(p for _, p in self._events.ready())
+        now_ms = clock.monotonic_ms()
+        wait_ms = IDLE_MS
+        for number, slot in list(self.slots.items()):
+            if number in ready or slot.due_ms <= now_ms:
+                slot.due_ms = now_ms + self._turn(number, slot)
+            wait_ms = min(wait_ms, slot.due_ms - now_ms)
+        self._answers.step()
+        return 0 if self._ready else max(0, wait_ms)
+
+    def _turn(self, number: int, slot: _Slot) -> int:
+        """One slot's turn; in how many ms the next is due."""
+        try:
+            if slot.shard is not None:
+                due_ms = slot.shard.step()
+                return IDLE_MS if due_ms is None else due_ms
+            if slot.takeover is None:
+                slot.takeover = Takeover(
+                    self.services,
+                    number,
+                    self._events,
+                    on_ready=partial(self._ready_now, number),
+                )
+            slot.shard = slot.takeover.step()
+            if slot.shard is not None:
+                slot.takeover = None
+                self.takeovers += 1
+                return 0
+        except AppendFailedError as error:
+            logger.warning("partition %d is taken over again: %s", number, error)
+            self._drop(number, slot)
+            return 0
+        except LostError as error:
+            logger.info("partition %d has another owner: %s", number, error)
+            self._drop(number, slot)
+            session_ms = self.services.session_ms
+            return session_ms + self.services.random.randrange(session_ms)
+        except TableFullError as error:
+            self.services.finding("disk_full", f"the state disk is full; work stops: {error}")
+            self._drop(number, slot)
+            return RETRY_MS
+        except UnreadableRecordError as error:
+            self.services.finding("unreadable", f"partition {number} is given up: {error}")
+            self._drop(number, slot)
+            return UNREADABLE_MS
+        except (TableError, PositionLostError, LogError) as error:
+            logger.warning("partition %d is tried again in %d ms: %s", number, RETRY_MS, error)
+            self._drop(number, slot)
+            return RETRY_MS
+        return IDLE_MS
+
+    def _drop(self, number: int, slot: _Slot, *, flush_s: float = 0.0) -> None:
+        """Let go of a partition's shard and table; nothing of it leaves any more."""
+        self.services.inputs.unassign(self._topic, number)
+        try:
+            if slot.shard is not None:
+                slot.shard.close(flush_s=flush_s)
+                slot.shard.table.close()
+            if slot.takeover is not None:
+                slot.takeover.close()
+        except (TableError, LogError) as error:
+            logger.warning("partition %d did not close cleanly: %s", number, error)
+        slot.shard = None
+        slot.takeover = None
+
+    def _change(self, change: Change) -> None:
+        number = change.partition
+        if change.kind == "assigned":
+            self.slots.setdefault(number, _Slot())
+            return
+        slot = self.slots.pop(number, None)
+        if slot is not None:
+            self._drop(number, slot, flush_s=REVOKE_FLUSH_S if change.kind == "revoked" else 0.0)
+        if change.kind == "revoked":
+            self._member.release(number)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every assigned partition is owned."""
+        return bool(self.slots) and all(slot.shard for slot in self.slots.values())
+
+    def close(self) -> None:
+        """Let go of everything and leave the group."""
+        for number, slot in list(self.slots.items()):
+            self._drop(number, slot, flush_s=REVOKE_FLUSH_S)
+        self.slots.clear()
+        self._member.close()
+        self._events.close()
+        self.services.inputs.close()
+        self._answers.close()

@@ -1,0 +1,214 @@
+"""Making a transition: decided events and what the code asked for, applied, encoded, and weighed.
+
+What is made here is speculation. Nothing of it leaves, and no table is written, before the log
+has accepted it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perdure_actors import rows
+from perdure_actors.core.rules import CHECKS, apply, effects_of, settle
+from perdure_actors.core.state import RecordId
+from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.avro import encode
+from perdure_schemas.events import INPUTS, WorkflowBlocked, WorkflowResumed, WorkflowStarted
+from perdure_schemas.replies import RunClosed
+from perdure_schemas.transition import Outcome, Transition, TransitionBody
+
+if TYPE_CHECKING:
+    from perdure_actors.activation import Activation
+    from perdure_actors.core.decision import Effect, Step, World
+    from perdure_actors.residents import Ops, Resident, Residents
+    from perdure_schemas.payloads import Record, ReplyTo
+
+PART_BYTES_MAX = 7 * 1024 * 1024
+PARTS_MAX = 64
+
+
+class Owed:
+    """What is owed to askers once a record that covers their inputs is accepted."""
+
+    __slots__ = ("answers", "outcomes", "waits")
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.answers: list[tuple[ReplyTo, Record]] = []
+        self.waits: list[tuple[ReplyTo, str]] = []
+        """Askers to be answered again when a run closes."""
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.outcomes or self.waits)
+
+
+class Pending:
+    """A record that is proposed and not yet accepted, with all that follows its acceptance."""
+
+    __slots__ = (
+        "alarms",
+        "body",
+        "closed",
+        "effects",
+        "envelope",
+        "history_key",
+        "ops",
+        "owed",
+        "resident",
+    )
+
+    def __init__(self, envelope: Transition, body: bytes) -> None:
+        self.envelope = envelope
+        self.body = body
+        self.ops: Ops = {}
+        self.history_key: bytes | None = None
+        self.alarms: list[rows.Alarm] = []
+        self.effects: list[Effect] = []
+        self.owed: Owed | None = None
+        self.resident: Resident | None = None
+        self.closed: RunClosed | None = None
+
+
+class Draft:
+    """One transition in the making."""
+
+    def __init__(self, world: World, activation: Activation, at: tuple[int, bytes, int]) -> None:
+        self._world = world
+        self._activation = activation
+        self._at = at
+        self.now_ms = 0
+        self.events: list[bytes] = []
+        self.effects: list[Effect] = []
+        self.first_seq = 0
+
+    def take(self, resident: Resident, event: Record) -> None:
+        """Apply one event to its run."""
+        run = resident.run
+        if not self.events:
+            self.first_seq = run.state.seq + 1
+        at = RecordId(*self._at, len(self.events))
+        self.effects += effects_of(run, event, at, self.now_ms)
+        apply(run, event, at, self.now_ms)
+        data = encode(event)
+        run.state.history_bytes += len(data)
+        self.events.append(data)
+
+    def activate(self, resident: Resident, event: Record, seq: int) -> None:
+        """Let the code take an input event, and apply what it asks for."""
+        run, world = resident.run, self._world
+        try:
+            outputs = self._activation.feed(
+                resident, event, seq=seq, before_seq=self.first_seq, now_ms=self.now_ms
+            )
+            for check in CHECKS:
+                problem = check(world, run, outputs)
+                if problem:
+                    raise BlockedError("too_large", problem)
+        except BlockedError as error:
+            resident.drop_code()
+            self.take(resident, blocked_event(error, seq, self._activation.code_version))
+            return
+        for output in outputs:
+            self.take(resident, settle(world, run, output, self.now_ms))
+
+    def resume(self, resident: Resident, event: Record, seq: int) -> bool:
+        """Let fixed code take an input that waited; False, and nothing done, if it cannot."""
+        run = resident.run
+        try:
+            outputs = self._activation.feed(
+                resident, event, seq=seq, before_seq=run.state.seq + 1, now_ms=self.now_ms
+            )
+        except BlockedError:
+            return False
+        self.take(resident, WorkflowResumed(input_seq=seq))
+        for output in outputs:
+            self.take(resident, settle(self._world, run, output, self.now_ms))
+        return True
+
+
+def blocked_event(error: BlockedError, input_seq: int, code_version: str) -> WorkflowBlocked:
+    """The event that says why a run's code cannot go on."""
+    return WorkflowBlocked(
+        cause=error.cause,
+        message=error.message,
+        stack_trace=error.stack_trace[:32_768],
+        recorded=error.recorded,
+        produced=error.produced,
+        input_seq=input_seq,
+        code_version=code_version,
+    )
+
+
+def draft_step(draft: Draft, residents: Residents, workflow_id: str, step: Step) -> Resident:
+    """Play one step: its events, and the code's part after its input."""
+    first = step.events[0]
+    if isinstance(first, WorkflowStarted):
+        resident = residents.open(workflow_id, step.run_id, first, draft.now_ms)
+    else:
+        found = residents.find(step.run_id)
+        assert found is not None, f"a decision about run {step.run_id}, which is not here"
+        resident = found
+    for event in step.events:
+        draft.take(resident, event)
+    state = resident.run.state
+    inputs = [event for event in step.events if type(event) in INPUTS]
+    starts = isinstance(first, WorkflowStarted)
+    if inputs and state.is_open and state.block is None and (state.begun or starts):
+        seq = draft.first_seq + step.events.index(inputs[0])
+        draft.activate(resident, inputs[0], seq)
+    return resident
+
+
+def closing_of(resident: Resident) -> RunClosed | None:
+    """The answer to those who wait for a run, once it has closed."""
+    state = resident.run.state
+    closing = state.closing
+    if closing is None:
+        return None
+    return RunClosed(
+        workflow_id=state.workflow_id,
+        run_id=state.run_id,
+        status=closing.status,
+        result=closing.result,
+        failure=closing.failure,
+        next_run_id=closing.next_run_id,
+        close_ms=closing.time_ms,
+    )
+
+
+def pack_parts(envelope: dict[str, Any], body: bytes) -> list[Transition]:
+    """The records of a transition: one, or several with consecutive pseqs.
+
+    Raises ValueError when there would be too many.
+    """
+    if len(body) <= PART_BYTES_MAX:
+        return [Transition(body=body, **envelope)]
+    chunks = [body[at : at + PART_BYTES_MAX] for at in range(0, len(body), PART_BYTES_MAX)]
+    if len(chunks) > PARTS_MAX:
+        msg = f"a transition of {len(body)} bytes; {PARTS_MAX * PART_BYTES_MAX} is the most"
+        raise ValueError(msg)
+    first, upto = envelope["pseq"], envelope["upto"]
+    out = []
+    for number, chunk in enumerate(chunks):
+        last = number == len(chunks) - 1
+        fields = {**envelope, "pseq": first + number, "part": number + 1, "parts": len(chunks)}
+        fields["upto"] = upto if last else envelope["after"]
+        out.append(Transition(body=chunk, **fields))
+    return out
+
+
+def body_of(
+    resident: Resident | None, draft: Draft | None, owed: Owed | None, code_version: str
+) -> TransitionBody:
+    """The body of a record: with a run, or of a Progress."""
+    outcomes = owed.outcomes if owed else []
+    if resident is None or draft is None:
+        return TransitionBody(outcomes=outcomes)
+    return TransitionBody(
+        workflow_id=resident.run.state.workflow_id,
+        run_id=resident.run.state.run_id,
+        seq=draft.first_seq,
+        code_version=code_version,
+        outcomes=outcomes,
+        events=draft.events,
+    )

@@ -1,0 +1,314 @@
+"""Asks that only read: answered from the table, which holds nothing but what is accepted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perdure_actors import rows
+from perdure_actors.core.state import BLOCKED, RUNNING, ActivityState, RunState
+from perdure_schemas import commands
+from perdure_schemas.payloads import RunRef
+from perdure_schemas.replies import (
+    Block,
+    HistoryBatch,
+    HistoryPage,
+    Notice,
+    PendingActivity,
+    PendingTimer,
+    Refused,
+    RunClosed,
+    RunDescription,
+    RunPage,
+    RunSummary,
+    TaskQueueInfo,
+    WorkerInfo,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure_actors.shard import Shard
+    from perdure_schemas.events import WorkflowStarted
+    from perdure_schemas.payloads import Record
+
+    Read = Callable[[Shard, Any], Record | None]
+    Wait = Callable[[Shard, Any], str]
+
+PAGE_MAX = 1_000
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+NOT_STARTED_MS = 300
+"""An activity nobody took for so long is worth a word."""
+
+
+def _state(shard: Shard, workflow_id: str, run_id: str) -> RunState | Refused:
+    """A run as the table has it: the named one, or the newest."""
+    if not run_id:
+        actor = shard.table.get(rows.actor_key(workflow_id))
+        run_id = rows.decode_actor(actor).current_run_id if actor else ""
+    data = shard.table.get(rows.run_key(run_id)) if run_id else None
+    state = rows.decode_run(data) if data else None
+    if state is None or state.workflow_id != workflow_id:
+        which = f" run {run_id}" if run_id else ""
+        message = f"no workflow {workflow_id!r}{which} on task queue {shard.task_queue!r}"
+        return Refused(code="not_found", message=message)
+    return state
+
+
+def _started(shard: Shard, run_id: str) -> WorkflowStarted:
+    data = shard.table.get(rows.started_key(run_id))
+    assert data is not None, f"run {run_id} has no start in the table"
+    return rows.decode_started(data)
+
+
+def await_result(shard: Shard, ask: commands.AwaitResult) -> Record | None:
+    """How a run ended; an open one is waited for."""
+    state = _state(shard, ask.workflow_id, ask.run_id)
+    if isinstance(state, Refused):
+        return state
+    closing = state.closing
+    if closing is None:
+        shard.wait(ask.reply, state.run_id)
+        return None
+    return RunClosed(
+        workflow_id=state.workflow_id,
+        run_id=state.run_id,
+        status=closing.status,
+        result=closing.result,
+        failure=closing.failure,
+        next_run_id=closing.next_run_id,
+        close_ms=closing.time_ms,
+    )
+
+
+def waits_for_result(shard: Shard, ask: commands.AwaitResult) -> str:
+    """The open run that an ask will wait for; empty when it must be read."""
+    run = shard.run(ask.run_id) if ask.run_id else shard.current(ask.workflow_id)
+    is_open = run is not None and run.state.is_open and run.state.workflow_id == ask.workflow_id
+    return run.state.run_id if run is not None and is_open else ""
+
+
+def summary_of(shard: Shard, state: RunState, started: WorkflowStarted) -> RunSummary:
+    """A run as a list shows it."""
+    block = state.block
+    return RunSummary(
+        workflow_id=state.workflow_id,
+        run_id=state.run_id,
+        workflow_type=started.workflow_type,
+        status=state.shown_status,
+        start_ms=state.start_ms,
+        close_ms=state.closing.time_ms if state.closing else 0,
+        history_length=state.seq,
+        task_queue=shard.task_queue,
+        partition=shard.partition,
+        memo=started.memo,
+        search_attributes=started.search_attributes,
+        block=Block(
+            cause=block.cause,
+            message=block.message,
+            stack_trace=block.stack_trace,
+            recorded=block.recorded,
+            produced=block.produced,
+            since_ms=state.blocked_ms,
+            code_version=block.code_version,
+        )
+        if block
+        else None,
+        first_run_id=state.first_run_id,
+        parent=started.parent,
+        attempt=started.attempt,
+    )
+
+
+def describe(shard: Shard, ask: commands.DescribeWorkflow) -> Record:
+    """How a run stands."""
+    state = _state(shard, ask.workflow_id, ask.run_id)
+    if isinstance(state, Refused):
+        return state
+    run_id = state.run_id
+    started = _started(shard, run_id)
+    activities = [
+        rows.decode_activity(value) for _, value in shard.table.scan(*rows.activities_range(run_id))
+    ]
+    timers = [rows.decode_timer(value) for _, value in shard.table.scan(*rows.timers_range(run_id))]
+    return RunDescription(
+        summary=summary_of(shard, state, started),
+        history_size=state.history_bytes,
+        execution_ms=state.begin_ms or state.start_ms,
+        input=started.input,
+        pending_activities=[_pending(shard, run_id, activity) for activity in activities],
+        pending_timers=[
+            PendingTimer(timer_id=timer.timer_id, due_ms=timer.alarm_ms) for timer in timers
+        ],
+        cancel_requested=state.cancel_requested,
+        notices=notices_of(shard, state, activities),
+        run_timeout_ms=started.run_timeout_ms,
+        execution_timeout_ms=started.execution_timeout_ms,
+        task_timeout_ms=started.task_timeout_ms,
+        retry_policy=started.retry_policy,
+        cron_schedule=started.cron_schedule,
+        static_summary=started.static_summary,
+        static_details=started.static_details,
+        root=started.root or RunRef(workflow_id=state.workflow_id, run_id=run_id),
+        identity=started.identity,
+    )
+
+
+def _pending(shard: Shard, run_id: str, activity: ActivityState) -> PendingActivity:
+    scheduled = activity.scheduled
+    policy = scheduled.retry_policy
+    return PendingActivity(
+        activity_id=scheduled.activity_id,
+        activity_type=scheduled.activity_type,
+        state="cancel_requested" if activity.cancel_requested else activity.state,
+        attempt=activity.attempt,
+        maximum_attempts=policy.maximum_attempts if policy else 0,
+        scheduled_ms=activity.scheduled_ms,
+        started_ms=activity.started_ms,
+        next_attempt_ms=activity.retry_ms,
+        last_failure=activity.last_failure,
+        heartbeat_ms=shard.soft.heartbeats.get((run_id, scheduled.activity_id), 0),
+        heartbeat_details=activity.heartbeat_details,
+        worker_id=activity.worker_id,
+        identity=activity.identity,
+        task_queue=scheduled.task_queue,
+    )
+
+
+def notices_of(shard: Shard, state: RunState, activities: list[ActivityState]) -> list[Notice]:
+    """What somebody who waits for a run should know."""
+    notices = []
+    if state.block is not None and state.is_open:
+        cause = state.block
+        text = f"workflow {state.workflow_id!r} is blocked ({cause.cause}): {cause.message}"
+        notices.append(Notice(code="blocked", message=text))
+    now_ms = shard.now_ms()
+    queues = {
+        activity.scheduled.task_queue: activity
+        for activity in activities
+        if activity.state == "scheduled" and now_ms - activity.attempt_ms >= NOT_STARTED_MS
+    }
+    for queue, activity in queues.items():
+        if queue in shard.dispatch.missing:
+            text = f"task queue {queue!r} has no topics: perdure topics create --task-queue {queue}"
+            notices.append(Notice(code="no_queue", message=text))
+        elif shard.services.workers_of(queue) == 0:
+            text = (
+                f"no worker listens on task queue {queue!r}: activity"
+                f" {activity.scheduled.activity_type} of {state.workflow_id!r} waits for one"
+            )
+            notices.append(Notice(code="no_worker", message=text))
+    return notices
+
+
+def read_history(shard: Shard, ask: commands.ReadHistory) -> Record | None:
+    """Events of a run from a seq on; with wait_new, once there are any."""
+    state = _state(shard, ask.workflow_id, ask.run_id)
+    if isinstance(state, Refused):
+        return state
+    if ask.wait_new and ask.from_seq > state.seq and state.is_open:
+        shard.intake.watch(state.run_id, ask)
+        return None
+    batches: list[HistoryBatch] = []
+    size, next_seq, more = 0, ask.from_seq, False
+    bytes_max = min(max(ask.max_bytes, 1), PAGE_BYTES_MAX)
+    for offset, pseq, time_ms, body in shard.intake.history(state.run_id, ask.from_seq):
+        if batches and size >= bytes_max:
+            more = True
+            break
+        batches.append(
+            HistoryBatch(
+                offset=offset,
+                pseq=pseq,
+                time_ms=time_ms,
+                seq=body.seq,
+                code_version=body.code_version,
+                events=body.events,
+            )
+        )
+        size += sum(len(event) for event in body.events)
+        next_seq = body.seq + len(body.events)
+    return HistoryPage(
+        run_id=state.run_id,
+        status=state.shown_status,
+        batches=batches,
+        next_seq=next_seq,
+        more=more,
+    )
+
+
+def list_runs(shard: Shard, ask: commands.ListWorkflows) -> Record:
+    """A page of a partition's runs: the blocked ones first, then the newest."""
+    if ask.query:
+        text = "this release lists runs without a query; leave it empty"
+        return Refused(code="invalid", message=text)
+    start, end = rows.prefix_range(rows.INDEX)
+    if ask.count_only:
+        return RunPage(runs=[], count=sum(1 for _ in shard.table.scan(start, end)))
+    page_size = min(max(ask.page_size, 1), PAGE_MAX)
+    found: list[str] = []
+    if not ask.page_token:
+        blocked = shard.table.scan(*rows.prefix_range(rows.BLOCKED), limit=page_size)
+        found += [key[1:].decode() for key, _ in blocked]
+    token = b""
+    after = ask.page_token + b"\0" if ask.page_token else start
+    for key, status in shard.table.scan(after, end, limit=page_size + 1):
+        if len(found) >= page_size:
+            break
+        token = key
+        if status.decode() != BLOCKED:
+            found.append(key[9:].decode())
+    else:
+        token = b""
+    return RunPage(runs=_summaries(shard, found), next_page_token=token, count=len(found))
+
+
+def _summaries(shard: Shard, run_ids: list[str]) -> list[RunSummary]:
+    out = []
+    for run_id in run_ids:
+        data = shard.table.get(rows.run_key(run_id))
+        if data is not None:
+            out.append(summary_of(shard, rows.decode_run(data), _started(shard, run_id)))
+    return out
+
+
+def describe_queue(shard: Shard, _ask: commands.DescribeTaskQueue) -> Record:
+    """How a partition of the task queue stands."""
+    table = shard.table
+    statuses = [value.decode() for _, value in table.scan(*rows.prefix_range(rows.INDEX))]
+    return TaskQueueInfo(
+        partition=shard.partition,
+        epoch=shard.cursor.epoch,
+        pseq=shard.cursor.pseq,
+        upto=shard.cursor.upto,
+        owner=shard.services.owner,
+        workers=[
+            WorkerInfo(
+                worker_id=lease.worker_id,
+                identity=lease.identity,
+                task_queue=lease.task_queue,
+                slots=lease.slots,
+                slots_used=lease.slots_used,
+                last_seen_ms=lease.seen_ms,
+                version=lease.version,
+            )
+            for lease in shard.soft.leases.values()
+        ],
+        open_runs=sum(1 for status in statuses if status in (RUNNING, BLOCKED)),
+        blocked_runs=statuses.count(BLOCKED),
+        pending_activities=sum(1 for _ in table.scan(*rows.prefix_range(rows.ACTIVITIES))),
+    )
+
+
+READS: dict[type[Record], Read] = {
+    commands.AwaitResult: await_result,
+    commands.DescribeWorkflow: describe,
+    commands.ReadHistory: read_history,
+    commands.ListWorkflows: list_runs,
+    commands.DescribeTaskQueue: describe_queue,
+}
+"""Ask -> read(shard, ask) -> the answer, or None when it will come later."""
+
+WAITS: dict[type[Record], Wait] = {
+    commands.AwaitResult: waits_for_result,
+}
+"""Ask -> the open run it only waits for, so that no answer is owed now."""

@@ -1,0 +1,142 @@
+"""The log folded into a table: what a new owner, or one that lost an append, must read first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from perdure_actors import rows
+from perdure_actors.core.rules import apply
+from perdure_actors.core.state import RecordId
+from perdure_actors.outcomes import outcome_rows
+from perdure_actors.residents import Residents
+from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.events import InputTrying, WorkflowStarted
+from perdure_schemas.transition import TransitionBody
+from perdure_topics.fold import Accepted, Stale, fold_record
+
+if TYPE_CHECKING:
+    from perdure_actors.residents import Ops, Resident
+    from perdure_topics.ports import StoredRecord, Table
+
+BATCH = 500
+
+
+class TableDivergedError(Exception):
+    """The table holds what the log does not: it must be wiped."""
+
+
+class Recovery:
+    """Folds records into a table: those it holds are compared, those behind are applied."""
+
+    def __init__(self, table: Table, meta: rows.Meta, verified: rows.Verified) -> None:
+        self._table = table
+        self.meta = meta
+        self._compares = meta.offset >= 0
+        self.cursor = verified.cursor
+        self.next_offset = verified.next_offset
+        self._residents = Residents(table, residents_max=5_000)
+        self._ops: Ops = {}
+        self._pinned: list[Resident] = []
+        self._unsaved = 0
+        self.stale = 0
+
+    def take(self, record: StoredRecord) -> None:
+        """Fold one record.
+
+        Raises TableDivergedError when the table cannot be right, and UnreadableRecordError for a
+        record that counts, or may, and cannot be read.
+        """
+        held = record.offset <= self.meta.offset
+        if self._compares and not held and self.cursor != self.meta.cursor:
+            raise TableDivergedError(self._difference())
+        self._compares = held
+        self.cursor, verdict = fold_record(self.cursor, record)
+        self.next_offset = record.offset + 1
+        self.stale += isinstance(verdict, Stale)
+        if held:
+            return
+        if isinstance(verdict, Accepted):
+            self._apply(verdict, record)
+        self.meta.offset = record.offset
+        self.meta.cursor = self.cursor
+        self._unsaved += 1
+        if self._unsaved >= BATCH:
+            self.save()
+
+    def _difference(self) -> str:
+        mine, theirs = self.meta.cursor, self.cursor
+        return (
+            f"at offset {self.meta.offset} the table has epoch {mine.epoch}, pseq {mine.pseq},"
+            f" inputs to {mine.upto}; the log has {theirs.epoch}, {theirs.pseq}, {theirs.upto}"
+        )
+
+    def _apply(self, accepted: Accepted, record: StoredRecord) -> None:
+        envelope = accepted.envelope
+        body = decode_as(TransitionBody, accepted.body)
+        self.meta.transitions += 1
+        self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
+        outcome_rows(body.outcomes, envelope.pseq, envelope.time_ms, self._ops)
+        self._purge_marks(envelope.upto)
+        if not body.run_id:
+            self._apply_partition(body)
+            return
+        events = [decode(data) for data in body.events]
+        first = events[0]
+        if isinstance(first, WorkflowStarted):
+            resident = self._residents.open(body.workflow_id, body.run_id, first, envelope.time_ms)
+        else:
+            found = self._residents.find(body.run_id)
+            if found is None:
+                msg = f"offset {record.offset} is about run {body.run_id}, which the table lacks"
+                raise TableDivergedError(msg)
+            resident = found
+        state = resident.run.state
+        for place, event in enumerate(events):
+            at = RecordId(envelope.epoch, envelope.nonce, envelope.pseq, place)
+            apply(resident.run, event, at, envelope.time_ms)
+            state.history_bytes += len(body.events[place])
+        self._residents.save(resident, self._ops)
+        resident.pinned += 1
+        self._pinned.append(resident)
+        self._ops[rows.history_key(body.run_id, body.seq)] = rows.pack_history(
+            record.offset, envelope.pseq, envelope.time_ms, accepted.body
+        )
+
+    def _apply_partition(self, body: TransitionBody) -> None:
+        for data in body.events:
+            event = decode(data)
+            if isinstance(event, InputTrying):
+                mark = str(event.offset)
+                self.meta.marks[mark] = self.meta.marks.get(mark, 0) + 1
+
+    def _purge_marks(self, upto: int) -> None:
+        if self.meta.marks:
+            self.meta.marks = {k: n for k, n in self.meta.marks.items() if int(k) > upto}
+
+    def save(self) -> None:
+        """Write what has been folded."""
+        self._ops[rows.META] = rows.encode(self.meta)
+        verified = rows.Verified(next_offset=self.next_offset, cursor=self.cursor)
+        self._ops[rows.VERIFIED] = rows.encode(verified)
+        puts = [(key, value) for key, value in self._ops.items() if value is not None]
+        self._table.write(puts, [key for key, value in self._ops.items() if value is None])
+        self._ops = {}
+        self._unsaved = 0
+        for resident in self._pinned:
+            resident.pinned -= 1
+        self._pinned.clear()
+
+    def finish(self) -> rows.Meta:
+        """Write the rest; what the table is good for now.
+
+        Raises TableDivergedError when the log ended before what the table holds.
+        """
+        if self._compares and (
+            self.next_offset <= self.meta.offset or self.cursor != self.meta.cursor
+        ):
+            raise TableDivergedError(self._difference())
+        self.save()
+        self._residents.clear()
+        return replace(self.meta)

@@ -1,0 +1,230 @@
+"""The runs a shard holds in memory: loaded from its table, saved by what was touched, evicted.
+
+What is here may be ahead of the table by what is proposed and not yet accepted; such runs are
+pinned. When an append is lost the whole of it is dropped, and the table is the truth again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+from perdure_actors.core.execution import open_run
+from perdure_actors.core.state import BLOCKED, ActorState, Run
+
+if TYPE_CHECKING:
+    from perdure_actors.replay.coroutine import Coroutine
+    from perdure_schemas.events import WorkflowStarted
+    from perdure_topics.ports import Table
+
+RESIDENTS_MAX = 1000
+Ops = dict[bytes, bytes | None]
+"""Rows to write, in order; None deletes one."""
+
+
+class Resident:
+    """A run in memory, with its code when that is live."""
+
+    __slots__ = ("coroutine", "key_alarm", "pinned", "run", "saved")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.coroutine: Coroutine | None = None
+        self.pinned = 0
+        """How many transitions of it are proposed and not yet accepted."""
+        self.saved = run.state.shown_status if run.state.seq else ""
+        """The status its index rows show."""
+        self.key_alarm: dict[tuple[str, str], int] = {}
+        """The alarms its rows have: by entity."""
+
+    def drop_code(self) -> None:
+        """Let go of the live coroutine; its finally blocks do not act."""
+        if self.coroutine is not None:
+            self.coroutine.close()
+            self.coroutine = None
+
+
+class Residents:
+    """The runs of one shard that are in memory, least recently used first."""
+
+    def __init__(self, table: Table, *, residents_max: int = RESIDENTS_MAX) -> None:
+        self._table = table
+        self._max = residents_max
+        self._runs: OrderedDict[str, Resident] = OrderedDict()
+        self._current: dict[str, Resident] = {}
+        self.actor_alarms: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def clear(self) -> None:
+        """Forget everything: what was not accepted never happened."""
+        for resident in self._runs.values():
+            resident.drop_code()
+        self._runs.clear()
+        self._current.clear()
+        self.actor_alarms.clear()
+
+    def find(self, run_id: str) -> Resident | None:
+        """A run by its id, loaded when it must be."""
+        resident = self._runs.get(run_id)
+        if resident is not None:
+            self._runs.move_to_end(run_id)
+            return resident
+        data = self._table.get(rows.run_key(run_id))
+        if data is None:
+            return None
+        state = rows.decode_run(data)
+        current = self._current.get(state.workflow_id)
+        actor = current.run.actor if current else self._load_actor(state.workflow_id)
+        return self._load(data, actor or ActorState(state.workflow_id, run_id))
+
+    def current(self, workflow_id: str) -> Resident | None:
+        """The newest run of a workflow id."""
+        resident = self._current.get(workflow_id)
+        if resident is not None:
+            self._runs.move_to_end(resident.run.state.run_id)
+            return resident
+        actor = self._load_actor(workflow_id)
+        if actor is None:
+            return None
+        data = self._table.get(rows.run_key(actor.current_run_id))
+        return self._load(data, actor) if data is not None else None
+
+    def open(self, workflow_id: str, run_id: str, event: WorkflowStarted, now_ms: int) -> Resident:
+        """The resident of a run that begins now."""
+        before = self.current(workflow_id)
+        actor = before.run.actor if before else ActorState(workflow_id)
+        resident = Resident(open_run(actor, run_id, event, now_ms))
+        self._add(resident)
+        return resident
+
+    def _load_actor(self, workflow_id: str) -> ActorState | None:
+        data = self._table.get(rows.actor_key(workflow_id))
+        if data is None:
+            return None
+        actor = rows.decode_actor(data)
+        if actor.alarm_ms:
+            self.actor_alarms[workflow_id] = actor.alarm_ms
+        return actor
+
+    def _load(self, data: bytes, actor: ActorState) -> Resident:
+        state = rows.decode_run(data)
+        started = self._table.get(rows.started_key(state.run_id))
+        assert started is not None, f"run {state.run_id} has no start in the table"
+        run = Run(state, rows.decode_started(started), actor)
+        resident = Resident(run)
+        alarms = resident.key_alarm
+        alarms["run", ""] = state.alarm_ms
+        if state.is_open:
+            for _, value in self._table.scan(*rows.activities_range(state.run_id)):
+                activity = rows.decode_activity(value)
+                run.activities[activity.scheduled.activity_id] = activity
+                alarms["activity", activity.scheduled.activity_id] = activity.alarm_ms
+            for _, value in self._table.scan(*rows.timers_range(state.run_id)):
+                timer = rows.decode_timer(value)
+                run.timers[timer.timer_id] = timer
+                alarms["timer", timer.timer_id] = timer.alarm_ms
+        self._add(resident)
+        return resident
+
+    def _add(self, resident: Resident) -> None:
+        run = resident.run
+        self._runs[run.state.run_id] = resident
+        if run.actor.current_run_id == run.state.run_id:
+            self._current[run.state.workflow_id] = resident
+        if len(self._runs) > self._max:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Let the least recently used go; those with unaccepted transitions stay."""
+        for run_id in list(self._runs):
+            if len(self._runs) <= self._max * 9 // 10:
+                break
+            resident = self._runs[run_id]
+            if not resident.pinned:
+                self._forget(run_id, resident)
+
+    def _forget(self, run_id: str, resident: Resident) -> None:
+        resident.drop_code()
+        del self._runs[run_id]
+        workflow_id = resident.run.state.workflow_id
+        if self._current.get(workflow_id) is resident:
+            del self._current[workflow_id]
+            self.actor_alarms.pop(workflow_id, None)
+
+    def save(self, resident: Resident, ops: Ops) -> list[rows.Alarm]:
+        """Add the rows that one transition changed; the alarms it set."""
+        run, state = resident.run, resident.run.state
+        run_id = state.run_id
+        alarms: list[rows.Alarm] = []
+        for kind, entity_id in run.touched:
+            if kind == "activity":
+                activity = run.activities[entity_id]
+                ops[rows.activity_key(run_id, entity_id)] = rows.encode(activity)
+                self._move(resident, (kind, entity_id), activity.alarm_ms, ops, alarms)
+            elif kind == "timer":
+                timer = run.timers[entity_id]
+                ops[rows.timer_key(run_id, entity_id)] = rows.encode(timer)
+                self._move(resident, (kind, entity_id), timer.alarm_ms, ops, alarms)
+            else:
+                ops[rows.started_key(run_id)] = rows.encode(run.started)
+        run.touched.clear()
+        for kind, entity_id, _ in run.gone:
+            key = rows.activity_key if kind == "activity" else rows.timer_key
+            ops[key(run_id, entity_id)] = None
+            self._move(resident, (kind, entity_id), 0, ops, alarms)
+        run.gone.clear()
+        ops[rows.run_key(run_id)] = rows.encode(state)
+        self._move(resident, ("run", ""), state.alarm_ms, ops, alarms)
+        self._save_actor(run.actor, resident, ops, alarms)
+        self._save_index(resident, ops)
+        return alarms
+
+    def _move(
+        self,
+        resident: Resident,
+        entity: tuple[str, str],
+        due_ms: int,
+        ops: Ops,
+        alarms: list[rows.Alarm],
+    ) -> None:
+        """Move an entity's alarm row from its old due time to the new one."""
+        run_id = resident.run.state.run_id
+        was = resident.key_alarm.pop(entity, 0)
+        if was and was != due_ms:
+            ops[rows.alarm_key(was, entity[0], run_id, entity[1])] = None
+        if due_ms:
+            resident.key_alarm[entity] = due_ms
+            if was != due_ms:
+                ops[rows.alarm_key(due_ms, entity[0], run_id, entity[1])] = b""
+                alarms.append(rows.Alarm(due_ms, entity[0], run_id, entity[1]))
+
+    def _save_actor(
+        self, actor: ActorState, resident: Resident, ops: Ops, alarms: list[rows.Alarm]
+    ) -> None:
+        """The actor's row changes when a run begins, ends with a successor, or follows."""
+        workflow_id = actor.workflow_id
+        if resident.saved and not actor.next_run_id:
+            return
+        ops[rows.actor_key(workflow_id)] = rows.encode(actor)
+        was = self.actor_alarms.pop(workflow_id, 0)
+        if was and was != actor.alarm_ms:
+            ops[rows.alarm_key(was, "actor", workflow_id)] = None
+        if actor.alarm_ms:
+            self.actor_alarms[workflow_id] = actor.alarm_ms
+            ops[rows.alarm_key(actor.alarm_ms, "actor", workflow_id)] = b""
+            alarms.append(rows.Alarm(actor.alarm_ms, "actor", workflow_id, ""))
+
+    def _save_index(self, resident: Resident, ops: Ops) -> None:
+        state = resident.run.state
+        status = state.shown_status
+        if status == resident.saved:
+            return
+        ops[rows.index_key(state.start_ms, state.run_id)] = status.encode()
+        if status == BLOCKED:
+            ops[rows.blocked_key(state.run_id)] = b""
+        elif resident.saved == BLOCKED:
+            ops[rows.blocked_key(state.run_id)] = None
+        resident.saved = status

@@ -1,0 +1,209 @@
+"""How a shard's memory is laid out in its table: keys, and rows as msgpack. No rule lives here."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import msgspec
+
+from perdure_actors.core.state import ActivityState, ActorState, RunState, TimerState
+from perdure_schemas.events import WorkflowStarted
+from perdure_topics.fold import Cursor
+
+LAYOUT = 1
+"""Raised when rows change their shape; a table of another layout is wiped and rebuilt."""
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+decode_actor = msgspec.msgpack.Decoder(ActorState).decode
+decode_run = msgspec.msgpack.Decoder(RunState).decode
+decode_started = msgspec.msgpack.Decoder(WorkflowStarted).decode
+decode_activity = msgspec.msgpack.Decoder(ActivityState).decode
+decode_any = msgspec.msgpack.Decoder().decode
+decode_timer = msgspec.msgpack.Decoder(TimerState).decode
+
+_U64 = struct.Struct(">Q")
+_HISTORY = struct.Struct(">qqq")
+_TOP = 0xFFFFFFFFFFFFFFFF
+
+META = b"\x00meta"
+VERIFIED = b"\x00verified"
+RUNS = b"R"
+ACTORS = b"A"
+ACTIVITIES = b"V"
+BLOCKED = b"B"
+EFFECTS = b"E"
+INDEX = b"I"
+ALARMS = b"D"
+
+
+class Meta(msgspec.Struct, kw_only=True):
+    """Which log the table follows, and how far."""
+
+    layout: int = LAYOUT
+    cluster_id: str = ""
+    events_topic_id: str = ""
+    commands_topic_id: str = ""
+    partitions: int = 0
+    offset: int = -1
+    """The offset of the last record folded into the table."""
+    cursor: Cursor = msgspec.field(default_factory=Cursor)
+    dispatched: int = 0
+    marks: dict[str, int] = {}
+    """InputTrying marks by input offset."""
+    transitions: int = 0
+
+
+class Verified(msgspec.Struct, kw_only=True):
+    """How far a trailing reader has folded the log itself and found the table right."""
+
+    next_offset: int = 0
+    cursor: Cursor = msgspec.field(default_factory=Cursor)
+
+
+decode_meta = msgspec.msgpack.Decoder(Meta).decode
+decode_verified = msgspec.msgpack.Decoder(Verified).decode
+
+
+class RequestRow(msgspec.Struct, array_like=True):
+    """What became of a request id."""
+
+    time_ms: int
+    outcome: str
+    run_id: str = ""
+    reason: str = ""
+
+
+decode_request = msgspec.msgpack.Decoder(RequestRow).decode
+
+
+class Alarm(NamedTuple):
+    """A due time: of a run, an activity, a timer, or of an actor's next run."""
+
+    due_ms: int
+    kind: str
+    owner: str
+    """The run id; for an actor its workflow id."""
+    id: str
+
+
+def actor_key(workflow_id: str) -> bytes:
+    """An ActorState."""
+    return ACTORS + workflow_id.encode()
+
+
+def run_key(run_id: str) -> bytes:
+    """A RunState."""
+    return RUNS + run_id.encode()
+
+
+def started_key(run_id: str) -> bytes:
+    """A run's WorkflowStarted event."""
+    return b"S" + run_id.encode()
+
+
+def activity_key(run_id: str, activity_id: str) -> bytes:
+    """An ActivityState."""
+    return ACTIVITIES + f"{run_id}\0{activity_id}".encode()
+
+
+def timer_key(run_id: str, timer_id: str) -> bytes:
+    """A TimerState."""
+    return b"T" + f"{run_id}\0{timer_id}".encode()
+
+
+def activities_range(run_id: str) -> tuple[bytes, bytes]:
+    """All activities of a run."""
+    prefix = ACTIVITIES + run_id.encode()
+    return prefix + b"\0", prefix + b"\1"
+
+
+def timers_range(run_id: str) -> tuple[bytes, bytes]:
+    """All timers of a run."""
+    prefix = b"T" + run_id.encode()
+    return prefix + b"\0", prefix + b"\1"
+
+
+def history_key(run_id: str, seq: int) -> bytes:
+    """A transition of a run, by the seq of its first event."""
+    return b"H" + run_id.encode() + _U64.pack(seq)
+
+
+def history_range(run_id: str, from_seq: int = 0) -> tuple[bytes, bytes]:
+    """The transitions of a run from a seq on."""
+    prefix = b"H" + run_id.encode()
+    return prefix + _U64.pack(from_seq), prefix + _U64.pack(_TOP)
+
+
+def pack_history(offset: int, pseq: int, time_ms: int, body: bytes) -> bytes:
+    """A history row: where and when the transition was written, and its body as it was."""
+    return _HISTORY.pack(offset, pseq, time_ms) + body
+
+
+def unpack_history(row: bytes) -> tuple[int, int, int, bytes]:
+    """offset, pseq, time_ms and body of a history row."""
+    offset, pseq, time_ms = _HISTORY.unpack_from(row)
+    return offset, pseq, time_ms, row[_HISTORY.size :]
+
+
+def alarm_key(due_ms: int, kind: str, owner: str, entity_id: str = "") -> bytes:
+    """An alarm, ordered by due time; it has no value."""
+    return ALARMS + _U64.pack(due_ms) + f"{kind}\0{owner}\0{entity_id}".encode()
+
+
+def alarm_of(key: bytes) -> Alarm:
+    """The alarm that a key stands for."""
+    kind, owner, entity_id = key[9:].decode().split("\0", 2)
+    return Alarm(_U64.unpack_from(key, 1)[0], kind, owner, entity_id)
+
+
+def alarms_range(from_ms: int = 0, to_ms: int = _TOP) -> tuple[bytes, bytes]:
+    """The alarms due from one time up to another."""
+    return ALARMS + _U64.pack(from_ms), ALARMS + _U64.pack(to_ms)
+
+
+def index_key(start_ms: int, run_id: str) -> bytes:
+    """A run in the list, newest first; its value is the status."""
+    return INDEX + _U64.pack(_TOP - start_ms) + run_id.encode()
+
+
+def blocked_key(run_id: str) -> bytes:
+    """A run that is blocked; it has no value."""
+    return BLOCKED + run_id.encode()
+
+
+def request_key(workflow_id: str, request_id: str) -> bytes:
+    """A RequestRow."""
+    return b"Q" + f"{workflow_id}\0{request_id}".encode()
+
+
+def last_seen_key(topic_id: str, partition: int) -> bytes:
+    """The newest command taken from a source partition: (epoch, pseq, index)."""
+    return b"L" + f"{topic_id}\0{partition}".encode()
+
+
+def effect_key(pseq: int, place: int) -> bytes:
+    """An effect that cannot be derived from state, until it is acknowledged."""
+    return EFFECTS + _U64.pack(pseq) + _U64.pack(place)
+
+
+def effects_range() -> tuple[bytes, bytes]:
+    """All effects that are kept."""
+    return EFFECTS, EFFECTS + _U64.pack(_TOP) + b"\xff"
+
+
+def prefix_range(prefix: bytes) -> tuple[bytes, bytes]:
+    """All keys of one kind."""
+    return prefix, prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def run_of_activity(key: bytes) -> str:
+    """The run that an activity's key names."""
+    return key[1:].partition(b"\0")[0].decode()
+
+
+def pseq_of_effect(key: bytes) -> int:
+    """The pseq that a kept effect's key names."""
+    pseq: int = _U64.unpack_from(key, 1)[0]
+    return pseq

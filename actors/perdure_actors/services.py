@@ -1,0 +1,65 @@
+"""What a shard is given to work with: the log, the clock, the definitions, and its addresses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from random import Random
+
+    from perdure_actors.core.decision import Limits
+    from perdure_actors.replay.coroutine import Coroutine, RunFacts
+    from perdure_schemas.events import WorkflowStarted
+    from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_topics.ports import Clock, Log, TableStore, Tail
+
+
+class Code(Protocol):
+    """The workflow code of this process."""
+
+    version: str
+
+    def make(self, started: WorkflowStarted, facts: RunFacts) -> Coroutine:
+        """The code of a run. Raises BlockedError when its type is not registered."""
+
+    def watching(self, label: str) -> AbstractContextManager[object]:
+        """Watch user code while it runs, so that what does not yield is stopped."""
+
+
+class Answers(Protocol):
+    """The way back to askers; soft, because they ask again."""
+
+    def send(self, reply: ReplyTo, record: Record, partition: int, offset: int) -> None:
+        """Send an answer of a partition, current to an events offset."""
+
+
+class Services(NamedTuple):
+    """What all shards of a host share."""
+
+    log: Log
+    store: TableStore
+    clock: Clock
+    random: Random
+    code: Code
+    answers: Answers
+    inputs: Tail
+    namespace: str
+    task_queue: str
+    partitions: int
+    commands_topic_id: str
+    events_topic_id: str
+    owner: str
+    limits: Limits
+    engine_key: bytes
+    workers_of: Callable[[str], int | None]
+    """How many workers listen on a task queue; None when that is not known."""
+    finding: Callable[[str, str], None]
+    """Tell people of something they should know: a code and a sentence."""
+    session_ms: int = 6_000
+    checkpoint_every: int = 0
+    """Transitions between table checkpoints; 0 for none."""
+    checkpoints: str = ""
+    """The directory of the table checkpoints."""
+    residents_max: int = 1000

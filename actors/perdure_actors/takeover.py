@@ -1,0 +1,219 @@
+"""Becoming the owner of a partition: bump the epoch, read the log through the bump, then own it.
+
+Nothing is decided before the own bump has been read back: what an earlier read does not show may
+still be on its way. Recovery runs in turns, never inside a rebalance callback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+from perdure_actors.recovery import Recovery, TableDivergedError
+from perdure_actors.shard import Shard
+from perdure_schemas.avro import encode
+from perdure_schemas.transition import EpochBump
+from perdure_topics.names import topic_name
+from perdure_topics.ports import PositionLostError, TableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure_actors.services import Services
+    from perdure_topics.ports import Appender, StoredRecord, Table, Tail
+
+READ_A_TURN = 500
+SKEW_FINDING_MS = 30_000
+SKEW_REFUSED_MS = 300_000
+
+
+class LostError(Exception):
+    """Another owner has a higher epoch, or this host should not own the partition."""
+
+
+class Takeover:
+    """The way from an assignment to an owned shard, a turn at a time."""
+
+    def __init__(
+        self, services: Services, partition: int, events: Tail, *, on_ready: Callable[[], None]
+    ) -> None:
+        self._services = services
+        self._partition = partition
+        self._events = events
+        self._on_ready = on_ready
+        self._topic = topic_name("events", services.namespace, services.task_queue)
+        self._name = f"{services.namespace}.{services.task_queue}.{partition}"
+        self._table: Table = self._open_table()
+        self._appender: Appender | None = None
+        self._bump: EpochBump | None = None
+        self._bump_offset = -1
+        self._highest = 0
+        self._recovery = self._begin()
+        self._send_bump()
+
+    # -- the table --
+
+    def _open_table(self) -> Table:
+        store = self._services.store
+        try:
+            return store.open(self._name)
+        except TableError as error:
+            self._services.finding("table_damaged", f"table {self._name} is rebuilt: {error}")
+            store.wipe(self._name)
+            return store.open(self._name)
+
+    def _begin(self) -> Recovery:
+        """Where to read from: the verified cursor of a table of this very log, or the start."""
+        services = self._services
+        data = self._table.get(rows.META)
+        meta = None
+        if data is not None:
+            try:
+                meta = rows.decode_meta(data)
+            except ValueError:
+                meta = rows.Meta(layout=0)
+        problem = self._mismatch(meta) if meta is not None else ""
+        if problem:
+            services.finding("table_wiped", f"table {self._name} is rebuilt: {problem}")
+            self._wipe()
+            meta = None
+        if meta is None:
+            meta = rows.Meta(
+                cluster_id=services.log.cluster_id,
+                events_topic_id=services.events_topic_id,
+                commands_topic_id=services.commands_topic_id,
+                partitions=services.partitions,
+            )
+        saved = self._table.get(rows.VERIFIED)
+        verified = rows.decode_verified(saved) if saved and meta.offset >= 0 else rows.Verified()
+        start, _ = services.log.offsets(self._topic, self._partition)
+        if verified.next_offset < start:
+            if meta.offset >= 0:
+                self._wipe()
+                return self._begin()
+            verified = rows.Verified(next_offset=start)
+        self._events.assign(self._topic, self._partition, verified.next_offset)
+        self._highest = max(meta.cursor.epoch, self._highest)
+        return Recovery(self._table, meta, verified)
+
+    def _mismatch(self, meta: rows.Meta) -> str:
+        """Why a table is not of this log; empty when it is."""
+        services = self._services
+        if meta.layout != rows.LAYOUT:
+            return f"it has layout {meta.layout}; this release keeps layout {rows.LAYOUT}"
+        if meta.cluster_id != services.log.cluster_id:
+            return f"it is of cluster {meta.cluster_id}; this one is {services.log.cluster_id}"
+        if meta.events_topic_id != services.events_topic_id:
+            return f"topic {self._topic} has been made anew since"
+        if meta.partitions != services.partitions:
+            return f"it is of {meta.partitions} partitions; there are {services.partitions} now"
+        return ""
+
+    def _wipe(self) -> None:
+        self._table.close()
+        self._services.store.wipe(self._name)
+        self._table = self._services.store.open(self._name)
+
+    # -- the bump --
+
+    def _send_bump(self) -> None:
+        """Append a bump with a fresh producer, a fresh nonce and a higher epoch."""
+        services = self._services
+        if self._appender is not None:
+            self._appender.close()
+        self._appender = services.log.appender(on_ready=self._on_ready)
+        wall_ms = services.clock.wall_ms()
+        self._highest = max(self._highest + 1, self._recovery.cursor.epoch + 1, wall_ms)
+        self._bump = EpochBump(
+            epoch=self._highest,
+            nonce=services.random.randbytes(16),
+            input_topic_id=services.commands_topic_id,
+            owner=services.owner,
+            time_ms=wall_ms,
+            code_version=services.code.version,
+        )
+        self._bump_offset = -1
+        self._appender.append(self._topic, self._partition, encode(self._bump), tag=self._bump)
+
+    def _check_report(self) -> None:
+        assert self._appender is not None
+        for report in self._appender.reports():
+            if report.error is not None or report.offset is None:
+                # Its fate is unknown; a higher one settles it.
+                self._send_bump()
+                return
+            self._bump_offset = report.offset
+            self._check_clock(report.timestamp_ms)
+
+    def _check_clock(self, appended_ms: int) -> None:
+        skew_ms = abs(self._services.clock.wall_ms() - appended_ms)
+        if skew_ms > SKEW_REFUSED_MS:
+            self._services.finding("clock", f"the clock is {skew_ms} ms off the broker's: set it")
+            msg = "the clock is too far off to own a partition"
+            raise LostError(msg)
+        if skew_ms > SKEW_FINDING_MS:
+            self._services.finding("clock", f"the clock is {skew_ms} ms off the broker's")
+
+    # -- turns --
+
+    def step(self) -> Shard | None:
+        """One turn; the shard once it is owned.
+
+        Raises LostError when somebody else owns it.
+        """
+        self._check_report()
+        try:
+            records = self._events.take(self._topic, self._partition, READ_A_TURN)
+            for record in records:
+                if self._bump_offset < 0 and self._is_own_bump(record):
+                    self._bump_offset = record.offset
+                self._recovery.take(record)
+                if record.offset == self._bump_offset:
+                    return self._own(record)
+        except (TableDivergedError, PositionLostError) as error:
+            self._services.finding("table_wiped", f"table {self._name} is rebuilt: {error}")
+            self._wipe()
+            self._recovery = self._begin()
+            return None
+        if len(records) >= READ_A_TURN:
+            self._on_ready()
+        return None
+
+    def _is_own_bump(self, record: StoredRecord) -> bool:
+        assert self._bump is not None
+        return record.value is not None and self._bump.nonce in record.value
+
+    def _own(self, record: StoredRecord) -> Shard | None:
+        """The own bump has been read: this host owns the partition, or somebody else does."""
+        services = self._services
+        bump = self._bump
+        assert bump is not None
+        assert self._appender is not None
+        meta = self._recovery.finish()
+        if (meta.cursor.epoch, meta.cursor.nonce) != (bump.epoch, bump.nonce):
+            self._highest = max(self._highest, meta.cursor.epoch)
+            if meta.cursor.epoch > bump.epoch:
+                msg = f"epoch {meta.cursor.epoch} is above {bump.epoch}, offset {record.offset}"
+                raise LostError(msg)
+            self._send_bump()
+            return None
+        self._events.unassign(self._topic, self._partition)
+        shard = Shard(
+            services,
+            self._partition,
+            self._table,
+            meta,
+            appender=self._appender,
+            on_ready=self._on_ready,
+        )
+        commands = topic_name("commands", services.namespace, services.task_queue)
+        services.inputs.assign(commands, self._partition, shard.upto + 1)
+        shard.recover()
+        return shard
+
+    def close(self) -> None:
+        """Give up."""
+        if self._appender is not None:
+            self._appender.close()
+        self._events.unassign(self._topic, self._partition)
+        self._table.close()
