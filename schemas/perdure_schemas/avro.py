@@ -111,6 +111,8 @@ class _Registry:
             self.by_class[cls] = codec
             self.by_prefix[codec.prefix] = codec
         for name, text in released_schemas():
+            if text == schema_text(name):
+                continue
             # A compiler of its own: records nested in it are of its release too.
             codec = _Codec(_classes()[name], json.loads(text), Compiler())
             self.by_prefix.setdefault(codec.prefix, codec)

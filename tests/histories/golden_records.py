@@ -1,0 +1,64 @@
+"""One of each record, every field set, as files: the corpus that every later release must read.
+
+`python -m tests.histories.golden_records` writes the corpus of today's version (make
+release-schemas runs it). The corpus of a version that is out is never written again.
+"""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+import msgspec
+
+from perdure_schemas.avro import encode, framed_records
+from perdure_schemas.payloads import Record
+from perdure_schemas.version import VERSION
+
+CORPUS = Path(__file__).parent / "records"
+
+
+def full(cls: type[Record], salt: str = "") -> Record:
+    """A record with a value that is not the default in every field, the same at each call."""
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _value(hints[name], f"{salt}{name}") for name in cls.__struct_fields__})
+
+
+def _value(kind: Any, name: str) -> Any:
+    if get_origin(kind) is UnionType:
+        return _value(get_args(kind)[0], name)
+    if get_origin(kind) is list:
+        return [_value(get_args(kind)[0], f"{name}-{number}") for number in (1, 2)]
+    if get_origin(kind) is dict:
+        return {f"{name}-ü": _value(get_args(kind)[1], name), "": _value(get_args(kind)[1], "")}
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return full(kind, f"{name}.")
+    small = sum(name.encode())
+    values: dict[Any, Any] = {
+        str: f"{name} äöü 🜁",
+        bytes: b"\x00\xff" + name.encode() * 9,
+        int: (small * 2**40 + small) * (-1 if small % 2 else 1),
+        bool: True,
+        float: small / 7,
+    }
+    return values[kind]
+
+
+def write(version: str = VERSION) -> Path:
+    """Write a version's corpus: each record's bytes, and beside them what they hold, as JSON."""
+    folder = CORPUS / version
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        file.unlink()
+    for cls in framed_records():
+        record = full(cls)
+        (folder / f"{cls.__name__}.bin").write_bytes(encode(record))
+        held = msgspec.json.format(msgspec.json.encode(record), indent=1)
+        (folder / f"{cls.__name__}.json").write_bytes(held + b"\n")
+    return folder
+
+
+if __name__ == "__main__":
+    print(f"written to {write()}")
