@@ -1,0 +1,39 @@
+"""The Kafka adapter keeps what every log keeps, on a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from perdure_topics.kafka import KafkaLog
+from perdure_topics.ports import Log
+from tests.log_contract import GroupContract, MakeLog, ReadingContract, WritingContract
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def make_log(kafka_bootstrap: str) -> Iterator[MakeLog]:
+    """Opens the shared broker once more at each call."""
+    opened: list[Log] = []
+
+    def make() -> Log:
+        opened.append(KafkaLog(kafka_bootstrap))
+        return opened[-1]
+
+    yield make
+    for log in opened:
+        log.close()
+
+
+class TestWriting(WritingContract):
+    """Writers on Kafka."""
+
+
+class TestReading(ReadingContract):
+    """Readers on Kafka."""
+
+
+class TestGroups(GroupContract):
+    """Groups on Kafka, by the classic protocol."""

@@ -1,0 +1,127 @@
+"""The log on Kafka: opens writers, readers, group members and the admin on one cluster."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from perdure_topics.kafka_admin import KafkaAdmin
+from perdure_topics.kafka_group import KafkaGroupReader, KafkaMember
+from perdure_topics.kafka_reader import KafkaTail
+from perdure_topics.kafka_settings import (
+    admin_settings,
+    group_settings,
+    reader_settings,
+    writer_settings,
+)
+from perdure_topics.kafka_watch import BrokerWatch
+from perdure_topics.kafka_writer import KafkaAppender, PipePool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from perdure_topics.ports import TopicInfo, TopicSpec
+
+CALL_TIMEOUT_S = 10.0
+
+
+class KafkaLog:
+    """The log on a Kafka cluster. Opening it asks nothing of the broker; calls do."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        client_settings: Mapping[str, Any] | None = None,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        group_protocol: str = "classic",
+    ) -> None:
+        if group_protocol not in {"classic", "consumer"}:
+            raise ValueError(f"group_protocol is 'classic' or 'consumer', not {group_protocol!r}")
+        self._bootstrap = bootstrap
+        self._extra = dict(client_settings or {})
+        self._group_protocol = group_protocol
+        self._cluster_id = ""
+        self._admin = KafkaAdmin(
+            admin_settings(bootstrap, self._extra), address=bootstrap, timeout_s=call_timeout_s
+        )
+        self._watch = BrokerWatch(bootstrap, self._admin.answers)
+        self._pool = PipePool(
+            lambda timeout_ms: writer_settings(bootstrap, self._extra, timeout_ms=timeout_ms),
+            self._watch,
+            self._admin.bytes_max,
+        )
+
+    @property
+    def address(self) -> str:
+        """Where this log is, for messages to people."""
+        return self._bootstrap
+
+    @property
+    def cluster_id(self) -> str:
+        """Which log this is. Raises LogUnavailableError when it was never reached."""
+        if not self._cluster_id:
+            self._cluster_id = self._admin.cluster()[0]
+        return self._cluster_id
+
+    def topic(self, name: str) -> TopicInfo | None:
+        """What the log says of a topic, None when there is none."""
+        return self._admin.topic(name)
+
+    def topic_names(self) -> list[str]:
+        """The names of all topics."""
+        return self._admin.topic_names()
+
+    def create_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Make topics that do not exist. Raises LogError when one cannot be made."""
+        self._admin.create_topics(specs)
+
+    def broker_count(self) -> int:
+        """How many brokers hold this log."""
+        return self._admin.cluster()[1]
+
+    def appender(self, *, on_ready: Callable[[], None], timeout_ms: int = 30_000) -> KafkaAppender:
+        """Open a writer incarnation. A timeout of 0 tries for ever."""
+        return KafkaAppender(self._pool, on_ready=on_ready, timeout_ms=timeout_ms)
+
+    def tail(self, *, on_ready: Callable[[], None], committed: bool) -> KafkaTail:
+        """Open a reader of hand-assigned partitions; committed hides foreign open transactions."""
+        return KafkaTail(
+            reader_settings(self._bootstrap, self._extra, committed=committed),
+            on_ready=on_ready,
+            watch=self._watch,
+            probe=partial(self._admin.probe_end, committed=committed),
+            exists=self._admin.exists,
+        )
+
+    def member(self, group: str, topic: str, *, on_ready: Callable[[], None]) -> KafkaMember:
+        """Join a consumer group for its assignments only."""
+        settings = self._group_settings(group)
+        return KafkaMember(settings, topic, on_ready=on_ready, watch=self._watch)
+
+    def group_reader(
+        self, group: str, topic: str, *, on_ready: Callable[[], None]
+    ) -> KafkaGroupReader:
+        """Join a consumer group and read what it assigns, from the earliest when it is new."""
+        return KafkaGroupReader(
+            self._group_settings(group),
+            topic,
+            on_ready=on_ready,
+            watch=self._watch,
+            ends=self._admin.ends,
+        )
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Delete the records below an offset. Raises LogError when that is refused."""
+        self._admin.delete_before(topic, partition, offset)
+
+    def close(self) -> None:
+        """Let go of the log; what was opened from it must be closed before."""
+        self._watch.close()
+        self._pool.close()
+        self._admin.close()
+
+    def _group_settings(self, group: str) -> dict[str, Any]:
+        return group_settings(
+            self._bootstrap, self._extra, group=group, protocol=self._group_protocol
+        )

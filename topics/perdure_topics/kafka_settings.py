@@ -1,0 +1,139 @@
+"""How librdkafka is set up for each purpose, and what its errors mean to us."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from confluent_kafka import KafkaError
+
+from perdure_schemas.avro import RECORD_BYTES_MAX
+from perdure_topics.ports import LogError, LogUnavailableError
+
+Settings = dict[str, Any]
+
+# What the library itself says goes here; without a handler of the user's it goes nowhere.
+LIBRARY_LOG: Final = logging.getLogger("perdure_topics.librdkafka")
+LIBRARY_LOG.addHandler(logging.NullHandler())
+
+SESSION_TIMEOUT_MS: Final = 6_000
+POLL_INTERVAL_MAX_MS: Final = 30_000
+# The largest record with its key, headers and framing; a request holds at least one of them.
+MESSAGE_BYTES_MAX: Final = RECORD_BYTES_MAX + 1024 * 1024
+
+# Errors of the way to the broker: they say nothing about the record or the topic.
+PASSING: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._PURGE_QUEUE,
+        KafkaError._PURGE_INFLIGHT,
+        KafkaError._RESOLVE,
+        KafkaError._FATAL,
+        KafkaError._DESTROY,
+    }
+)
+_AWAY: Final = PASSING - {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
+
+
+def shared_settings(bootstrap: str, extra: Settings) -> Settings:
+    """What every client has; `extra` (TLS, SASL) wins over ours."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "client.id": "perdure",
+        "socket.nagle.disable": True,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1_000,
+        "retry.backoff.ms": 50,
+        "topic.metadata.refresh.fast.interval.ms": 100,
+        "allow.auto.create.topics": False,
+        "log.connection.close": False,
+        **extra,
+    }
+
+
+def admin_settings(bootstrap: str, extra: Settings) -> Settings:
+    """For the admin client. It is never polled, so its log lines would only pile up."""
+    settings = shared_settings(bootstrap, extra)
+    del settings["allow.auto.create.topics"]
+    return {**settings, "log_level": 0}
+
+
+def writer_settings(bootstrap: str, extra: Settings, *, timeout_ms: int) -> Settings:
+    """For a producer."""
+    settings = shared_settings(bootstrap, extra)
+    del settings["allow.auto.create.topics"]
+    return {
+        **settings,
+        "enable.idempotence": True,
+        # A record that fails for good stops the producer instead of letting later ones overtake.
+        "enable.gapless.guarantee": True,
+        "acks": "all",
+        "linger.ms": 0,
+        "message.timeout.ms": timeout_ms,
+        "message.max.bytes": MESSAGE_BYTES_MAX,
+        "queue.buffering.max.messages": 100_000,
+        "queue.buffering.max.kbytes": 256 * 1024,
+        "logger": LIBRARY_LOG,
+    }
+
+
+def reader_settings(bootstrap: str, extra: Settings, *, committed: bool) -> Settings:
+    """For a consumer of hand-assigned partitions."""
+    return {
+        **shared_settings(bootstrap, extra),
+        # The library wants a name; nobody joins this group.
+        "group.id": "perdure-unused",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed" if committed else "read_uncommitted",
+        "check.crcs": True,
+        "fetch.wait.max.ms": 50,
+        "fetch.min.bytes": 1,
+        "fetch.error.backoff.ms": 50,
+        "fetch.message.max.bytes": 1024 * 1024,
+        "receive.message.max.bytes": 100_000_000,
+        "queued.min.messages": 10_000,
+        "queued.max.messages.kbytes": 16 * 1024,
+        "logger": LIBRARY_LOG,
+    }
+
+
+def group_settings(bootstrap: str, extra: Settings, *, group: str, protocol: str) -> Settings:
+    """For a member of a consumer group, by the classic protocol or KIP-848's."""
+    settings = {
+        **reader_settings(bootstrap, extra, committed=False),
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        "max.poll.interval.ms": POLL_INTERVAL_MAX_MS,
+        "queued.min.messages": 500,
+        "queued.max.messages.kbytes": 4 * 1024,
+    }
+    if protocol == "consumer":
+        return {**settings, "group.protocol": "consumer"}
+    return {
+        **settings,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": SESSION_TIMEOUT_MS,
+        "heartbeat.interval.ms": 1_500,
+    }
+
+
+def is_away(error: KafkaError) -> bool:
+    """Whether an error says that the broker cannot be reached."""
+    return error.code() in _AWAY
+
+
+def log_error(what: str, address: str, waited_s: float, error: KafkaError) -> LogError:
+    """What a failed call raises."""
+    if is_away(error):
+        return LogUnavailableError(
+            f"{what}: no answer from the Kafka broker at {address} for {waited_s:.1f} s "
+            f"({error.name()}): is it running, and is the address right?"
+        )
+    return LogError(f"{what}: the Kafka broker at {address} answered {error.name()}: {error.str()}")
