@@ -7,7 +7,7 @@ bell rang and when `next_turn_ms` says so, always on one thread. So a simulation
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class ActivityDesk:
         self._claims = ClaimBook(self._mail, leases)
         self._alarms = AttemptAlarms()
         self._held: dict[bytes, Attempt] = {}
-        self._recent: dict[bytes, None] = {}
+        self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._room: deque[Attempt] = deque()
         self._room_max = max(1, min(facts.slots // 2, ROOM_MAX))
         self._slots_used = 0
@@ -174,6 +174,7 @@ class ActivityDesk:
         else:
             attempt.details_due = True
             self._alarms.set_details(attempt, due_ms)
+            self._wake()
 
     def stop_taking(self) -> None:
         """Take nothing more, and hand back all that has not begun."""
@@ -281,7 +282,7 @@ class ActivityDesk:
         self._held.pop(attempt.token, None)
         self._recent[attempt.token] = None
         if len(self._recent) > RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
         self._alarms.ended(attempt)
         self._claims.ended(attempt)
         return True

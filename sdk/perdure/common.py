@@ -155,3 +155,6 @@ class RawValue:
     """A value left as the payload it came in, or to be sent as it is."""
 
     payload: Payload
+
+    __perdure_raw__: ClassVar[bool] = True
+    """How the rooms below, which cannot name this class, know it."""

@@ -1,0 +1,272 @@
+"""Runs sync activities in the processes of a pool, with a line home for heartbeats and cancels.
+
+What crosses the line is msgspec's MessagePack, and task, result and failure cross as payloads;
+only the reference to the function is the pool's own business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Executor, Future
+from functools import partial
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
+
+import msgspec
+
+from perdure_actors.activity_context import (
+    CURRENT,
+    ActivityContext,
+    Flag,
+    ThreadInterrupt,
+    cancellation_details,
+)
+from perdure_actors.activity_executors import (
+    Outcome,
+    adopt_trace,
+    outcome_of_error,
+    raise_in_thread,
+    run_interruptibly,
+)
+from perdure_actors.activity_tasks import WORKER_SHUTDOWN, Attempt, application_failure
+from perdure_actors.definitions import activity_definition
+from perdure_actors.replay.exceptions import CancelledError
+from perdure_schemas.avro import decode_as, encode
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.payloads import Payload
+from perdure_schemas.tasks import ActivityTask
+from perdure_topics.ports import Headers
+
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class _Beat(msgspec.Struct, frozen=True):
+    """From a child: an attempt has begun (no details), or gives a sign of life."""
+
+    token: bytes
+    details: list[Payload] | None = None
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """To a child: an attempt should stop, or the worker stops (no token)."""
+
+    token: bytes
+    reason: str
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """How a child reaches its worker."""
+
+    address: str
+    key: bytes
+
+
+class ProcessExecutor:
+    """Runs attempts in a process pool and keeps a line to each of its processes."""
+
+    def __init__(
+        self,
+        pool: Executor,
+        *,
+        deliver: Callable[[Attempt, Outcome], None],
+        beat: Callable[[bytes, list[Payload]], None],
+    ) -> None:
+        self._pool = pool
+        self._deliver = deliver
+        self._beat = beat
+        self._key = secrets.token_bytes(32)
+        self._listener = Listener(authkey=self._key)
+        self._lines: set[Connection] = set()
+        self._by_token: dict[bytes, Connection] = {}
+        self._early: dict[bytes, str] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        threading.Thread(target=self._accept, name="perdure-lines", daemon=True).start()
+
+    def start(self, attempt: Attempt, context: ActivityContext) -> None:
+        """Run it in a process. Raises RuntimeError when the pool takes nothing any more."""
+        line = msgspec.msgpack.encode(_Line(str(self._listener.address), self._key))
+        future = self._pool.submit(
+            run_in_process,
+            context.fn,
+            encode(attempt.task),
+            context.started_ms,
+            context.converter,
+            attempt.headers,
+            line,
+        )
+        future.add_done_callback(partial(self._ended, attempt))
+
+    def cancel(self, attempt: Attempt, reason: str) -> None:
+        """Tell the process that runs an attempt, or that will, that it should stop."""
+        with self._lock:
+            line = self._by_token.get(attempt.token)
+            if line is None:
+                self._early[attempt.token] = reason
+        if line is not None:
+            self._send(line, _Order(attempt.token, reason))
+
+    def tell_shutdown(self) -> None:
+        """Tell all processes that the worker stops."""
+        for line in list(self._lines):
+            self._send(line, _Order(b"", WORKER_SHUTDOWN))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            # A call of our own wakes the thread that waits for one.
+            Client(self._listener.address, authkey=self._key).close()
+        self._listener.close()
+        for line in list(self._lines):
+            line.close()
+
+    def _ended(self, attempt: Attempt, future: Future[bytes]) -> None:
+        with self._lock:
+            self._by_token.pop(attempt.token, None)
+            self._early.pop(attempt.token, None)
+        try:
+            outcome = msgspec.msgpack.decode(future.result(), type=Outcome)
+        except FutureCancelledError:
+            outcome = Outcome("stopped")
+        except Exception as error:
+            outcome = Outcome(
+                "failed",
+                failure=application_failure(
+                    f"the process for activity {attempt.task.activity_type} did not answer:"
+                    f" {type(error).__name__}: {error}",
+                    type(error).__name__,
+                ),
+            )
+        self._deliver(attempt, outcome)
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                line = self._listener.accept()
+            except (OSError, EOFError) as error:
+                if not self._closed:
+                    logger.warning("an activity process could not call: %s", error)
+                continue
+            except Exception:
+                logger.exception("a caller that is no activity process was turned away")
+                continue
+            if self._closed:
+                line.close()
+                return
+            self._lines.add(line)
+            threading.Thread(
+                target=self._listen, args=(line,), name="perdure-line", daemon=True
+            ).start()
+
+    def _listen(self, line: Connection) -> None:
+        read = msgspec.msgpack.Decoder(_Beat).decode
+        try:
+            while True:
+                beat = read(line.recv_bytes(FRAME_BYTES_MAX))
+                if beat.details is not None:
+                    self._beat(beat.token, beat.details)
+                    continue
+                with self._lock:
+                    self._by_token[beat.token] = line
+                    reason = self._early.pop(beat.token, None)
+                if reason is not None:
+                    self._send(line, _Order(beat.token, reason))
+        except (OSError, EOFError):
+            self._lines.discard(line)
+
+    def _send(self, line: Connection, order: _Order) -> None:
+        with contextlib.suppress(OSError):
+            line.send_bytes(msgspec.msgpack.encode(order))
+
+
+# What follows runs in the processes of the pool.
+
+
+class _Home:
+    """A child's line to its worker, and the attempt that runs in this process."""
+
+    def __init__(self, line: _Line) -> None:
+        self._connection = Client(line.address, authkey=line.key)
+        self._lock = threading.Lock()
+        self._context: ActivityContext | None = None
+        self.shutdown = Flag()
+        threading.Thread(target=self._listen, name="perdure-home", daemon=True).start()
+
+    def begin(self, context: ActivityContext) -> None:
+        """An attempt begins in this process."""
+        self._context = context
+        self.beat(context.task.token, None)
+
+    def beat(self, token: bytes, details: list[Payload] | None) -> None:
+        """Send a sign of life."""
+        with self._lock, contextlib.suppress(OSError):
+            self._connection.send_bytes(msgspec.msgpack.encode(_Beat(token, details)))
+
+    def end(self) -> None:
+        """The attempt has ended."""
+        self._context = None
+
+    def _listen(self) -> None:
+        read = msgspec.msgpack.Decoder(_Order).decode
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                order = read(self._connection.recv_bytes(FRAME_BYTES_MAX))
+                if order.token:
+                    self._cancel(order)
+                else:
+                    self.shutdown.set()
+
+    def _cancel(self, order: _Order) -> None:
+        context = self._context
+        if context is None or context.task.token != order.token:
+            return
+        if context.cancel(cancellation_details(order.reason)) and context.interrupt is not None:
+            context.interrupt.raise_soon(CancelledError)
+
+
+_homes: dict[bytes, _Home] = {}
+
+
+def run_in_process(
+    fn: Callable[..., Any],
+    task_bytes: bytes,
+    started_ms: int,
+    converter: PayloadConverter,
+    trace_headers: Headers,
+    line_bytes: bytes,
+) -> bytes:
+    """Run one attempt in this process, and say what became of it."""
+    task = decode_as(ActivityTask, task_bytes)
+    if line_bytes not in _homes:
+        _homes[line_bytes] = _Home(msgspec.msgpack.decode(line_bytes, type=_Line))
+    home = _homes[line_bytes]
+    context = ActivityContext(
+        task,
+        definition=activity_definition(fn),
+        fn=fn,
+        started_ms=started_ms,
+        converter=converter,
+        shutdown=home.shutdown,
+        beat=partial(home.beat, task.token),
+        trace_headers=trace_headers,
+    )
+    if not context.definition.no_thread_cancel_exception:
+        context.interrupt = ThreadInterrupt(raise_in_thread)
+    CURRENT.set(context)
+    adopt_trace(trace_headers)
+    home.begin(context)
+    try:
+        outcome = run_interruptibly(context)
+    except BaseException as error:
+        outcome = outcome_of_error(error, context)
+    finally:
+        home.end()
+    return msgspec.msgpack.encode(outcome)

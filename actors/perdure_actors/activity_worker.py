@@ -1,0 +1,271 @@
+"""The activity worker: desk, runner and event loop put together. No rule lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from perdure_actors.activity_desk import ActivityDesk
+from perdure_actors.activity_executors import AsyncExecutor
+from perdure_actors.activity_mail import WorkerFacts
+from perdure_actors.activity_runner import ActivityRunner
+from perdure_actors.activity_tasks import WORKER_SHUTDOWN
+from perdure_actors.activity_watchdog import LoopWatchdog
+from perdure_actors.definitions import ActivityRegistry
+from perdure_actors.task_intake import TaskIntake
+from perdure_actors.worker_lease import LeaseBook
+from perdure_actors.worker_outbox import Outbox
+from perdure_actors.worker_replies import ReplyReader
+from perdure_actors.worker_topics import find_topics
+from perdure_schemas.converters import PayloadConverter
+from perdure_topics.clock import SystemClock
+from perdure_topics.names import group_name, topic_name
+from perdure_topics.ports import Clock, Log
+
+CANCEL_GRACE_S = 5.0
+FLUSH_S = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityWorkerSettings:
+    """What may be chosen about an activity worker."""
+
+    namespace: str
+    task_queue: str
+    identity: str
+    max_concurrent_activities: int = 100
+    graceful_shutdown_timeout_s: float = 0.0
+    max_heartbeat_throttle_s: float = 60.0
+    default_heartbeat_throttle_s: float = 30.0
+
+
+class ActivityWorker:
+    """Runs the activities of one task queue on the event loop that calls `run`."""
+
+    def __init__(
+        self,
+        log: Log,
+        settings: ActivityWorkerSettings,
+        *,
+        activities: ActivityRegistry,
+        converter: PayloadConverter,
+        executor: Executor | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if settings.max_concurrent_activities < 1:
+            raise ValueError("max_concurrent_activities must be at least 1")
+        self._log = log
+        self._settings = settings
+        self._activities = activities
+        self._converter = converter
+        self._user_executor = executor
+        self._clock: Clock = clock or SystemClock()
+        self.worker_id = uuid.uuid4().hex
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._is_rung = False
+        self._is_open = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ms = 0
+        self._watchdog: LoopWatchdog | None = None
+        self._fatal: BaseException | None = None
+        self._counts: Mapping[str, int] = {}
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What happened so far, by name: started, completed, failed and so on."""
+        return self._counts
+
+    async def wait_ready(self) -> None:
+        """Wait until it takes tasks."""
+        await self._ready.wait()
+
+    def stop(self) -> None:
+        """Begin to stop; `run` returns when that is done. Call it on the worker's loop."""
+        self._stop.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Run activities until stopped or cancelled.
+
+        Raises LogError when the log cannot be used, and whatever made the worker stop by itself.
+        """
+        self._loop = asyncio.get_running_loop()
+        if not await self._open():
+            return
+        try:
+            await self._stop.wait()
+        finally:
+            await self._drain()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def ring(self) -> None:
+        """There is news. May be called from any thread."""
+        if not self._is_rung:
+            self._is_rung = True
+            try:
+                self._loop.call_soon_threadsafe(self._turn)
+            except RuntimeError:
+                logger.debug("news for a worker whose event loop is closed")
+
+    def _turn(self) -> None:
+        self._is_rung = False
+        if self._is_open:
+            try:
+                self._runner.work_off()
+                self._desk.turn()
+            except Exception as error:
+                logger.exception("the activity worker stops: this is a defect of its own")
+                self._die(error)
+            self._set_timer()
+        self._changed.set()
+
+    def _set_timer(self) -> None:
+        due_ms = self._desk.next_turn_ms
+        if self._timer is not None:
+            if due_ms >= self._timer_due_ms:
+                return
+            self._timer.cancel()
+        self._timer_due_ms = due_ms
+        delay_ms = max(due_ms - self._clock.monotonic_ms(), 1)
+        self._timer = self._loop.call_later(delay_ms / 1000, self._timer_turn)
+
+    def _timer_turn(self) -> None:
+        self._timer = None
+        if self._watchdog is not None:
+            self._watchdog.turned()
+        self._turn()
+
+    def _die(self, error: BaseException) -> None:
+        self._fatal = self._fatal or error
+        self.stop()
+
+    async def _open(self) -> bool:
+        """Join the group once answers can be read; False when told to stop before that."""
+        settings = self._settings
+        topics = await find_topics(
+            self._log, settings.namespace, task_queue=settings.task_queue, pause=self._pause
+        )
+        if topics is None:
+            return False
+        commands, replies = topics
+        tail = self._log.tail(on_ready=self.ring, committed=False)
+        # Any partition will do; it only spreads the load.
+        partition = random.randrange(replies.partitions)  # noqa: S311
+        self._replies = ReplyReader(tail, replies.name, partition)
+        while not self._replies.is_ready:
+            if not await self._pause(1.0):
+                self._replies.close()
+                return False
+        self._pool = self._user_executor or ThreadPoolExecutor(
+            settings.max_concurrent_activities, thread_name_prefix="perdure-activity"
+        )
+        self._runner = ActivityRunner(
+            self._activities,
+            task_queue=settings.task_queue,
+            converter=self._converter,
+            pool=self._pool,
+            on_change=self._changed.set,
+            on_fatal=self._die,
+            ring=self.ring,
+        )
+        group = group_name("workers", settings.namespace, settings.task_queue)
+        tasks = topic_name("tasks", settings.namespace, settings.task_queue)
+        self._outbox = Outbox(self._log, clock=self._clock, on_ready=self.ring)
+        self._intake = TaskIntake(self._log.group_reader(group, tasks, on_ready=self.ring))
+        self._desk = ActivityDesk(
+            self._facts(partition),
+            self._runner,
+            clock=self._clock,
+            outbox=self._outbox,
+            intake=self._intake,
+            replies=self._replies,
+            leases=LeaseBook(commands.name, commands.partitions),
+            wake=self.ring,
+        )
+        self._counts = self._desk.counts
+        self._runner.desk = self._desk
+        self._watch()
+        self._is_open = True
+        self._turn()
+        self._ready.set()
+        return True
+
+    def _facts(self, reply_partition: int) -> WorkerFacts:
+        settings = self._settings
+        return WorkerFacts(
+            task_queue=settings.task_queue,
+            worker_id=self.worker_id,
+            identity=settings.identity,
+            slots=settings.max_concurrent_activities,
+            activity_types=tuple(sorted(self._activities.by_name)),
+            reply_partition=reply_partition,
+            heartbeat_throttle_ms_max=int(settings.max_heartbeat_throttle_s * 1000),
+            heartbeat_throttle_ms_default=int(settings.default_heartbeat_throttle_s * 1000),
+        )
+
+    def _watch(self) -> None:
+        if any(definition.is_async for definition, _ in self._activities.by_name.values()):
+            self._watchdog = LoopWatchdog(
+                AsyncExecutor.running_code(), loop_thread_id=threading.get_ident()
+            )
+            self._watchdog.start()
+
+    async def _drain(self) -> None:
+        """Finish or hand back what runs, say farewell, and let go of the log."""
+        running = self._runner.running
+        self._runner.begin_shutdown()
+        self._desk.stop_taking()
+        await self._until(lambda: not running, self._settings.graceful_shutdown_timeout_s)
+        self._runner.cancel_all()
+        await self._until(lambda: not running, CANCEL_GRACE_S)
+        for attempt in list(running):
+            logger.error(
+                "%r did not stop within %g s of being cancelled: it is handed back though its code"
+                " still runs here",
+                attempt,
+                CANCEL_GRACE_S,
+            )
+            self._desk.hand_back(attempt, WORKER_SHUTDOWN)
+        self._desk.say_farewell()
+        await self._until(lambda: not self._outbox.unacked, FLUSH_S)
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watchdog is not None:
+            self._watchdog.close()
+        self._runner.close()
+        if self._user_executor is None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._intake.close)
+        await asyncio.to_thread(self._outbox.close)
+        self._replies.close()
+
+    async def _until(self, is_true: Callable[[], bool], timeout_s: float) -> None:
+        """Wait, turning, until something is true or the time is over."""
+        deadline_s = self._loop.time() + timeout_s
+        while not is_true() and (left_s := deadline_s - self._loop.time()) > 0:
+            await self._next_change(left_s)
+
+    async def _pause(self, timeout_s: float) -> bool:
+        """Wait for news, or so long; whether the worker goes on."""
+        await self._next_change(timeout_s)
+        return not self._stop.is_set()
+
+    async def _next_change(self, timeout_s: float) -> None:
+        if not self._stop.is_set() or self._is_open:
+            self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
