@@ -1,0 +1,381 @@
+"""Asks and their answers: one writer and one reader a client and event loop, owned by that loop.
+
+The log's threads only ring; all state here is touched on the event loop's thread, so nothing is
+locked, and however much came in, the loop is woken once for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+import time
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from perdure.asks import Ask, Question
+from perdure.service import RPCError, RPCStatusCode
+from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
+from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
+from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.replies import Accepted, Notice, Refused, Reply
+from perdure_schemas.version import VERSION
+from perdure_topics.ports import LogError, LogFullError, PositionLostError
+
+if TYPE_CHECKING:
+    from perdure_topics.ports import Appender, Log, Tail
+
+logger = logging.getLogger("perdure.client")
+
+REPEAT_S: Final = 20.0
+SILENCE_S: Final = 1.0
+REOPEN_S: Final = 0.5
+TAKE_MAX: Final = 1000
+PENDING_MAX: Final = 100_000
+TICK_S: Final = 0.02
+
+
+class Asker:
+    """Sends asks, repeats them, and gives each its answer. Use it from its event loop only."""
+
+    def __init__(self, log: Log, topic: str, partitions: int) -> None:
+        self._log = log
+        self._topic = topic
+        self._partition = random.randrange(partitions)  # noqa: S311 - spreads load, no secret
+        self._loop = asyncio.get_running_loop()
+        self._prefix = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+        self._pending: dict[str, Ask] = {}
+        self._backlog: deque[Ask] = deque()
+        self._due: list[tuple[float, int, Ask]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._is_rung = False
+        self._is_closed = False
+        self._last_error = ""
+        self._told: dict[str, float] = {}
+        self._checked: dict[tuple[str, int], float] = {}
+        self._appender: Appender | None = None
+        self._tail: Tail | None = None
+
+    async def open(self) -> None:
+        """Read the reply partition from its end on; an ask may go out once this is done.
+
+        Raises LogError when the log cannot say where the partition ends.
+        """
+        self._tail = await asyncio.to_thread(self._log.tail, on_ready=self._ring, committed=False)
+        self._appender = await asyncio.to_thread(self._log.appender, on_ready=self._ring)
+        await self._seek_end()
+
+    async def _seek_end(self) -> None:
+        assert self._tail is not None
+        probe = self._tail.probe_end(self._topic, self._partition)
+        delay_s = 0.001
+        while (end := probe.end()) is None:
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 1.5, 0.05)
+        self._tail.assign(self._topic, self._partition, end)
+
+    def close(self) -> None:
+        """Fail what is under way and let go of the log. Works on a loop that is closed as well."""
+        self._is_closed = True
+        if not self._loop.is_closed():
+            if self._timer is not None:
+                self._timer.cancel()
+            gone = RPCError("the client is closed", RPCStatusCode.CANCELLED)
+            for ask in list(self._pending.values()):
+                ask.fail(gone)
+        self._pending.clear()
+        if self._appender is not None:
+            self._appender.close(flush_s=1.0)
+        if self._tail is not None:
+            self._tail.close()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that owns this asker."""
+        return self._loop
+
+    # Asking.
+
+    def send(self, question: Question) -> Ask:
+        """Send a question on its way.
+
+        Raises ValueError, before anything is written, when it is too large for its topic.
+        """
+        if len(self._pending) >= PENDING_MAX:
+            raise RPCError(
+                f"{question.what}: {PENDING_MAX} calls of this client wait for an answer already",
+                RPCStatusCode.RESOURCE_EXHAUSTED,
+            )
+        correlation_id = f"{self._prefix}-{next(self._numbers):x}"
+        deadline_ms = 0
+        if question.timeout_s is not None and not question.waits:
+            deadline_ms = int((time.time() + question.timeout_s) * 1000)
+        reply = ReplyTo(
+            partition=self._partition,
+            correlation_id=correlation_id,
+            deadline_ms=deadline_ms,
+            wait="completed" if question.waits else "accepted",
+        )
+        value = encode(question.make(reply))
+        if len(value) > COMMAND_BYTES_MAX:
+            raise ValueError(
+                f"{question.what}: the record has {len(value)} bytes; at most {COMMAND_BYTES_MAX}"
+                " fit in a command. Pass a reference to large data instead of the data"
+            )
+        ask = Ask(question, correlation_id, value, self._loop)
+        self._pending[correlation_id] = ask
+        self._append(ask)
+        first_s = SILENCE_S if ask.deadline_s > ask.sent_s + SILENCE_S else 0.0
+        self._plan(ask, ask.sent_s + first_s if first_s else ask.deadline_s)
+        return ask
+
+    def drop(self, ask: Ask) -> None:
+        """Forget an ask that nobody waits for any more."""
+        self._pending.pop(ask.correlation_id, None)
+
+    def _append(self, ask: Ask) -> None:
+        assert self._appender is not None
+        question = ask.question
+        mark = f"{self._partition}|{ask.correlation_id}|{VERSION}"
+        try:
+            self._appender.append(
+                question.topic,
+                question.partition,
+                ask.value,
+                key=question.key,
+                headers=(("perdure-reply", mark.encode()),),
+                tag=ask,
+            )
+        except LogFullError:
+            self._backlog.append(ask)
+
+    # Coming in.
+
+    def _ring(self) -> None:
+        """The bell of the log's threads."""
+        if self._is_rung or self._is_closed:
+            return
+        self._is_rung = True
+        try:
+            self._loop.call_soon_threadsafe(self._turn)
+        except RuntimeError:
+            # The loop ended before its client: nobody is left to be told.
+            self._is_closed = True
+
+    def _turn(self) -> None:
+        """Take all that has come in."""
+        self._is_rung = False
+        if self._is_closed:
+            return
+        assert self._appender is not None
+        assert self._tail is not None
+        self._take_reports(self._appender)
+        try:
+            records = self._tail.take(self._topic, self._partition, TAKE_MAX)
+        except PositionLostError:
+            self._loop.create_task(self._recover_position())
+            return
+        for record in records:
+            if record.value is not None:
+                self._take_reply(record.value)
+        if len(records) >= TAKE_MAX:
+            self._ring()
+
+    def _take_reports(self, appender: Appender) -> None:
+        failed = False
+        for report in appender.reports():
+            ask = report.tag
+            if report.error is not None or report.offset is None:
+                failed = True
+                self._last_error = report.error or "its fate is unknown"
+            elif isinstance(ask, Ask):
+                ask.offset = report.offset
+        if failed:
+            appender.close()
+            self._appender = self._log.appender(on_ready=self._ring)
+            self._loop.call_later(REOPEN_S, self._send_again)
+        elif self._backlog:
+            waiting, self._backlog = self._backlog, deque()
+            for ask in waiting:
+                self._append(ask)
+
+    def _send_again(self) -> None:
+        """Send what the failed writer may not have delivered; hosts know a repeat by its id."""
+        if self._is_closed:
+            return
+        for ask in list(self._pending.values()):
+            if ask.offset is None:
+                self._append(ask)
+
+    async def _recover_position(self) -> None:
+        """Go on from the end after replies were lost to retention: ask everything again."""
+        logger.warning(
+            "answers on %s were deleted before they were read; asking again", self._topic
+        )
+        try:
+            await self._seek_end()
+        except LogError as error:
+            self._last_error = str(error)
+        for ask in list(self._pending.values()):
+            self._append(ask)
+
+    def _take_reply(self, value: bytes) -> None:
+        try:
+            reply = decode_as(Reply, value)
+        except UnreadableRecordError as error:
+            logger.debug("an unreadable record among the replies: %s", error)
+            return
+        ask = self._pending.get(reply.correlation_id)
+        if ask is None:
+            return
+        ask.is_heard = True
+        try:
+            body = decode(reply.body)
+        except UnreadableRecordError as error:
+            self._finish(ask)
+            ask.fail(
+                RPCError(
+                    f"{ask.question.what}: the answer cannot be read, {error}."
+                    f" This client is release {VERSION}; upgrade it to the release of its workers",
+                    RPCStatusCode.FAILED_PRECONDITION,
+                )
+            )
+            return
+        if isinstance(body, Notice):
+            self.tell(ask, body)
+        elif isinstance(body, Accepted) and ask.question.waits:
+            self._accept(ask, body)
+        else:
+            self._answer(ask, body)
+
+    def _answer(self, ask: Ask, body: Record) -> None:
+        self._finish(ask)
+        if isinstance(body, Refused) and not ask.accepted.done():
+            ask.accepted.set_result(body)
+        if not ask.answer.done():
+            if not ask.accepted.done():
+                # The run had closed before a repeated start was answered.
+                ask.accepted.set_result(body)
+            ask.answer.set_result(body)
+
+    def _accept(self, ask: Ask, body: Accepted) -> None:
+        """A start was taken: from now on only its result is waited for, by a smaller ask."""
+        if not ask.accepted.done():
+            ask.accepted.set_result(body)
+        ask.deadline_s = float("inf")
+        again = AwaitResult(
+            workflow_id=body.workflow_id,
+            run_id=body.run_id,
+            reply=ReplyTo(partition=self._partition, correlation_id=ask.correlation_id),
+        )
+        ask.value = encode(again)
+        ask.repeat_s = self._loop.time() + REPEAT_S
+
+    def _finish(self, ask: Ask) -> None:
+        self._pending.pop(ask.correlation_id, None)
+
+    def tell(self, ask: Ask, notice: Notice) -> None:
+        """Show a notice to the waiting user: once a text, and again after a minute of it."""
+        now = self._loop.time()
+        if ask.question.on_notice is not None:
+            ask.question.on_notice(notice)
+        if now - self._told.get(notice.message, float("-inf")) < 60.0:
+            return
+        if len(self._told) >= 1000:
+            self._told.clear()
+        self._told[notice.message] = now
+        logger.warning("%s", notice.message, extra={"perdure_notice": notice.code})
+
+    # Time.
+
+    def _plan(self, ask: Ask, at_s: float) -> None:
+        heapq.heappush(self._due, (at_s, next(self._numbers), ask))
+        self._wake_at(at_s)
+
+    def _wake_at(self, at_s: float) -> None:
+        if self._timer is None or at_s < self._timer_at - TICK_S:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at_s
+            self._timer = self._loop.call_at(at_s, self._tick)
+
+    def _tick(self) -> None:
+        """Look at the asks whose time has come."""
+        self._timer = None
+        now = self._loop.time()
+        while self._due and self._due[0][0] <= now + TICK_S:
+            ask = heapq.heappop(self._due)[2]
+            if self._pending.get(ask.correlation_id) is ask:
+                self._attend(ask, now)
+        if self._due:
+            self._wake_at(self._due[0][0])
+
+    def _attend(self, ask: Ask, now: float) -> None:
+        if ask.answer.cancelled():
+            self._finish(ask)
+            return
+        if now >= ask.deadline_s - TICK_S:
+            self._finish(ask)
+            ask.fail(self._too_late(ask, now))
+            return
+        if not ask.is_heard and not ask.was_told and ask.offset is not None:
+            ask.was_told = True
+            if ask.question.is_prompt:
+                self.tell(ask, Notice(code="no_host", message=self._silence(ask)))
+            else:
+                self._check(ask)
+        if now >= ask.repeat_s - TICK_S:
+            ask.repeat_s = now + REPEAT_S
+            ask.was_told = False
+            self._append(ask)
+        self._plan(ask, min(ask.repeat_s, ask.deadline_s))
+
+    def _check(self, ask: Ask) -> None:
+        """Ask whether anybody serves a partition that owes only a late answer."""
+        question = ask.question
+        place = (question.topic, question.partition)
+        now = self._loop.time()
+        if now - self._checked.get(place, float("-inf")) < REPEAT_S / 2:
+            return
+        self._checked[place] = now
+        probe = Question(
+            what=question.what,
+            task_queue=question.task_queue,
+            topic=question.topic,
+            partition=question.partition,
+            key=None,
+            make=lambda reply: DescribeTaskQueue(partition=question.partition, reply=reply),
+            timeout_s=3 * SILENCE_S,
+        )
+        self.send(probe)
+
+    def _silence(self, ask: Ask) -> str:
+        queue = ask.question.task_queue
+        return (
+            f"no worker answers for task queue {queue!r} on {self._log.address}"
+            f" (partition {ask.question.partition}); is one running?"
+            f" perdure worker MODULE --task-queue {queue}"
+        )
+
+    def _too_late(self, ask: Ask, now: float) -> RPCError:
+        question = ask.question
+        waited = f"{now - ask.sent_s:.1f} s"
+        if ask.offset is None:
+            why = f" ({self._last_error})" if self._last_error else ""
+            return RPCError(
+                f"{question.what}: {self._log.address} did not take the command within"
+                f" {waited}{why}",
+                RPCStatusCode.UNAVAILABLE,
+            )
+        return RPCError(
+            f"{question.what}: no worker of task queue {question.task_queue!r} on"
+            f" {self._log.address} answered within {waited}; the command is in {question.topic},"
+            f" partition {question.partition}, offset {ask.offset}, and a worker that comes"
+            f" will take it",
+            RPCStatusCode.DEADLINE_EXCEEDED,
+        )

@@ -1,0 +1,77 @@
+"""What a client asks, and an ask that is under way. Data only; sending is the asker's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.replies import Notice
+
+FIRST_REPEAT_S: Final = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked, and of which partition."""
+
+    what: str
+    """The ask in a person's words, for messages."""
+    task_queue: str
+    topic: str
+    partition: int
+    key: bytes | None
+    make: Callable[[ReplyTo], Record]
+    timeout_s: float | None
+    is_prompt: bool = True
+    """An answer is due at once; False for an answer that comes when a run closes."""
+    waits: bool = False
+    """A start that is answered twice: when it is accepted, and when the run has closed."""
+    on_notice: Callable[[Notice], None] | None = None
+
+
+class Ask:
+    """A question under way."""
+
+    __slots__ = (
+        "accepted",
+        "answer",
+        "correlation_id",
+        "deadline_s",
+        "is_heard",
+        "offset",
+        "question",
+        "repeat_s",
+        "sent_s",
+        "value",
+        "was_told",
+    )
+
+    def __init__(
+        self, question: Question, correlation_id: str, value: bytes, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        now = loop.time()
+        timeout_s = question.timeout_s
+        self.question = question
+        self.correlation_id = correlation_id
+        self.value = value
+        self.answer: asyncio.Future[Record] = loop.create_future()
+        self.accepted: asyncio.Future[Record] = (
+            loop.create_future() if question.waits else self.answer
+        )
+        self.sent_s = now
+        self.deadline_s = float("inf") if timeout_s is None else now + timeout_s
+        self.repeat_s = now + FIRST_REPEAT_S
+        self.offset: int | None = None
+        self.is_heard = False
+        self.was_told = False
+
+    def fail(self, error: Exception) -> None:
+        """End the ask with an error, at the first future that still waits."""
+        for future in (self.accepted, self.answer):
+            if not future.done():
+                future.set_exception(error)
+                # A start that failed leaves nobody to read its second answer.
+                future.exception()

@@ -1,0 +1,209 @@
+"""Where rooms are put together: the only module that names both an adapter and an actor."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from perdure_topics import ground
+from perdure_topics.names import (
+    PARTITIONS_DEFAULT,
+    PARTITIONS_MAX,
+    REPLY_PARTITIONS_DEFAULT,
+    topic_name,
+    topic_settings,
+)
+from perdure_topics.ports import Log, LogError, TableStore, TopicInfo, TopicMismatchError, TopicSpec
+
+QUEUE_ROLES: Final = ("commands", "events", "tasks", "dead")
+NAMESPACE_ROLES: Final = ("replies", "findings")
+TOPIC_ROLES: Final = (*QUEUE_ROLES, *NAMESPACE_ROLES)
+DEAD_PARTITIONS: Final = 1
+_SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
+_STATE_DIR: Final = "PERDURE_STATE_DIR"
+
+# The logs of data directories that are open in this process, each with its number of users.
+_OPEN: dict[str, tuple[Log, int]] = {}
+_OPEN_LOCK: Final = threading.Lock()
+
+
+def open_log(
+    target: str, *, settings: Mapping[str, str] | None = None
+) -> tuple[Log, Callable[[], None]]:
+    """The log of a target, and what lets go of it.
+
+    A target is "host:port" of a Kafka broker (several with commas), "http://host:port" of an
+    engine, or "file:DIRECTORY" for the embedded log in this process. The settings are
+    librdkafka's, such as those of TLS.
+
+    Raises ValueError for any other target, LogError when a directory is held by another process.
+    """
+    if target.startswith("file:"):
+        return _open_directory(target.removeprefix("file:"))
+    if target.startswith(("http://", "https://")):
+        from perdure_topics.remote import RemoteLog
+
+        remote = RemoteLog.connect(target)
+        return remote, remote.close
+    servers = target.split(",")
+    if not all(_SERVERS.fullmatch(server.strip()) for server in servers):
+        raise ValueError(
+            f"{target!r} is no target: give host:port of a Kafka broker, http://host:port of"
+            " an engine, or file:DIRECTORY"
+        )
+    from perdure_topics.kafka import KafkaLog
+
+    kafka = KafkaLog(
+        ",".join(server if ":" in server else f"{server}:9092" for server in servers),
+        client_settings=settings,
+    )
+    return kafka, kafka.close
+
+
+def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:
+    """The embedded log of a directory: one a process, shared by all that open it there."""
+    if not directory:
+        raise ValueError("'file:' names no directory: give file:./data")
+    from perdure_topics.embedded import EmbeddedLog
+
+    key = str(Path(directory).expanduser().resolve())
+    with _OPEN_LOCK:
+        log, users = _OPEN.get(key, (None, 0))
+        if log is None:
+            log = EmbeddedLog.open(key)
+        _OPEN[key] = (log, users + 1)
+    is_open = True
+
+    def close() -> None:
+        nonlocal is_open
+        with _OPEN_LOCK:
+            if not is_open:
+                return
+            is_open = False
+            found, users = _OPEN[key]
+            if users > 1:
+                _OPEN[key] = (found, users - 1)
+                return
+            del _OPEN[key]
+            found.close()
+
+    return log, close
+
+
+def state_directory(given: str | Path | None = None) -> Path:
+    """Where this machine keeps its tables: as given, PERDURE_STATE_DIR, or the user's data."""
+    chosen = given or os.environ.get(_STATE_DIR)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "perdure"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "perdure"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "perdure"
+
+
+def open_tables(log: Log, directory: str | Path | None = None) -> TableStore:
+    """The tables of this process for a log: beside an embedded log, or in the state directory."""
+    from perdure_topics.tables import RocksTableStore
+
+    if log.address.startswith("file:") and directory is None:
+        return RocksTableStore(Path(log.address.removeprefix("file:")) / "tables")
+    return RocksTableStore(state_directory(directory) / log.cluster_id)
+
+
+def topic_specs(
+    namespace: str, task_queue: str, *, partitions: int, replication: int = -1
+) -> dict[str, TopicSpec]:
+    """The topics of a task queue and of its namespace by role, as they must be made."""
+    if not 0 < partitions <= PARTITIONS_MAX:
+        raise ValueError(f"{partitions} partitions: give 1 to {PARTITIONS_MAX}")
+    counts = dict.fromkeys(QUEUE_ROLES, partitions)
+    counts |= dict.fromkeys(NAMESPACE_ROLES, REPLY_PARTITIONS_DEFAULT)
+    counts["dead"] = DEAD_PARTITIONS
+    return {
+        role: TopicSpec(
+            topic_name(role, namespace, task_queue), count, replication, topic_settings(role)
+        )
+        for role, count in counts.items()
+    }
+
+
+def create_topics(
+    log: Log,
+    namespace: str,
+    task_queue: str,
+    *,
+    partitions: int = PARTITIONS_DEFAULT,
+    replication: int = -1,
+) -> list[TopicSpec]:
+    """Make the topics of a task queue that are not there yet, and check those that are.
+
+    Raises TopicMismatchError when one is there with other settings or partitions, LogError when
+    one cannot be made.
+    """
+    missing = []
+    specs = topic_specs(namespace, task_queue, partitions=partitions, replication=replication)
+    for role, spec in specs.items():
+        info = log.topic(spec.name)
+        if info is None:
+            missing.append(spec)
+            continue
+        ground.check_ground(log, role, info)
+        if role in ("commands", "events", "tasks"):
+            _check_partitions(log, spec, info)
+    if missing:
+        log.create_topics(missing)
+    return missing
+
+
+def ensure_topics(log: Log, namespace: str, task_queue: str) -> list[TopicInfo]:
+    """The topics of a task queue, made where nobody else would: on an embedded log.
+
+    Raises LogError, with the command that makes them, where they are missing on a broker, and as
+    check_ground does.
+    """
+    is_embedded = log.address.startswith(("file:", "http:", "https:"))
+    if is_embedded and log.topic(topic_name("commands", namespace, task_queue)) is None:
+        create_topics(log, namespace, task_queue)
+    return check_ground(log, namespace, task_queue)
+
+
+def check_ground(log: Log, namespace: str, task_queue: str) -> list[TopicInfo]:
+    """Refuse topics that a task queue cannot stand on; what they are comes back.
+
+    Raises TopicMismatchError with each wrong setting, LogError for a topic that is missing.
+    """
+    commands = log.topic(topic_name("commands", namespace, task_queue))
+    partitions = commands.partitions if commands else PARTITIONS_DEFAULT
+    infos = []
+    for role, spec in topic_specs(namespace, task_queue, partitions=partitions).items():
+        info = log.topic(spec.name)
+        if info is None:
+            raise missing_topic(log, namespace, task_queue, spec)
+        ground.check_ground(log, role, info)
+        if role in ("events", "tasks"):
+            _check_partitions(log, spec, info)
+        infos.append(info)
+    return infos
+
+
+def missing_topic(log: Log, namespace: str, task_queue: str, spec: TopicSpec) -> LogError:
+    """The error of a topic that was never made."""
+    other = "" if namespace == "default" else f" --namespace {namespace}"
+    return LogError(
+        f"there is no topic {spec.name} on {log.address}; make it with: perdure topics create"
+        f" --broker {log.address}{other} --task-queue {task_queue} --partitions {spec.partitions}"
+    )
+
+
+def _check_partitions(log: Log, spec: TopicSpec, info: TopicInfo) -> None:
+    if info.partitions != spec.partitions:
+        raise TopicMismatchError(
+            f"topic {spec.name} on {log.address} has {info.partitions} partitions where"
+            f" {spec.partitions} belong; the number is fixed when the topics are made"
+        )

@@ -1,0 +1,266 @@
+"""The client: starts workflows, and asks and tells running ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Self
+
+from perdure import assembly
+from perdure.calls import (
+    CountWorkflowsInput,
+    ListWorkflowsInput,
+    WorkflowHistoryEventFilterType,
+)
+from perdure.connection import Connection, seconds
+from perdure.converter import DataConverter, records_converter
+from perdure.executions import (
+    WorkflowExecution,
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+)
+from perdure.handles import (
+    NO_METADATA,
+    Interceptor,
+    OutboundInterceptor,
+    WorkflowHandle,
+)
+from perdure.histories import HistoryEvent, WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.outbound import LogOutbound
+from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
+from perdure.service import RPCError, RPCStatusCode
+from perdure.starting import StartsWorkflows
+from perdure.types import (
+    MethodAsyncNoParam,
+    MethodAsyncSingleParam,
+    ReturnType,
+    SelfType,
+)
+from perdure.workflow_names import workflow_facts
+from perdure_schemas.commands import DescribeTaskQueue
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.replies import TaskQueueInfo
+from perdure_topics.ports import Log
+
+__all__ = [
+    "Client",
+    "HistoryEvent",
+    "Interceptor",
+    "OutboundInterceptor",
+    "RPCError",
+    "RPCStatusCode",
+    "WorkflowContinuedAsNewError",
+    "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
+    "WorkflowExecutionDescription",
+    "WorkflowExecutionStatus",
+    "WorkflowFailureError",
+    "WorkflowHandle",
+    "WorkflowHistory",
+    "WorkflowHistoryEventAsyncIterator",
+    "WorkflowHistoryEventFilterType",
+]
+
+
+class Client(StartsWorkflows):
+    """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        self._connection = connection
+        self._data_converter = data_converter
+        self._values = records_converter(data_converter)
+        self._interceptors = tuple(interceptors)
+        outbound: OutboundInterceptor = LogOutbound(self, connection)
+        for interceptor in reversed(self._interceptors):
+            outbound = interceptor.intercept_client(outbound)
+        self._outbound = outbound
+
+    @classmethod
+    async def connect(
+        cls,
+        target_host: str,
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Interceptor] = (),
+        identity: str | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
+
+        With lazy, the log is not looked for before the first call.
+
+        Raises RPCError when it cannot be reached, ValueError when the target is none of these.
+        """
+        log, close_log = await asyncio.to_thread(assembly.open_log, target_host)
+        connection = Connection(
+            log,
+            namespace=namespace,
+            identity=identity or f"{os.getpid()}@{socket.gethostname()}",
+            close_log=close_log,
+        )
+        client = cls(connection, data_converter=data_converter, interceptors=interceptors)
+        if not lazy:
+            try:
+                await connection.prepare()
+            except BaseException:
+                await connection.close()
+                raise
+        return client
+
+    async def close(self) -> None:
+        """Let go of the log. A client that is not closed is so when it is forgotten."""
+        await self._connection.close()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of all calls."""
+        return self._connection.namespace
+
+    @property
+    def identity(self) -> str:
+        """Who the calls say they come from."""
+        return self._connection.identity
+
+    @property
+    def data_converter(self) -> DataConverter:
+        """What reads and writes the values of users."""
+        return self._data_converter
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        """What the client was given to go through; a worker takes those that fit it from here."""
+        return self._interceptors
+
+    @property
+    def values(self) -> PayloadConverter:
+        """The data converter as the rooms below know one."""
+        return self._values
+
+    @property
+    def log(self) -> Log:
+        """The log that this client speaks to."""
+        return self._connection.log
+
+    @property
+    def connection(self) -> Connection:
+        """The client's side of the log."""
+        return self._connection
+
+    @property
+    def outbound(self) -> OutboundInterceptor:
+        """The first link of the chain that calls go through."""
+        return self._outbound
+
+    def _chain(self) -> OutboundInterceptor:
+        return self._outbound
+
+    def get_workflow_handle(
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: type | None = None,
+        task_queue: str | None = None,
+    ) -> WorkflowHandle[Any, Any]:
+        """The handle of a workflow. Without a task queue, every queue is asked for it once."""
+        return WorkflowHandle(
+            self,
+            workflow_id,
+            run_id=run_id,
+            result_run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+            task_queue=task_queue,
+        )
+
+    def get_workflow_handle_for(
+        self,
+        workflow: MethodAsyncNoParam[SelfType, ReturnType]
+        | MethodAsyncSingleParam[SelfType, Any, ReturnType],
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        task_queue: str | None = None,
+    ) -> WorkflowHandle[SelfType, ReturnType]:
+        """The typed handle of a workflow, by its run method."""
+        return self.get_workflow_handle(
+            workflow_id,
+            run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=workflow_facts(workflow).result_type,
+            task_queue=task_queue,
+        )
+
+    def list_workflows(
+        self,
+        query: str | None = None,
+        *,
+        limit: int | None = None,
+        page_size: int = 1000,
+        next_page_token: bytes | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+        task_queue: str | None = None,
+    ) -> WorkflowExecutionAsyncIterator:
+        """List runs, newest first, of one task queue or of all."""
+        return self._outbound.list_workflows(
+            ListWorkflowsInput(
+                query=query,
+                page_size=page_size,
+                next_page_token=next_page_token,
+                rpc_metadata=rpc_metadata,
+                rpc_timeout=rpc_timeout,
+                limit=limit,
+                task_queue=task_queue,
+            )
+        )
+
+    async def count_workflows(
+        self,
+        query: str | None = None,
+        *,
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+        task_queue: str | None = None,
+    ) -> WorkflowExecutionCount:
+        """Count runs, of one task queue or of all."""
+        return await self._outbound.count_workflows(
+            CountWorkflowsInput(
+                query=query,
+                rpc_metadata=rpc_metadata,
+                rpc_timeout=rpc_timeout,
+                task_queue=task_queue,
+            )
+        )
+
+    async def describe_task_queue(
+        self, task_queue: str, *, rpc_timeout: timedelta | None = None
+    ) -> list[TaskQueueInfo]:
+        """Ask every partition of a task queue how it stands: owner, workers, open runs."""
+        what = f"describe of task queue {task_queue!r}"
+        partitions = await self._connection.partitions(task_queue)
+        answers = await self._connection.ask_partitions(
+            what,
+            lambda partition, reply: DescribeTaskQueue(partition=partition, reply=reply),
+            task_queue=task_queue,
+            partitions=range(partitions),
+            timeout_s=seconds(rpc_timeout),
+        )
+        return [expect(TaskQueueInfo, what, answer) for answer in answers]

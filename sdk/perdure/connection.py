@@ -1,0 +1,329 @@
+"""A client's side of the log: which topics there are, and asks to their partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.asker import Asker
+from perdure.asks import Ask, Question
+from perdure.service import RPCError, RPCStatusCode
+from perdure_schemas.commands import DescribeWorkflow
+from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.replies import Notice, Refused, RunDescription
+from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name, unquote
+from perdure_topics.ports import LogError, LogUnavailableError
+
+if TYPE_CHECKING:
+    from perdure_topics.ports import Log
+
+RPC_TIMEOUT_S: Final = 30.0
+OTHER_QUEUES_S: Final = 2.0
+CLOSED: Final = frozenset({"completed", "failed", "canceled", "terminated", "timed_out"})
+
+
+class Connection:
+    """What all calls of a client share. Usable from any event loop, from each on its own asker."""
+
+    def __init__(
+        self, log: Log, *, namespace: str, identity: str, close_log: Callable[[], None]
+    ) -> None:
+        quote(namespace, "namespace")
+        self.log = log
+        self.namespace = namespace
+        self.identity = identity
+        self.on_notice: Callable[[Notice], None] | None = None
+        self._askers: list[Asker] = []
+        self._opening: dict[int, asyncio.Task[Asker]] = {}
+        self._partitions: dict[str, int] = {}
+        self._finalizer = weakref.finalize(self, _close_all, self._askers, close_log)
+
+    async def asker(self) -> Asker:
+        """The asker of the running loop, opened at its first call."""
+        loop = asyncio.get_running_loop()
+        for asker in self._askers:
+            if asker.loop is loop:
+                return asker
+        opening = self._opening.get(id(loop))
+        if opening is None or opening.get_loop() is not loop:
+            opening = loop.create_task(self._open_asker())
+            self._opening[id(loop)] = opening
+        try:
+            return await asyncio.shield(opening)
+        finally:
+            if opening.done():
+                self._opening.pop(id(loop), None)
+
+    async def prepare(self) -> None:
+        """Look for the log, and be ready for the first ask where its topics are there.
+
+        Raises RPCError when the log cannot be reached.
+        """
+        topic = topic_name("replies", self.namespace)
+        try:
+            info = await asyncio.to_thread(self.log.topic, topic)
+        except LogError as error:
+            raise unavailable("connecting", error) from error
+        if info is not None:
+            await self.asker()
+
+    async def _open_asker(self) -> Asker:
+        for stale in [asker for asker in self._askers if asker.loop.is_closed()]:
+            self._askers.remove(stale)
+            await asyncio.to_thread(stale.close)
+        topic = topic_name("replies", self.namespace)
+        try:
+            info = await asyncio.to_thread(self.log.topic, topic)
+            if info is None:
+                raise self._no_topics("answers", topic, "QUEUE")
+            asker = Asker(self.log, topic, info.partitions)
+            await asker.open()
+        except LogError as error:
+            raise unavailable("connecting", error) from error
+        self._askers.append(asker)
+        return asker
+
+    async def close(self) -> None:
+        """Let go of the log; calls under way fail."""
+        here = asyncio.get_running_loop()
+        for asker in [asker for asker in self._askers if asker.loop is here]:
+            self._askers.remove(asker)
+            asker.close()
+        await asyncio.to_thread(self._finalizer)
+
+    # Topics.
+
+    async def partitions(self, task_queue: str) -> int:
+        """How many partitions a task queue has.
+
+        Raises RPCError when it has none: its topics were never made.
+        """
+        known = self._partitions.get(task_queue)
+        if known is not None:
+            return known
+        topic = topic_name("commands", self.namespace, task_queue)
+        try:
+            info = await asyncio.to_thread(self.log.topic, topic)
+        except LogError as error:
+            raise unavailable(f"looking for task queue {task_queue!r}", error) from error
+        if info is None:
+            raise self._no_topics(f"task queue {task_queue!r}", topic, task_queue)
+        self._partitions[task_queue] = info.partitions
+        return info.partitions
+
+    async def task_queues(self) -> list[str]:
+        """The task queues that have topics in the namespace."""
+        prefix, suffix = f"{quote(self.namespace, 'namespace')}.", ".commands"
+        try:
+            names = await asyncio.to_thread(self.log.topic_names)
+        except LogError as error:
+            raise unavailable("looking for task queues", error) from error
+        return sorted(
+            unquote(name.removeprefix(prefix).removesuffix(suffix))
+            for name in names
+            if name.startswith(prefix) and name.endswith(suffix) and name.count(".") == 2
+        )
+
+    def _no_topics(self, what: str, topic: str, task_queue: str) -> RPCError:
+        other = "" if self.namespace == "default" else f" --namespace {self.namespace}"
+        return RPCError(
+            f"{what}: there is no topic {topic} on {self.log.address}; make it with:"
+            f" perdure topics create --broker {self.log.address}{other}"
+            f" --task-queue {task_queue}",
+            RPCStatusCode.NOT_FOUND,
+        )
+
+    # Asks.
+
+    async def send_to_workflow(
+        self,
+        what: str,
+        make: Callable[[ReplyTo], Record],
+        *,
+        workflow_id: str,
+        task_queue: str,
+        timeout_s: float | None,
+        is_prompt: bool = True,
+        waits: bool = False,
+    ) -> tuple[Asker, Ask]:
+        """Send an ask to the partition that a workflow id belongs to."""
+        check_workflow_id(workflow_id)
+        partitions = await self.partitions(task_queue)
+        asker = await self.asker()
+        return asker, asker.send(
+            Question(
+                what=what,
+                task_queue=task_queue,
+                topic=topic_name("commands", self.namespace, task_queue),
+                partition=partition_of(workflow_id, partitions),
+                key=workflow_id.encode(),
+                make=make,
+                timeout_s=timeout_s,
+                is_prompt=is_prompt,
+                waits=waits,
+                on_notice=self.on_notice,
+            )
+        )
+
+    async def ask_workflow(
+        self,
+        what: str,
+        make: Callable[[ReplyTo], Record],
+        *,
+        workflow_id: str,
+        task_queue: str,
+        timeout_s: float | None,
+        is_prompt: bool = True,
+    ) -> Record:
+        """Ask the partition of a workflow id, and wait for the answer."""
+        asker, ask = await self.send_to_workflow(
+            what,
+            make,
+            workflow_id=workflow_id,
+            task_queue=task_queue,
+            timeout_s=timeout_s,
+            is_prompt=is_prompt,
+        )
+        return await finish(asker, ask)
+
+    async def ask_partitions(
+        self,
+        what: str,
+        make: Callable[[int, ReplyTo], Record],
+        *,
+        task_queue: str,
+        partitions: Sequence[int],
+        timeout_s: float | None,
+    ) -> list[Record]:
+        """Ask partitions of a task queue, and wait for all answers, in their order."""
+        asker = await self.asker()
+        topic = topic_name("commands", self.namespace, task_queue)
+
+        def ask(partition: int) -> Ask:
+            return asker.send(
+                Question(
+                    what=what,
+                    task_queue=task_queue,
+                    topic=topic,
+                    partition=partition,
+                    key=None,
+                    make=lambda reply: make(partition, reply),
+                    timeout_s=timeout_s,
+                    on_notice=self.on_notice,
+                )
+            )
+
+        asks = [ask(partition) for partition in partitions]
+        try:
+            return list(await asyncio.gather(*(ask.answer for ask in asks)))
+        finally:
+            for one in asks:
+                asker.drop(one)
+
+    async def locate(self, workflow_id: str, run_id: str, timeout_s: float | None) -> str:
+        """The task queue that a workflow id is on, asked of every queue of the namespace.
+
+        Raises RPCError when none or more than one knows it.
+        """
+        queues = await self.task_queues()
+        if not queues:
+            raise self._no_topics(f"workflow {workflow_id!r}", f"{self.namespace}.*", "QUEUE")
+        if len(queues) == 1:
+            return queues[0]
+        asking = {
+            queue: asyncio.ensure_future(self._knows(queue, workflow_id, run_id, timeout_s))
+            for queue in queues
+        }
+        try:
+            return _only_one(workflow_id, await _first_found(asking))
+        finally:
+            for task in asking.values():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _knows(
+        self, queue: str, workflow_id: str, run_id: str, timeout_s: float | None
+    ) -> str | RPCError:
+        """The status of a workflow on a queue, or nothing; an error when nobody says."""
+        try:
+            answer = await self.ask_workflow(
+                f"looking for workflow {workflow_id!r} on task queue {queue!r}",
+                lambda reply: DescribeWorkflow(workflow_id=workflow_id, run_id=run_id, reply=reply),
+                workflow_id=workflow_id,
+                task_queue=queue,
+                timeout_s=timeout_s,
+            )
+        except RPCError as error:
+            return error
+        if isinstance(answer, RunDescription):
+            return answer.summary.status
+        return "" if isinstance(answer, Refused) and answer.code == "not_found" else "unknown"
+
+
+async def finish(asker: Asker, ask: Ask) -> Record:
+    """Wait for an answer, and forget the ask when its caller is cancelled."""
+    try:
+        return await ask.answer
+    finally:
+        asker.drop(ask)
+
+
+def seconds(timeout: timedelta | None, *, default_s: float | None = RPC_TIMEOUT_S) -> float | None:
+    """A call's timeout as the asker counts it."""
+    return default_s if timeout is None else timeout.total_seconds()
+
+
+def unavailable(what: str, error: LogError) -> RPCError:
+    """An error of the log as a call's error: it already says where, and how long it was tried."""
+    away = isinstance(error, LogUnavailableError)
+    code = RPCStatusCode.UNAVAILABLE if away else RPCStatusCode.FAILED_PRECONDITION
+    return RPCError(f"{what}: {error}", code)
+
+
+async def _first_found(asking: dict[str, asyncio.Task[Any]]) -> dict[str, str | RPCError]:
+    """Each queue's word; once one knows the id, the others get a little longer only."""
+    waiting = set(asking.values())
+    loop = asyncio.get_running_loop()
+    ends: float | None = None
+    while waiting and (ends is None or loop.time() < ends):
+        rest = None if ends is None else ends - loop.time()
+        done, waiting = await asyncio.wait(
+            waiting, timeout=rest, return_when=asyncio.FIRST_COMPLETED
+        )
+        if ends is None and any(isinstance(task.result(), str) and task.result() for task in done):
+            ends = loop.time() + OTHER_QUEUES_S
+    return {queue: task.result() for queue, task in asking.items() if task.done()}
+
+
+def _only_one(workflow_id: str, found: dict[str, str | RPCError]) -> str:
+    known = {queue: word for queue, word in found.items() if isinstance(word, str) and word}
+    alive = [queue for queue, word in known.items() if word not in CLOSED] or list(known)
+    if len(alive) == 1:
+        return alive[0]
+    if alive:
+        raise RPCError(
+            f"workflow {workflow_id!r} is on the task queues {', '.join(map(repr, alive))}:"
+            " say which, with task_queue=",
+            RPCStatusCode.FAILED_PRECONDITION,
+        )
+    for word in found.values():
+        if isinstance(word, RPCError):
+            raise word
+    raise RPCError(
+        f"no task queue of the namespace knows a workflow {workflow_id!r}"
+        f" (asked: {', '.join(found)})",
+        RPCStatusCode.NOT_FOUND,
+    )
+
+
+def _close_all(askers: list[Asker], close_log: Callable[[], None]) -> None:
+    """The end of a client that was closed, forgotten, or outlived by the interpreter."""
+    for asker in askers:
+        asker.close()
+    askers.clear()
+    close_log()

@@ -1,0 +1,339 @@
+"""Runs as lists and descriptions show them, and the merging of partitions into one list."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from perdure.converter import DataConverter, records_converter
+from perdure.histories import WorkflowHistory, moment
+from perdure_schemas.payloads import Payload
+from perdure_schemas.replies import (
+    Block,
+    Notice,
+    PendingActivity,
+    PendingTimer,
+    RunDescription,
+    RunPage,
+    RunSummary,
+)
+
+T = TypeVar("T")
+
+
+class WorkflowExecutionStatus(IntEnum):
+    """How a run stands. BLOCKED is ours: its code cannot go on until a person acts."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+    BLOCKED = 100
+
+
+def status_of(name: str) -> WorkflowExecutionStatus | None:
+    """The status of a recorded name; None for one of a newer release."""
+    return WorkflowExecutionStatus.__members__.get(name.upper())
+
+
+@dataclass
+class WorkflowExecution:
+    """A run as a list shows it."""
+
+    close_time: datetime | None
+    execution_time: datetime | None
+    history_length: int
+    id: str
+    namespace: str
+    parent_id: str | None
+    parent_run_id: str | None
+    root_id: str | None
+    root_run_id: str | None
+    raw_info: RunSummary = field(repr=False)
+    run_id: str
+    search_attributes: Mapping[str, Any]
+    start_time: datetime
+    status: WorkflowExecutionStatus | None
+    task_queue: str
+    workflow_type: str
+    _data_converter: DataConverter = field(repr=False)
+
+    @property
+    def data_converter(self) -> DataConverter:
+        """What reads the values of this run."""
+        return self._data_converter
+
+    @property
+    def block(self) -> Block | None:
+        """Why the run is blocked, if it is."""
+        return self.raw_info.block
+
+    async def memo(self) -> Mapping[str, Any]:
+        """The values that were kept with the run at its start."""
+        memo = self.raw_info.memo
+        values = records_converter(self._data_converter).from_payloads(list(memo.values()))
+        return dict(zip(memo, values, strict=True))
+
+    async def memo_value(
+        self, key: str, default: Any = None, *, type_hint: type[T] | None = None
+    ) -> Any:
+        """One of these values."""
+        payload = self.raw_info.memo.get(key)
+        if payload is None:
+            return default
+        hints = [type_hint] if type_hint is not None else None
+        return records_converter(self._data_converter).from_payloads([payload], hints)[0]
+
+
+@dataclass
+class WorkflowExecutionDescription(WorkflowExecution):
+    """A run as describe shows it."""
+
+    raw_description: RunDescription = field(repr=False, kw_only=True)
+
+    async def static_summary(self) -> str | None:
+        """The line its starter gave it."""
+        return await self._text(self.raw_description.static_summary)
+
+    async def static_details(self) -> str | None:
+        """The text its starter gave it."""
+        return await self._text(self.raw_description.static_details)
+
+    async def _text(self, payload: Payload | None) -> str | None:
+        if payload is None:
+            return None
+        text: str = records_converter(self._data_converter).from_payloads([payload], [str])[0]
+        return text
+
+    @property
+    def pending_activities(self) -> Sequence[PendingActivity]:
+        """The activities without an outcome, with attempts and last failures."""
+        return self.raw_description.pending_activities
+
+    @property
+    def pending_timers(self) -> Sequence[PendingTimer]:
+        """The timers that have not fired."""
+        return self.raw_description.pending_timers
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What a person should know, such as that no worker listens."""
+        return self.raw_description.notices
+
+    @property
+    def execution_timeout(self) -> timedelta | None:
+        """How long all runs of the workflow may take together."""
+        return _duration(self.raw_description.execution_timeout_ms)
+
+    @property
+    def run_timeout(self) -> timedelta | None:
+        """How long one run may take."""
+        return _duration(self.raw_description.run_timeout_ms)
+
+
+def _duration(milliseconds: int) -> timedelta | None:
+    return timedelta(milliseconds=milliseconds) if milliseconds else None
+
+
+def execution_of(
+    summary: RunSummary, *, namespace: str, converter: DataConverter
+) -> WorkflowExecution:
+    """A run as users see it, from its record."""
+    return WorkflowExecution(
+        **_fields(summary, namespace=namespace, converter=converter),
+    )
+
+
+def description_of(
+    description: RunDescription, *, namespace: str, converter: DataConverter
+) -> WorkflowExecutionDescription:
+    """A description as users see it, from its record."""
+    fields = _fields(description.summary, namespace=namespace, converter=converter)
+    root = description.root
+    fields["execution_time"] = (
+        moment(description.execution_ms) if description.execution_ms else fields["start_time"]
+    )
+    fields["root_id"] = root.workflow_id if root else fields["root_id"]
+    fields["root_run_id"] = root.run_id if root else fields["root_run_id"]
+    return WorkflowExecutionDescription(**fields, raw_description=description)
+
+
+def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) -> dict[str, Any]:
+    parent = summary.parent
+    attributes = summary.search_attributes
+    return {
+        "close_time": moment(summary.close_ms) if summary.close_ms else None,
+        "execution_time": moment(summary.start_ms),
+        "history_length": summary.history_length,
+        "id": summary.workflow_id,
+        "namespace": namespace,
+        "parent_id": parent.workflow_id if parent else None,
+        "parent_run_id": parent.run_id if parent else None,
+        "root_id": None if parent else summary.workflow_id,
+        "root_run_id": None if parent else summary.run_id,
+        "raw_info": summary,
+        "run_id": summary.run_id,
+        "search_attributes": {
+            name: records_converter(converter).from_payloads([payload])[0]
+            for name, payload in attributes.items()
+        },
+        "start_time": moment(summary.start_ms),
+        "status": status_of(summary.status),
+        "task_queue": summary.task_queue,
+        "workflow_type": summary.workflow_type,
+        "_data_converter": converter,
+    }
+
+
+@dataclass
+class WorkflowExecutionCountAggregationGroup:
+    """How many runs share some values."""
+
+    count: int
+    group_values: Sequence[Any]
+
+
+@dataclass
+class WorkflowExecutionCount:
+    """How many runs there are."""
+
+    count: int
+    groups: Sequence[WorkflowExecutionCountAggregationGroup]
+
+
+FetchRuns = Callable[[str, int, bytes, int], Awaitable[RunPage]]
+"""Gives the page of a partition: task queue, partition, page token, page size."""
+
+
+class _Source:
+    """A partition's runs, newest first, as far as they have been fetched."""
+
+    __slots__ = ("at", "is_done", "partition", "queue", "runs", "token")
+
+    def __init__(self, queue: str, partition: int) -> None:
+        self.queue = queue
+        self.partition = partition
+        self.runs: list[RunSummary] = []
+        self.at = 0
+        self.token = b""
+        self.is_done = False
+
+    @property
+    def head(self) -> RunSummary | None:
+        return self.runs[self.at] if self.at < len(self.runs) else None
+
+    def take(self, page: RunPage) -> None:
+        self.runs = list(page.runs)
+        self.at = 0
+        self.token = page.next_page_token
+        self.is_done = not page.next_page_token
+
+
+class WorkflowExecutionAsyncIterator:
+    """Runs of all partitions, the blocked ones, then the newest; `async for` takes each."""
+
+    def __init__(
+        self,
+        partitions: Callable[[], Awaitable[Sequence[tuple[str, int]]]],
+        fetch: FetchRuns,
+        gather: Callable[[list[Awaitable[RunPage]]], Awaitable[Sequence[RunPage]]],
+        to_execution: Callable[[RunSummary], WorkflowExecution],
+        history: Callable[[WorkflowExecution], Awaitable[WorkflowHistory]],
+        *,
+        page_size: int,
+        limit: int | None,
+    ) -> None:
+        self._partitions = partitions
+        self._fetch = fetch
+        self._gather = gather
+        self._to_execution = to_execution
+        self._history = history
+        self._page_size = page_size
+        self._limit = limit
+        self._given = 0
+        self._sources: list[_Source] | None = None
+        self._page: list[WorkflowExecution] | None = None
+        self._index = 0
+        self._is_done = False
+
+    @property
+    def current_page(self) -> Sequence[WorkflowExecution] | None:
+        """The page that was made last."""
+        return self._page
+
+    @property
+    def current_page_index(self) -> int:
+        """The index in that page of the run that comes next."""
+        return self._index
+
+    @property
+    def next_page_token(self) -> bytes | None:
+        """Empty while there may be another page; None after the last one."""
+        return None if self._is_done else b""
+
+    async def fetch_next_page(self, *, page_size: int | None = None) -> None:
+        """Make the next page from all partitions."""
+        size = page_size or self._page_size
+        if self._limit is not None:
+            size = min(size, self._limit - self._given)
+        if self._sources is None:
+            self._sources = [_Source(*place) for place in await self._partitions()]
+        page: list[RunSummary] = []
+        while len(page) < size:
+            await self._refill(size)
+            newest = _newest(self._sources)
+            if newest is None:
+                self._is_done = True
+                break
+            page.append(newest)
+        self._given += len(page)
+        if self._limit is not None and self._given >= self._limit:
+            self._is_done = True
+        self._page = [self._to_execution(summary) for summary in page]
+        self._index = 0
+
+    async def _refill(self, size: int) -> None:
+        """Fetch where a partition has nothing left to compare with."""
+        assert self._sources is not None
+        while dry := [one for one in self._sources if one.head is None and not one.is_done]:
+            asks = [self._fetch(one.queue, one.partition, one.token, size) for one in dry]
+            for source, page in zip(dry, await self._gather(asks), strict=True):
+                source.take(page)
+
+    def __aiter__(self) -> WorkflowExecutionAsyncIterator:
+        return self
+
+    async def __anext__(self) -> WorkflowExecution:
+        while self._page is None or self._index >= len(self._page):
+            if self._is_done:
+                raise StopAsyncIteration
+            await self.fetch_next_page()
+        self._index += 1
+        return self._page[self._index - 1]
+
+    async def map_histories(self) -> AsyncIterator[WorkflowHistory]:
+        """The history of each run, as a replayer wants them."""
+        async for execution in self:
+            yield await self._history(execution)
+
+
+def _newest(sources: Sequence[_Source]) -> RunSummary | None:
+    """The partitions' next run to be listed, taken off its partition."""
+    heads = [source for source in sources if source.head is not None]
+    if not heads:
+        return None
+    newest = max(heads, key=_rank)
+    newest.at += 1
+    return newest.runs[newest.at - 1]
+
+
+def _rank(source: _Source) -> tuple[bool, int]:
+    """Blocked runs stand first, as each partition gives them; then the newest."""
+    run = source.runs[source.at]
+    return run.status == "blocked", run.start_ms

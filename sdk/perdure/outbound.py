@@ -1,0 +1,337 @@
+"""The last link of a client's chain: calls as asks, decided by the partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from perdure.calls import (
+    AwaitWorkflowResultInput,
+    CancelWorkflowInput,
+    CountWorkflowsInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    ListWorkflowsInput,
+    StartWorkflowInput,
+    TerminateWorkflowInput,
+    WorkflowHistoryEventFilterType,
+)
+from perdure.connection import Connection, finish, seconds
+from perdure.executions import (
+    WorkflowExecution,
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionDescription,
+    description_of,
+    execution_of,
+)
+from perdure.handles import HandlesClient, OutboundInterceptor, WorkflowHandle
+from perdure.histories import WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.outcomes import expect, refusal, surprise
+from perdure.service import RPCError, RPCStatusCode
+from perdure.starts import start_command
+from perdure_schemas.commands import (
+    AwaitResult,
+    CancelWorkflow,
+    DescribeWorkflow,
+    ListWorkflows,
+    ReadHistory,
+    TerminateWorkflow,
+)
+from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.replies import (
+    Accepted,
+    HistoryPage,
+    Refused,
+    RunClosed,
+    RunDescription,
+    RunPage,
+    RunSummary,
+)
+
+HISTORY_PAGE_BYTES: Final = 1_000_000
+RUN_PAGE_MAX: Final = 500
+
+
+class LogOutbound(OutboundInterceptor):
+    """Sends each call to the partition that decides it."""
+
+    def __init__(self, client: HandlesClient, connection: Connection) -> None:
+        self._client = client
+        self._connection = connection
+        # A handle without a task queue asks every queue once.
+        self._located: dict[str, str] = {}
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        """Start a workflow; the answer comes from the accepted transition."""
+        what = f"start of workflow {input.id!r}"
+        make = start_command(input, self._client.values, self._connection.identity)
+        asker, ask = await self._connection.send_to_workflow(
+            what,
+            make,
+            workflow_id=input.id,
+            task_queue=input.task_queue,
+            timeout_s=seconds(input.rpc_timeout),
+            waits=input.waits,
+        )
+        try:
+            answer = await ask.accepted
+        except BaseException:
+            asker.drop(ask)
+            raise
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=input.id, workflow_type=input.workflow)
+        if not isinstance(answer, Accepted | RunClosed):
+            raise surprise(what, answer)
+        first = answer.first_run_id if isinstance(answer, Accepted) else ""
+        return WorkflowHandle(
+            self._client,
+            input.id,
+            result_run_id=answer.run_id,
+            first_execution_run_id=first or answer.run_id,
+            result_type=input.ret_type,
+            task_queue=input.task_queue,
+            closing=ask if input.waits else None,
+        )
+
+    async def await_workflow_result(self, input: AwaitWorkflowResultInput) -> RunClosed:
+        """Wait for the end of a run."""
+        what = f"result of workflow {input.id!r}"
+        if input.closing is not None and input.rpc_timeout is None:
+            asker = await self._connection.asker()
+            if asker.loop is input.closing.answer.get_loop():
+                return expect(RunClosed, what, await finish(asker, input.closing))
+        answer = await self._ask(
+            what,
+            lambda reply: AwaitResult(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                follow_runs=input.follow_runs,
+                reply=reply,
+            ),
+            input,
+            default_s=None,
+            is_prompt=False,
+        )
+        return expect(RunClosed, what, answer)
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        """Ask a run to cancel itself."""
+        what = f"cancel of workflow {input.id!r}"
+        answer = await self._ask(
+            what,
+            lambda reply: CancelWorkflow(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                first_run_id=input.first_execution_run_id or "",
+                reason=input.reason,
+                request_id=reply.correlation_id,
+                first_sent_ms=_now_ms(),
+                identity=self._connection.identity,
+                reply=reply,
+            ),
+            input,
+        )
+        expect(Accepted, what, answer)
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        """End a run."""
+        what = f"terminate of workflow {input.id!r}"
+        details = self._client.values.to_payloads(input.args) if input.args else []
+        answer = await self._ask(
+            what,
+            lambda reply: TerminateWorkflow(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                first_run_id=input.first_execution_run_id or "",
+                reason=input.reason or "",
+                details=details,
+                request_id=reply.correlation_id,
+                first_sent_ms=_now_ms(),
+                identity=self._connection.identity,
+                reply=reply,
+            ),
+            input,
+        )
+        expect(Accepted, what, answer)
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        """Ask how a run stands."""
+        what = f"describe of workflow {input.id!r}"
+        answer = await self._ask(
+            what,
+            lambda reply: DescribeWorkflow(
+                workflow_id=input.id, run_id=input.run_id or "", reply=reply
+            ),
+            input,
+        )
+        return description_of(
+            expect(RunDescription, what, answer),
+            namespace=self._connection.namespace,
+            converter=self._client.data_converter,
+        )
+
+    def fetch_workflow_history_events(
+        self, input: FetchWorkflowHistoryEventsInput
+    ) -> WorkflowHistoryEventAsyncIterator:
+        """Read the events of a run, page by page; all pages are of the run of the first."""
+        run_id = input.run_id or ""
+
+        async def fetch(from_seq: int, bytes_max: int | None) -> HistoryPage:
+            nonlocal run_id
+            what = f"history of workflow {input.id!r}"
+            answer = await self._ask(
+                what,
+                lambda reply: ReadHistory(
+                    workflow_id=input.id,
+                    run_id=run_id,
+                    from_seq=from_seq,
+                    max_bytes=bytes_max or HISTORY_PAGE_BYTES,
+                    wait_new=input.wait_new_event,
+                    reply=reply,
+                ),
+                input,
+                default_s=None if input.wait_new_event else seconds(None),
+                is_prompt=not input.wait_new_event,
+            )
+            page = expect(HistoryPage, what, answer)
+            run_id = page.run_id
+            return page
+
+        close_only = input.event_filter_type == WorkflowHistoryEventFilterType.CLOSE_EVENT
+        return WorkflowHistoryEventAsyncIterator(
+            fetch,
+            wait_new_event=input.wait_new_event,
+            only_closing=close_only,
+            page_size=input.page_size,
+            from_seq=int(input.next_page_token or b"1"),
+        )
+
+    def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        """List runs, newest first, over all partitions."""
+        _refuse_query(input.query)
+        timeout_s = seconds(input.rpc_timeout)
+
+        async def fetch(queue: str, partition: int, token: bytes, size: int) -> RunPage:
+            what = f"list of partition {partition} of task queue {queue!r}"
+            answers = await self._connection.ask_partitions(
+                what,
+                lambda partition, reply: ListWorkflows(
+                    partition=partition,
+                    page_size=min(size, RUN_PAGE_MAX),
+                    page_token=token,
+                    reply=reply,
+                ),
+                task_queue=queue,
+                partitions=[partition],
+                timeout_s=timeout_s,
+            )
+            return expect(RunPage, what, answers[0])
+
+        def to_execution(summary: RunSummary) -> WorkflowExecution:
+            return execution_of(
+                summary,
+                namespace=self._connection.namespace,
+                converter=self._client.data_converter,
+            )
+
+        async def history(execution: WorkflowExecution) -> WorkflowHistory:
+            handle: WorkflowHandle[Any, Any] = WorkflowHandle(
+                self._client,
+                execution.id,
+                run_id=execution.run_id,
+                task_queue=execution.task_queue or None,
+            )
+            return await handle.fetch_history()
+
+        return WorkflowExecutionAsyncIterator(
+            lambda: self._places(input.task_queue),
+            fetch,
+            lambda asks: asyncio.gather(*asks),
+            to_execution,
+            history,
+            page_size=input.page_size,
+            limit=input.limit,
+        )
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        """Count runs over all partitions."""
+        _refuse_query(input.query)
+        queues = [input.task_queue] if input.task_queue else await self._connection.task_queues()
+        counts = await asyncio.gather(*(self._count(queue, input.rpc_timeout) for queue in queues))
+        return WorkflowExecutionCount(sum(counts), [])
+
+    async def _count(self, queue: str, rpc_timeout: timedelta | None) -> int:
+        what = f"count of task queue {queue!r}"
+        answers = await self._connection.ask_partitions(
+            what,
+            lambda partition, reply: ListWorkflows(
+                partition=partition, count_only=True, reply=reply
+            ),
+            task_queue=queue,
+            partitions=range(await self._connection.partitions(queue)),
+            timeout_s=seconds(rpc_timeout),
+        )
+        return sum(expect(RunPage, what, answer).count for answer in answers)
+
+    async def _places(self, task_queue: str | None) -> Sequence[tuple[str, int]]:
+        queues = [task_queue] if task_queue else await self._connection.task_queues()
+        return [
+            (queue, partition)
+            for queue in queues
+            for partition in range(await self._connection.partitions(queue))
+        ]
+
+    async def _ask(
+        self,
+        what: str,
+        make: Callable[[ReplyTo], Record],
+        input: CancelWorkflowInput
+        | TerminateWorkflowInput
+        | DescribeWorkflowInput
+        | AwaitWorkflowResultInput
+        | FetchWorkflowHistoryEventsInput,
+        *,
+        default_s: float | None = seconds(None),
+        is_prompt: bool = True,
+    ) -> Record:
+        timeout_s = seconds(input.rpc_timeout, default_s=default_s)
+        queue = input.task_queue or self._located.get(input.id)
+        if queue is None:
+            queue = await self._connection.locate(input.id, input.run_id or "", timeout_s)
+        answer = await self._connection.ask_workflow(
+            what,
+            make,
+            workflow_id=input.id,
+            task_queue=queue,
+            timeout_s=timeout_s,
+            is_prompt=is_prompt,
+        )
+        if isinstance(answer, Refused):
+            self._located.pop(input.id, None)
+            raise refusal(what, answer, workflow_id=input.id)
+        if input.task_queue is None:
+            self._remember(input.id, queue)
+        return answer
+
+    def _remember(self, workflow_id: str, queue: str) -> None:
+        if len(self._located) >= 10_000:
+            self._located.clear()
+        self._located[workflow_id] = queue
+
+
+def _refuse_query(query: str | None) -> None:
+    """Say at once what cannot be asked yet, instead of answering something else."""
+    if query:
+        raise RPCError(
+            f"the query {query!r} cannot be answered: list filters come with search attributes,"
+            " in a later release; leave the query out to get every run",
+            RPCStatusCode.UNIMPLEMENTED,
+        )
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

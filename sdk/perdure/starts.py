@@ -1,0 +1,85 @@
+"""A start's arguments as the record that is written. Only conversion lives here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from perdure.calls import StartWorkflowInput
+from perdure.common import (
+    SearchAttributes,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+from perdure.records import milliseconds, priority_record, retry_record
+from perdure_schemas.commands import StartWorkflow
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.payloads import Payload, ReplyTo
+
+
+def start_command(
+    input: StartWorkflowInput, converter: PayloadConverter, identity: str
+) -> Callable[[ReplyTo], StartWorkflow]:
+    """What makes the command once it is known where its answer goes.
+
+    Raises TypeError or ValueError, naming the argument, for a value that cannot be written.
+    """
+    values = converter.to_payloads(input.args, names=input.parameter_names)
+    memo = _mapping(input.memo, converter, "memo")
+    attributes = _attributes(input.search_attributes, converter)
+    summary = _text(input.static_summary, converter)
+    details = _text(input.static_details, converter)
+    conflict = input.id_conflict_policy
+    if conflict == WorkflowIDConflictPolicy.UNSPECIFIED:
+        conflict = WorkflowIDConflictPolicy.FAIL
+
+    def make(reply: ReplyTo) -> StartWorkflow:
+        return StartWorkflow(
+            workflow_id=input.id,
+            workflow_type=input.workflow,
+            input=values,
+            request_id=reply.correlation_id,
+            first_sent_ms=int(time.time() * 1000),
+            reply=reply,
+            identity=identity,
+            id_reuse_policy=input.id_reuse_policy.name.lower(),
+            id_conflict_policy=conflict.name.lower(),
+            execution_timeout_ms=milliseconds(input.execution_timeout, "execution_timeout"),
+            run_timeout_ms=milliseconds(input.run_timeout, "run_timeout"),
+            task_timeout_ms=milliseconds(input.task_timeout, "task_timeout"),
+            retry_policy=retry_record(input.retry_policy),
+            cron_schedule=input.cron_schedule,
+            start_delay_ms=milliseconds(input.start_delay, "start_delay"),
+            memo=memo,
+            search_attributes=attributes,
+            header=dict(input.headers),
+            static_summary=summary,
+            static_details=details,
+            priority=priority_record(input.priority),
+        )
+
+    return make
+
+
+def _mapping(
+    values: Mapping[str, Any] | None, converter: PayloadConverter, what: str
+) -> dict[str, Payload]:
+    if not values:
+        return {}
+    names = [f"the {what} {key!r}" for key in values]
+    return dict(zip(values, converter.to_payloads(list(values.values()), names=names), strict=True))
+
+
+def _attributes(
+    attributes: TypedSearchAttributes | SearchAttributes | None, converter: PayloadConverter
+) -> dict[str, Payload]:
+    if isinstance(attributes, TypedSearchAttributes):
+        return _mapping(
+            {pair.key.name: pair.value for pair in attributes}, converter, "search attribute"
+        )
+    return _mapping(attributes, converter, "search attribute")
+
+
+def _text(text: str | None, converter: PayloadConverter) -> Payload | None:
+    return None if text is None else converter.to_payloads([text])[0]

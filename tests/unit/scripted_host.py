@@ -1,0 +1,92 @@
+"""A host whose answers a test writes: it reads commands from a real log and answers on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from perdure import assembly
+from perdure_schemas.avro import decode, encode
+from perdure_schemas.payloads import Record
+from perdure_schemas.replies import Reply
+from perdure_topics.names import topic_name
+from perdure_topics.ports import Log
+
+Script = Callable[[Any], Iterable[Record] | Record | None]
+PARTITIONS = 2
+
+
+class ScriptedHost:
+    """Answers each command with what the script gives for it, on a thread of its own."""
+
+    def __init__(
+        self,
+        log: Log,
+        script: Script,
+        *,
+        task_queue: str = "orders",
+        namespace: str = "default",
+        partitions: int = PARTITIONS,
+    ) -> None:
+        assembly.create_topics(log, namespace, task_queue, partitions=partitions)
+        self.commands: list[Any] = []
+        self.headers: list[tuple[tuple[str, bytes], ...]] = []
+        self._script = script
+        self._topic = topic_name("commands", namespace, task_queue)
+        self._replies = topic_name("replies", namespace)
+        self._partitions = partitions
+        self._bell = threading.Event()
+        self._tail = log.tail(on_ready=self._bell.set, committed=True)
+        self._appender = log.appender(on_ready=lambda: None)
+        self._later: list[tuple[Any, Record]] = []
+        self._lock = threading.Lock()
+        self._is_stopped = False
+        for partition in range(partitions):
+            self._tail.assign(self._topic, partition, 0)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def answer(self, command: Any, record: Record) -> None:
+        """Answer a command that was left without one, from any thread."""
+        with self._lock:
+            self._later.append((command, record))
+        self._bell.set()
+
+    def stop(self) -> None:
+        """Answer nothing any more."""
+        self._is_stopped = True
+        self._bell.set()
+        self._thread.join(5)
+        self._tail.close()
+        self._appender.close()
+
+    def _serve(self) -> None:
+        while not self._is_stopped:
+            self._bell.wait(0.5)
+            self._bell.clear()
+            with self._lock:
+                later, self._later = self._later, []
+            for command, answer in later:
+                self._reply(command, answer)
+            for partition in range(self._partitions):
+                for record in self._tail.take(self._topic, partition, 1000):
+                    self._take(record.value or b"", record.headers)
+
+    def _take(self, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+        command: Any = decode(value)
+        self.commands.append(command)
+        self.headers.append(headers)
+        given = self._script(command)
+        answers = [given] if isinstance(given, Record) else (given or [])
+        for answer in answers:
+            self._reply(command, answer)
+
+    def _reply(self, command: Any, answer: Record) -> None:
+        reply = Reply(
+            correlation_id=command.reply.correlation_id,
+            partition=0,
+            offset=len(self.commands),
+            body=encode(answer),
+        )
+        self._appender.append(self._replies, command.reply.partition, encode(reply))
