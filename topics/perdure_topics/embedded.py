@@ -109,6 +109,16 @@ class EmbeddedLog:
             for name, row in rows.items():
                 self._load(name, row)
 
+    def offsets(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset of a partition that is still there, and the one after its last."""
+        found = self.place(topic, partition)
+        return found.start, found.end
+
+    def group_members(self, group: str) -> int:
+        """How many members a consumer group has now."""
+        found = [one for (name, _), one in list(self._groups.items()) if name == group]
+        return sum(one.member_count for one in found)
+
     def broker_count(self) -> int:
         """How many brokers hold this log: this process."""
         return 1

@@ -22,7 +22,9 @@ RELEASE_S: Final = 1.0
 class Partner(Protocol):
     """What a group needs of a member."""
 
-    on_ready: Callable[[], None]
+    @property
+    def on_ready(self) -> Callable[[], None]:
+        """What to ring after it was told something."""
 
     def tell(self, kind: str, partition: EmbeddedPartition) -> None:
         """Note a change."""
@@ -48,6 +50,11 @@ class Group:
         self._revoked: dict[int, float] = {}
         """Partitions on their way from an owner, and until when they wait for it."""
         self._committed: dict[int, int] = {}
+
+    @property
+    def member_count(self) -> int:
+        """How many members the group has."""
+        return len(self._members)
 
     def join(self, member: Partner) -> None:
         """Take a member in and give it its share."""

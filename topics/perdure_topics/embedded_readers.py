@@ -75,6 +75,11 @@ class EmbeddedTail:
                 self._on_ready()
         return records
 
+    def ready(self) -> list[tuple[str, int]]:
+        """The (topic, partition)s that have something to take."""
+        place = self._place
+        return [key for key, offset in self._offsets.items() if offset != place(*key).end]
+
     def probe_end(self, topic: str, partition: int) -> KnownEnd:
         """Ask where a partition ends now; here that is known at once."""
         probe = KnownEnd(self._place(topic, partition).end)

@@ -1,0 +1,188 @@
+"""The engine's listening socket: it serves its embedded log to processes of the same machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from contextlib import suppress
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from websockets.datastructures import MultipleValuesError
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from perdure_topics.engine_session import Session
+from perdure_topics.ports import LogError
+from perdure_topics.wire import MESSAGE_BYTES_MAX, PATH
+from perdure_topics.wire_socket import QUIET, WireClosedError, WireSocket
+
+if TYPE_CHECKING:
+    from perdure_topics.embedded import EmbeddedLog
+
+_LOG = logging.getLogger(__name__)
+CONNECTIONS_MAX: Final = 256
+HEALTH_PATH: Final = "/healthz"
+
+
+class EngineServer:
+    """Serves a log on a loopback address until it is closed."""
+
+    def __init__(self, log: EmbeddedLog, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        if not _is_loopback(host):
+            msg = (
+                f"{host} is not a loopback address: the engine has no passwords and serves this "
+                f"machine only. Use 127.0.0.1, or Kafka between machines"
+            )
+            raise LogError(msg)
+        self._log = log
+        self._lock = Lock()
+        self._sockets: dict[WireSocket, Thread] = {}
+        self._closed = False
+        try:
+            self._listener = socket.create_server((host, port), family=_family(host), backlog=64)
+        except OSError as error:
+            msg = f"cannot listen on {host} port {port}: {error}. Choose another --port"
+            raise LogError(msg) from error
+        self._host = host
+        self._thread = Thread(target=self._accept, name="perdure-engine-listen", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def address(self) -> str:
+        """What clients connect to."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    def close(self) -> None:
+        """Stop listening and end every connection."""
+        self._closed = True
+        # A thread blocked in accept() is not woken by close() alone.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        with self._lock:
+            sockets = dict(self._sockets)
+        for one in sockets:
+            one.close()
+        for thread in sockets.values():
+            thread.join()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError as error:
+                if not self._closed:
+                    _LOG.error("the engine at %s takes no more connections: %s", self._host, error)
+                return
+            protocol = ServerProtocol(max_size=MESSAGE_BYTES_MAX, logger=QUIET)
+            one = WireSocket(connection, protocol)
+            thread = Thread(
+                target=self._serve, args=(one, protocol), name="perdure-engine-in", daemon=True
+            )
+            with self._lock:
+                full = len(self._sockets) >= CONNECTIONS_MAX
+                if not full:
+                    self._sockets[one] = thread
+            if full:
+                _LOG.error("the engine has %d connections: one more was refused", CONNECTIONS_MAX)
+                one.close()
+                continue
+            thread.start()
+
+    def _serve(self, one: WireSocket, protocol: ServerProtocol) -> None:
+        try:
+            if self._shake_hands(one, protocol):
+                self._converse(one)
+        except WireClosedError as error:
+            _LOG.debug("a connection ended: %s", error)
+        except Exception:
+            _LOG.exception("a connection ended by an error of the engine")
+        finally:
+            one.close()
+            with self._lock:
+                self._sockets.pop(one, None)
+
+    def _shake_hands(self, one: WireSocket, protocol: ServerProtocol) -> bool:
+        request = one.receive_handshake()
+        assert isinstance(request, Request)
+        response = _look_at(request, protocol)
+        protocol.send_response(response)
+        one.flush()
+        return response.status_code == 101
+
+    def _converse(self, one: WireSocket) -> None:
+        session = Session(self._log, one)
+        sender = Thread(
+            target=self._send, args=(session, one), name="perdure-engine-out", daemon=True
+        )
+        try:
+            if not session.greet():
+                return
+            sender.start()
+            session.run()
+        finally:
+            session.close()
+            one.close()
+            if sender.ident is not None:
+                sender.join()
+
+    @staticmethod
+    def _send(session: Session, one: WireSocket) -> None:
+        try:
+            session.outbox.run(one)
+        except WireClosedError:
+            pass
+        except Exception:
+            _LOG.exception("sending on a connection failed by an error of the engine")
+        # The receiving thread waits in the socket and must learn of it.
+        one.close()
+
+
+def _look_at(request: Request, protocol: ServerProtocol) -> Response:
+    """What to answer to a request: a page of a foreign site must not reach the log."""
+    try:
+        host = request.headers.get("Host", "")
+        origin = request.headers.get("Origin")
+    except MultipleValuesError:
+        return protocol.reject(400, "two Host or two Origin headers\n")
+    if not _is_loopback(_host_of(f"//{host}")):
+        return protocol.reject(403, f"the host {host!r} is not this machine's loopback\n")
+    if origin is not None and not _is_loopback(_host_of(origin)):
+        return protocol.reject(403, f"the origin {origin!r} is not this machine's loopback\n")
+    path = request.path.partition("?")[0]
+    if path == HEALTH_PATH:
+        return protocol.reject(200, "ok\n")
+    if path != PATH:
+        return protocol.reject(404, f"there is nothing at {path!r}\n")
+    return protocol.accept(request)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
