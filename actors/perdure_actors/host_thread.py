@@ -1,0 +1,192 @@
+"""A host on a thread of its own: the thin shell around `Host.step`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from perdure_actors.core.decision import Limits
+from perdure_actors.host import AnswerSender, Host
+from perdure_actors.services import Code, Services
+from perdure_topics.clock import SystemClock
+from perdure_topics.names import group_name, topic_name
+from perdure_topics.ports import Log, LogError, LogUnavailableError, TopicInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure_topics.ports import TableStore
+
+logger = logging.getLogger("perdure.host")
+MEMBERS_FRESH_S = 0.5
+AWAY_RETRY_S = 1.0
+
+
+class WorkerCount:
+    """How many workers listen on a queue: looked up on a thread, when somebody wants to know."""
+
+    def __init__(self, log: Log, namespace: str) -> None:
+        self._log = log
+        self._namespace = namespace
+        self._known: dict[str, tuple[float, int]] = {}
+        self._asked: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, task_queue: str) -> int | None:
+        """The count if it is fresh; otherwise None, and it is looked up."""
+        found = self._known.get(task_queue)
+        if found is not None and time.monotonic() - found[0] < MEMBERS_FRESH_S:
+            return found[1]
+        with self._lock:
+            if task_queue in self._asked:
+                return None
+            self._asked.add(task_queue)
+        threading.Thread(
+            target=self._look_up, args=(task_queue,), name="perdure-members", daemon=True
+        ).start()
+        return None
+
+    def _look_up(self, task_queue: str) -> None:
+        try:
+            count = self._log.group_members(group_name("workers", self._namespace, task_queue))
+            self._known[task_queue] = (time.monotonic(), count)
+        except LogError as error:
+            logger.debug("the workers of %s are not known: %s", task_queue, error)
+        finally:
+            with self._lock:
+                self._asked.discard(task_queue)
+
+
+def identity() -> str:
+    """Who this process is, for people."""
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+def _topic(log: Log, role: str, namespace: str, task_queue: str) -> TopicInfo:
+    name = topic_name(role, namespace, task_queue)
+    info = log.topic(name)
+    if info is None:
+        msg = (
+            f"task queue {task_queue!r} has no topic {name} on {log.address}; make it with:"
+            f" perdure topics create --task-queue {task_queue}"
+        )
+        raise LogError(msg)
+    return info
+
+
+class HostThread:
+    """Runs the workflows of a task queue in this process until it is stopped."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: TableStore,
+        code: Code,
+        *,
+        namespace: str,
+        task_queue: str,
+        limits: Limits | None = None,
+        engine_key: bytes = b"",
+        owner: str = "",
+        finding: Callable[[str, str], None] | None = None,
+        residents_max: int = 1000,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._code = code
+        self._namespace = namespace
+        self._task_queue = task_queue
+        self._limits = limits or Limits()
+        self._engine_key = engine_key
+        self._owner = owner or identity()
+        self._finding = finding or _log_finding
+        self._residents_max = residents_max
+        self._bell = threading.Event()
+        self._stopping = threading.Event()
+        self.settled = threading.Event()
+        """Set once every partition this process was given first is owned."""
+        self.error: BaseException | None = None
+        self.host: Host | None = None
+        self._thread = threading.Thread(target=self._run, name="perdure-host", daemon=True)
+
+    def start(self) -> None:
+        """Start owning partitions."""
+        self._thread.start()
+
+    def stop(self, *, timeout_s: float = 10.0) -> None:
+        """Let go of everything and wait for it."""
+        self._stopping.set()
+        self._bell.set()
+        self._thread.join(timeout_s)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until the host has ended; whether it has."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            host = self.host = self._make()
+        except BaseException as error:
+            self.error = error
+            self.settled.set()
+            return
+        bell, stopping = self._bell, self._stopping
+        try:
+            while not stopping.is_set():
+                bell.clear()
+                wait_ms = host.step()
+                if not self.settled.is_set() and host.is_settled:
+                    self.settled.set()
+                if wait_ms:
+                    bell.wait(wait_ms / 1000)
+        except BaseException as error:
+            self.error = error
+            logger.exception("the host has stopped: partitions move to other processes")
+        finally:
+            self.settled.set()
+            host.close()
+
+    def _make(self) -> Host:
+        while True:
+            try:
+                return Host(self._services(), self._answers, ring=self._bell.set)
+            except LogUnavailableError as error:
+                if self._stopping.wait(AWAY_RETRY_S):
+                    raise
+                logger.warning("waiting for the log: %s", error)
+
+    def _services(self) -> Services:
+        log = self._log
+        commands = _topic(log, "commands", self._namespace, self._task_queue)
+        events = _topic(log, "events", self._namespace, self._task_queue)
+        self._answers = AnswerSender(log, self._namespace)
+        return Services(
+            log=log,
+            store=self._store,
+            clock=SystemClock(),
+            random=random.SystemRandom(),
+            code=self._code,
+            answers=self._answers,
+            inputs=log.tail(on_ready=self._bell.set, committed=True),
+            namespace=self._namespace,
+            task_queue=self._task_queue,
+            partitions=commands.partitions,
+            commands_topic_id=commands.topic_id,
+            events_topic_id=events.topic_id,
+            owner=self._owner,
+            limits=self._limits,
+            engine_key=self._engine_key,
+            workers_of=WorkerCount(log, self._namespace),
+            finding=self._finding,
+            residents_max=self._residents_max,
+        )
+
+
+def _log_finding(code: str, text: str) -> None:
+    logger.warning("%s: %s", code, text)
