@@ -96,22 +96,27 @@ def fold(cursor: Cursor, envelope: EpochBump | Transition) -> tuple[Cursor, Verd
     """Judge the next record of a partition: the cursor after it, and what it was."""
     if isinstance(envelope, EpochBump):
         return _fold_bump(cursor, envelope)
-    first = cursor.epoch == 0 and envelope.kind == CHECKPOINT_KIND and envelope.part == 1
-    if first:
+    start = cursor
+    if cursor.epoch == 0 and envelope.kind == CHECKPOINT_KIND and envelope.part == 1:
         # A log that was cut starts with a Checkpoint, which stands for all that was before it.
-        cursor = Cursor(
+        start = Cursor(
             epoch=envelope.epoch,
             nonce=envelope.nonce,
             pseq=envelope.pseq - 1,
             upto=envelope.after,
         )
+    after, verdict = _fold_transition(start, envelope)
+    return (cursor if isinstance(verdict, Stale) else after), verdict
+
+
+def _fold_transition(cursor: Cursor, envelope: Transition) -> tuple[Cursor, Verdict]:
     if envelope.epoch != cursor.epoch or envelope.nonce != cursor.nonce:
         return cursor, Stale("epoch: written by an owner that is not the current one")
     if envelope.pseq != cursor.pseq + 1:
         return cursor, Stale(f"pseq: {envelope.pseq} after {cursor.pseq}")
     if envelope.after != cursor.upto:
         return cursor, Stale(f"after: {envelope.after} where inputs are covered to {cursor.upto}")
-    if envelope.parts == 1:
+    if envelope.parts == 1 and not cursor.parts:
         return _accept(cursor, envelope), Accepted(envelope, envelope.body)
     return _fold_part(cursor, envelope)
 

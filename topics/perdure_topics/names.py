@@ -1,4 +1,4 @@
-"""The one table of topics: name, key, partitions, cleanup, writers, readers; and how names are made.
+"""The one table of topics (name, key, cleanup, writers, readers), and how names are made.
 
 The page docs/topics.md is made from this table. Nothing else may spell a topic's name.
 """
@@ -103,16 +103,24 @@ def quote(name: str, what: str) -> str:
     Kafka allows no percent sign in a topic name, so the escape is an underscore and two
     hexadecimal digits.
 
-    Raises InvalidNameError for an empty name and one that is too long.
+    Raises InvalidNameError for a name that is empty, too long or no proper text.
     """
     if not name:
         msg = f"the {what} is empty: give it a name"
         raise InvalidNameError(msg)
-    quoted = "".join(chr(b) if b in _PLAIN else f"_{b:02X}" for b in name.encode())
+    quoted = "".join(chr(b) if b in _PLAIN else f"_{b:02X}" for b in _utf8(name, what))
     if len(quoted) > NAME_BYTES_MAX:
         msg = f"the {what} {name[:40]!r}... takes {len(quoted)} bytes; {NAME_BYTES_MAX} is the most"
         raise InvalidNameError(msg)
     return quoted
+
+
+def _utf8(name: str, what: str) -> bytes:
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:
+        msg = f"the {what} {name[:60]!r} cannot be written as UTF-8"
+        raise InvalidNameError(msg) from error
 
 
 def unquote(quoted: str) -> str:
@@ -140,7 +148,10 @@ def topic_name(role: str, namespace: str, queue: str = "") -> str:
     q = quote(queue, "task queue") if "{queue}" in template else ""
     name = template.format(ns=ns, queue=q)
     if len(name) > 249:
-        msg = f"namespace {namespace!r} and task queue {queue!r} make a topic name of {len(name)} bytes; 249 is the most"
+        msg = (
+            f"namespace {namespace!r} and task queue {queue!r} make a topic name of {len(name)}"
+            " bytes; 249 is the most"
+        )
         raise InvalidNameError(msg)
     return name
 
@@ -182,7 +193,7 @@ def check_workflow_id(workflow_id: str) -> None:
 
     Raises InvalidNameError when it is empty, too long or holds a control character.
     """
-    size = len(workflow_id.encode())
+    size = len(_utf8(workflow_id, "workflow id"))
     if not 0 < size <= WORKFLOW_ID_BYTES_MAX:
         msg = f"a workflow id has 1 to {WORKFLOW_ID_BYTES_MAX} bytes; this one has {size}"
         raise InvalidNameError(msg)
