@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 # After a topic was made every broker must have heard of it before anyone uses it.
 _VISIBLE_S: Final = 10.0
+_EARLIEST: Final[Any] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Final[Any] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
@@ -225,6 +226,28 @@ class KafkaAdmin:
             )
             for where, future in asked.items()
         }
+
+    def offsets(self, topic: str, partition: int) -> tuple[int, int]:
+        """Where a partition begins and ends now. Raises LogError when the broker cannot say."""
+        where = TopicPartition(topic, partition)
+        found = [
+            int(self._ask(f"offsets of {topic}-{partition}", partial(self._result, asked)).offset)
+            for asked in (
+                self._client.list_offsets({where: spec}, request_timeout=self._timeout_s)[where]
+                for spec in (_EARLIEST, _LATEST)
+            )
+        ]
+        return found[0], found[1]
+
+    def group_members(self, group: str) -> int:
+        """How many members a group has now. Raises LogError when the broker cannot say."""
+        asked = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)
+        found = self._ask(
+            f"members of group {group}",
+            partial(self._result, asked[group]),
+            unknown=frozenset({KafkaError.GROUP_ID_NOT_FOUND}),
+        )
+        return 0 if found is None else len(found.members)
 
     def _usable(self, name: str) -> bool:
         try:

@@ -76,6 +76,14 @@ class KafkaLog:
         """Make topics that do not exist. Raises LogError when one cannot be made."""
         self._admin.create_topics(specs)
 
+    def offsets(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset of a partition that is still there, and the one after its last."""
+        return self._admin.offsets(topic, partition)
+
+    def group_members(self, group: str) -> int:
+        """How many members a consumer group has now."""
+        return self._admin.group_members(group)
+
     def broker_count(self) -> int:
         """How many brokers hold this log."""
         return self._admin.cluster()[1]

@@ -176,6 +176,10 @@ class KafkaTail:
             raise PositionLostError(queue.lost)
         return taken
 
+    def ready(self) -> list[PartitionKey]:
+        """The (topic, partition)s that have something to take, or to say."""
+        return [key for key, queue in self._queues.items() if queue.messages or queue.lost]
+
     def probe_end(self, topic: str, partition: int) -> EndProbe:
         """Ask the log where a partition ends now, without waiting for the answer."""
         return self._probe(topic, partition, self._on_ready)

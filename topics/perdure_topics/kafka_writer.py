@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from perdure_topics.kafka_watch import BrokerWatch
 
 _POLL_S: Final = 0.5
+_FIRST_CALL_S: Final = 2.0
 # An answer this late makes us look whether the broker is there.
 _LATE_S: Final = 2.0
 _QUARANTINE_S: Final = 600.0
@@ -104,6 +106,10 @@ class Pipe:
         self._stopped.set()
 
     def _serve(self) -> None:
+        # Without a question that needs the broker, librdkafka first looks for one, finds no
+        # connection and sleeps half a second before the first record.
+        with suppress(KafkaException):
+            self.producer.list_topics(timeout=_FIRST_CALL_S)
         while not self._stopped.is_set():
             self.producer.poll(_POLL_S)
             oldest = min(
@@ -152,11 +158,19 @@ class PipePool:
             if until is not None and time.monotonic() < until:
                 return Pipe(self._settings_for(timeout_ms), self._watch, private=True)
             self._quarantined.pop(key, None)
-            shared = self._shared.get(timeout_ms)
-            if shared is None or shared.failed or shared.retired:
-                shared = Pipe(self._settings_for(timeout_ms), self._watch, private=False)
-                self._shared[timeout_ms] = shared
-            return shared
+            return self._usable(timeout_ms)
+
+    def warm(self, timeout_ms: int) -> None:
+        """Connect now, because records will follow."""
+        with self._lock:
+            self._usable(timeout_ms)
+
+    def _usable(self, timeout_ms: int) -> Pipe:
+        shared = self._shared.get(timeout_ms)
+        if shared is None or shared.failed or shared.retired:
+            shared = Pipe(self._settings_for(timeout_ms), self._watch, private=False)
+            self._shared[timeout_ms] = shared
+        return shared
 
     def quarantine(self, key: TopicPartitionKey) -> None:
         """Give a partition a producer of its own from now on."""
@@ -184,6 +198,7 @@ class KafkaAppender:
         self._waiting = 0
         self._rung = False
         self._ended = ""
+        pool.warm(timeout_ms)
 
     def append(
         self,
