@@ -32,6 +32,19 @@ if TYPE_CHECKING:
     from perdure_topics.kafka_settings import Settings
 
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+# A partition that is moving: a moment later the client knows its new leader.
+_TRY_AGAIN: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_CONTROLLER,
+    }
+)
+_AGAIN_S: Final = 0.05
 # After a topic was made every broker must have heard of it before anyone uses it.
 _VISIBLE_S: Final = 10.0
 _EARLIEST: Final[Any] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -41,23 +54,37 @@ _LATEST: Final[Any] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 class KafkaEndProbe:
     """A question for the end of a partition that is on its way."""
 
-    def __init__(self, where: str, address: str, asked: Future[Any]) -> None:
+    def __init__(
+        self, where: str, address: str, timeout_s: float, ask: Callable[[], Future[Any]]
+    ) -> None:
         self._where = where
         self._address = address
-        self._asked = asked
+        self._ask = ask
         self._since = time.monotonic()
+        self._timeout_s = timeout_s
+        self._asked: Future[Any] = ask()
 
     def end(self) -> int | None:
-        """The offset after the last readable record, once answered; None until then."""
+        """The offset after the last readable record, once answered; None until then.
+
+        Raises LogError when the broker could not say within the call timeout.
+        """
         if not self._asked.done():
             return None
         try:
             return int(self._asked.result().offset)
         except KafkaException as error:
+            cause: KafkaError = error.args[0]
             waited = time.monotonic() - self._since
-            raise log_error(
-                f"end of {self._where}", self._address, waited, error.args[0]
-            ) from error
+            if cause.code() not in _TRY_AGAIN or waited > self._timeout_s:
+                raise log_error(f"end of {self._where}", self._address, waited, cause) from error
+            # Asked again in a moment; that answer rings the owner's bell as the first would.
+            self._asked = Future()
+            threading.Timer(_AGAIN_S, self._again).start()
+            return None
+
+    def _again(self) -> None:
+        self._asked = self._ask()
 
 
 class KafkaAdmin:
@@ -203,51 +230,51 @@ class KafkaAdmin:
         """Ask where a partition ends, without waiting."""
         where = TopicPartition(topic, partition)
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        asked = self._client.list_offsets(
-            {where: _LATEST},
-            isolation_level=level,
-            request_timeout=self._timeout_s,
-        )[where]
-        asked.add_done_callback(lambda _: on_ready())
-        return KafkaEndProbe(f"{topic}-{partition}", self._address, asked)
+
+        def ask() -> Future[Any]:
+            asked = self._client.list_offsets(
+                {where: _LATEST}, isolation_level=level, request_timeout=self._timeout_s
+            )[where]
+            asked.add_done_callback(lambda _: on_ready())
+            return asked
+
+        return KafkaEndProbe(f"{topic}-{partition}", self._address, self._timeout_s, ask)
 
     def ends(self, topic: str, partitions: list[int]) -> dict[int, int]:
         """Where partitions end now. Raises LogError when the broker cannot say."""
-        asked = self._client.list_offsets(
-            {TopicPartition(topic, partition): _LATEST for partition in partitions},
-            request_timeout=self._timeout_s,
-        )
-        return {
-            where.partition: int(
-                self._ask(
-                    f"end of {topic}-{where.partition}",
-                    partial(self._result, future),
-                ).offset
-            )
-            for where, future in asked.items()
-        }
+        return self._offsets(topic, partitions, _LATEST)
 
     def offsets(self, topic: str, partition: int) -> tuple[int, int]:
         """Where a partition begins and ends now. Raises LogError when the broker cannot say."""
-        where = TopicPartition(topic, partition)
-        found = [
-            int(self._ask(f"offsets of {topic}-{partition}", partial(self._result, asked)).offset)
-            for asked in (
-                self._client.list_offsets({where: spec}, request_timeout=self._timeout_s)[where]
-                for spec in (_EARLIEST, _LATEST)
-            )
-        ]
-        return found[0], found[1]
+        first = self._offsets(topic, [partition], _EARLIEST)
+        last = self._offsets(topic, [partition], _LATEST)
+        return first[partition], last[partition]
 
     def group_members(self, group: str) -> int:
         """How many members a group has now. Raises LogError when the broker cannot say."""
-        asked = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)
+
+        def describe() -> Any:
+            asked = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)
+            return self._result(asked[group])
+
         found = self._ask(
-            f"members of group {group}",
-            partial(self._result, asked[group]),
+            f"count the members of group {group!r}",
+            describe,
             unknown=frozenset({KafkaError.GROUP_ID_NOT_FOUND}),
         )
         return 0 if found is None else len(found.members)
+
+    def _offsets(self, topic: str, partitions: list[int], spec: Any) -> dict[int, int]:
+        wanted = {TopicPartition(topic, partition): spec for partition in partitions}
+
+        def ask() -> dict[int, int]:
+            asked = self._client.list_offsets(wanted, request_timeout=self._timeout_s)
+            return {
+                where.partition: int(self._result(future).offset) for where, future in asked.items()
+            }
+
+        found: dict[int, int] = self._ask(f"ask for the offsets of {topic}", ask)
+        return found
 
     def _usable(self, name: str) -> bool:
         try:
@@ -283,17 +310,20 @@ class KafkaAdmin:
     ) -> Any:
         """Make a call, with its errors in our words; None for an error named as no error."""
         started = time.monotonic()
-        try:
-            return call()
-        except KafkaException as error:
-            cause: KafkaError = error.args[0]
-            if cause.code() in unknown:
-                return None
-            waited = time.monotonic() - started
-            raise log_error(f"cannot {what}", self._address, waited, cause) from error
-        except TimeoutError as error:
-            waited = time.monotonic() - started
-            raise LogUnavailableError(
-                f"cannot {what}: no answer from the Kafka broker at {self._address} "
-                f"for {waited:.1f} s: is it running, and is the address right?"
-            ) from error
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if cause.code() in unknown:
+                    return None
+                waited = time.monotonic() - started
+                if cause.code() not in _TRY_AGAIN or waited > self._timeout_s:
+                    raise log_error(f"cannot {what}", self._address, waited, cause) from error
+                time.sleep(_AGAIN_S)
+            except TimeoutError as error:
+                waited = time.monotonic() - started
+                raise LogUnavailableError(
+                    f"cannot {what}: no answer from the Kafka broker at {self._address} "
+                    f"for {waited:.1f} s: is it running, and is the address right?"
+                ) from error
