@@ -89,12 +89,15 @@ def defn(
         define_activity(
             decorated,
             name=name,
+            is_dynamic=dynamic,
             no_thread_cancel_exception=no_thread_cancel_exception,
-            dynamic=dynamic,
         )
         return decorated
 
-    return decorate if fn is None else decorate(fn)
+    if fn is None:
+        return decorate
+    define_activity(fn)
+    return fn
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,275 @@
+"""The worker: hosts the workflows and runs the activities of a task queue, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from perdure import assembly
+from perdure.client import Client
+from perdure.records import milliseconds
+from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
+from perdure_actors.definitions import ActivityRegistry
+from perdure_actors.host_thread import HostThread
+from perdure_actors.workflow_code import WorkflowCode
+from perdure_topics.names import quote
+from perdure_topics.ports import LogUnavailableError
+
+__all__ = ["Worker"]
+
+AWAY_RETRY_S: Final = 0.5
+AWAY_COMPLAINT_S: Final = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works on one task queue until it is shut down.
+
+    With workflows it is a host: it owns partitions of the queue and runs their workflow code.
+    With activities it takes their tasks. Start any number of workers, in any number of processes.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str,
+        activities: Sequence[Callable[..., Any]] = (),
+        workflows: Sequence[type] = (),
+        activity_executor: Executor | None = None,
+        build_id: str | None = None,
+        identity: str | None = None,
+        max_cached_workflows: int = 1000,
+        max_concurrent_activities: int | None = None,
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
+        graceful_shutdown_timeout: timedelta = timedelta(),
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        state_directory: str | Path | None = None,
+    ) -> None:
+        """Make a worker.
+
+        Args:
+            client: What speaks to the log.
+            task_queue: The queue to work on.
+            activities: Activities to run: functions, methods of objects, objects that are called.
+            workflows: Workflow classes to host; all workers of a queue host the same ones.
+            activity_executor: Where plain activities run: a thread or a process pool. Threads of
+                the worker's own when not given.
+            build_id: The version of the workflow code; a hash of its modules when not given.
+            identity: Who this worker says it is; the client's when not given.
+            max_cached_workflows: How many workflows stay in memory between their events.
+            max_concurrent_activities: How many activities run at once; 100 when not given.
+            max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
+            default_heartbeat_throttle_interval: The same without a heartbeat timeout.
+            graceful_shutdown_timeout: How long activities may finish before they are cancelled
+                and handed back.
+            workflow_failure_exception_types: Exceptions that fail a workflow; any other one
+                blocks it until its code is mended.
+            on_fatal_error: Called with the error that stops the worker, before run raises it.
+            state_directory: Where the hosts' tables are kept, a cache of the log.
+
+        Raises:
+            ValueError: When it has nothing to do, a name is taken twice, or a number is too small.
+        """
+        if not activities and not workflows:
+            raise ValueError("the worker has nothing to do: give it activities, workflows or both")
+        quote(task_queue, "task queue")
+        slots = 100 if max_concurrent_activities is None else max_concurrent_activities
+        self._client = client
+        self._task_queue = task_queue
+        self._identity = identity or client.identity
+        self._max_cached_workflows = max_cached_workflows
+        self._on_fatal_error = on_fatal_error
+        self._state_directory = state_directory
+        self._executor = activity_executor
+        self._registry = ActivityRegistry(activities)
+        self._settings = ActivityWorkerSettings(
+            namespace=client.namespace,
+            task_queue=task_queue,
+            identity=self._identity,
+            max_concurrent_activities=slots,
+            graceful_shutdown_timeout_s=graceful_shutdown_timeout.total_seconds(),
+            max_heartbeat_throttle_s=max_heartbeat_throttle_interval.total_seconds(),
+            default_heartbeat_throttle_s=default_heartbeat_throttle_interval.total_seconds(),
+        )
+        milliseconds(graceful_shutdown_timeout, "graceful_shutdown_timeout")
+        self._code = (
+            WorkflowCode(
+                workflows,
+                converter=client.values,
+                failure_exception_types=workflow_failure_exception_types,
+                build_id=build_id or "",
+            )
+            if workflows
+            else None
+        )
+        if slots < 1:
+            raise ValueError(f"max_concurrent_activities is {slots}: give at least 1")
+        _check_executor(activity_executor, slots)
+        self._stopping: asyncio.Event | None = None
+        self._stopped: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> Client:
+        """What speaks to the log."""
+        return self._client
+
+    @property
+    def task_queue(self) -> str:
+        """The queue that is worked on."""
+        return self._task_queue
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not stopped."""
+        return self._stopped is not None and not self._stopped.is_set()
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether it has stopped."""
+        return self._stopped is not None and self._stopped.is_set()
+
+    async def run(self) -> None:
+        """Work until shut down or cancelled.
+
+        Raises RuntimeError when it was started before, LogError when the log is not fit, and
+        whatever else made it stop by itself.
+        """
+        if self._stopping is not None:
+            raise RuntimeError("this worker was started before: make another one")
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        try:
+            if await self._find_ground(self._stopping):
+                await self._work(self._stopping)
+        except Exception as error:
+            if self._on_fatal_error is not None:
+                await self._on_fatal_error(error)
+            raise
+        finally:
+            self._stopped.set()
+
+    async def shutdown(self) -> None:
+        """Take nothing more, let activities finish within the limit, and wait for the end."""
+        if self._stopping is None or self._stopped is None:
+            raise RuntimeError("this worker was never started")
+        self._stopping.set()
+        await self._stopped.wait()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run())
+        # One turn of the loop, so that is_running holds inside the block.
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        if self._stopping is not None:
+            self._stopping.set()
+        try:
+            await self._task
+        except Exception:
+            # The block's own error says more than that the worker fell with it.
+            if exc_value is None:
+                raise
+            logger.exception("the worker stopped by itself")
+
+    async def _find_ground(self, stopping: asyncio.Event) -> bool:
+        """Whether the topics are there and fit; False when told to stop before that was known."""
+        log, complained_s = self._client.log, 0.0
+        loop = asyncio.get_running_loop()
+        while not stopping.is_set():
+            try:
+                await asyncio.to_thread(
+                    assembly.ensure_topics, log, self._client.namespace, self._task_queue
+                )
+            except LogUnavailableError as error:
+                if not complained_s or loop.time() - complained_s >= AWAY_COMPLAINT_S:
+                    complained_s = loop.time()
+                    logger.warning("the worker waits for the log: %s. It keeps trying", error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(AWAY_RETRY_S):
+                        await stopping.wait()
+            else:
+                return True
+        return False
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        """Run host and activity worker until one of them ends or both are told to."""
+        host = self._make_host()
+        activities = self._make_activity_worker()
+        parts: list[asyncio.Task[Any]] = []
+        if host is not None:
+            host.start()
+            parts.append(asyncio.create_task(asyncio.to_thread(host.join)))
+        if activities is not None:
+            parts.append(asyncio.create_task(activities.run()))
+        told = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            if activities is not None:
+                # Its activities' results should find their host still here.
+                activities.stop()
+                await asyncio.wait(parts[-1:])
+            if host is not None:
+                await asyncio.to_thread(host.stop)
+            await asyncio.wait(parts)
+        for part in parts:
+            part.result()
+        if host is not None and host.error is not None:
+            raise host.error
+
+    def _make_host(self) -> HostThread | None:
+        if self._code is None:
+            return None
+        log = self._client.log
+        return HostThread(
+            log,
+            assembly.open_tables(log, self._state_directory),
+            self._code,
+            namespace=self._client.namespace,
+            task_queue=self._task_queue,
+            owner=self._identity,
+            residents_max=self._max_cached_workflows,
+        )
+
+    def _make_activity_worker(self) -> ActivityWorker | None:
+        if not self._registry.by_name:
+            return None
+        return ActivityWorker(
+            self._client.log,
+            self._settings,
+            activities=self._registry,
+            converter=self._client.values,
+            executor=self._executor,
+        )
+
+
+def _check_executor(executor: Executor | None, slots: int) -> None:
+    """Warn of threads too few for the slots: attempts would hold a slot and wait for a thread."""
+    threads = executor._max_workers if isinstance(executor, ThreadPoolExecutor) else slots
+    if threads < slots:
+        logger.warning(
+            "activity_executor has %d threads for max_concurrent_activities=%d: plain activities"
+            " beyond its threads wait while their start-to-close timeouts run",
+            threads,
+            slots,
+        )
