@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from perdure_topics import ground
 from perdure_topics.names import (
@@ -25,6 +25,9 @@ NAMESPACE_ROLES: Final = ("replies", "findings")
 TOPIC_ROLES: Final = (*QUEUE_ROLES, *NAMESPACE_ROLES)
 DEAD_PARTITIONS: Final = 1
 _SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
+if TYPE_CHECKING:
+    from perdure_topics.engine_server import EngineServer
+
 _STATE_DIR: Final = "PERDURE_STATE_DIR"
 
 # The logs of data directories that are open in this process, each with its number of users.
@@ -93,6 +96,19 @@ def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:
             found.close()
 
     return log, close
+
+
+def serve(log: Log, *, port: int) -> EngineServer:
+    """Serve the embedded log of this process to others of this machine, until it is closed.
+
+    Raises LogError when the port cannot be listened on, ValueError for a log that is not ours.
+    """
+    from perdure_topics.embedded import EmbeddedLog
+    from perdure_topics.engine_server import EngineServer
+
+    if not isinstance(log, EmbeddedLog):
+        raise ValueError(f"{log.address} is not owned by this process, so it cannot be served")
+    return EngineServer(log, port=port)
 
 
 def state_directory(given: str | Path | None = None) -> Path:

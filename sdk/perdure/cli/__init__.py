@@ -1,0 +1,72 @@
+"""The `perdure` command: its groups, and how its errors end. What a group does is in its module."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from perdure.cli import queues, running, topics, workflows
+from perdure.cli.printing import notice_handler, print_error
+from perdure_schemas.version import VERSION
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="perdure",
+    help="Durable workflows in plain Python on a Kafka log.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(topics.app, name="topics")
+app.add_typer(workflows.app, name="workflow")
+app.add_typer(queues.app, name="task-queue")
+app.command("worker")(running.worker)
+app.command("engine")(running.engine)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
+    if value:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def perdure(
+    version: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the release.")
+    ] = False,
+) -> None:
+    """Durable workflows in plain Python on a Kafka log."""
+
+
+def main() -> None:
+    """Run the command; an error is one line, exit status 1, or 2 for a wrong usage."""
+    logging.getLogger("perdure.client").addHandler(notice_handler())
+    logging.getLogger("perdure.client").propagate = False
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command with arguments; its exit status."""
+    try:
+        status = app(arguments, standalone_mode=False)
+    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
+        return 130
+    except typer.Exit as end:
+        return end.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone, as `perdure ... | head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("PERDURE_DEBUG"):
+            raise
+        return print_error(error)
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,171 @@
+"""How answers, notices and errors look: tables and colour for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from perdure.client import WorkflowFailureError
+from perdure.exceptions import ActivityError, ApplicationError, FailureError
+from perdure_schemas.payloads import Payload
+
+CAUSES_MAX: Final = 20
+VALUE_CHARS_MAX: Final = 200
+_COLOURS: Final = {
+    "running": "blue",
+    "completed": "green",
+    "failed": "red",
+    "canceled": "yellow",
+    "terminated": "magenta",
+    "timed_out": "red",
+    "continued_as_new": "cyan",
+    "blocked": "bold white on red",
+}
+
+
+def console() -> Console:
+    """Where answers go. Made anew, because tests and pipes change standard output."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def error_console() -> Console:
+    """Where notices and errors go."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """An answer for programs: one JSON value."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    try:
+        return msgspec.to_builtins(value)
+    except TypeError:
+        return str(value)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None
+) -> None:
+    """An answer for people."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def coloured_status(status: str) -> str:
+    """A status as markup."""
+    name = status.lower()
+    return f"[{_COLOURS.get(name, 'white')}]{name}[/]"
+
+
+def text(value: str) -> str:
+    """A user's text, which is no markup."""
+    return escape(value)
+
+
+def time_of(moment: datetime | None) -> str:
+    """A time as people read it."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def time_of_ms(milliseconds: int) -> str:
+    """A recorded time as people read it."""
+    return time_of(datetime.fromtimestamp(milliseconds / 1000, tz=UTC)) if milliseconds else ""
+
+
+def span(seconds: float) -> str:
+    """A duration as people read it."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def payload_value(payload: Payload | None) -> Any:
+    """A payload as JSON can show it, whatever converter wrote it."""
+    if payload is None or payload.encoding == "binary/null":
+        return None
+    if payload.encoding == "json/plain":
+        try:
+            return json.loads(payload.data)
+        except ValueError:
+            pass
+    return {"encoding": payload.encoding, "bytes": len(payload.data)}
+
+
+def short(value: Any) -> str:
+    """A value on one line."""
+    line = value if isinstance(value, str) else json.dumps(value, default=_plain)
+    return line if len(line) <= VALUE_CHARS_MAX else f"{line[:VALUE_CHARS_MAX]}..."
+
+
+def failure_lines(error: BaseException) -> list[str]:
+    """A failure and its causes, outermost first, a line each."""
+    lines: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(lines) < CAUSES_MAX:
+        lines.append(_failure_line(link))
+        link = link.__cause__
+    return lines
+
+
+def _failure_line(error: BaseException) -> str:
+    if isinstance(error, ApplicationError):
+        return f"{error.type or 'ApplicationError'}: {error.message}"
+    if isinstance(error, ActivityError):
+        why = error.retry_state.name.lower() if error.retry_state else ""
+        return f"activity {error.activity_type} failed ({why or 'no retry'}): {error.message}"
+    said = error.message if isinstance(error, FailureError) else str(error)
+    return f"{type(error).__name__}: {said}"
+
+
+def print_error(error: Exception) -> int:
+    """The last line of a command that went wrong; its exit status."""
+    usage = getattr(error, "format_message", None)
+    if usage is not None:
+        # An error of the command line, from whichever click typer has brought along.
+        error_console().print(f"[red]usage:[/] {text(str(usage()))}")
+        return int(getattr(error, "exit_code", 2))
+    message = str(error) or type(error).__name__
+    known = isinstance(error, ValueError | TypeError | OSError | LookupError | ImportError)
+    if not known and not type(error).__module__.startswith("perdure"):
+        message = f"{type(error).__name__}: {message} (PERDURE_DEBUG=1 shows where)"
+    out = error_console()
+    out.print(f"[red]error:[/] {text(' '.join(message.split()))}")
+    if isinstance(error, WorkflowFailureError):
+        for depth, line in enumerate(failure_lines(error.cause)):
+            out.print(f"  {'  ' * depth}{text(' '.join(line.split()))}", style="dim")
+    return 1
+
+
+class _NoticeHandler(logging.Handler):
+    """Prints what the client tells a waiting user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one notice, on one line."""
+        error_console().print(f"[yellow]![/] {text(record.getMessage())}")
+
+
+def notice_handler() -> logging.Handler:
+    """The handler that shows the client's notices."""
+    return _NoticeHandler()

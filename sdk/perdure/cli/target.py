@@ -1,0 +1,83 @@
+"""The options that most commands share, and the client they lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+
+from perdure.client import Client
+
+DEFAULT_BROKER: Final = "localhost:9092"
+
+
+class OutputFormat(StrEnum):
+    """How answers are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        help=f"Kafka broker, host:port. [env: PERDURE_BROKER] [default: {DEFAULT_BROKER}]",
+        show_default=False,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Embedded engine, http://host:port, instead of a broker. [env: PERDURE_ENGINE]",
+        show_default=False,
+    ),
+]
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", envvar="PERDURE_NAMESPACE", help="Namespace.")
+]
+TaskQueue = Annotated[
+    str | None,
+    typer.Option("--task-queue", "-q", envvar="PERDURE_TASK_QUEUE", help="Task queue."),
+]
+Output = Annotated[
+    OutputFormat,
+    typer.Option("--output", "-o", envvar="PERDURE_OUTPUT", help="For people, or for programs."),
+]
+WorkflowId = Annotated[str, typer.Option("--id", "-w", help="Workflow id.")]
+RunId = Annotated[
+    str | None, typer.Option("--run-id", "-r", help="Run id; without it the newest run.")
+]
+
+
+def target(broker: str | None, engine: str | None) -> str:
+    """What to connect to, by the options and the environment.
+
+    Raises typer.BadParameter when both are given.
+    """
+    if broker and engine:
+        raise typer.BadParameter("give --broker or --engine, not both")
+    return (
+        engine
+        or broker
+        or os.environ.get("PERDURE_ENGINE")
+        or os.environ.get("PERDURE_BROKER")
+        or DEFAULT_BROKER
+    )
+
+
+@asynccontextmanager
+async def connected(
+    broker: str | None, engine: str | None, namespace: str
+) -> AsyncIterator[Client]:
+    """A client for as long as a command runs."""
+    client = await Client.connect(target(broker, engine), namespace=namespace)
+    try:
+        yield client
+    finally:
+        await client.close()

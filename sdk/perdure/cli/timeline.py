@@ -1,0 +1,138 @@
+"""A history as a timeline for people: what happened when, with attempts and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from perdure.cli.printing import console, payload_value, short, span, text
+from perdure.histories import HistoryEvent, WorkflowHistory
+from perdure_schemas import events
+from perdure_schemas.payloads import Failure, Payload, Record
+
+_MARKS = {
+    events.WorkflowStarted: "[blue]>[/]",
+    events.WorkflowCompleted: "[green]=[/]",
+    events.WorkflowFailed: "[red]x[/]",
+    events.WorkflowCanceled: "[yellow]x[/]",
+    events.WorkflowTerminated: "[magenta]x[/]",
+    events.WorkflowTimedOut: "[red]x[/]",
+    events.WorkflowBlocked: "[bold red]![/]",
+    events.WorkflowResumed: "[green]>[/]",
+    events.WorkflowCancelRequested: "[yellow]?[/]",
+    events.ActivityCompleted: "[green]=[/]",
+    events.ActivityFailed: "[red]x[/]",
+    events.ActivityTimedOut: "[red]x[/]",
+    events.ActivityRetryScheduled: "[yellow]~[/]",
+}
+
+
+def print_timeline(history: WorkflowHistory) -> None:
+    """Print a history, a line an event, with the time since its start."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, right in (("#", True), ("AT", True), ("", False), ("EVENT", False), ("", False)):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in timeline_rows(history.events):
+        table.add_row(*row)
+    console().print(table)
+
+
+def timeline_rows(history: Sequence[HistoryEvent]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Number, time since the start, sign, what happened, and its details."""
+    if not history:
+        return
+    began = history[0].event_time
+    names: dict[str, str] = {}
+    for item in history:
+        event = item.event
+        if isinstance(event, events.ActivityScheduled):
+            names[event.activity_id] = event.activity_type
+        since = span((item.event_time - began).total_seconds())
+        title, details = _describe(event, names)
+        yield str(item.event_id), since, _MARKS.get(type(event), " "), text(title), details
+
+
+def _describe(event: Record, names: dict[str, str]) -> tuple[str, str]:
+    if isinstance(
+        event,
+        events.ActivityScheduled
+        | events.ActivityStarted
+        | events.ActivityHeartbeat
+        | events.ActivityCompleted
+        | events.ActivityFailed
+        | events.ActivityTimedOut
+        | events.ActivityRetryScheduled
+        | events.ActivityAttemptScheduled
+        | events.ActivityCancelRequested
+        | events.ActivityCanceled,
+    ):
+        name = names.get(event.activity_id, f"activity {event.activity_id}")
+        return _activity(event, name)
+    return _workflow(event)
+
+
+def _activity(event: Record, name: str) -> tuple[str, str]:
+    attempt = f"attempt {getattr(event, 'attempt', 1)}"
+    match event:
+        case events.ActivityScheduled():
+            return f"{name} scheduled", _values(event.input)
+        case events.ActivityStarted():
+            return f"{name} runs", text(f"{attempt} on {event.identity or event.worker_id}")
+        case events.ActivityHeartbeat():
+            return f"{name} heartbeat", f"{attempt} {_values(event.details)}"
+        case events.ActivityCompleted():
+            return f"{name} completed", f"{attempt} -> {_values([event.result])}"
+        case events.ActivityRetryScheduled():
+            return f"{name} failed, will be retried", f"{attempt}: {_failure(event.failure)}"
+        case events.ActivityFailed():
+            why = f" ({event.retry_state})" if event.retry_state else ""
+            return f"{name} failed{why}", f"{attempt}: {_failure(event.failure)}"
+        case events.ActivityTimedOut():
+            return f"{name} timed out ({event.timeout_type})", attempt
+        case events.ActivityAttemptScheduled():
+            return f"{name} scheduled again", f"{attempt} ({event.reason})"
+        case events.ActivityCancelRequested():
+            return f"{name} asked to cancel", ""
+        case _:
+            return f"{name} cancelled", attempt
+
+
+def _workflow(event: Record) -> tuple[str, str]:
+    match event:
+        case events.WorkflowStarted():
+            return f"{event.workflow_type} started", _values(event.input)
+        case events.WorkflowCompleted():
+            return "completed", _values([event.result])
+        case events.WorkflowFailed():
+            return "failed", _failure(event.failure)
+        case events.WorkflowTerminated():
+            return "terminated", text(event.reason)
+        case events.WorkflowTimedOut():
+            return f"timed out ({event.timeout_type})", ""
+        case events.WorkflowCancelRequested():
+            return "asked to cancel", text(event.reason)
+        case events.WorkflowContinuedAsNew():
+            return "continued as new", text(event.new_run_id)
+        case events.WorkflowBlocked():
+            return f"blocked ({event.cause})", text(event.message)
+        case events.TimerStarted():
+            return f"timer {event.timer_id} started", span(event.duration_ms / 1000)
+        case events.TimerFired():
+            return f"timer {event.timer_id} fired" if event.timer_id else "start delay over", ""
+        case events.TimerCanceled():
+            return f"timer {event.timer_id} cancelled", ""
+        case _:
+            return type(event).__name__, ""
+
+
+def _values(payloads: Sequence[Payload | None]) -> str:
+    return text(", ".join(short(payload_value(payload)) for payload in payloads))
+
+
+def _failure(failure: Failure) -> str:
+    """A failure's chain on one line, the outermost first."""
+    links = [
+        f"{link.type}: {link.message}" if link.type else link.message for link in failure.chain
+    ]
+    return f"[red]{text(' <- '.join(links))}[/]"
