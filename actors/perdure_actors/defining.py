@@ -27,6 +27,7 @@ def define_workflow(
     *,
     name: str | None = None,
     is_dynamic: bool = False,
+    is_guarded: bool = True,
     failure_exception_types: Sequence[type[BaseException]] = (),
 ) -> None:
     """Make a class a workflow.
@@ -53,14 +54,13 @@ def define_workflow(
         cls=cls,
         run=run,
         is_dynamic=is_dynamic,
+        is_guarded=is_guarded,
         takes_input_in_init=_check_init(cls, run, label),
         failure_exception_types=tuple(failure_exception_types),
         where=where,
     )
     setattr(cls, WORKFLOW, definition)
     # A start names the run method.
-    setattr(run, WORKFLOW, definition)
-    # A client is given the run method, and must know the workflow's name from it.
     setattr(run, WORKFLOW, definition)
 
 
@@ -165,6 +165,9 @@ def define_activity(
         is_async=inspect.iscoroutinefunction(called),
         is_method=inspect.isclass(fn) or _is_method(called),
         is_dynamic=is_dynamic,
+        is_variadic=any(
+            p.kind is p.VAR_POSITIONAL for p in inspect.signature(called).parameters.values()
+        ),
         no_thread_cancel_exception=no_thread_cancel_exception,
         where=where,
     )

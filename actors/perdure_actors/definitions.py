@@ -40,6 +40,8 @@ class WorkflowDefinition:
     cls: type
     run: Callable[..., Awaitable[Any]]
     is_dynamic: bool = False
+    is_guarded: bool = True
+    """Whether calls that replay cannot repeat are refused while it runs."""
     takes_input_in_init: bool = False
     failure_exception_types: tuple[type[BaseException], ...] = ()
     where: str = ""
@@ -78,6 +80,8 @@ class ActivityDefinition:
     is_async: bool
     is_method: bool = False
     is_dynamic: bool = False
+    is_variadic: bool = False
+    """Whether it takes any number of arguments."""
     no_thread_cancel_exception: bool = False
     where: str = ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from perdure_actors.replay.failures import exception_of
 from perdure_actors.replay.loop import Future, Loop, Task, is_asyncio_cancelling
@@ -18,6 +18,7 @@ from perdure_schemas.events import (
 )
 from perdure_schemas.payloads import Failure, FailureCause, Record
 
+T = TypeVar("T")
 ABANDON = "abandon"
 TRY_CANCEL = "try_cancel"
 WAIT_CANCELLATION_COMPLETED = "wait_cancellation_completed"
@@ -60,7 +61,7 @@ class PendingActivity:
         self.is_over = False
 
 
-class ActivityHandle(Task[Any]):
+class ActivityHandle(Task[T]):
     """The task that stands for a started activity."""
 
     __slots__ = ("_activities", "_pending")
@@ -115,7 +116,7 @@ class Activities:
         self._pending[scheduled.activity_id] = pending
         return pending
 
-    def handle(self, pending: PendingActivity) -> ActivityHandle:
+    def handle(self, pending: PendingActivity) -> ActivityHandle[Any]:
         """The task that awaits an activity."""
         return ActivityHandle(self, pending, self._asker.loop)
 

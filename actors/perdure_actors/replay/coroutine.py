@@ -16,7 +16,7 @@ from perdure_actors.replay.closing import close_coroutines
 from perdure_actors.replay.comparison import compare
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
-from perdure_actors.replay.loop import Report, TimerHandle, make_loop
+from perdure_actors.replay.loop import Loop, Report, TimerHandle, make_loop
 from perdure_actors.replay.seeded import random_of
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
@@ -194,8 +194,14 @@ class Coroutine:
         return False
 
     def call_site(self) -> str:
-        """Where user code stands."""
-        return call_site(2)
+        """Where user code stands, or in which task a coroutine of asyncio's does."""
+        site = call_site(2)
+        if not site:
+            task = asyncio.current_task(self.loop)
+            if task is not None:
+                coro = task.get_coro()
+                site = f"{getattr(coro, '__qualname__', 'a coroutine')} in {task.get_name()}"
+        return site
 
     def start_timer(self, delay_ms: int, handle: TimerHandle, summary: str | None) -> str:
         """Ask for a durable timer; its id."""
@@ -204,7 +210,7 @@ class Coroutine:
         payload = None if summary is None else self.converter.to_payload(summary)
         self.ask(
             TimerStarted(
-                timer_id=timer_id, duration_ms=delay_ms, summary=payload, call_site=call_site(2)
+                timer_id=timer_id, duration_ms=delay_ms, summary=payload, call_site=self.call_site()
             )
         )
         self._timers[timer_id] = handle
@@ -219,7 +225,7 @@ class Coroutine:
             if type(output) is TimerStarted and output.timer_id == timer_id:
                 del self._outputs[index]
                 return
-        self.ask(TimerCanceled(timer_id=timer_id, call_site=call_site(2)))
+        self.ask(TimerCanceled(timer_id=timer_id, call_site=self.call_site()))
 
     async def wait_condition(
         self,
@@ -252,6 +258,9 @@ class Coroutine:
         self.seq, self.loop.time_ms = seq, time_ms
         take = _TAKES[type(event)]
         outer = asyncio._get_running_loop()
+        if type(outer) is Loop:
+            # Left by an activation that was interrupted while it tidied up.
+            outer = None
         task = None if outer is None else asyncio.current_task(outer)
         if outer is not None and task is not None:
             # A host that is itself a task steps aside: newer Pythons allow one task a thread.

@@ -1,0 +1,166 @@
+"""The watchdog of a host's thread: code that does not yield in time is interrupted, and named."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal
+
+from perdure_actors.replay.blocked import BlockedError, DeadlockError
+from perdure_actors.replay.call_site import user_stack
+from perdure_actors.replay.loop import Loop
+
+LIMIT_S = 2.0
+STUCK_LIMIT_S = 10.0
+"""How long after the limit code that cannot be interrupted is given up."""
+_IMPORTERS = frozenset({"importlib._bootstrap", "_frozen_importlib"})
+_AGAIN_S = 0.25
+"""How soon code that swallowed the interruption is interrupted again."""
+
+# A handle of our own, so that the types set here are nobody else's.
+_set_async_exception = ctypes.PyDLL(None).PyThreadState_SetAsyncExc
+_set_async_exception.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+
+class Watchdog:
+    """Watches one thread at a time: the one that runs user code.
+
+    An interruption that arrives in the very last instruction of a block may leave it as a
+    DeadlockError; who runs blocks takes that for a BlockedError of a deadlock.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_s: float = LIMIT_S,
+        stuck_limit_s: float = STUCK_LIMIT_S,
+        on_stuck: Callable[[str], None] | None = None,
+    ) -> None:
+        """Make a watchdog; with a limit of 0 it only carries labels and never starts a thread."""
+        if limit_s < 0 or stuck_limit_s <= 0:
+            raise ValueError("the watchdog's limit_s is 0 or more, its stuck_limit_s more than 0")
+        self.limit_s = limit_s
+        self.stuck_limit_s = stuck_limit_s
+        self._on_stuck = on_stuck
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        # Of what is being watched; written by its thread, read by the watchdog's under the lock.
+        self._label = ""
+        self._since: float | None = None
+        self._thread_id = 0
+        self._raised = 0
+
+    def watching(self, label: str) -> Watching:
+        """Watch a block of user code. Raises BlockedError out of it when it does not yield."""
+        return Watching(self, label)
+
+    def close(self) -> None:
+        """Stop the watchdog's thread."""
+        self._is_closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _begin(self, label: str) -> None:
+        if self._thread is None and self.limit_s and not self._is_closed:
+            self._thread = threading.Thread(
+                target=self._watch, name="perdure-watchdog", daemon=True
+            )
+            self._thread.start()
+        self._label = label
+        self._raised = 0
+        self._thread_id = threading.get_ident()
+        self._since = time.monotonic()
+
+    def _end(self) -> int:
+        """How often the block was interrupted; none of it is pending any more."""
+        with self._lock:
+            self._since = None
+            if self._raised:
+                # A null exception takes back one that is set and not yet raised.
+                _set_async_exception(self._thread_id, ctypes.py_object())
+            return self._raised
+
+    def _watch(self) -> None:
+        is_reported = False
+        while not self._wake.wait(min(self.limit_s / 4, _AGAIN_S)):
+            over_s, label = self._interrupt()
+            if over_s < self.stuck_limit_s:
+                is_reported = False
+            elif not is_reported:
+                is_reported = True
+                if self._on_stuck is not None:
+                    self._on_stuck(label)
+
+    def _interrupt(self) -> tuple[float, str]:
+        """Interrupt a block that is over the limit; by how much it is, and its label."""
+        with self._lock:
+            if self._since is None:
+                return -1.0, ""
+            if _is_importing(self._thread_id):
+                # The first import of a module may take its time, and it happens once.
+                self._since = time.monotonic()
+            over_s = time.monotonic() - self._since - self.limit_s
+            if over_s >= 0:
+                self._raised += 1
+                _set_async_exception(self._thread_id, DeadlockError)
+            return over_s, self._label
+
+
+def _is_importing(thread_id: int) -> bool:
+    frame = sys._current_frames().get(thread_id)
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _IMPORTERS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Watching:
+    """A block of user code under watch."""
+
+    __slots__ = ("_label", "_watchdog")
+
+    def __init__(self, watchdog: Watchdog, label: str) -> None:
+        self._watchdog = watchdog
+        self._label = label
+
+    def __enter__(self) -> None:
+        self._watchdog._begin(self._label)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        watchdog = self._watchdog
+        while True:
+            try:
+                interruptions = watchdog._end()
+            except DeadlockError:
+                continue  # It came while it was being taken back.
+            break
+        if not interruptions:
+            return False
+        if type(asyncio._get_running_loop()) is Loop:
+            asyncio._set_running_loop(None)
+        if isinstance(error, BlockedError) and error.cause != "deadlock":
+            return False
+        stack = error.stack_trace if isinstance(error, BlockedError) else ""
+        if not stack and error is not None:
+            stack = user_stack(error)
+        raise BlockedError(
+            "deadlock",
+            f"{self._label} did not yield within {watchdog.limit_s:g} s. Workflow code must wait "
+            "by await; move long computations into activities, or raise the limit",
+            stack_trace=stack,
+        ) from error

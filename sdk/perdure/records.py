@@ -1,0 +1,87 @@
+"""Policies and durations as users write them, to the records of the wire and back."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from perdure.common import Priority, RetryPolicy
+from perdure_schemas import payloads
+
+_SECOND_MS = 1000
+
+
+def milliseconds(duration: timedelta | None, name: str) -> int:
+    """A duration as records hold it: 0 for none, and never rounded down to none.
+
+    Raises ValueError for a negative one, TypeError for one that is no timedelta.
+    """
+    if duration is None:
+        return 0
+    if not isinstance(duration, timedelta):
+        raise TypeError(f"{name} is a {type(duration).__name__}: give a timedelta")
+    if duration < timedelta(0):
+        raise ValueError(f"{name} is negative ({duration}): give a positive timedelta")
+    return math.ceil(duration.total_seconds() * _SECOND_MS)
+
+
+def duration_of(milliseconds: int) -> timedelta | None:
+    """The duration of a record's milliseconds, None for 0."""
+    return timedelta(milliseconds=milliseconds) if milliseconds else None
+
+
+def time_of(milliseconds: int) -> datetime:
+    """The point in time of a record's milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / _SECOND_MS, UTC)
+
+
+def retry_record(policy: RetryPolicy | None) -> payloads.RetryPolicy | None:
+    """A retry policy as records hold it.
+
+    Raises ValueError for one that cannot be followed.
+    """
+    if policy is None:
+        return None
+    policy._validate()
+    return payloads.RetryPolicy(
+        initial_interval_ms=milliseconds(policy.initial_interval, "initial_interval"),
+        backoff_coefficient=float(policy.backoff_coefficient),
+        maximum_interval_ms=milliseconds(policy.maximum_interval, "maximum_interval"),
+        maximum_attempts=policy.maximum_attempts,
+        non_retryable_error_types=list(policy.non_retryable_error_types or ()),
+    )
+
+
+def retry_policy_of(record: payloads.RetryPolicy | None) -> RetryPolicy | None:
+    """The retry policy of a record."""
+    if record is None:
+        return None
+    return RetryPolicy(
+        initial_interval=timedelta(milliseconds=record.initial_interval_ms),
+        backoff_coefficient=record.backoff_coefficient,
+        maximum_interval=duration_of(record.maximum_interval_ms),
+        maximum_attempts=record.maximum_attempts,
+        non_retryable_error_types=list(record.non_retryable_error_types) or None,
+    )
+
+
+def priority_record(priority: Priority) -> payloads.Priority | None:
+    """A priority as records hold it, None for the default."""
+    if priority is Priority.default or priority == Priority.default:
+        return None
+    return payloads.Priority(
+        priority_key=priority.priority_key or 0,
+        fairness_key=priority.fairness_key or "",
+        fairness_weight=priority.fairness_weight or 0.0,
+    )
+
+
+def priority_of(record: payloads.Priority | None) -> Priority:
+    """The priority of a record."""
+    if record is None:
+        return Priority.default
+    return Priority(
+        priority_key=record.priority_key or None,
+        fairness_key=record.fairness_key or None,
+        fairness_weight=record.fairness_weight or None,
+    )

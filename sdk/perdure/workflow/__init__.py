@@ -1,0 +1,82 @@
+"""What workflow code uses, under Temporal's names. Names only; nothing is defined here."""
+
+from __future__ import annotations
+
+from perdure.workflow.activities import execute_activity, start_activity
+from perdure.workflow.activity_methods import (
+    execute_activity_class,
+    execute_activity_method,
+    start_activity_class,
+    start_activity_method,
+)
+from perdure.workflow.calling import ActivityCancellationType, ActivityConfig
+from perdure.workflow.continuing import continue_as_new
+from perdure.workflow.decorators import defn, init, run
+from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
+from perdure.workflow.logs import LoggerAdapter, logger
+from perdure.workflow.risks import unsafe
+from perdure.workflow.running import (
+    as_completed,
+    cancellation_reason,
+    in_workflow,
+    instance,
+    new_random,
+    now,
+    payload_converter,
+    random,
+    random_seed,
+    sleep,
+    time,
+    time_ns,
+    uuid4,
+    uuid7,
+    wait,
+    wait_condition,
+)
+from perdure_actors.replay.activities import ActivityHandle
+from perdure_actors.replay.blocked import NotInWorkflowError, ReadOnlyContextError
+from perdure_actors.replay.ending import ContinueAsNewError
+
+__all__ = [
+    "ActivityCancellationType",
+    "ActivityConfig",
+    "ActivityHandle",
+    "ContinueAsNewError",
+    "Info",
+    "LoggerAdapter",
+    "NotInWorkflowError",
+    "ParentInfo",
+    "ReadOnlyContextError",
+    "RootInfo",
+    "as_completed",
+    "cancellation_reason",
+    "continue_as_new",
+    "defn",
+    "execute_activity",
+    "execute_activity_class",
+    "execute_activity_method",
+    "in_workflow",
+    "info",
+    "init",
+    "instance",
+    "logger",
+    "memo",
+    "memo_value",
+    "new_random",
+    "now",
+    "payload_converter",
+    "random",
+    "random_seed",
+    "run",
+    "sleep",
+    "start_activity",
+    "start_activity_class",
+    "start_activity_method",
+    "time",
+    "time_ns",
+    "unsafe",
+    "uuid4",
+    "uuid7",
+    "wait",
+    "wait_condition",
+]

@@ -1,0 +1,193 @@
+"""What a run knows of itself: its ids, its timeouts, its memo and its search attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, overload
+
+from perdure.common import (
+    Priority,
+    RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
+from perdure.records import duration_of, priority_of, retry_policy_of, time_of
+from perdure_actors.replay.coroutine import Coroutine as Run
+from perdure_actors.replay.runtime import current
+from perdure_schemas.payloads import Payload, RunRef
+
+T = TypeVar("T")
+AnyDefault = TypeVar("AnyDefault")
+TASK_TIMEOUT_DEFAULT = timedelta(seconds=10)
+HISTORY_LENGTH_SUGGESTED_MAX = 4096
+_INFO = "info"
+_MEMO = "memo"
+
+
+@dataclass(frozen=True)
+class ParentInfo:
+    """The run that started this one as its child."""
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class RootInfo:
+    """The first of the parents."""
+
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a run knows of itself."""
+
+    attempt: int
+    continued_run_id: str | None
+    cron_schedule: str | None
+    execution_timeout: timedelta | None
+    first_execution_run_id: str
+    headers: Mapping[str, Payload]
+    namespace: str
+    original_execution_run_id: str
+    parent: ParentInfo | None
+    root: RootInfo | None
+    priority: Priority
+    raw_memo: Mapping[str, Payload]
+    retry_policy: RetryPolicy | None
+    run_id: str
+    run_timeout: timedelta | None
+    search_attributes: Mapping[str, Any]
+    start_time: datetime
+    task_queue: str
+    task_timeout: timedelta
+    typed_search_attributes: TypedSearchAttributes
+    workflow_id: str
+    workflow_start_time: datetime
+    workflow_type: str
+
+    def get_current_history_length(self) -> int:
+        """How many events the history has, up to the one that is being taken."""
+        return current().seq
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Whether the history has become so long that continuing as a new run is wise."""
+        return current().seq >= HISTORY_LENGTH_SUGGESTED_MAX
+
+
+def info() -> Info:
+    """What the current run knows of itself."""
+    run = current()
+    found = run.kept.get(_INFO)
+    if found is None:
+        found = run.kept[_INFO] = _info_of(run)
+    result: Info = found
+    return result
+
+
+def _info_of(run: Run) -> Info:
+    started, facts = run.started, run.facts
+    assert started is not None, "user code runs only after WorkflowStarted"
+    attributes = _search_attributes(run, started.search_attributes)
+    return Info(
+        attempt=started.attempt,
+        continued_run_id=started.continued_run_id or None,
+        cron_schedule=started.cron_schedule or None,
+        execution_timeout=duration_of(started.execution_timeout_ms),
+        first_execution_run_id=started.first_run_id or facts.run_id,
+        headers=started.header,
+        namespace=facts.namespace,
+        original_execution_run_id=started.original_run_id or facts.run_id,
+        parent=_parent(started.parent, facts.namespace),
+        root=None
+        if started.root is None
+        else RootInfo(run_id=started.root.run_id, workflow_id=started.root.workflow_id),
+        priority=priority_of(started.priority),
+        raw_memo=started.memo,
+        retry_policy=retry_policy_of(started.retry_policy),
+        run_id=facts.run_id,
+        run_timeout=duration_of(started.run_timeout_ms),
+        search_attributes={
+            key: value if isinstance(value, list) else [value] for key, value in attributes.items()
+        },
+        start_time=time_of(run.started_ms),
+        task_queue=started.task_queue or facts.task_queue,
+        task_timeout=duration_of(started.task_timeout_ms) or TASK_TIMEOUT_DEFAULT,
+        typed_search_attributes=TypedSearchAttributes(
+            [SearchAttributePair(_key_of(key, value), value) for key, value in attributes.items()]
+        ),
+        workflow_id=facts.workflow_id,
+        workflow_start_time=time_of(run.started_ms),
+        workflow_type=started.workflow_type,
+    )
+
+
+def _parent(parent: RunRef | None, namespace: str) -> ParentInfo | None:
+    if parent is None:
+        return None
+    return ParentInfo(namespace=namespace, run_id=parent.run_id, workflow_id=parent.workflow_id)
+
+
+def _search_attributes(run: Run, payloads: Mapping[str, Payload]) -> dict[str, Any]:
+    names = [f"the search attribute {name!r}" for name in payloads]
+    values = run.converter.from_payloads(list(payloads.values()), names=names) if payloads else []
+    return dict(zip(payloads, values, strict=True))
+
+
+def _key_of(name: str, value: Any) -> SearchAttributeKey[Any]:
+    """The key that a stored value fits; whether text or keyword is the index's knowledge."""
+    if isinstance(value, bool):
+        return SearchAttributeKey.for_bool(name)
+    if isinstance(value, int):
+        return SearchAttributeKey.for_int(name)
+    if isinstance(value, float):
+        return SearchAttributeKey.for_float(name)
+    if isinstance(value, list):
+        return SearchAttributeKey.for_keyword_list(name)
+    return SearchAttributeKey.for_keyword(name)
+
+
+def memo() -> Mapping[str, Any]:
+    """The run's memo, as its values."""
+    run = current()
+    found = run.kept.get(_MEMO)
+    if found is None:
+        assert run.started is not None, "user code runs only after WorkflowStarted"
+        raw = run.started.memo
+        names = [f"the memo {key!r}" for key in raw]
+        values = run.converter.from_payloads(list(raw.values()), names=names) if raw else []
+        found = run.kept[_MEMO] = dict(zip(raw, values, strict=True))
+    return dict(found)
+
+
+@overload
+def memo_value(key: str, default: Any = ...) -> Any: ...
+
+
+@overload
+def memo_value(key: str, *, type_hint: type[T]) -> T: ...
+
+
+@overload
+def memo_value(key: str, default: AnyDefault, *, type_hint: type[T]) -> T | AnyDefault: ...
+
+
+def memo_value(key: str, default: Any = ..., *, type_hint: Any = None) -> Any:
+    """One value of the memo, as its type hint.
+
+    Raises KeyError when there is none and no default.
+    """
+    run = current()
+    assert run.started is not None, "user code runs only after WorkflowStarted"
+    payload = run.started.memo.get(key)
+    if payload is not None:
+        return run.converter.from_payload(payload, type_hint, what=f"the memo {key!r}")
+    if default is ...:
+        raise KeyError(f"the memo has no {key!r}")
+    return default

@@ -1,0 +1,51 @@
+"""What workflow code may ask or switch at its own risk, as one class that is a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from perdure_actors.replay.runtime import current, maybe_current
+
+
+class unsafe:  # noqa: N801 - Temporal's name
+    """What replay does not protect."""
+
+    def __init__(self) -> NoReturn:
+        raise RuntimeError("perdure.workflow.unsafe is a namespace: call its functions")
+
+    @staticmethod
+    def is_replaying() -> bool:
+        """Whether the code runs again what it has run before."""
+        return current().is_replaying
+
+    @staticmethod
+    def is_replaying_history_events() -> bool:
+        """The same: queries are answered from the code as it stands."""
+        return current().is_replaying
+
+    @staticmethod
+    def is_read_only() -> bool:
+        """Whether the code may only look, as in the function of a wait_condition."""
+        return current().conditions.is_looking
+
+    @staticmethod
+    @contextmanager
+    def imports_passed_through() -> Iterator[None]:
+        """Import as usual: modules are never imported again for workflows, so nothing changes."""
+        yield
+
+    @staticmethod
+    @contextmanager
+    def sandbox_unrestricted() -> Iterator[None]:
+        """Switch the guards off for a block that is known to be harmless."""
+        run = maybe_current()
+        if run is None:
+            yield
+            return
+        run.loop.is_unrestricted += 1
+        try:
+            yield
+        finally:
+            run.loop.is_unrestricted -= 1
