@@ -129,6 +129,13 @@ def test_a_queues_own_topic_does_not_need_a_queue() -> None:
     assert names.topic_name("replies", "shop") == "shop.replies"
 
 
+def test_a_topics_role_is_read_from_its_name() -> None:
+    for row in names.TOPICS:
+        assert names.role_of(names.topic_name(row.role, "my.shop", "my_orders")) == row.role
+    for foreign in ("orders", "a.b.c", "a.b.commands.alive", "__consumer_offsets", "a.b.c.d.e"):
+        assert names.role_of(foreign) is None
+
+
 @pytest.mark.parametrize("row", names.TOPICS, ids=lambda row: row.role)
 def test_settings_say_what_the_table_says(row: names.TopicRow) -> None:
     settings = names.topic_settings(row.role)
