@@ -36,6 +36,8 @@ class Activation:
         self._services = services
         self._table = table
         self.code_version = services.code.version
+        self.refusal = ""
+        """Why no code may run now; empty when it may."""
         self.replayed_events = 0
 
     def feed(
@@ -45,6 +47,8 @@ class Activation:
 
         Raises BlockedError when it cannot; the code is let go of and made anew next time.
         """
+        if self.refusal:
+            raise BlockedError("killer", self.refusal)
         label = resident.run.state.workflow_id
         try:
             coroutine = resident.coroutine

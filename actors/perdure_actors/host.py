@@ -7,12 +7,14 @@ calls `step` and waits as long as it says, or until its bell rings.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from perdure_actors.recovery import TableDivergedError
 from perdure_actors.shard import AppendFailedError, Shard
-from perdure_actors.takeover import LostError, Takeover
+from perdure_actors.takeover import LostError, Takeover, table_name
 from perdure_schemas.avro import UnreadableRecordError, encode
 from perdure_schemas.replies import Reply
 from perdure_topics.names import group_name, topic_name
@@ -108,12 +110,12 @@ class Host:
         group = group_name("hosts", services.namespace, services.task_queue)
         self._member: Member = services.log.member(group, self._topic, on_ready=ring)
         self.slots: dict[int, _Slot] = {}
-        self._ready: set[int] = set()
+        self._ready: deque[int] = deque()
         self.takeovers = 0
 
     def _ready_now(self, partition: int) -> None:
         """Ring for one partition; may be called from any thread."""
-        self._ready.add(partition)
+        self._ready.append(partition)
         self._ring()
 
     def step(self) -> int:
@@ -121,7 +123,7 @@ class Host:
         for change in self._member.changes():
             self._change(change)
         clock = self.services.clock
-        ready, self._ready = self._ready, set()
+        ready = {self._ready.popleft() for _ in range(len(self._ready))}
         ready.update(p for _, p in self.services.inputs.ready())
         ready.update(p for _, p in self._events.ready())
         now_ms = clock.monotonic_ms()
@@ -168,7 +170,12 @@ class Host:
             self.services.finding("unreadable", f"partition {number} is given up: {error}")
             self._drop(number, slot)
             return UNREADABLE_MS
-        except (TableError, PositionLostError, LogError) as error:
+        except (TableDivergedError, PositionLostError) as error:
+            self.services.finding("table_wiped", f"partition {number} is rebuilt: {error}")
+            self._drop(number, slot)
+            self.services.store.wipe(table_name(self.services, number))
+            return 0
+        except (TableError, LogError) as error:
             logger.warning("partition %d is tried again in %d ms: %s", number, RETRY_MS, error)
             self._drop(number, slot)
             return RETRY_MS

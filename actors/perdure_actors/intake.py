@@ -29,7 +29,7 @@ from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Accepted, Refused
 from perdure_schemas.transition import Outcome
 from perdure_topics.names import partition_of, topic_name
-from perdure_topics.ports import EndProbe, LogError
+from perdure_topics.ports import EndProbe, LogError, PositionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,10 @@ REQUESTS_HELD = 20_000
 WAITERS_NOTICED = 50
 QUIET_MS = 2_000
 RESEND_EVERY_MS = 3_600_000
+BUMPS_IN_DOUBT = 4
+"""The own bump, and three before it with nothing accepted between them."""
+MARKS_MAX = 3
+DOUBTS = 64
 
 
 class Intake:
@@ -65,6 +69,10 @@ class Intake:
         self._house_at_ms = 0
         self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
         self._noticed: dict[tuple[str, str], bool] = {}
+        in_doubt = shard.cursor.bumps >= BUMPS_IN_DOUBT or bool(shard.meta.marks)
+        self._doubts = DOUBTS if in_doubt else 0
+        """How many inputs are still taken one at a time, because hosts have died here."""
+        self._tried: StoredRecord | None = None
 
     @property
     def reads_wait(self) -> bool:
@@ -79,7 +87,13 @@ class Intake:
         self._answer_reads()
         if not shard.has_room:
             return False
-        records = shard.services.inputs.take(self._topic, shard.partition, INPUTS_A_TURN)
+        try:
+            if self._doubts:
+                return self._take_in_doubt(now_ms)
+            records = shard.services.inputs.take(self._topic, shard.partition, INPUTS_A_TURN)
+        except PositionLostError as error:
+            self._position_lost(error)
+            return True
         for record in records:
             if record.offset > shard.upto:
                 self._take_one(record, now_ms)
@@ -88,6 +102,52 @@ class Intake:
             if self._reads:
                 self._answer_reads()
         return len(records) >= INPUTS_A_TURN
+
+    def _position_lost(self, error: PositionLostError) -> None:
+        """Commands are gone that nobody has read: recorded, said, and gone on from there."""
+        shard = self._shard
+        services = shard.services
+        first, end = services.log.offsets(self._topic, shard.partition)
+        next_offset = shard.upto + 1
+        if first <= next_offset <= end:
+            services.inputs.assign(self._topic, shard.partition, next_offset)
+            return
+        services.finding(
+            "input_lost",
+            f"{self._topic}-{shard.partition}: inputs were read to {shard.upto}, and the topic"
+            f" holds {first} to {end - 1}: {error}",
+        )
+        shard.propose_lost(first, end)
+        services.inputs.assign(self._topic, shard.partition, shard.upto + 1)
+
+    def _take_in_doubt(self, now_ms: int) -> bool:
+        """Take one input, after a record in the log that says so has been accepted.
+
+        An input so marked three times is not given to the code again: its run is blocked.
+        """
+        shard = self._shard
+        if self._tried is None:
+            if shard.pending:
+                return False
+            records = shard.services.inputs.take(self._topic, shard.partition, 1)
+            if not records or records[0].offset <= shard.upto:
+                return bool(records)
+            self._tried = records[0]
+            shard.propose_mark(records[0].offset)
+            return False
+        if shard.pending:
+            return False
+        record, self._tried = self._tried, None
+        marks = shard.meta.marks.get(str(record.offset), 0)
+        if marks > MARKS_MAX:
+            shard.activation.refusal = (
+                f"the input at offset {record.offset} was tried {MARKS_MAX} times and each time its"
+                " host died; the code is not run on it again"
+            )
+        self._take_one(record, now_ms)
+        shard.activation.refusal = ""
+        self._doubts -= 1
+        return True
 
     def _take_one(self, record: StoredRecord, now_ms: int) -> None:
         shard = self._shard

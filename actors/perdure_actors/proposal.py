@@ -52,6 +52,7 @@ class Pending:
         "effects",
         "envelope",
         "history_key",
+        "mark",
         "ops",
         "owed",
         "resident",
@@ -67,6 +68,8 @@ class Pending:
         self.owed: Owed | None = None
         self.resident: Resident | None = None
         self.closed: RunClosed | None = None
+        self.mark = -1
+        """The offset of the input that this record says is about to be tried."""
 
 
 class Draft:
@@ -203,7 +206,7 @@ def body_of(
     """The body of a record: with a run, or of a Progress."""
     outcomes = owed.outcomes if owed else []
     if resident is None or draft is None:
-        return TransitionBody(outcomes=outcomes)
+        return TransitionBody(outcomes=outcomes, events=draft.events if draft else [])
     return TransitionBody(
         workflow_id=resident.run.state.workflow_id,
         run_id=resident.run.state.run_id,

@@ -27,6 +27,18 @@ class TableDivergedError(Exception):
     """The table holds what the log does not: it must be wiped."""
 
 
+def add_mark(meta: rows.Meta, offset: int) -> None:
+    """An input was tried once more by a host in doubt."""
+    mark = str(offset)
+    meta.marks = {**meta.marks, mark: meta.marks.get(mark, 0) + 1}
+
+
+def purge_marks(meta: rows.Meta, upto: int) -> None:
+    """Inputs that are covered are tried no more."""
+    if meta.marks:
+        meta.marks = {mark: n for mark, n in meta.marks.items() if int(mark) > upto}
+
+
 class Recovery:
     """Folds records into a table: those it holds are compared, those behind are applied."""
 
@@ -78,7 +90,7 @@ class Recovery:
         self.meta.transitions += 1
         self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
         outcome_rows(body.outcomes, envelope.pseq, envelope.time_ms, self._ops)
-        self._purge_marks(envelope.upto)
+        purge_marks(self.meta, envelope.upto)
         if not body.run_id:
             self._apply_partition(body)
             return
@@ -108,12 +120,7 @@ class Recovery:
         for data in body.events:
             event = decode(data)
             if isinstance(event, InputTrying):
-                mark = str(event.offset)
-                self.meta.marks[mark] = self.meta.marks.get(mark, 0) + 1
-
-    def _purge_marks(self, upto: int) -> None:
-        if self.meta.marks:
-            self.meta.marks = {k: n for k, n in self.meta.marks.items() if int(k) > upto}
+                add_mark(self.meta, event.offset)
 
     def save(self) -> None:
         """Write what has been folded."""

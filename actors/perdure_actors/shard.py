@@ -30,8 +30,10 @@ from perdure_actors.proposal import (
     draft_step,
     pack_parts,
 )
+from perdure_actors.recovery import add_mark, purge_marks
 from perdure_actors.residents import Residents
 from perdure_schemas.avro import encode
+from perdure_schemas.events import InputLost, InputRewound, InputTrying
 from perdure_schemas.transition import Transition
 from perdure_topics.fold import Accepted, Cursor, Partial, fold
 from perdure_topics.names import topic_name
@@ -40,10 +42,12 @@ from perdure_topics.ports import LogFullError, TableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure_actors.checkpoints import Checkpoints
     from perdure_actors.core.decision import Decision
     from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
     from perdure_actors.residents import Ops, Resident
     from perdure_actors.services import Services
+    from perdure_actors.trailing import Trailing
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_topics.ports import Appender, Table
 
@@ -98,6 +102,9 @@ class Shard:
         self._run_ids = 0
         self.owed = Owed()
         self.resumes: deque[str] = deque()
+        self.trailing: Trailing | None = None
+        self.checkpoints: Checkpoints | None = None
+        self._checkpoint_at = meta.transitions
         self._kept: deque[tuple[int, bytes]] = deque()
         self.intake = Intake(self)
         self.dispatch = Dispatch(
@@ -166,8 +173,11 @@ class Shard:
         self._resume()
         self.intake.keep_house(now_ms)
         self._cover()
+        self._look_back()
         if busy or self.resumes:
             return 0
+        if self.trailing is not None and self.trailing.is_reading:
+            return 1
         due_ms = self.alarms.next_ms()
         wait_ms = self.intake.wait_ms(now_ms)
         return wait_ms if due_ms is None else max(0, min(wait_ms, due_ms - now_ms))
@@ -191,6 +201,25 @@ class Shard:
         if step is not None:
             resident = draft_step(draft, self.residents, workflow_id, step)
         self._append(resident, draft, covers=covers)
+
+    def propose_mark(self, offset: int) -> None:
+        """Say in the log that an input is about to run that may have killed its host."""
+        self._propose_word(InputTrying(offset=offset), covers=False)
+        self.pending[-1].mark = offset
+
+    def propose_lost(self, first: int, end: int) -> None:
+        """Say in the log that inputs are gone, or were cut back, and go on from there."""
+        after, self.upto = self.upto, (first if first > self.upto else end) - 1
+        if self.upto > after:
+            self._propose_word(InputLost(after=after, upto=self.upto), covers=True)
+        else:
+            self._propose_word(InputRewound(offset=after, to_offset=self.upto), covers=True)
+
+    def _propose_word(self, event: Record, *, covers: bool) -> None:
+        """A record without a run that holds an event of the partition."""
+        draft = self._draft()
+        draft.events.append(encode(event))
+        self._append(None, draft, covers=covers)
 
     def _draft(self) -> Draft:
         at = (self.cursor.epoch, self.cursor.nonce, self._pseq + 1)
@@ -283,6 +312,9 @@ class Shard:
             raise AppendFailedError(f"the fold refuses a record of ours: {verdict}")
         self.meta.offset = offset
         self.meta.transitions += 1
+        purge_marks(self.meta, pending.envelope.upto)
+        if pending.mark >= 0:
+            add_mark(self.meta, pending.mark)
         ops.update(pending.ops)
         if pending.history_key is not None:
             envelope = pending.envelope
@@ -421,6 +453,17 @@ class Shard:
         if self.owed or self.intake.reads_wait or uncovered >= PROGRESS_INPUTS or late:
             self.propose(None, covers=True)
 
+    def _look_back(self) -> None:
+        """Compare the log with the table, some time later; copy the table, now and then."""
+        if self.trailing is not None:
+            verified = self.trailing.step(self.meta.offset, self.cursor, self._time_at_ms)
+            if verified is not None:
+                self.table.write([(rows.VERIFIED, rows.encode(verified))], ())
+        every = self.services.checkpoint_every
+        if every and self.checkpoints and self.meta.transitions - self._checkpoint_at >= every:
+            self._checkpoint_at = self.meta.transitions
+            self.checkpoints.write(self.table, self.cursor.pseq)
+
     def resend_stale(self, now_ms: int) -> None:
         """Send again, same token, what was not started while its task may still exist."""
         limit_ms = now_ms - self.limits.retention_resend_ms
@@ -464,4 +507,6 @@ class Shard:
             with contextlib.suppress(AppendFailedError, TableError):
                 self._accept()
         self.dispatch.close(flush_s=flush_s)
+        if self.trailing is not None:
+            self.trailing.stop()
         self.residents.clear()

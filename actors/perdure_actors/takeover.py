@@ -9,12 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
+from perdure_actors.checkpoints import Checkpoints
 from perdure_actors.recovery import Recovery, TableDivergedError
 from perdure_actors.shard import Shard
+from perdure_actors.trailing import Trailing
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
 from perdure_topics.names import topic_name
-from perdure_topics.ports import PositionLostError, TableError
+from perdure_topics.ports import (
+    PositionLostError,
+    TableBusyError,
+    TableError,
+    TableFullError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +38,11 @@ class LostError(Exception):
     """Another owner has a higher epoch, or this host should not own the partition."""
 
 
+def table_name(services: Services, partition: int) -> str:
+    """The name of a partition's table."""
+    return f"{services.namespace}.{services.task_queue}.{partition}"
+
+
 class Takeover:
     """The way from an assignment to an owned shard, a turn at a time."""
 
@@ -42,25 +54,38 @@ class Takeover:
         self._events = events
         self._on_ready = on_ready
         self._topic = topic_name("events", services.namespace, services.task_queue)
-        self._name = f"{services.namespace}.{services.task_queue}.{partition}"
-        self._table: Table = self._open_table()
+        self._name = table_name(services, partition)
+        self._checkpoints = Checkpoints(services.checkpoints, services.log.cluster_id, self._name)
         self._appender: Appender | None = None
         self._bump: EpochBump | None = None
         self._bump_offset = -1
         self._highest = 0
-        self._recovery = self._begin()
-        self._send_bump()
+        self._table: Table = self._open_table()
+        try:
+            self._recovery = self._begin()
+            self._send_bump()
+        except BaseException:
+            self.close()
+            raise
 
     # -- the table --
 
     def _open_table(self) -> Table:
+        """The partition's table; a damaged one is made anew, one that is held is waited for."""
         store = self._services.store
         try:
-            return store.open(self._name)
+            table = store.open(self._name)
+        except (TableBusyError, TableFullError):
+            raise
         except TableError as error:
             self._services.finding("table_damaged", f"table {self._name} is rebuilt: {error}")
             store.wipe(self._name)
-            return store.open(self._name)
+            table = store.open(self._name)
+        if table.get(rows.META) is None:
+            table.close()
+            self._checkpoints.install(store)
+            table = store.open(self._name)
+        return table
 
     def _begin(self) -> Recovery:
         """Where to read from: the verified cursor of a table of this very log, or the start."""
@@ -110,6 +135,7 @@ class Takeover:
         return ""
 
     def _wipe(self) -> None:
+        """An empty table; a checkpoint would be of the same past."""
         self._table.close()
         self._services.store.wipe(self._name)
         self._table = self._services.store.open(self._name)
@@ -208,6 +234,10 @@ class Takeover:
         )
         commands = topic_name("commands", services.namespace, services.task_queue)
         services.inputs.assign(commands, self._partition, shard.upto + 1)
+        saved = self._table.get(rows.VERIFIED)
+        verified = rows.decode_verified(saved) if saved else rows.Verified()
+        shard.trailing = Trailing(self._events, self._topic, self._partition, verified)
+        shard.checkpoints = self._checkpoints
         shard.recover()
         return shard
 

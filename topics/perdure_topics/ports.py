@@ -273,6 +273,10 @@ class TableError(Exception):
     """A table that cannot be opened or written."""
 
 
+class TableBusyError(TableError):
+    """Another holds the table open: it is tried again, never wiped."""
+
+
 class TableFullError(TableError):
     """The state disk is full; the table takes nothing until there is space and it is reopened."""
 

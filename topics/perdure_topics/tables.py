@@ -27,7 +27,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from perdure_topics.ports import TableError, TableFullError
+from perdure_topics.ports import TableBusyError, TableError, TableFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -240,7 +240,9 @@ class RocksTable:
         if _NO_SPACE in str(error):
             self._full = True
             return self._full_error()
-        return TableError(f"table {self._name!r}: cannot {what} {self._path}: {error}")
+        text = f"table {self._name!r}: cannot {what} {self._path}: {error}"
+        # RocksDB has no kind for this: a lock file that is held is told by its name alone.
+        return TableBusyError(text) if "LOCK" in str(error) else TableError(text)
 
     def _full_error(self) -> TableFullError:
         return TableFullError(

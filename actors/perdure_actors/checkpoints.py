@@ -1,0 +1,68 @@
+"""Copies of tables with their cursors, in a directory that other owners can read.
+
+A new owner without a table starts from the newest valid one and folds what follows, instead of
+the whole log. Losing them all costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perdure_topics.ports import TableError
+
+if TYPE_CHECKING:
+    from perdure_topics.ports import Table, TableStore
+
+logger = logging.getLogger("perdure.host")
+KEPT = 2
+_HALF = "~"
+
+
+class Checkpoints:
+    """The checkpoints of one table."""
+
+    def __init__(self, directory: str, cluster_id: str, name: str) -> None:
+        self._path = Path(directory) / cluster_id / name if directory else None
+        self._name = name
+
+    def write(self, table: Table, pseq: int) -> bool:
+        """Copy a table as it is at a pseq; whether that worked. A full disk is only reported."""
+        if self._path is None:
+            return False
+        final = self._path / f"{pseq:020d}"
+        half = self._path / f"{final.name}{_HALF}"
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(half, ignore_errors=True)
+            table.checkpoint(str(half))
+            if final.exists():
+                shutil.rmtree(half)
+            else:
+                half.rename(final)
+            for old in self._found()[KEPT:]:
+                shutil.rmtree(old, ignore_errors=True)
+        except (OSError, TableError) as error:
+            logger.warning("no checkpoint of table %s: %s", self._name, error)
+            return False
+        return True
+
+    def install(self, store: TableStore) -> bool:
+        """Put the newest valid checkpoint in the place of a closed table; whether there was one."""
+        for found in self._found():
+            try:
+                store.install(self._name, str(found))
+            except TableError as error:
+                logger.warning("checkpoint %s is passed over: %s", found, error)
+                continue
+            return True
+        return False
+
+    def _found(self) -> list[Path]:
+        """The checkpoints there are, newest first."""
+        if self._path is None or not self._path.is_dir():
+            return []
+        names = (path for path in self._path.iterdir() if not path.name.endswith(_HALF))
+        return sorted(names, key=lambda path: path.name, reverse=True)

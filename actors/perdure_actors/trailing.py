@@ -1,0 +1,71 @@
+"""A second look at the log behind the owner: folded again, and held against the table.
+
+It matters only when Kafka loses what it acknowledged. It also keeps the verified cursor near the
+table's end, so that the next owner of the table has little to compare.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+from perdure_actors.recovery import TableDivergedError
+from perdure_topics.fold import fold_record
+
+if TYPE_CHECKING:
+    from perdure_topics.fold import Cursor
+    from perdure_topics.ports import Tail
+
+EVERY_MS = 10_000
+READ_A_TURN = 256
+
+
+class Trailing:
+    """Reads what its shard has written, some time after it."""
+
+    def __init__(self, events: Tail, topic: str, partition: int, verified: rows.Verified) -> None:
+        self._events = events
+        self._topic = topic
+        self._partition = partition
+        self._verified = verified
+        self._target: tuple[int, Cursor] | None = None
+        self._due_ms = 0
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is on its way to a target."""
+        return self._target is not None
+
+    def step(self, offset: int, cursor: Cursor, mono_ms: int) -> rows.Verified | None:
+        """One turn, given how far the table is; the new verified cursor when a target is met.
+
+        Raises TableDivergedError when the log does not say what the table holds, and
+        PositionLostError when it has lost it.
+        """
+        if self._target is None:
+            if mono_ms < self._due_ms or offset < self._verified.next_offset:
+                return None
+            self._due_ms = mono_ms + EVERY_MS
+            self._target = (offset, cursor)
+            self._events.assign(self._topic, self._partition, self._verified.next_offset)
+        return self._read()
+
+    def _read(self) -> rows.Verified | None:
+        assert self._target is not None
+        target, expected = self._target
+        for record in self._events.take(self._topic, self._partition, READ_A_TURN):
+            cursor, _ = fold_record(self._verified.cursor, record)
+            self._verified = rows.Verified(next_offset=record.offset + 1, cursor=cursor)
+            if record.offset >= target:
+                self.stop()
+                if cursor != expected or record.offset != target:
+                    text = f"the log does not hold at offset {target} what this owner wrote there"
+                    raise TableDivergedError(text)
+                return self._verified
+        return None
+
+    def stop(self) -> None:
+        """Stop reading."""
+        if self._target is not None:
+            self._target = None
+            self._events.unassign(self._topic, self._partition)
