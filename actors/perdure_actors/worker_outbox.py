@@ -14,9 +14,10 @@ from perdure_topics.ports import Appender, Clock, Headers, Log, LogError, LogFul
 
 UNACKED_MAX = 10_000
 REOPEN_MS_MAX = 5_000
-REFUSALS_MAX = 5
 SILENCE_MS = 2_000
 SILENCE_REPEAT_MS = 5_000
+# How the log's own error names a record that its topic does not take.
+_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ class Parcel:
         "on_refused",
         "partition",
         "queued_ms",
-        "refusals",
         "subject",
         "topic",
         "value",
@@ -59,7 +59,6 @@ class Parcel:
         self.on_refused = on_refused
         self.subject = subject
         self.queued_ms = queued_ms
-        self.refusals = 0
 
 
 class Outbox:
@@ -177,19 +176,23 @@ class Outbox:
             error,
             self.unacked,
         )
+        self._reopen()
+        # A record that can never land would stop all that come behind it.
+        refused = [item for item in failed if _TOO_LARGE in item[1] and item[0].on_refused]
+        for parcel, _ in refused:
+            self._backlog.remove(parcel)
+        for parcel, error in refused:
+            if parcel.on_refused is not None:
+                parcel.on_refused(parcel, error)
+
+    def _reopen(self) -> None:
+        """Have everything that is not acknowledged go again, through another appender."""
         if self._appender is not None:
             self._appender.close()
             self._appender = None
+        self._requeue()
         self._failures += 1
         self._back_off()
-        # Only the first failed record may have caused it; the others fell with it.
-        parcel.refusals += 1
-        if parcel.refusals >= REFUSALS_MAX and parcel.on_refused is not None:
-            self._in_flight.pop(parcel, None)
-            self._requeue()
-            parcel.on_refused(parcel, error)
-        else:
-            self._requeue()
 
     def _requeue(self) -> None:
         waiting = self._backlog
@@ -213,15 +216,16 @@ class Outbox:
                 self._failures += 1
                 self._back_off()
                 return
-        while self._backlog:
+        while self._backlog and self._appender is not None:
             parcel = self._backlog.popleft()
             if not self._append(parcel):
                 self._backlog.appendleft(parcel)
                 return
 
     def _append(self, parcel: Parcel) -> bool:
-        """Whether a record is off our hands: queued, or refused for good."""
+        """Whether a record is on its way; False when there is no room for it now."""
         assert self._appender is not None
+        self._in_flight[parcel] = None
         try:
             self._appender.append(
                 parcel.topic,
@@ -231,13 +235,13 @@ class Outbox:
                 headers=parcel.headers,
                 tag=parcel,
             )
-        except LogFullError as error:
-            if self._in_flight or parcel.on_refused is None:
-                return False
-            # Nothing else is queued, so it is the record that is too large for its topic.
-            parcel.on_refused(parcel, str(error))
-            return True
-        self._in_flight[parcel] = None
+        except LogFullError:
+            # Reports make room in a queue, and a disk is cleared by people: both are waited for.
+            del self._in_flight[parcel]
+            return False
+        except LogError as error:
+            logger.warning("this writer to %s has ended: %s", self._log.address, error)
+            self._reopen()
         return True
 
     def _complain_of_silence(self) -> None:
