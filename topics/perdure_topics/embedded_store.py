@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Final, cast
@@ -27,7 +27,7 @@ from perdure_topics.embedded_wal import check_directory
 from perdure_topics.ports import Headers, LogError, LogUnavailableError, StoredRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     _Pairs = Iterable[tuple[bytes, bytes]]
 
@@ -130,10 +130,16 @@ class EmbeddedStore:
         """All topics by name."""
         options = ReadOptions()
         options.set_iterate_upper_bound(b"u")
-        return {
-            key[1:].decode(): _decode_row(value)
-            for key, value in cast("_Pairs", self._opened().items(from_key=b"t", read_opt=options))
-        }
+        found: dict[str, TopicRow] = {}
+        with self._reading("the topics"):
+            iterator = self._opened().iter(options)
+            iterator.seek(b"t")
+            while iterator.valid():
+                found[cast("bytes", iterator.key())[1:].decode()] = _decode_row(iterator.value())
+                iterator.next()
+            # An iterator ends at damage as it does at the end; only this tells them apart.
+            iterator.status()
+        return found
 
     def add_topics(self, rows: dict[str, TopicRow]) -> None:
         """Keep new topics."""
@@ -142,27 +148,30 @@ class EmbeddedStore:
 
     def number(self, key: bytes) -> int | None:
         """An offset that stands under a key of its own."""
-        value = self._opened().get(key)
+        with self._reading("an offset"):
+            value = self._opened().get(key)
         return None if value is None else _OFFSET.unpack(value)[0]
 
     def last(self, number: int, partition: int) -> tuple[int, int] | None:
         """Offset and time of a partition's last record."""
         prefix = record_prefix(number, partition)
-        iterator = self._opened().iter(ReadOptions())
-        iterator.seek_for_prev(prefix + b"\xff" * 8)
-        if not iterator.valid():
-            iterator.status()
-            return None
-        key = iterator.key()
-        if not key.startswith(prefix):
-            return None
-        offset: int = _OFFSET.unpack(key[len(prefix) :])[0]
-        return offset, _decode_value(iterator.value()).timestamp_ms
+        with self._reading("the end of a partition"):
+            iterator = self._opened().iter(ReadOptions())
+            iterator.seek_for_prev(prefix + b"\xff" * 8)
+            if not iterator.valid():
+                iterator.status()
+                return None
+            key = cast("bytes", iterator.key())
+            if not key.startswith(prefix):
+                return None
+            offset: int = _OFFSET.unpack(key[len(prefix) :])[0]
+            return offset, _decode_value(iterator.value()).timestamp_ms
 
     def timestamp_ms(self, prefix: bytes, offset: int) -> int | None:
         """When a record was appended; None when it is not there."""
-        value = self._opened().get(prefix + pack_offset(offset))
-        return None if value is None else _decode_value(value).timestamp_ms
+        with self._reading("the time of a record"):
+            value = self._opened().get(prefix + pack_offset(offset))
+            return None if value is None else _decode_value(value).timestamp_ms
 
     def read(
         self, topic: str, partition: int, prefix: bytes, offset: int, count: int
@@ -177,7 +186,7 @@ class EmbeddedStore:
         found: list[StoredRecord] = []
         size = 0
         due = offset
-        try:
+        with self._reading(f"{topic} partition {partition}"):
             from_key = prefix + pack_offset(offset)
             found_pairs = self._opened().items(from_key=from_key, read_opt=options)
             for key, value in cast("_Pairs", found_pairs):
@@ -193,16 +202,6 @@ class EmbeddedStore:
                 size += len(value)
                 if size >= READ_BYTES_MAX:
                     return found
-        except LogError:
-            raise
-        except Exception as error:
-            if self._db is None:
-                raise self._away() from error
-            msg = (
-                f"{self.directory}: {topic} partition {partition} cannot be read at offset {due}: "
-                f"{error}. Restore the directory from a copy, or check the disk"
-            )
-            raise LogError(msg) from error
         if due < offset + count:
             msg = (
                 f"{self.directory}: {topic} partition {partition} lacks the record at offset "
@@ -236,6 +235,22 @@ class EmbeddedStore:
                 db.flush_wal(True)
             finally:
                 db.close()
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Say of any failure what was being read, and what to do."""
+        try:
+            yield
+        except LogError:
+            raise
+        except Exception as error:
+            if self._db is None:
+                raise self._away() from error
+            msg = (
+                f"{self.directory}: {what} cannot be read: {error}. Restore the directory from "
+                f"a copy, or check the disk"
+            )
+            raise LogError(msg) from error
 
     def _opened(self) -> Rdict:
         db = self._db
@@ -272,7 +287,9 @@ class EmbeddedStore:
 
     def _identify(self) -> str:
         db = self._opened()
-        found = db.get(_FORMAT_KEY)
+        with self._reading("the format"):
+            found = db.get(_FORMAT_KEY)
+            cluster_id: bytes | None = db.get(_CLUSTER_KEY)
         if found is None:
             cluster = uuid.uuid4().hex
             self.write([(_FORMAT_KEY, FORMAT), (_CLUSTER_KEY, cluster.encode())])
@@ -284,7 +301,6 @@ class EmbeddedStore:
                 f"reads format {FORMAT.decode()}: use the release that wrote it, or a newer one"
             )
             raise LogError(msg)
-        cluster_id: bytes | None = db.get(_CLUSTER_KEY)
         if cluster_id is None:
             msg = f"{self.directory} has no cluster id: it is damaged; restore it from a copy"
             raise LogError(msg)

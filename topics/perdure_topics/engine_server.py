@@ -132,8 +132,8 @@ class EngineServer:
             sender.start()
             session.run()
         finally:
-            session.close()
             one.close()
+            session.close()
             if sender.ident is not None:
                 sender.join()
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG = logging.getLogger(__name__)
+CLIENT_VERSION: Final = wire.VERSION
 CONNECT_S: Final = 5.0
 BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 TELL_EVERY_S: Final = 5.0
@@ -183,11 +184,11 @@ class Link:
     def close(self, *, flush_s: float = 0.0) -> None:
         """Send what waits to be sent, for so long, and end the connection."""
         self._closed = True
+        self._wake.set()
         sender = self._sender
         if sender is not None and flush_s > 0:
             self._outbox.finish()
             sender.join(flush_s)
-        self._wake.set()
         one = self._socket
         if one is not None:
             one.close()
@@ -240,7 +241,7 @@ class Link:
             if not isinstance(response, Response) or protocol.handshake_exc is not None:
                 msg = f"{self.address} does not speak with Perdure: {protocol.handshake_exc}"
                 raise LogError(msg)
-            one.send(wire.encode([wire.Hello(wire.VERSION, RELEASE)]))
+            one.send(wire.encode([wire.Hello(CLIENT_VERSION, RELEASE)]))
             self._welcome(one.receive())
         except BaseException:
             one.close()
@@ -290,10 +291,11 @@ class Link:
         except ValueError as error:
             self._reason = f"it sent a message that cannot be read: {error}"
         self._away_since = time.monotonic()
+        one.close()
+        # First, so that nothing written from now on is taken for being on its way.
+        outbox.close()
         with self._lock:
             self.up.clear()
-        outbox.close()
-        one.close()
         sender.join()
         self._drop_asks()
         self._tell_down(self._reason, final=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -33,29 +34,48 @@ class WireSocket:
 
     def __init__(self, sock: socket.socket, protocol: Protocol) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(SILENCE_S)
+        # The kernel's own timeouts: Python's would poll before every call, and wait in it.
+        silence = struct.pack("ll", int(SILENCE_S), 0)
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, silence)
         self._socket = sock
         self._protocol = protocol
         self._lock = Lock()
+        self._rest = b""
+        """What could not be sent at once."""
 
     def send(self, message: bytes) -> None:
-        """Send a message, and what the protocol itself has to say. For one thread only.
+        """Send a message, and what was left before it. For one thread at a time.
 
         Raises WireClosedError.
         """
         try:
-            with self._lock:
-                self._protocol.send_binary(message)
-                data = self._protocol.data_to_send()
-            self._socket.sendall(b"".join(data))
-        except (OSError, InvalidState) as error:
+            self._socket.sendall(self._dress(message))
+        except OSError as error:
             raise WireClosedError(_reason(error)) from error
 
+    def send_now(self, message: bytes) -> bool:
+        """Send as much as goes without waiting; False when some is left to `flush`.
+
+        For one thread at a time. Raises WireClosedError.
+        """
+        data = self._dress(message)
+        try:
+            sent = self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise WireClosedError(_reason(error)) from error
+        self._rest = data[sent:]
+        return not self._rest
+
     def flush(self) -> None:
-        """Send what the protocol itself has to say. For the sending thread, or before it runs."""
+        """Send what was left, and what the protocol itself has to say. Raises WireClosedError."""
         with self._lock:
-            data = b"".join(self._protocol.data_to_send())
+            data = b"".join([self._rest, *self._protocol.data_to_send()])
         if data:
+            self._rest = b""
             try:
                 self._socket.sendall(data)
             except OSError as error:
@@ -93,6 +113,17 @@ class WireSocket:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def _dress(self, message: bytes) -> bytes:
+        """A message as it goes over the socket, behind what was left."""
+        try:
+            with self._lock:
+                self._protocol.send_binary(message)
+                data = self._protocol.data_to_send()
+        except InvalidState as error:
+            raise WireClosedError(_reason(error)) from error
+        rest, self._rest = self._rest, b""
+        return b"".join([rest, *data]) if rest or len(data) > 1 else data[0]
+
     def _events(self) -> list[Frame | Request | Response]:
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
@@ -111,6 +142,6 @@ class WireSocket:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, BlockingIOError):
         return f"it was silent for {SILENCE_S:.0f} s"
     return str(error) or type(error).__name__
