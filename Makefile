@@ -8,10 +8,11 @@ PORT ?= 9092
 SEEDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel clean
+.PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
+.PHONY: release-schemas pages clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev ## Set up the virtual environment with all that tests need
 
@@ -55,6 +56,13 @@ kafka: $(VENV)/.dev ## Run one Kafka broker until Ctrl-C (PORT=9092; needs Java 
 
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
+
+release-schemas: $(VENV)/.dev ## Keep today's schemas and records as those of the version that is not out yet
+	$(BIN)/python -m perdure_schemas.release
+	$(BIN)/python -m tests.histories.golden_records
+
+pages: $(VENV)/.dev ## Make docs/topics.md and docs/records.md from the tables they show
+	$(BIN)/python -m tests.pages
 
 clean: ## Remove caches and built things, not the virtual environment
 	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .perdure

@@ -338,7 +338,7 @@ def logs(draw: Any) -> list[Transition | EpochBump]:
     return log
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(logs(), st.data())
 def test_any_interleaving_of_two_owners_folds_to_one_history(
     log: list[Transition | EpochBump], data: st.DataObject

@@ -1,0 +1,122 @@
+"""Makes the pages that show a table: docs/topics.md and docs/records.md. `make pages` runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from perdure_schemas import avro, commands, events, replies, tasks, transition
+from perdure_topics.names import TOPICS, topic_settings
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOTE = "<!-- Made by `make pages` from {source}: change that, not this. -->"
+QUOTING = (
+    "`{ns}` is the namespace, `{queue}` the task queue; outside letters, digits and `-` each"
+    " byte of them is written as `_` and two hexadecimal digits."
+)
+FRAMING = (
+    "Avro, in single-object encoding. A field with a default need not be given to an Avro"
+    " library that fills defaults in, as fastavro and Java's do."
+)
+ROOMS = (
+    (commands, "Commands", "What may be asked of a host; any producer may write them"),
+    (events, "Events", "What has happened; they stand inside transitions"),
+    (transition, "The events topic", "The frozen envelope, and what it carries"),
+    (tasks, "Tasks", "What an activity worker is told to run"),
+    (replies, "Replies", "What is answered to an asker"),
+)
+
+
+def topics_page() -> str:
+    """The table of topics."""
+    lines = [
+        NOTE.format(source="topics/perdure_topics/names.py"),
+        "# Topics",
+        "",
+        QUOTING,
+        "",
+        "| topic | key | kept | largest record | writers | readers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in TOPICS:
+        days, hours = divmod(row.retention_ms // 3_600_000, 24)
+        kept = "for ever" if row.retention_ms < 0 else f"{days} d" if days else f"{hours} h"
+        size = f"{row.bytes_max // 2**20} MiB"
+        cells = [f"`{row.template}`", row.key, kept, size, row.writers, row.readers]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Settings that every topic must have; a host refuses others:", ""]
+    shared = set.intersection(*(set(topic_settings(row.role).items()) for row in TOPICS))
+    lines += [f"- `{name}={value}`" for name, value in sorted(shared)]
+    return "\n".join([*lines, ""])
+
+
+def records_page() -> str:
+    """Every record with its fields, and after them the records nested in them."""
+    lines = [
+        NOTE.format(source="schemas/perdure_schemas/avsc"),
+        "# Records",
+        "",
+        FRAMING,
+    ]
+    nested: dict[str, Any] = {}
+    top = {cls.__name__ for cls in avro.framed_records()}
+    for room, title, about in ROOMS:
+        lines += ["", f"## {title}", "", f"{about}."]
+        for cls in avro.framed_records():
+            if cls.__module__ == room.__name__:
+                schema = json.loads(avro.schema_text(cls.__name__))
+                _gather(schema["fields"], nested)
+                lines += _record(schema)
+    lines += ["", "## Inside others", "", "These do not stand alone."]
+    for name in sorted(nested.keys() - top):
+        lines += _record(nested[name])
+    return "\n".join([*lines, ""])
+
+
+def _record(schema: Any) -> list[str]:
+    lines = ["", f"### {schema['name']}", "", f"{schema['doc']}.", ""]
+    lines += ["| field | type | default | |", "|---|---|---|---|"]
+    for field in schema["fields"]:
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
+        cells = [f"`{field['name']}`", _type(field["type"]), default, field["doc"]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _type(kind: Any) -> str:
+    if isinstance(kind, list):
+        return " or ".join(_type(part) for part in kind)
+    if isinstance(kind, str):
+        name = kind.removeprefix("perdure.")
+        return name if name == kind else f"[{name}](#{name.lower()})"
+    if kind["type"] == "record":
+        return f"[{kind['name']}](#{kind['name'].lower()})"
+    return f"{kind['type']} of {_type(kind.get('items', kind.get('values')))}"
+
+
+def _gather(kind: Any, found: dict[str, Any]) -> None:
+    """Every record spelled out inside a type, by name."""
+    if isinstance(kind, list):
+        for part in kind:
+            _gather(part, found)
+    elif isinstance(kind, dict):
+        if kind.get("type") == "record":
+            found.setdefault(kind["name"], kind)
+            _gather(kind["fields"], found)
+        else:
+            for inner in ("type", "items", "values"):
+                _gather(kind.get(inner), found)
+
+
+PAGES = {"topics.md": topics_page, "records.md": records_page}
+
+
+def write() -> None:
+    """Write each page."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
+
+
+if __name__ == "__main__":
+    write()
