@@ -21,7 +21,7 @@ from perdure.service import RPCError, RPCStatusCode
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Accepted, Notice, Refused, Reply
+from perdure_schemas.replies import Accepted, Notice, Reply
 from perdure_schemas.version import VERSION
 from perdure_topics.ports import LogError, LogFullError, PositionLostError
 
@@ -255,13 +255,10 @@ class Asker:
 
     def _answer(self, ask: Ask, body: Record) -> None:
         self._finish(ask)
-        if isinstance(body, Refused) and not ask.accepted.done():
-            ask.accepted.set_result(body)
-        if not ask.answer.done():
-            if not ask.accepted.done():
-                # The run had closed before a repeated start was answered.
-                ask.accepted.set_result(body)
-            ask.answer.set_result(body)
+        # A start may be refused, or find its run closed, before it was heard to be accepted.
+        for future in {ask.accepted, ask.answer}:
+            if not future.done():
+                future.set_result(body)
 
     def _accept(self, ask: Ask, body: Accepted) -> None:
         """A start was taken: from now on only its result is waited for, by a smaller ask."""
@@ -357,9 +354,8 @@ class Asker:
     def _silence(self, ask: Ask) -> str:
         queue = ask.question.task_queue
         return (
-            f"no worker answers for task queue {queue!r} on {self._log.address}"
-            f" (partition {ask.question.partition}); is one running?"
-            f" perdure worker MODULE --task-queue {queue}"
+            f"no worker answers on task queue {queue!r} at {self._log.address};"
+            f" is one running? perdure worker MODULE --task-queue {queue}"
         )
 
     def _too_late(self, ask: Ask, now: float) -> RPCError:

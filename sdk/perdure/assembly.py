@@ -101,13 +101,13 @@ def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:
 def serve(log: Log, *, port: int) -> EngineServer:
     """Serve the embedded log of this process to others of this machine, until it is closed.
 
-    Raises LogError when the port cannot be listened on, ValueError for a log that is not ours.
+    Raises LogError when the port cannot be listened on, TypeError for a log of another process.
     """
     from perdure_topics.embedded import EmbeddedLog
     from perdure_topics.engine_server import EngineServer
 
     if not isinstance(log, EmbeddedLog):
-        raise ValueError(f"{log.address} is not owned by this process, so it cannot be served")
+        raise TypeError(f"{log.address} is not owned by this process, so it cannot be served")
     return EngineServer(log, port=port)
 
 

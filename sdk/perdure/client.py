@@ -15,7 +15,7 @@ from perdure.calls import (
     ListWorkflowsInput,
     WorkflowHistoryEventFilterType,
 )
-from perdure.connection import Connection, seconds
+from perdure.connection import Connection, seconds, unavailable
 from perdure.converter import DataConverter, records_converter
 from perdure.executions import (
     WorkflowExecution,
@@ -46,7 +46,7 @@ from perdure.workflow_names import workflow_facts
 from perdure_schemas.commands import DescribeTaskQueue
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import TaskQueueInfo
-from perdure_topics.ports import Log
+from perdure_topics.ports import Log, LogError
 
 __all__ = [
     "Client",
@@ -106,7 +106,10 @@ class Client(StartsWorkflows):
 
         Raises RPCError when it cannot be reached, ValueError when the target is none of these.
         """
-        log, close_log = await asyncio.to_thread(assembly.open_log, target_host)
+        try:
+            log, close_log = await asyncio.to_thread(assembly.open_log, target_host)
+        except LogError as error:
+            raise unavailable("connecting", error) from error
         connection = Connection(
             log,
             namespace=namespace,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from perdure.exceptions import (
+    ActivityError,
     CancelledError,
+    ChildWorkflowError,
     FailureError,
     PerdureError,
     TerminatedError,
@@ -27,7 +29,7 @@ class WorkflowFailureError(PerdureError):
     """A workflow did not complete; the first line says why, the cause has the whole chain."""
 
     def __init__(self, *, cause: BaseException) -> None:
-        super().__init__(f"Workflow execution failed: {innermost(cause)}")
+        super().__init__(f"Workflow execution failed: {telling(cause)}")
         self.__cause__ = cause
 
     @property
@@ -50,10 +52,10 @@ class WorkflowContinuedAsNewError(PerdureError):
         return self._new_execution_run_id
 
 
-def innermost(error: BaseException) -> str:
-    """The text of the error at the root of a chain: what really happened."""
+def telling(error: BaseException) -> str:
+    """The text of the first error of a chain that says more than that a step failed."""
     for _ in range(CAUSES_MAX):
-        if error.__cause__ is None:
+        if not isinstance(error, ActivityError | ChildWorkflowError) or error.__cause__ is None:
             break
         error = error.__cause__
     return str(error) or type(error).__name__

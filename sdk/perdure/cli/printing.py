@@ -113,10 +113,10 @@ def payload_value(payload: Payload | None) -> Any:
     return {"encoding": payload.encoding, "bytes": len(payload.data)}
 
 
-def short(value: Any) -> str:
+def short(value: Any, *, chars_max: int = VALUE_CHARS_MAX) -> str:
     """A value on one line."""
     line = value if isinstance(value, str) else json.dumps(value, default=_plain)
-    return line if len(line) <= VALUE_CHARS_MAX else f"{line[:VALUE_CHARS_MAX]}..."
+    return line if len(line) <= chars_max else f"{line[:chars_max]}..."
 
 
 def failure_lines(error: BaseException) -> list[str]:
@@ -144,7 +144,8 @@ def print_error(error: Exception) -> int:
     usage = getattr(error, "format_message", None)
     if usage is not None:
         # An error of the command line, from whichever click typer has brought along.
-        error_console().print(f"[red]usage:[/] {text(str(usage()))}")
+        if said := str(usage()):
+            error_console().print(f"[red]usage:[/] {text(said)}")
         return int(getattr(error, "exit_code", 2))
     message = str(error) or type(error).__name__
     known = isinstance(error, ValueError | TypeError | OSError | LookupError | ImportError)

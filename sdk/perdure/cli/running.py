@@ -19,7 +19,6 @@ from perdure.cli.modules import CONVENTION, Found, load
 from perdure.cli.printing import error_console, text
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, connected
 from perdure.client import Client
-from perdure.worker import Worker
 
 ENGINE_PORT: Final = 8080
 
@@ -157,6 +156,9 @@ async def _serve(
     slots: int,
     grace_s: float,
 ) -> None:
+    # Late: hosts and workers are half of all imports, and no other command needs them.
+    from perdure.worker import Worker
+
     workflows, activities = chosen
     running = Worker(
         client,

@@ -23,9 +23,7 @@ from perdure_schemas.replies import PendingActivity
 
 
 def run_row(run: WorkflowExecution) -> tuple[str, ...]:
-    """A run as a row: status, id, type, queue, start, how long, and what is wrong."""
-    cause = run.block
-    why = f"{cause.cause}: {_first_line(cause.message)}" if cause else ""
+    """A run as a row: status, id, type, queue, start, and how long it took."""
     return (
         coloured_status(run.raw_info.status),
         text(run.id),
@@ -33,7 +31,16 @@ def run_row(run: WorkflowExecution) -> tuple[str, ...]:
         text(run.task_queue),
         time_of(run.start_time),
         span(_took_s(run)),
-        f"[red]{text(why)}[/]" if why else "",
+    )
+
+
+def block_line(run: WorkflowExecution) -> str:
+    """Why a run of a list is blocked; empty when it is not."""
+    block = run.block
+    if block is None:
+        return ""
+    return (
+        f"[red]{text(run.id)}: {text(block.cause)}: {text(block.message.partition(chr(10))[0])}[/]"
     )
 
 
@@ -110,7 +117,3 @@ def _closed(run: WorkflowExecution) -> str:
 def _took_s(run: WorkflowExecution) -> float:
     end = run.close_time or datetime.now(tz=UTC)
     return max((end - run.start_time).total_seconds(), 0.0)
-
-
-def _first_line(message: str) -> str:
-    return message.partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from rich.table import Table
 
@@ -11,7 +12,9 @@ from perdure.histories import HistoryEvent, WorkflowHistory
 from perdure_schemas import events
 from perdure_schemas.payloads import Failure, Payload, Record
 
-_MARKS = {
+# A timeline shows what was passed; `--output json` has all of it.
+VALUE_CHARS_MAX: Final = 48
+_MARKS: Final = {
     events.WorkflowStarted: "[blue]>[/]",
     events.WorkflowCompleted: "[green]=[/]",
     events.WorkflowFailed: "[red]x[/]",
@@ -127,7 +130,9 @@ def _workflow(event: Record) -> tuple[str, str]:
 
 
 def _values(payloads: Sequence[Payload | None]) -> str:
-    return text(", ".join(short(payload_value(payload)) for payload in payloads))
+    return text(
+        ", ".join(short(payload_value(payload), chars_max=VALUE_CHARS_MAX) for payload in payloads)
+    )
 
 
 def _failure(failure: Failure) -> str:

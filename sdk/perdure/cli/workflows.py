@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from perdure.cli.printing import console, print_json, print_table, short, text
-from perdure.cli.runs import print_description, run_json, run_row
+from perdure.cli.runs import block_line, print_description, run_json, run_row
 from perdure.cli.target import (
     Broker,
     Engine,
@@ -286,9 +286,11 @@ def list_runs(
         print_json([run_json(run) for run in runs])
         return
     print_table(
-        ("STATUS", "WORKFLOW ID", "TYPE", "TASK QUEUE", "STARTED", "TOOK", ""),
+        ("STATUS", "WORKFLOW ID", "TYPE", "TASK QUEUE", "STARTED", "TOOK"),
         [run_row(run) for run in runs],
     )
+    for line in filter(None, map(block_line, runs)):
+        console().print(line, soft_wrap=True)
 
 
 @app.command()
