@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from perdure_actors import rows
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.coroutine import RunFacts
@@ -27,6 +29,23 @@ def history_of(
     for _, value in table.scan(*rows.history_range(run_id, from_seq)):
         offset, pseq, time_ms, body = rows.unpack_history(value)
         yield offset, pseq, time_ms, decode_as(TransitionBody, body)
+
+
+def history_from(
+    table: Table, run_id: str, from_seq: int
+) -> Iterator[tuple[int, int, int, TransitionBody]]:
+    """The transitions that hold a run's events from a seq on, the first one cut to it."""
+    start, _ = rows.history_range(run_id)
+    end = rows.history_key(run_id, max(from_seq, 1) + 1)
+    at = 0
+    for key, _ in table.scan(start, end, reverse=True, limit=1):
+        at = int.from_bytes(key[-8:], "big")
+    for offset, pseq, time_ms, body in history_of(table, run_id, at):
+        skip = max(0, from_seq - body.seq)
+        if skip >= len(body.events):
+            continue
+        cut = replace(body, seq=body.seq + skip, events=body.events[skip:]) if skip else body
+        yield offset, pseq, time_ms, cut
 
 
 class Activation:

@@ -1,4 +1,4 @@
-"""What comes in: commands taken, refused, put aside or answered, and asks that wait for a record.
+"""What comes in: commands taken, refused, put aside or answered.
 
 Rules 5, 8 and 10 live here: no answer leaves before a record that covers its input is accepted,
 every input's outcome is in the log, and nothing that comes in stops the partition.
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from perdure_actors import rows
-from perdure_actors.activation import history_of
-from perdure_actors.core.activities import decide_worker_lost
-from perdure_actors.core.decision import Decision, Due, Ignored, Rejection
+from perdure_actors.core.deadlines import decide_worker_lost
+from perdure_actors.core.decision import Due, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, ROUTED
 from perdure_actors.outcomes import outcome_rows
-from perdure_actors.reads import READS, WAITS, notices_of
+from perdure_actors.reads import READS
+from perdure_actors.resending import resend_stale
 from perdure_schemas.avro import (
     COMMAND_BYTES_MAX,
     UnknownSchemaError,
@@ -29,24 +29,20 @@ from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Accepted, Refused
 from perdure_schemas.transition import Outcome
 from perdure_topics.names import partition_of, topic_name
-from perdure_topics.ports import EndProbe, LogError, PositionLostError
+from perdure_topics.ports import PositionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from perdure_actors.asking import Asking
+    from perdure_actors.horizon import Horizon
+    from perdure_actors.owned import Owned
     from perdure_actors.proposal import Pending
-    from perdure_actors.shard import Shard
-    from perdure_schemas.commands import ReadHistory
     from perdure_schemas.payloads import Record
-    from perdure_schemas.transition import TransitionBody
     from perdure_topics.ports import StoredRecord
 
 INPUTS_A_TURN = 64
 TURN_MS = 20
 HOUSE_MS = 200
 REQUESTS_HELD = 20_000
-WAITERS_NOTICED = 50
-QUIET_MS = 2_000
 RESEND_EVERY_MS = 3_600_000
 BUMPS_IN_DOUBT = 4
 """The own bump, and three before it with nothing accepted between them."""
@@ -57,34 +53,25 @@ DOUBTS = 64
 class Intake:
     """The input side of one shard."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Owned, asking: Asking, horizon: Horizon) -> None:
         self._shard = shard
+        self._asking = asking
+        self._horizon = horizon
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
         self._requests: OrderedDict[tuple[str, str], rows.RequestRow] = OrderedDict()
-        self._reads: list[tuple[int, Any]] = []
-        self._watchers: dict[str, list[ReadHistory]] = {}
-        self._read_to_ms = 0
-        self._probe: tuple[EndProbe, int] | None = None
-        self._held_back: list[rows.Alarm] = []
         self._house_at_ms = 0
         self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
-        self._noticed: dict[tuple[str, str], bool] = {}
         in_doubt = shard.cursor.bumps >= BUMPS_IN_DOUBT or bool(shard.meta.marks)
         self._doubts = DOUBTS if in_doubt else 0
         """How many inputs are still taken one at a time, because hosts have died here."""
         self._tried: StoredRecord | None = None
-
-    @property
-    def reads_wait(self) -> bool:
-        """Whether asks wait for a record that covers them."""
-        return bool(self._reads)
 
     # -- taking --
 
     def take(self, now_ms: int) -> bool:
         """Take some inputs; whether there may be more."""
         shard = self._shard
-        self._answer_reads()
+        self._asking.answer_reads()
         if not shard.has_room:
             return False
         try:
@@ -98,9 +85,8 @@ class Intake:
             if record.offset > shard.upto:
                 self._take_one(record, now_ms)
         if records:
-            self._read_to_ms = max(self._read_to_ms, records[-1].timestamp_ms)
-            if self._reads:
-                self._answer_reads()
+            self._horizon.took(records[-1].timestamp_ms)
+            self._asking.answer_reads()
         return len(records) >= INPUTS_A_TURN
 
     def _position_lost(self, error: PositionLostError) -> None:
@@ -159,7 +145,7 @@ class Intake:
             return
         kind = type(command)
         if kind in READS:
-            self._ask(record, command)
+            self._asking.ask(record.offset, command)
         elif kind not in COMMANDS:
             self._dead(record, f"a {kind.__name__} record is no command")
         elif not self._misrouted(record, command) and not self._seen(record, command, now_ms):
@@ -167,7 +153,7 @@ class Intake:
 
     def _decide(self, record: StoredRecord, command: Any, now_ms: int) -> None:
         shard = self._shard
-        verdict = COMMANDS[type(command)](shard, command, now_ms)
+        verdict = COMMANDS[type(command)](shard.world, command, now_ms)
         reply: ReplyTo | None = getattr(command, "reply", None)
         if isinstance(verdict, Ignored):
             if verdict.reason:
@@ -210,7 +196,7 @@ class Intake:
             )
         )
         if request_id:
-            row = rows.RequestRow(self._shard.now_ms(), outcome, run_id, reason)
+            row = rows.RequestRow(self._shard.world.now_ms(), outcome, run_id, reason)
             self._requests[workflow_id, request_id] = row
             if len(self._requests) > REQUESTS_HELD:
                 self._requests.popitem(last=False)
@@ -298,7 +284,7 @@ class Intake:
         if row is not None:
             self._answer_again(command, row)
             return True
-        limit_ms = self._shard.limits.request_age_ms_max
+        limit_ms = self._shard.world.limits.request_age_ms_max
         if 0 < command.first_sent_ms < now_ms - limit_ms:
             text = (
                 f"first sent over {limit_ms // 3_600_000} h ago: whether it was taken is not known"
@@ -327,7 +313,7 @@ class Intake:
             code, _, message = row.reason.partition(": ")
             self._owe(reply, Refused(code=code, message=message, run_id=row.run_id))
             return
-        run = self._shard.run(row.run_id)
+        run = self._shard.world.run(row.run_id)
         started = run is not None and run.started.request_id == command.request_id
         self._owe(
             reply,
@@ -349,151 +335,41 @@ class Intake:
                 pending.owed.outcomes, envelope.pseq, envelope.time_ms, pending.ops
             )
 
-    # -- asks --
-
-    def _ask(self, record: StoredRecord, ask: Any) -> None:
-        deadline_ms = ask.reply.deadline_ms
-        if deadline_ms and deadline_ms < self._shard.services.clock.wall_ms():
-            return
-        waits = WAITS.get(type(ask))
-        run_id = waits(self._shard, ask) if waits else ""
-        if run_id:
-            self._shard.waiters.setdefault(run_id, {})[ask.reply.correlation_id] = ask.reply
-        else:
-            self._reads.append((record.offset, ask))
-
-    def _answer_reads(self) -> None:
-        """Answer the asks that an accepted record covers."""
-        upto = self._shard.cursor.upto
-        while self._reads and self._reads[0][0] <= upto:
-            self.read(self._reads.pop(0)[1])
-
-    def read(self, ask: Any) -> None:
-        """Answer an ask from the table."""
-        answer = READS[type(ask)](self._shard, ask)
-        if answer is not None:
-            self._shard.answer(ask.reply, answer)
-
-    def watch(self, run_id: str, ask: ReadHistory) -> None:
-        """Answer a history ask once there are events for it."""
-        self._watchers.setdefault(run_id, []).append(ask)
-
-    def moved(self, run_id: str) -> None:
-        """A run has new accepted events."""
-        for ask in self._watchers.pop(run_id, ()):
-            self.read(ask)
-
-    def history(self, run_id: str, from_seq: int) -> Iterator[tuple[int, int, int, TransitionBody]]:
-        """The transitions that hold a run's events from a seq on, the first one cut to it."""
-        first = rows.history_key(run_id, max(from_seq, 1) + 0)
-        start, _ = rows.history_range(run_id)
-        at = max(from_seq, 1)
-        for key, _ in self._shard.table.scan(start, first + b"\0", reverse=True, limit=1):
-            at = int.from_bytes(key[-8:], "big")
-        for offset, pseq, time_ms, body in history_of(self._shard.table, run_id, at):
-            skip = max(0, from_seq - body.seq)
-            if skip >= len(body.events):
-                continue
-            cut = replace(body, seq=body.seq + skip, events=body.events[skip:]) if skip else body
-            yield offset, pseq, time_ms, cut
-
-    # -- how far inputs are read --
-
-    def has_read_to(self, due_ms: int) -> bool:
-        """Whether every input appended before a moment has been taken."""
-        if self._read_to_ms >= due_ms:
-            return True
-        if self._probe is None:
-            shard = self._shard
-            probe = shard.services.inputs.probe_end(self._topic, shard.partition)
-            self._probe = (probe, shard.now_ms())
-        return False
-
-    def hold_back(self, alarm: rows.Alarm) -> None:
-        """Keep a deadline until inputs are read to it."""
-        self._held_back.append(alarm)
-
-    def _check_probe(self, now_ms: int) -> None:
-        if self._probe is None:
-            return
-        probe, asked_ms = self._probe
-        try:
-            end = probe.end()
-        except LogError:
-            self._probe = None
-            return
-        quiet = now_ms - asked_ms > QUIET_MS and end is not None
-        if end is not None and (self._shard.upto + 1 >= end or quiet):
-            self._read_to_ms = max(self._read_to_ms, asked_ms)
-            self._probe = None
-            for alarm in self._held_back:
-                self._shard.alarms.add(alarm)
-            self._held_back = []
-
     # -- keeping house --
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing needs to be done here."""
-        if self._probe is not None:
+        if self._horizon.is_asking:
             return 5
         return max(0, self._house_at_ms + HOUSE_MS - now_ms)
 
     def keep_house(self, now_ms: int) -> None:
         """Every now and then: lost workers, waiting effects, word to those who wait."""
-        self._check_probe(now_ms)
+        self._horizon.check(now_ms)
         if now_ms - self._house_at_ms < HOUSE_MS:
             return
         self._house_at_ms = now_ms
         shard = self._shard
         shard.dispatch.retry_waiting()
-        for worker_id in shard.soft.lost_workers(now_ms):
+        for worker_id in shard.world.soft.lost_workers(now_ms):
             self._lose(worker_id, now_ms)
-        shard.soft.drop_expired(now_ms)
-        self._drop_late_waiters()
-        self._notice()
+        shard.world.soft.drop_expired(now_ms)
+        self._asking.keep_house()
         if now_ms >= self._resend_at_ms:
             self._resend_at_ms = now_ms + RESEND_EVERY_MS
-            shard.resend_stale(now_ms)
+            resend_stale(shard, now_ms)
 
     def _lose(self, worker_id: str, now_ms: int) -> None:
         """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""
         shard = self._shard
-        if not self.has_read_to(shard.soft.lease_ends_ms(worker_id)):
+        if not self._horizon.has_read_to(shard.world.soft.lease_ends_ms(worker_id)):
             return
-        for run_id, activity_id in sorted(shard.soft.held.get(worker_id, ())):
-            run = shard.run(run_id)
+        for run_id, activity_id in sorted(shard.world.soft.held.get(worker_id, ())):
+            run = shard.world.run(run_id)
             if run is None:
-                shard.soft.forget(worker_id, run_id, activity_id)
+                shard.world.soft.forget(worker_id, run_id, activity_id)
                 continue
-            due = decide_worker_lost(shard, run, activity_id, worker_id, now_ms)
+            due = decide_worker_lost(shard.world, run, activity_id, worker_id, now_ms)
             if isinstance(due, Due):
                 shard.propose_events(run, due.events)
-                shard.soft.forget(worker_id, run_id, activity_id)
-
-    def _drop_late_waiters(self) -> None:
-        wall_ms = self._shard.services.clock.wall_ms()
-        for run_id, waiting in list(self._shard.waiters.items()):
-            for correlation_id, reply in list(waiting.items()):
-                if reply.deadline_ms and reply.deadline_ms < wall_ms:
-                    del waiting[correlation_id]
-            if not waiting:
-                del self._shard.waiters[run_id]
-
-    def _notice(self) -> None:
-        """Tell those who wait for a run why it does not move."""
-        shard = self._shard
-        for run_id in list(shard.waiters)[:WAITERS_NOTICED]:
-            run = shard.run(run_id)
-            if run is None:
-                continue
-            for notice in notices_of(shard, run.state, list(run.activities.values())):
-                for reply in shard.waiters[run_id].values():
-                    key = (reply.correlation_id, notice.code)
-                    if key not in self._noticed:
-                        self._noticed[key] = True
-                        shard.answer(reply, notice)
-        while len(self._noticed) > REQUESTS_HELD:
-            del self._noticed[next(iter(self._noticed))]
-
-
-__all__ = ["Decision", "Intake"]
+                shard.world.soft.forget(worker_id, run_id, activity_id)

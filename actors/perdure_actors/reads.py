@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
+from perdure_actors.activation import history_from
 from perdure_actors.core.state import BLOCKED, RUNNING, ActivityState, RunState
 from perdure_schemas import commands
 from perdure_schemas.payloads import RunRef
@@ -27,12 +28,12 @@ from perdure_schemas.replies import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure_actors.shard import Shard
+    from perdure_actors.owned import Owned
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record
 
-    Read = Callable[[Shard, Any], Record | None]
-    Wait = Callable[[Shard, Any], str]
+    Read = Callable[[Owned, Any], Record | None]
+    Wait = Callable[[Owned, Any], str]
 
 PAGE_MAX = 1_000
 PAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -40,7 +41,7 @@ NOT_STARTED_MS = 300
 """An activity nobody took for so long is worth a word."""
 
 
-def _state(shard: Shard, workflow_id: str, run_id: str) -> RunState | Refused:
+def _state(shard: Owned, workflow_id: str, run_id: str) -> RunState | Refused:
     """A run as the table has it: the named one, or the newest."""
     if not run_id:
         actor = shard.table.get(rows.actor_key(workflow_id))
@@ -54,13 +55,13 @@ def _state(shard: Shard, workflow_id: str, run_id: str) -> RunState | Refused:
     return state
 
 
-def _started(shard: Shard, run_id: str) -> WorkflowStarted:
+def _started(shard: Owned, run_id: str) -> WorkflowStarted:
     data = shard.table.get(rows.started_key(run_id))
     assert data is not None, f"run {run_id} has no start in the table"
     return rows.decode_started(data)
 
 
-def await_result(shard: Shard, ask: commands.AwaitResult) -> Record | None:
+def await_result(shard: Owned, ask: commands.AwaitResult) -> Record | None:
     """How a run ended; an open one is waited for."""
     state = _state(shard, ask.workflow_id, ask.run_id)
     if isinstance(state, Refused):
@@ -80,14 +81,14 @@ def await_result(shard: Shard, ask: commands.AwaitResult) -> Record | None:
     )
 
 
-def waits_for_result(shard: Shard, ask: commands.AwaitResult) -> str:
+def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:
     """The open run that an ask will wait for; empty when it must be read."""
-    run = shard.run(ask.run_id) if ask.run_id else shard.current(ask.workflow_id)
+    run = shard.world.run(ask.run_id) if ask.run_id else shard.world.current(ask.workflow_id)
     is_open = run is not None and run.state.is_open and run.state.workflow_id == ask.workflow_id
     return run.state.run_id if run is not None and is_open else ""
 
 
-def summary_of(shard: Shard, state: RunState, started: WorkflowStarted) -> RunSummary:
+def summary_of(shard: Owned, state: RunState, started: WorkflowStarted) -> RunSummary:
     """A run as a list shows it."""
     block = state.block
     return RunSummary(
@@ -119,7 +120,7 @@ def summary_of(shard: Shard, state: RunState, started: WorkflowStarted) -> RunSu
     )
 
 
-def describe(shard: Shard, ask: commands.DescribeWorkflow) -> Record:
+def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
     """How a run stands."""
     state = _state(shard, ask.workflow_id, ask.run_id)
     if isinstance(state, Refused):
@@ -153,7 +154,7 @@ def describe(shard: Shard, ask: commands.DescribeWorkflow) -> Record:
     )
 
 
-def _pending(shard: Shard, run_id: str, activity: ActivityState) -> PendingActivity:
+def _pending(shard: Owned, run_id: str, activity: ActivityState) -> PendingActivity:
     scheduled = activity.scheduled
     policy = scheduled.retry_policy
     return PendingActivity(
@@ -166,7 +167,7 @@ def _pending(shard: Shard, run_id: str, activity: ActivityState) -> PendingActiv
         started_ms=activity.started_ms,
         next_attempt_ms=activity.retry_ms,
         last_failure=activity.last_failure,
-        heartbeat_ms=shard.soft.heartbeats.get((run_id, scheduled.activity_id), 0),
+        heartbeat_ms=shard.world.soft.heartbeats.get((run_id, scheduled.activity_id), 0),
         heartbeat_details=activity.heartbeat_details,
         worker_id=activity.worker_id,
         identity=activity.identity,
@@ -174,14 +175,14 @@ def _pending(shard: Shard, run_id: str, activity: ActivityState) -> PendingActiv
     )
 
 
-def notices_of(shard: Shard, state: RunState, activities: list[ActivityState]) -> list[Notice]:
+def notices_of(shard: Owned, state: RunState, activities: list[ActivityState]) -> list[Notice]:
     """What somebody who waits for a run should know."""
     notices = []
     if state.block is not None and state.is_open:
         cause = state.block
         text = f"workflow {state.workflow_id!r} is blocked ({cause.cause}): {cause.message}"
         notices.append(Notice(code="blocked", message=text))
-    now_ms = shard.now_ms()
+    now_ms = shard.world.now_ms()
     queues = {
         activity.scheduled.task_queue: activity
         for activity in activities
@@ -200,18 +201,18 @@ def notices_of(shard: Shard, state: RunState, activities: list[ActivityState]) -
     return notices
 
 
-def read_history(shard: Shard, ask: commands.ReadHistory) -> Record | None:
+def read_history(shard: Owned, ask: commands.ReadHistory) -> Record | None:
     """Events of a run from a seq on; with wait_new, once there are any."""
     state = _state(shard, ask.workflow_id, ask.run_id)
     if isinstance(state, Refused):
         return state
     if ask.wait_new and ask.from_seq > state.seq and state.is_open:
-        shard.intake.watch(state.run_id, ask)
+        shard.watch(state.run_id, ask)
         return None
     batches: list[HistoryBatch] = []
     size, next_seq, more = 0, ask.from_seq, False
     bytes_max = min(max(ask.max_bytes, 1), PAGE_BYTES_MAX)
-    for offset, pseq, time_ms, body in shard.intake.history(state.run_id, ask.from_seq):
+    for offset, pseq, time_ms, body in history_from(shard.table, state.run_id, ask.from_seq):
         if batches and size >= bytes_max:
             more = True
             break
@@ -236,7 +237,7 @@ def read_history(shard: Shard, ask: commands.ReadHistory) -> Record | None:
     )
 
 
-def list_runs(shard: Shard, ask: commands.ListWorkflows) -> Record:
+def list_runs(shard: Owned, ask: commands.ListWorkflows) -> Record:
     """A page of a partition's runs: the blocked ones first, then the newest."""
     if ask.query:
         text = "this release lists runs without a query; leave it empty"
@@ -262,7 +263,7 @@ def list_runs(shard: Shard, ask: commands.ListWorkflows) -> Record:
     return RunPage(runs=_summaries(shard, found), next_page_token=token, count=len(found))
 
 
-def _summaries(shard: Shard, run_ids: list[str]) -> list[RunSummary]:
+def _summaries(shard: Owned, run_ids: list[str]) -> list[RunSummary]:
     out = []
     for run_id in run_ids:
         data = shard.table.get(rows.run_key(run_id))
@@ -271,7 +272,7 @@ def _summaries(shard: Shard, run_ids: list[str]) -> list[RunSummary]:
     return out
 
 
-def describe_queue(shard: Shard, _ask: commands.DescribeTaskQueue) -> Record:
+def describe_queue(shard: Owned, _ask: commands.DescribeTaskQueue) -> Record:
     """How a partition of the task queue stands."""
     table = shard.table
     statuses = [value.decode() for _, value in table.scan(*rows.prefix_range(rows.INDEX))]
@@ -291,7 +292,7 @@ def describe_queue(shard: Shard, _ask: commands.DescribeTaskQueue) -> Record:
                 last_seen_ms=lease.seen_ms,
                 version=lease.version,
             )
-            for lease in shard.soft.leases.values()
+            for lease in shard.world.soft.leases.values()
         ],
         open_runs=sum(1 for status in statuses if status in (RUNNING, BLOCKED)),
         blocked_runs=statuses.count(BLOCKED),

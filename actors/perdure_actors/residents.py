@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
-from perdure_actors.core.execution import open_run
+from perdure_actors.core.starting import open_run
 from perdure_actors.core.state import BLOCKED, ActorState, Run
 
 if TYPE_CHECKING:

@@ -7,20 +7,18 @@ core/rules.py. Everything between `decide` and `accept` is speculation and stays
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
 from perdure_actors.activation import Activation
 from perdure_actors.alarms import Alarms
-from perdure_actors.core.decision import Due, Later, SendTask, Step
-from perdure_actors.core.execution import decide_next_run
-from perdure_actors.core.rules import ALARMS
-from perdure_actors.core.soft import Soft
+from perdure_actors.asking import Asking
+from perdure_actors.core.decision import Step
 from perdure_actors.dispatch import Address, Dispatch
+from perdure_actors.firing import Firing
+from perdure_actors.horizon import Horizon
 from perdure_actors.intake import Intake
-from perdure_actors.outcomes import kept_effect
 from perdure_actors.proposal import (
     Draft,
     Owed,
@@ -31,7 +29,9 @@ from perdure_actors.proposal import (
     pack_parts,
 )
 from perdure_actors.recovery import add_mark, purge_marks
+from perdure_actors.resending import resend_unacknowledged
 from perdure_actors.residents import Residents
+from perdure_actors.world import ShardWorld
 from perdure_schemas.avro import encode
 from perdure_schemas.events import InputLost, InputRewound, InputTrying
 from perdure_schemas.transition import Transition
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
 
     from perdure_actors.checkpoints import Checkpoints
     from perdure_actors.core.decision import Decision
-    from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
+    from perdure_actors.core.state import Run
     from perdure_actors.residents import Ops, Resident
     from perdure_actors.services import Services
     from perdure_actors.trailing import Trailing
+    from perdure_schemas.commands import ReadHistory
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_topics.ports import Appender, Table
 
@@ -73,22 +74,26 @@ class Shard:
         appender: Appender,
         on_ready: Callable[[], None],
     ) -> None:
-        clock = services.clock
         self.services = services
-        self.limits = services.limits
         self.task_queue = services.task_queue
         self.partition = partition
         self.table = table
         self.meta = meta
         self.cursor: Cursor = meta.cursor
-        self.soft = Soft(clock.wall_ms())
         self.residents = Residents(table, residents_max=services.residents_max)
+        self.world = ShardWorld(
+            self.residents,
+            self.cursor,
+            services.clock,
+            limits=services.limits,
+            task_queue=services.task_queue,
+            engine_key=services.engine_key,
+        )
         self.activation = Activation(services, table)
         self.alarms = Alarms(table)
         self.alarms.load()
         self.pending: deque[Pending] = deque()
         self.counters: dict[str, int] = {}
-        self.waiters: dict[str, dict[str, ReplyTo]] = {}
         self._appender = appender
         self._events_topic = topic_name("events", services.namespace, services.task_queue)
         self._pseq = self.cursor.pseq
@@ -96,66 +101,24 @@ class Shard:
         """Inputs up to here are taken."""
         self._proposed_upto = self.cursor.upto
         """Inputs up to here are covered by what is proposed."""
-        self._time_ms = max(self.cursor.time_ms, clock.wall_ms())
-        self._time_at_ms = clock.monotonic_ms()
-        self._covered_at_ms = self._time_at_ms
-        self._run_ids = 0
+        self._covered_at_ms = self.world.mono_ms
         self.owed = Owed()
-        self.resumes: deque[str] = deque()
         self.trailing: Trailing | None = None
         self.checkpoints: Checkpoints | None = None
         self._checkpoint_at = meta.transitions
         self._kept: deque[tuple[int, bytes]] = deque()
-        self.intake = Intake(self)
+        self.asking = Asking(self)
+        self.horizon = Horizon(self)
+        self.intake = Intake(self, self.asking, self.horizon)
+        self.firing = Firing(self, self.horizon)
         self.dispatch = Dispatch(
             services.log,
             Address(services.namespace, services.task_queue, partition, services.events_topic_id),
             dispatched=max(meta.dispatched, self.cursor.dispatched),
-            token=self.token,
+            token=self.world.token,
             answer=self.answer,
             on_ready=on_ready,
         )
-
-    # -- what deciding may ask (core.decision.World) --
-
-    def token(self, issued: RecordId) -> bytes:
-        """The token of an attempt: derived from its record, so the same on every resend."""
-        text = b"%d/%d/%d/" % (issued.epoch, issued.pseq, issued.place) + issued.nonce
-        return hashlib.blake2b(text, digest_size=16, key=self.services.engine_key).digest()
-
-    def new_run_id(self) -> str:
-        """A run id derived from the record that is being decided: a UUID of version 7's form."""
-        self._run_ids += 1
-        text = b"%d/%d/" % (self._pseq + 1, self._run_ids) + self.cursor.nonce
-        digest = hashlib.blake2b(text, digest_size=10).hexdigest()
-        head = f"{self._time_ms:012x}"
-        variant = "89ab"[int(digest[3], 16) & 3]
-        return f"{head[:8]}-{head[8:]}-7{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}"
-
-    def run(self, run_id: str) -> Run | None:
-        """A run of this partition."""
-        resident = self.residents.find(run_id)
-        return resident.run if resident else None
-
-    def current(self, workflow_id: str) -> Run | None:
-        """The newest run of a workflow id."""
-        resident = self.residents.current(workflow_id)
-        return resident.run if resident else None
-
-    def actor(self, workflow_id: str) -> ActorState | None:
-        """What is known of a workflow id over its runs."""
-        resident = self.residents.current(workflow_id)
-        return resident.run.actor if resident else None
-
-    # -- time --
-
-    def now_ms(self) -> int:
-        """Recorded time: never behind what was recorded, at the true rate after a bad clock."""
-        clock = self.services.clock
-        mono_ms = clock.monotonic_ms()
-        self._time_ms = max(clock.wall_ms(), self._time_ms + mono_ms - self._time_at_ms)
-        self._time_at_ms = mono_ms
-        return self._time_ms
 
     # -- the turn --
 
@@ -167,14 +130,14 @@ class Shard:
         """
         self._accept()
         self.dispatch.step()
-        now_ms = self.now_ms()
+        now_ms = self.world.now_ms()
         busy = self.intake.take(now_ms)
-        self._fire(now_ms)
-        self._resume()
+        self.firing.fire(now_ms)
+        self.firing.resume()
         self.intake.keep_house(now_ms)
         self._cover()
         self._look_back()
-        if busy or self.resumes:
+        if busy or self.firing.is_resuming:
             return 0
         if self.trailing is not None and self.trailing.is_reading:
             return 1
@@ -197,10 +160,15 @@ class Shard:
     def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> None:
         """Append a transition, or without a step a Progress; `covers` takes in what is owed."""
         resident = None
-        draft = self._draft()
+        draft = self.draft()
         if step is not None:
             resident = draft_step(draft, self.residents, workflow_id, step)
-        self._append(resident, draft, covers=covers)
+        self.append_draft(resident, draft, covers=covers)
+
+    def propose_events(self, run: Run, events: list[Record]) -> None:
+        """Propose events of a run that no input brought."""
+        state = run.state
+        self.propose(Step(state.run_id, events), state.workflow_id, covers=False)
 
     def propose_mark(self, offset: int) -> None:
         """Say in the log that an input is about to run that may have killed its host."""
@@ -217,18 +185,20 @@ class Shard:
 
     def _propose_word(self, event: Record, *, covers: bool) -> None:
         """A record without a run that holds an event of the partition."""
-        draft = self._draft()
+        draft = self.draft()
         draft.events.append(encode(event))
-        self._append(None, draft, covers=covers)
+        self.append_draft(None, draft, covers=covers)
 
-    def _draft(self) -> Draft:
+    def draft(self) -> Draft:
+        """A transition in the making, with the number of the next record."""
         at = (self.cursor.epoch, self.cursor.nonce, self._pseq + 1)
-        draft = Draft(self, self.activation, at)
-        draft.now_ms = self._time_ms
-        self._run_ids = 0
+        self.world.next_record(self._pseq + 1)
+        draft = Draft(self.world, self.activation, at)
+        draft.now_ms = self.world.time_ms
         return draft
 
-    def _append(self, resident: Resident | None, draft: Draft, *, covers: bool) -> None:
+    def append_draft(self, resident: Resident | None, draft: Draft, *, covers: bool) -> None:
+        """Propose what a draft holds."""
         owed = self.owed if covers else None
         body = body_of(resident, draft, owed, self.services.code.version)
         after = self._proposed_upto
@@ -240,7 +210,7 @@ class Shard:
             "after": after,
             "upto": upto,
             "dispatched": self.dispatch.dispatched,
-            "time_ms": self._time_ms,
+            "time_ms": self.world.time_ms,
         }
         data = encode(body)
         parts = pack_parts(fields, data)
@@ -255,7 +225,7 @@ class Shard:
         if covers:
             last.owed = owed
             self.owed = Owed()
-            self._covered_at_ms = self._time_at_ms
+            self._covered_at_ms = self.world.mono_ms
         if resident is not None:
             self._follow_up(last, resident, draft)
         self.intake.note(last)
@@ -338,7 +308,7 @@ class Shard:
         envelope = pending.envelope
         if pending.resident is not None:
             pending.resident.pinned -= 1
-            self.intake.moved(pending.resident.run.state.run_id)
+            self.asking.moved(pending.resident.run.state.run_id)
         for alarm in pending.alarms:
             self.alarms.add(alarm)
         self.dispatch.send(envelope.pseq, pending.effects, epoch=envelope.epoch)
@@ -349,98 +319,25 @@ class Shard:
             for reply, record in pending.owed.answers:
                 self.answer(reply, record)
             for reply, run_id in pending.owed.waits:
-                self.wait(reply, run_id)
-        closed = pending.closed
-        if closed is not None:
-            for reply in self.waiters.pop(closed.run_id, {}).values():
-                self.answer(reply, closed)
+                self.asking.wait(reply, run_id)
+        if pending.closed is not None:
+            self.asking.closed(pending.closed)
 
     def answer(self, reply: ReplyTo, record: Record) -> None:
         """Send an answer; only what is accepted may be in it."""
         self.services.answers.send(reply, record, self.partition, self.meta.offset)
 
     def wait(self, reply: ReplyTo, run_id: str) -> None:
-        """Answer an asker once a run has closed; at once if it has."""
-        resident = self.residents.find(run_id)
-        closed = closing_of(resident) if resident and not resident.pinned else None
-        if closed is not None:
-            self.answer(reply, closed)
-        else:
-            self.waiters.setdefault(run_id, {})[reply.correlation_id] = reply
+        """Answer an asker once a run has closed."""
+        self.asking.wait(reply, run_id)
+
+    def watch(self, run_id: str, ask: ReadHistory) -> None:
+        """Answer a history ask once there are events for it."""
+        self.asking.watch(run_id, ask)
 
     def count(self, name: str) -> None:
         """Count something for the metrics."""
         self.counters[name] = self.counters.get(name, 0) + 1
-
-    # -- time's part --
-
-    def _fire(self, now_ms: int) -> None:
-        """Fire what is due, as far as there is room."""
-        while self.has_room:
-            alarm = self.alarms.take(now_ms)
-            if alarm is None:
-                return
-            if alarm.kind == "actor":
-                self._fire_actor(alarm, now_ms)
-            else:
-                self._fire_run(alarm, now_ms)
-
-    def _fire_actor(self, alarm: rows.Alarm, now_ms: int) -> None:
-        actor = self.actor(alarm.owner)
-        verdict = decide_next_run(actor, now_ms) if actor else Later()
-        if isinstance(verdict, Step):
-            self.propose(verdict, alarm.owner, covers=False)
-        elif verdict.at_ms:
-            self.alarms.add(alarm._replace(due_ms=verdict.at_ms))
-
-    def _fire_run(self, alarm: rows.Alarm, now_ms: int) -> None:
-        run = self.run(alarm.owner)
-        if run is None or not run.state.is_open:
-            return
-        verdict = ALARMS[alarm.kind](self, run, alarm.id, now_ms)
-        if isinstance(verdict, Later):
-            if verdict.at_ms:
-                self.alarms.add(alarm._replace(due_ms=verdict.at_ms))
-            return
-        self.fire_due(verdict, run, alarm)
-
-    def fire_due(self, due: Due, run: Run, alarm: rows.Alarm) -> None:
-        """Propose what a deadline brings, once no unread input could refute it."""
-        if due.refutable and not self.intake.has_read_to(alarm.due_ms):
-            self.intake.hold_back(alarm)
-            return
-        self.propose_events(run, due.events)
-
-    def propose_events(self, run: Run, events: list[Record]) -> None:
-        """Propose events of a run that no input brought."""
-        state = run.state
-        self.propose(Step(state.run_id, events), state.workflow_id, covers=False)
-
-    # -- blocked runs --
-
-    def _resume(self) -> None:
-        """Let the code of blocked runs try again; one input a transition."""
-        for _ in range(min(len(self.resumes), 16)):
-            run_id = self.resumes.popleft()
-            resident = self.residents.find(run_id)
-            if resident is None or resident.run.state.block is None:
-                continue
-            if resident.pinned:
-                self.resumes.append(run_id)
-                continue
-            self._resume_one(run_id, resident)
-
-    def _resume_one(self, run_id: str, resident: Resident) -> None:
-        state = resident.run.state
-        seq = state.waiting[0] if state.waiting else 0
-        event = self.activation.event_at(run_id, seq) if seq else None
-        if event is None:
-            return
-        draft = self._draft()
-        if draft.resume(resident, event, seq):
-            self._append(resident, draft, covers=False)
-            if resident.run.state.block is not None:
-                self.resumes.append(run_id)
 
     # -- inputs that change nothing --
 
@@ -449,14 +346,14 @@ class Shard:
         uncovered = self.upto - self._proposed_upto
         if uncovered <= 0:
             return
-        late = self._time_at_ms - self._covered_at_ms >= PROGRESS_MS
-        if self.owed or self.intake.reads_wait or uncovered >= PROGRESS_INPUTS or late:
+        late = self.world.mono_ms - self._covered_at_ms >= PROGRESS_MS
+        if self.owed or self.asking.reads_wait or uncovered >= PROGRESS_INPUTS or late:
             self.propose(None, covers=True)
 
     def _look_back(self) -> None:
         """Compare the log with the table, some time later; copy the table, now and then."""
         if self.trailing is not None:
-            verified = self.trailing.step(self.meta.offset, self.cursor, self._time_at_ms)
+            verified = self.trailing.step(self.meta.offset, self.cursor, self.world.mono_ms)
             if verified is not None:
                 self.table.write([(rows.VERIFIED, rows.encode(verified))], ())
         every = self.services.checkpoint_every
@@ -464,41 +361,11 @@ class Shard:
             self._checkpoint_at = self.meta.transitions
             self.checkpoints.write(self.table, self.cursor.pseq)
 
-    def resend_stale(self, now_ms: int) -> None:
-        """Send again, same token, what was not started while its task may still exist."""
-        limit_ms = now_ms - self.limits.retention_resend_ms
-        for key, value in self.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
-            activity = rows.decode_activity(value)
-            if activity.state == "scheduled" and activity.attempt_ms < limit_ms:
-                self._resend(rows.run_of_activity(key), activity)
-
     def recover(self) -> None:
-        """After a take-over: send again what may not have gone out, and let blocked runs try."""
-        dispatched = self.dispatch.dispatched
-        for key, value in self.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
-            activity = rows.decode_activity(value)
-            run_id = rows.run_of_activity(key)
-            if activity.state == "started":
-                self.soft.hold(activity.worker_id, run_id, activity.scheduled.activity_id)
-            elif activity.state == "scheduled" and activity.issued.pseq > dispatched:
-                self._resend(run_id, activity)
-        for key, value in self.table.scan(*rows.effects_range()):
-            pseq = rows.pseq_of_effect(key)
-            self._kept.append((pseq, key))
-            if pseq > dispatched:
-                self.dispatch.send(pseq, [kept_effect(value)], epoch=self.cursor.epoch)
-        self.dispatch.send(self.cursor.pseq, [], epoch=self.cursor.epoch)
+        """After a take-over: send again what may not have gone out; let blocked runs try."""
+        self._kept.extend(resend_unacknowledged(self))
         for key, _ in self.table.scan(*rows.prefix_range(rows.BLOCKED)):
-            self.resumes.append(key[1:].decode())
-
-    def _resend(self, run_id: str, activity: ActivityState) -> None:
-        run = self.run(run_id)
-        if run is None:
-            return
-        task = SendTask(
-            run.state.workflow_id, run_id, run.started.workflow_type, activity, resent=True
-        )
-        self.dispatch.send(activity.issued.pseq, [task], epoch=activity.issued.epoch)
+            self.firing.try_again(key[1:].decode())
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Let go: flush for so long, then close; what is not accepted is the next owner's."""

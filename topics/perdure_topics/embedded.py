@@ -262,11 +262,11 @@ class EmbeddedLog:
                 now_ms = self._clock.wall_ms()
                 if now_ms - self._retained_ms >= RETENTION_EVERY_MS:
                     self._retained_ms = now_ms
-                    self.retain(now_ms)
+                    self._retain(now_ms)
             except LogError as error:
                 _LOG.warning("housekeeping of the log: %s", error)
 
-    def retain(self, now_ms: int) -> None:
+    def _retain(self, now_ms: int) -> None:
         """Delete what is older than its topic's retention."""
         for topic in list(self._topics.values()):
             if topic.retention_ms < 0 or topic.volatile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure_actors.core import activities, execution, timers
+from perdure_actors.core import activities, deadlines, execution, starting, timers
 from perdure_schemas import commands, events
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Effects = Callable[[Run, Any, RecordId, int], list[Effect]]
 
 COMMANDS: dict[type[Record], Decide] = {
-    commands.StartWorkflow: execution.decide_start,
+    commands.StartWorkflow: starting.decide_start,
     commands.CancelWorkflow: execution.decide_cancel,
     commands.TerminateWorkflow: execution.decide_terminate,
     commands.ClaimActivity: activities.decide_claim,
@@ -39,9 +39,7 @@ COMMANDS: dict[type[Record], Decide] = {
 }
 """Command -> decide(world, command, now) -> Decision, Rejection or Ignored."""
 
-ROUTED = frozenset(
-    (commands.StartWorkflow, commands.CancelWorkflow, commands.TerminateWorkflow)
-)
+ROUTED = frozenset((commands.StartWorkflow, commands.CancelWorkflow, commands.TerminateWorkflow))
 """Commands that belong to the partition of their workflow id, whoever sends them."""
 
 OUTPUTS: dict[type[Record], DecideOutput] = {
@@ -57,7 +55,7 @@ CHECKS: tuple[Check, ...] = (activities.check_activities, timers.check_timers)
 
 ALARMS: dict[str, DecideAlarm] = {
     "run": execution.decide_run_alarm,
-    "activity": activities.decide_activity_alarm,
+    "activity": deadlines.decide_activity_alarm,
     "timer": timers.decide_timer_alarm,
 }
 """Entity -> decide(world, run, id, now) -> Due or Later."""

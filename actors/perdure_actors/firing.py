@@ -1,0 +1,98 @@
+"""What no input brings: deadlines that are due, and blocked runs whose code may go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from perdure_actors.core.decision import Due, Later, Step
+from perdure_actors.core.execution import decide_next_run
+from perdure_actors.core.rules import ALARMS
+
+if TYPE_CHECKING:
+    from perdure_actors import rows
+    from perdure_actors.core.state import Run
+    from perdure_actors.horizon import Horizon
+    from perdure_actors.owned import Owned
+    from perdure_actors.residents import Resident
+
+RESUMED_A_TURN = 16
+
+
+class Firing:
+    """The deadlines and blocked runs of one shard."""
+
+    def __init__(self, shard: Owned, horizon: Horizon) -> None:
+        self._shard = shard
+        self._horizon = horizon
+        self._resumes: deque[str] = deque()
+
+    @property
+    def is_resuming(self) -> bool:
+        """Whether blocked runs are still to be tried."""
+        return bool(self._resumes)
+
+    def try_again(self, run_id: str) -> None:
+        """Let a blocked run's code try again at the next turn."""
+        self._resumes.append(run_id)
+
+    def fire(self, now_ms: int) -> None:
+        """Fire what is due, as far as there is room."""
+        while self._shard.has_room:
+            alarm = self._shard.alarms.take(now_ms)
+            if alarm is None:
+                return
+            if alarm.kind == "actor":
+                self._fire_actor(alarm, now_ms)
+            else:
+                self._fire_run(alarm, now_ms)
+
+    def _fire_actor(self, alarm: rows.Alarm, now_ms: int) -> None:
+        actor = self._shard.world.actor(alarm.owner)
+        verdict = decide_next_run(actor, now_ms) if actor else Later()
+        if isinstance(verdict, Step):
+            self._shard.propose(verdict, alarm.owner, covers=False)
+        elif verdict.at_ms:
+            self._shard.alarms.add(alarm._replace(due_ms=verdict.at_ms))
+
+    def _fire_run(self, alarm: rows.Alarm, now_ms: int) -> None:
+        run = self._shard.world.run(alarm.owner)
+        if run is None or not run.state.is_open:
+            return
+        verdict = ALARMS[alarm.kind](self._shard.world, run, alarm.id, now_ms)
+        if isinstance(verdict, Later):
+            if verdict.at_ms:
+                self._shard.alarms.add(alarm._replace(due_ms=verdict.at_ms))
+            return
+        self._fire_due(verdict, run, alarm)
+
+    def _fire_due(self, due: Due, run: Run, alarm: rows.Alarm) -> None:
+        """Propose what a deadline brings, once no unread input could refute it."""
+        if due.refutable and not self._horizon.has_read_to(alarm.due_ms):
+            self._horizon.hold_back(alarm)
+            return
+        self._shard.propose_events(run, due.events)
+
+    def resume(self) -> None:
+        """Let the code of blocked runs try again; one input a transition."""
+        for _ in range(min(len(self._resumes), RESUMED_A_TURN)):
+            run_id = self._resumes.popleft()
+            resident = self._shard.residents.find(run_id)
+            if resident is None or resident.run.state.block is None:
+                continue
+            if resident.pinned:
+                self._resumes.append(run_id)
+                continue
+            self._resume_one(run_id, resident)
+
+    def _resume_one(self, run_id: str, resident: Resident) -> None:
+        state = resident.run.state
+        seq = state.waiting[0] if state.waiting else 0
+        event = self._shard.activation.event_at(run_id, seq) if seq else None
+        if event is None:
+            return
+        draft = self._shard.draft()
+        if draft.resume(resident, event, seq):
+            self._shard.append_draft(resident, draft, covers=False)
+            if resident.run.state.block is not None:
+                self._resumes.append(run_id)

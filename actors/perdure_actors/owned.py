@@ -1,0 +1,79 @@
+"""What the parts of a shard may use of it: the seam between the loop and what it is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from perdure_actors import rows
+    from perdure_actors.activation import Activation
+    from perdure_actors.alarms import Alarms
+    from perdure_actors.core.decision import Decision, Step
+    from perdure_actors.core.state import Run
+    from perdure_actors.dispatch import Dispatch
+    from perdure_actors.proposal import Draft, Owed, Pending
+    from perdure_actors.residents import Resident, Residents
+    from perdure_actors.services import Services
+    from perdure_actors.world import ShardWorld
+    from perdure_schemas.commands import ReadHistory
+    from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_topics.fold import Cursor
+    from perdure_topics.ports import Table
+
+
+class Owned(Protocol):
+    """An owned partition, as its parts see it."""
+
+    services: Services
+    partition: int
+    task_queue: str
+    table: Table
+    meta: rows.Meta
+    cursor: Cursor
+    upto: int
+    world: ShardWorld
+    residents: Residents
+    activation: Activation
+    alarms: Alarms
+    dispatch: Dispatch
+    pending: deque[Pending]
+    owed: Owed
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be decided before what is proposed is accepted."""
+
+    def draft(self) -> Draft:
+        """A transition in the making, with the number of the next record."""
+
+    def append_draft(self, resident: Resident | None, draft: Draft, *, covers: bool) -> None:
+        """Propose what a draft holds."""
+
+    def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> None:
+        """Append a transition, or without a step a Progress."""
+
+    def propose_events(self, run: Run, events: list[Record]) -> None:
+        """Propose events of a run that no input brought."""
+
+    def propose_mark(self, offset: int) -> None:
+        """Say in the log that an input is about to run that may have killed its host."""
+
+    def propose_lost(self, first: int, end: int) -> None:
+        """Say in the log that inputs are gone, or were cut back, and go on from there."""
+
+    def decide_taken(self, decision: Decision, workflow_id: str) -> None:
+        """Propose what a taken command brings."""
+
+    def answer(self, reply: ReplyTo, record: Record) -> None:
+        """Send an answer; only what is accepted may be in it."""
+
+    def wait(self, reply: ReplyTo, run_id: str) -> None:
+        """Answer an asker once a run has closed."""
+
+    def watch(self, run_id: str, ask: ReadHistory) -> None:
+        """Answer a history ask once there are events for it."""
+
+    def count(self, name: str) -> None:
+        """Count something for the metrics."""

@@ -1,0 +1,50 @@
+"""Tasks sent again: after a take-over, and before a topic's retention can have dropped them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+from perdure_actors.core.decision import SendTask
+from perdure_actors.outcomes import kept_effect
+
+if TYPE_CHECKING:
+    from perdure_actors.core.state import ActivityState
+    from perdure_actors.owned import Owned
+
+
+def resend_stale(shard: Owned, now_ms: int) -> None:
+    """Send again, same token, what was not started while its task may still exist."""
+    limit_ms = now_ms - shard.world.limits.retention_resend_ms
+    for key, value in shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
+        activity = rows.decode_activity(value)
+        if activity.state == "scheduled" and activity.attempt_ms < limit_ms:
+            _resend(shard, rows.run_of_activity(key), activity)
+
+
+def resend_unacknowledged(shard: Owned) -> list[tuple[int, bytes]]:
+    """After a take-over: send again what may not have gone out; the kept effects there are."""
+    dispatched, epoch = shard.dispatch.dispatched, shard.cursor.epoch
+    for key, value in shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
+        activity = rows.decode_activity(value)
+        run_id = rows.run_of_activity(key)
+        if activity.state == "started":
+            shard.world.soft.hold(activity.worker_id, run_id, activity.scheduled.activity_id)
+        elif activity.state == "scheduled" and activity.issued.pseq > dispatched:
+            _resend(shard, run_id, activity)
+    kept = []
+    for key, value in shard.table.scan(*rows.effects_range()):
+        pseq = rows.pseq_of_effect(key)
+        kept.append((pseq, key))
+        if pseq > dispatched:
+            shard.dispatch.send(pseq, [kept_effect(value)], epoch=epoch)
+    shard.dispatch.send(shard.cursor.pseq, [], epoch=epoch)
+    return kept
+
+
+def _resend(shard: Owned, run_id: str, activity: ActivityState) -> None:
+    run = shard.world.run(run_id)
+    if run is None:
+        return
+    task = SendTask(run.state.workflow_id, run_id, run.started.workflow_type, activity, resent=True)
+    shard.dispatch.send(activity.issued.pseq, [task], epoch=activity.issued.epoch)
