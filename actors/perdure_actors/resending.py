@@ -25,13 +25,17 @@ def resend_stale(shard: Owned, now_ms: int) -> None:
 def resend_unacknowledged(shard: Owned) -> list[tuple[int, bytes]]:
     """After a take-over: send again what may not have gone out; the kept effects there are."""
     dispatched, epoch = shard.dispatch.dispatched, shard.cursor.epoch
+    unsent = []
     for key, value in shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
         activity = rows.decode_activity(value)
         run_id = rows.run_of_activity(key)
         if activity.state == "started":
             shard.world.soft.hold(activity.worker_id, run_id, activity.scheduled.activity_id)
         elif activity.state == "scheduled" and activity.issued.pseq > dispatched:
-            _resend(shard, run_id, activity)
+            unsent.append((activity.issued.pseq, run_id, activity))
+    # In the order of their records, because `dispatched` is told by the oldest without an ack.
+    for _, run_id, activity in sorted(unsent, key=lambda item: item[0]):
+        _resend(shard, run_id, activity)
     kept = []
     for key, value in shard.table.scan(*rows.effects_range()):
         pseq = rows.pseq_of_effect(key)

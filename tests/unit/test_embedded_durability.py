@@ -269,14 +269,14 @@ def test_records_past_their_retention_are_deleted_and_offsets_go_on(tmp_path):
     write(log, EVENTS, [b"kept for ever"])
     clock.advance(int(topic_settings("commands")["retention.ms"]) + 1)
     write(log, COMMANDS, [b"new"])
-    log.retain(clock.wall_ms())
+    log._retain(clock.wall_ms())
     tail = log.tail(on_ready=no_bell, committed=True)
     tail.assign(COMMANDS, 0, 0)
     with pytest.raises(PositionLostError):
         tail.take(COMMANDS, 0, 10)
     assert read_all(log, COMMANDS, start=2) == [b"new"]
     clock.advance(int(topic_settings("commands")["retention.ms"]) + 1)
-    log.retain(clock.wall_ms())
+    log._retain(clock.wall_ms())
     tail.close()
     log.close()
     log = open_log(tmp_path, clock=clock)
