@@ -118,6 +118,8 @@ class Worker:
         _check_executor(activity_executor, slots)
         self._stopping: asyncio.Event | None = None
         self._stopped: asyncio.Event | None = None
+        self._grounded = asyncio.Event()
+        """Set once the topics are there."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -169,8 +171,17 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run())
-        # One turn of the loop, so that is_running holds inside the block.
-        await asyncio.sleep(0)
+        # On an embedded log the worker makes the topics that the block is about to use.
+        grounded = asyncio.create_task(self._grounded.wait())
+        try:
+            await asyncio.wait([self._task, grounded], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        finally:
+            grounded.cancel()
+        if self._task.done():
+            self._task.result()
         return self
 
     async def __aexit__(
@@ -207,6 +218,7 @@ class Worker:
                     async with asyncio.timeout(AWAY_RETRY_S):
                         await stopping.wait()
             else:
+                self._grounded.set()
                 return True
         return False
 
