@@ -16,7 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from perdure_actors.replay import guard_audit
 from perdure_actors.replay.call_site import short_path
+from perdure_actors.replay.guard import guard_module
 from perdure_schemas.converters import PayloadConverter, check_type_hint
 from perdure_schemas.events import WorkflowStarted
 
@@ -210,6 +212,10 @@ class WorkflowRegistry:
             other = self.by_name.setdefault(definition.name, definition)
             if other.cls is not cls:
                 raise _duplicate("workflow", definition.name, other.where, definition.where)
+            if definition.is_guarded:
+                # Now, not at the decorator: the module is whole, and its hints are resolved.
+                guard_module(sys.modules[cls.__module__])
+                guard_audit.install()
 
     def get(self, name: str) -> WorkflowDefinition | None:
         """The definition of a type: its own, or the dynamic one."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import suppress
+from types import CoroutineType
 from typing import Any
 
 TRIES_MAX = 100
@@ -32,28 +34,29 @@ def close_coroutines(tasks: list[asyncio.Task[Any]]) -> None:
 
 def _close(coro: Coroutine[Any, Any, Any]) -> None:
     for _ in range(TRIES_MAX):
-        try:
-            coro.close()
-        except RuntimeError:
-            # It awaited while it was closed ("coroutine ignored GeneratorExit").
-            if inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED:
-                return
-        except BaseException:  # noqa: S112 - nobody waits for this code any more
-            continue
-        else:
+        links = list(_links(coro))
+        if not links:
             return
-    _unclosable.append(coro)
+        # The innermost first: closing an outer one would let go of an inner one that goes on.
+        with suppress(BaseException):
+            links[-1].close()
+    _unclosable.append(list(_links(coro)))
+
+
+def _links(coro: Any) -> Iterator[CoroutineType[Any, Any, Any]]:
+    """A coroutine and those that it awaits, but for closed ones."""
+    for _ in range(_LINKS_MAX):
+        if not inspect.iscoroutine(coro) or coro.cr_frame is None:
+            return
+        yield coro
+        coro = coro.cr_await
 
 
 def _unbegun_within(coro: Any) -> Iterator[Coroutine[Any, Any, Any]]:
     """Coroutines that were made and never awaited, held by a waiting one's variables."""
-    for _ in range(_LINKS_MAX):
-        frame = getattr(coro, "cr_frame", None)
-        if frame is None:
-            return
-        for value in list(frame.f_locals.values()):
+    for link in _links(coro):
+        for value in list(link.cr_frame.f_locals.values()):
             yield from _unbegun(value)
-        coro = coro.cr_await
 
 
 def _unbegun(value: Any) -> Iterable[Coroutine[Any, Any, Any]]:

@@ -30,6 +30,7 @@ from perdure_schemas.events import (
     TimerFired,
     TimerStarted,
     WorkflowBlocked,
+    WorkflowCanceled,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowResumed,
@@ -56,6 +57,10 @@ class WorkflowCode(Protocol):
     @property
     def name(self) -> str:
         """Its type."""
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether calls that replay cannot repeat are refused."""
 
     @property
     def failure_exception_types(self) -> tuple[type[BaseException], ...]:
@@ -88,6 +93,7 @@ class Coroutine:
         self.converter = converter
         self.failure_exception_types = failure_exception_types + definition.failure_exception_types
         self.loop = make_loop(self, report=report)
+        self.loop.is_unrestricted = 0 if definition.is_guarded else 1
         self.activities = Activities(self)
         self.conditions = Conditions(self.loop)
         self.started: WorkflowStarted | None = None
@@ -159,7 +165,7 @@ class Coroutine:
             self._recall_one(event, recorded, at, time_ms)
 
     def close(self) -> None:
-        """Drop the code; its finally blocks run, but nothing they ask for counts."""
+        """Drop the code; its finally blocks run, but nothing they ask for counts or comes."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -181,8 +187,6 @@ class Coroutine:
             raise ReadOnlyContextError(
                 "a wait_condition's function must only look: it may not start anything"
             )
-        if self.is_closed:
-            raise asyncio.CancelledError("the run's code was dropped from memory")
         self._outputs.append(output)
 
     def take_back(self, output: Record) -> bool:
@@ -250,10 +254,10 @@ class Coroutine:
     # How an event is taken.
 
     def _activate(self, event: Record, seq: int, time_ms: int) -> list[Record]:
-        assert not self.is_closed, "a closed coroutine takes no event"
         outputs: list[Record] = []
         if self.is_ended:
             return outputs
+        assert not self.is_closed, "a closed coroutine takes no event"
         self._outputs = outputs
         self.seq, self.loop.time_ms = seq, time_ms
         take = _TAKES[type(event)]
@@ -268,9 +272,11 @@ class Coroutine:
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, None)
         asyncio._set_running_loop(self.loop)
+        is_going_on = False
         try:
             take(self, event)
             self._settle()
+            is_going_on = not self.is_ended
         except BlockedError:
             raise
         except DeadlockError as error:
@@ -286,6 +292,9 @@ class Coroutine:
             sys.set_asyncgen_hooks(*hooks)
             if outer is not None and task is not None:
                 asyncio.tasks._enter_task(outer, task)
+            if not is_going_on:
+                # No code runs any more, whether it ended or cannot go on.
+                self.close()
         return outputs
 
     def _settle(self) -> None:
@@ -365,9 +374,10 @@ class Coroutine:
             return
         self.cancel_reason = event.reason
         if self._main is None:
-            self._begin()
-        assert self._main is not None
-        self._main.cancel()
+            # Its start is delayed: none of its code has run, and none will.
+            self._end(WorkflowCanceled())
+        else:
+            self._main.cancel()
 
     def _take_timer(self, event: Record) -> None:
         assert isinstance(event, TimerFired)

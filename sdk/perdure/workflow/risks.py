@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from perdure_actors.replay.runtime import current, maybe_current
 
@@ -12,7 +11,7 @@ from perdure_actors.replay.runtime import current, maybe_current
 class unsafe:  # noqa: N801 - Temporal's name
     """What replay does not protect."""
 
-    def __init__(self) -> NoReturn:
+    def __init__(self) -> None:
         raise RuntimeError("perdure.workflow.unsafe is a namespace: call its functions")
 
     @staticmethod
