@@ -55,8 +55,10 @@ def _links(coro: Any) -> Iterator[CoroutineType[Any, Any, Any]]:
 def _unbegun_within(coro: Any) -> Iterator[Coroutine[Any, Any, Any]]:
     """Coroutines that were made and never awaited, held by a waiting one's variables."""
     for link in _links(coro):
-        for value in list(link.cr_frame.f_locals.values()):
-            yield from _unbegun(value)
+        frame = link.cr_frame
+        if frame is not None:
+            for value in list(frame.f_locals.values()):
+                yield from _unbegun(value)
 
 
 def _unbegun(value: Any) -> Iterable[Coroutine[Any, Any, Any]]:

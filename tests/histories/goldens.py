@@ -1,0 +1,194 @@
+"""Golden histories as files: read, replayed, and written once for each new case.
+
+`python -m tests.histories.goldens` writes those that are missing and touches no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from perdure_actors.definitions import workflow_definition
+from perdure_actors.replay.coroutine import Coroutine, RunFacts
+from perdure_schemas.events import ActivityCompleted, Event, WorkflowBlocked, WorkflowResumed
+from perdure_schemas.payloads import Record
+from tests.histories import workflows
+from tests.unit.player import CONVERTER, FACTS, Player
+
+FOLDER = Path(__file__).parent
+KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+@dataclass
+class Golden:
+    """A recorded run."""
+
+    workflow: type
+    facts: RunFacts
+    transitions: list[tuple[int, int, list[Record]]]
+
+    def replay(self, workflow: type | None = None) -> Coroutine:
+        """The run's code after all of its history. Raises BlockedError where it does not fit."""
+        definition = workflow_definition(workflow or self.workflow)
+        run = Coroutine(definition, self.facts, converter=CONVERTER)
+        for seq, time_ms, events in self.transitions:
+            run.recall(events, seq=seq, time_ms=time_ms)
+        return run
+
+
+def read(path: Path) -> Golden:
+    """A golden history from its file."""
+    data = json.loads(path.read_text())
+    return Golden(
+        workflow=getattr(workflows, data["workflow"]),
+        facts=RunFacts(**data["facts"]),
+        transitions=[
+            (item["seq"], item["time_ms"], [_event(dict(event)) for event in item["events"]])
+            for item in data["transitions"]
+        ],
+    )
+
+
+def _event(fields: dict[str, Any]) -> Record:
+    return msgspec.convert(fields, KINDS[fields.pop("type")])
+
+
+def write(path: Path, player: Player) -> None:
+    """A golden history to a new file."""
+    transitions = [
+        {
+            "seq": seq,
+            "time_ms": time_ms,
+            "events": [
+                {"type": type(event).__name__, **_without_defaults(event)} for event in events
+            ],
+        }
+        for seq, time_ms, events in player.history
+    ]
+    data = {
+        "workflow": player.workflow.__name__,
+        "facts": FACTS._asdict(),
+        "transitions": transitions,
+    }
+    with path.open("x") as file:
+        json.dump(data, file, indent=1)
+        file.write("\n")
+
+
+def _without_defaults(event: Record) -> dict[str, Any]:
+    """The fields that differ from what a record has by itself."""
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    defaults = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for field in msgspec.structs.fields(type(event))
+    }
+    return {name: value for name, value in fields.items() if value != defaults[name]}
+
+
+def _shipped() -> Player:
+    """1 started, 2 charge, 3 charged, 4 deduct, 5 deducted, 6 notify, 7 notified, 8 completed."""
+    player = Player(workflows.OrderSaga, workflows.Order("o-1", 12.5))
+    for number in ("1", "2", "3"):
+        player.complete(number, f"r{number}")
+    return player
+
+
+def _refunded() -> Player:
+    """Deducting fails for good; the refund follows, and the run fails."""
+    player = Player(workflows.OrderSaga, workflows.Order("o-2", 12.5))
+    player.complete("1", "r1")
+    player.fail("2", "out of stock")
+    player.complete("3")
+    return player
+
+
+def _untold() -> Player:
+    """The notification times out, and the run completes all the same."""
+    player = Player(workflows.OrderSaga, workflows.Order("o-3", 12.5))
+    player.complete("1", "r1")
+    player.complete("2")
+    player.time_out("3")
+    return player
+
+
+def _race() -> Player:
+    """All three come in, out of order; the timeout's timer is cancelled."""
+    player = Player(workflows.Race)
+    for number in ("2", "3", "1"):
+        player.complete(number, int(number))
+    return player
+
+
+def _race_timed_out() -> Player:
+    """One comes in, then the timer fires and the others are cancelled."""
+    player = Player(workflows.Race)
+    player.complete("2", 2)
+    player.fire("1", after_s=30)
+    return player
+
+
+def _cancelled() -> Player:
+    """A condition, a name made of chance, a cancelled sleep, and tidying up."""
+    player = Player(workflows.Patient)
+    player.fire("2", after_s=5)
+    player.complete("1")
+    player.cancel("enough")
+    player.complete("2")
+    return player
+
+
+def _continued() -> Player:
+    """A timer, then the next run."""
+    player = Player(workflows.Counter, 3)
+    player.fire("1", after_s=0.25)
+    return player
+
+
+def _mended() -> Player:
+    """Two inputs wait while the run is blocked, and are taken one after the other."""
+    player = Player(workflows.Mended)
+    ahead = player.history.pop()
+    started, asked = ahead[2]
+    first, second = (
+        ActivityCompleted(activity_id=n, attempt=1, result=CONVERTER.to_payload(n)) for n in "12"
+    )
+    asked_next = player.complete("1", "1")
+    ended = player.complete("2", "2")
+    time_ms = player.time_ms
+    player.history = [
+        (1, time_ms, [started, asked]),
+        (3, time_ms, [first, WorkflowBlocked(cause="error", message="a bug", input_seq=3)]),
+        (5, time_ms, [second]),
+        (6, time_ms + 60_000, [WorkflowResumed(input_seq=3), *asked_next]),
+        (8, time_ms + 60_000, [WorkflowResumed(input_seq=5), *ended]),
+    ]
+    return player
+
+
+CASES: dict[str, Callable[[], Player]] = {
+    "order_shipped": _shipped,
+    "order_refunded": _refunded,
+    "order_untold": _untold,
+    "race": _race,
+    "race_timed_out": _race_timed_out,
+    "patient_cancelled": _cancelled,
+    "counter_continued": _continued,
+    "mended": _mended,
+}
+
+
+def main() -> None:
+    """Write the histories that are missing."""
+    for name, make in CASES.items():
+        path = FOLDER / f"{name}.json"
+        if not path.exists():
+            write(path, make())
+
+
+if __name__ == "__main__":
+    main()

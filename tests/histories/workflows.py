@@ -1,0 +1,105 @@
+"""The workflows of the golden histories. Their steps never change: a new one gets a new name."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from perdure import workflow
+from perdure.common import RetryPolicy
+from perdure.exceptions import ActivityError, ApplicationError
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class Order:
+    order_id: str
+    amount: float
+
+
+async def step(name: str, *args: Any, **options: Any) -> Any:
+    return await workflow.execute_activity(
+        name, args=args, start_to_close_timeout=MINUTE, **options
+    )
+
+
+@workflow.defn
+class OrderSaga:
+    """Charge, deduct, notify; a refund where deducting fails."""
+
+    @workflow.run
+    async def run(self, order: Order) -> str:
+        policy = RetryPolicy(maximum_interval=MINUTE, maximum_attempts=5)
+        payment = await step("charge_payment", order, retry_policy=policy)
+        try:
+            await step("deduct_inventory", order, retry_policy=policy)
+        except ActivityError as error:
+            await step("refund_payment", payment)
+            raise ApplicationError("out of stock", type="OutOfStock") from error
+        try:
+            await step("send_notification", order.order_id)
+        except ActivityError:
+            return "shipped, not told"
+        return "shipped"
+
+
+@workflow.defn
+class Race:
+    """Three activities in a task group, under a timeout; the losers are cancelled."""
+
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(step("runner", n)) for n in range(3)]
+        except TimeoutError:
+            return "nobody"
+        return ",".join(str(task.result()) for task in tasks)
+
+
+@workflow.defn
+class Patient:
+    """Waits for a condition that a sleeping task makes true, and tidies up when cancelled."""
+
+    def __init__(self) -> None:
+        self.is_ready = False
+
+    @workflow.run
+    async def run(self) -> str:
+        waker = asyncio.create_task(self.wake())
+        try:
+            await workflow.wait_condition(lambda: self.is_ready, timeout=3600)
+            name = f"report-{workflow.uuid4().hex[:8]}-{workflow.random().randint(1, 100)}"
+            await step(name)
+            await asyncio.sleep(60)
+        finally:
+            await step("tidy_up", workflow.cancellation_reason())
+        await waker
+        return "done"
+
+    async def wake(self) -> None:
+        await asyncio.sleep(5)
+        self.is_ready = True
+
+
+@workflow.defn
+class Counter:
+    """Continues as a new run after each step."""
+
+    @workflow.run
+    async def run(self, left: int) -> None:
+        await asyncio.sleep(0.25)
+        if left:
+            workflow.continue_as_new(left - 1)
+
+
+@workflow.defn
+class Mended:
+    """Blocked once by a bug, then resumed by fixed code."""
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        return [await step("first"), await step("second")]
