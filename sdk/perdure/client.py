@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Concatenate, Self
 
 from perdure import assembly
 from perdure.calls import (
@@ -36,12 +36,7 @@ from perdure.outbound import LogOutbound
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
 from perdure.service import RPCError, RPCStatusCode
 from perdure.starting import StartsWorkflows
-from perdure.types import (
-    MethodAsyncNoParam,
-    MethodAsyncSingleParam,
-    ReturnType,
-    SelfType,
-)
+from perdure.types import ReturnType, SelfType
 from perdure.workflow_names import workflow_facts
 from perdure_schemas.commands import DescribeTaskQueue
 from perdure_schemas.converters import PayloadConverter
@@ -194,8 +189,7 @@ class Client(StartsWorkflows):
 
     def get_workflow_handle_for(
         self,
-        workflow: MethodAsyncNoParam[SelfType, ReturnType]
-        | MethodAsyncSingleParam[SelfType, Any, ReturnType],
+        workflow: Callable[Concatenate[SelfType, ...], Awaitable[ReturnType]],
         workflow_id: str,
         *,
         run_id: str | None = None,

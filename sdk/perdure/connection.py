@@ -79,7 +79,7 @@ class Connection:
         try:
             info = await asyncio.to_thread(self.log.topic, topic)
             if info is None:
-                raise self._no_topics("answers", topic, "QUEUE")
+                raise self._no_topics("no task queue has been made here", topic, "QUEUE")
             asker = Asker(self.log, topic, info.partitions)
             await asker.open()
         except LogError as error:
@@ -129,12 +129,17 @@ class Connection:
         )
 
     def _no_topics(self, what: str, topic: str, task_queue: str) -> RPCError:
+        address = self.log.address
+        option = "engine" if address.startswith("http") else "broker"
         other = "" if self.namespace == "default" else f" --namespace {self.namespace}"
+        remedy = (
+            "a worker on it makes them"
+            if address.startswith("file:")
+            else f"make them with: perdure topics create --{option} {address}{other}"
+            f" --task-queue {task_queue}"
+        )
         return RPCError(
-            f"{what}: there is no topic {topic} on {self.log.address}; make it with:"
-            f" perdure topics create --broker {self.log.address}{other}"
-            f" --task-queue {task_queue}",
-            RPCStatusCode.NOT_FOUND,
+            f"{what}: there is no topic {topic} on {address}; {remedy}", RPCStatusCode.NOT_FOUND
         )
 
     # Asks.

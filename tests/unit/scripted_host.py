@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -52,6 +53,12 @@ class ScriptedHost:
         with self._lock:
             self._later.append((command, record))
         self._bell.set()
+
+    async def seen(self, count: int) -> None:
+        """Wait until so many commands have come."""
+        async with asyncio.timeout(5):
+            while len(self.commands) < count:  # noqa: ASYNC110 - its thread has no loop to set on
+                await asyncio.sleep(0.01)
 
     def stop(self) -> None:
         """Answer nothing any more."""

@@ -1,0 +1,314 @@
+"""Describe, history, lists and counts as a client reads them, and handles without a queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import assembly
+from perdure.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    RPCError,
+    RPCStatusCode,
+    WorkflowContinuedAsNewError,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowHistory,
+    WorkflowHistoryEventFilterType,
+)
+from perdure_schemas import events
+from perdure_schemas.avro import encode
+from perdure_schemas.commands import (
+    AwaitResult,
+    CancelWorkflow,
+    DescribeWorkflow,
+    ListWorkflows,
+    ReadHistory,
+    TerminateWorkflow,
+)
+from perdure_schemas.payloads import Payload
+from perdure_schemas.replies import (
+    Accepted,
+    Block,
+    HistoryBatch,
+    HistoryPage,
+    Refused,
+    RunClosed,
+    RunDescription,
+    RunPage,
+    RunSummary,
+)
+from tests.unit.orders_workflow import Order, OrdersWorkflow, Receipt
+from tests.unit.scripted_host import ScriptedHost
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    client = await Client.connect(f"file:{tmp_path}")
+    yield client
+    await client.close()
+
+
+def summary(workflow_id: str, start_ms: int, status: str = "running", **more: Any) -> RunSummary:
+    return RunSummary(
+        workflow_id=workflow_id,
+        run_id=f"run of {workflow_id}",
+        workflow_type="Orders",
+        status=status,
+        start_ms=start_ms,
+        task_queue="orders",
+        **more,
+    )
+
+
+def batch(seq: int, *found: Any) -> HistoryBatch:
+    return HistoryBatch(
+        offset=seq, pseq=seq, time_ms=1000 * seq, seq=seq, events=[encode(e) for e in found]
+    )
+
+
+STARTED = events.WorkflowStarted(workflow_type="Orders", input=[Payload(data=b"1")])
+TIMER = events.TimerStarted(timer_id="1", duration_ms=5)
+FIRED = events.TimerFired(timer_id="1")
+COMPLETED = events.WorkflowCompleted(result=Payload(data=b"2"))
+
+
+async def test_runs_of_all_partitions_come_as_one_list_newest_first(client: Client) -> None:
+    runs = {0: [90, 70, 20], 1: [80, 60, 50, 10]}
+
+    def script(ask: ListWorkflows) -> RunPage:
+        begin = int(ask.page_token or b"0")
+        mine = runs[ask.partition]
+        page = mine[begin : begin + 2]
+        more = begin + 2 < len(mine)
+        return RunPage(
+            runs=[summary(f"o-{at}", at) for at in page],
+            next_page_token=str(begin + 2).encode() if more else b"",
+        )
+
+    host = ScriptedHost(client.log, script)
+
+    listed = [run.id async for run in client.list_workflows()]
+    first_four = [run.id async for run in client.list_workflows(limit=4, page_size=3)]
+    host.stop()
+
+    assert listed == [f"o-{at}" for at in (90, 80, 70, 60, 50, 20, 10)]
+    assert first_four == listed[:4]
+
+
+async def test_blocked_runs_stand_first_with_their_cause(client: Client) -> None:
+    stuck = summary("stuck", 1, "blocked", block=Block(cause="error", message="KeyError: 'x'"))
+    pages = {0: [summary("new", 99)], 1: [stuck, summary("old", 2)]}
+    host = ScriptedHost(client.log, lambda ask: RunPage(runs=pages[ask.partition]))
+
+    listed = [run async for run in client.list_workflows()]
+    host.stop()
+
+    assert [run.id for run in listed] == ["stuck", "new", "old"]
+    assert listed[0].status == WorkflowExecutionStatus.BLOCKED
+    assert listed[0].block is not None
+    assert listed[0].block.message == "KeyError: 'x'"
+
+
+async def test_counts_of_all_partitions_are_added(client: Client) -> None:
+    host = ScriptedHost(client.log, lambda ask: RunPage(count=10 + ask.partition))
+
+    found = await client.count_workflows()
+    host.stop()
+
+    assert found.count == 21
+    assert all(command.count_only for command in host.commands)
+
+
+async def test_a_query_is_refused_before_it_is_asked(client: Client) -> None:
+    with pytest.raises(RPCError, match="later release") as caught:
+        client.list_workflows("WorkflowType = 'Orders'")
+
+    assert caught.value.status == RPCStatusCode.UNIMPLEMENTED
+
+
+async def test_a_history_is_read_to_its_end_page_by_page_and_of_one_run(client: Client) -> None:
+    def script(ask: ReadHistory) -> HistoryPage:
+        if ask.from_seq == 1:
+            batches, next_seq = [batch(1, STARTED, TIMER)], 3
+        else:
+            batches, next_seq = [batch(3, FIRED, COMPLETED)], 5
+        return HistoryPage(
+            run_id="run-1",
+            status="completed",
+            batches=batches,
+            next_seq=next_seq,
+            more=next_seq < 5,
+        )
+
+    host = ScriptedHost(client.log, script)
+    handle = client.get_workflow_handle("o-1", task_queue="orders")
+
+    history = await handle.fetch_history()
+    closing = await handle.fetch_history(
+        event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT
+    )
+    host.stop()
+
+    assert [event.event for event in history.events] == [STARTED, TIMER, FIRED, COMPLETED]
+    assert [event.event_id for event in history.events] == [1, 2, 3, 4]
+    assert [event.event_time.second for event in history.events] == [1, 1, 3, 3]
+    assert history.run_id == "run-1"
+    assert [command.run_id for command in host.commands] == ["", "run-1", "", "run-1"]
+    assert [event.event for event in closing.events] == [COMPLETED]
+
+
+async def test_a_history_is_the_same_after_json(client: Client) -> None:
+    page = HistoryPage(
+        run_id="run-1", status="completed", batches=[batch(1, STARTED, COMPLETED)], next_seq=3
+    )
+    host = ScriptedHost(client.log, lambda _: page)
+
+    history = await client.get_workflow_handle("o-1", task_queue="orders").fetch_history()
+    host.stop()
+
+    assert WorkflowHistory.from_json("o-1", history.to_json()) == history
+    with pytest.raises(ValueError, match="no history as JSON"):
+        WorkflowHistory.from_json("o-1", '{"events": [{"event_type": "Nonsense"}]}')
+
+
+async def test_a_handle_without_a_queue_finds_it_once(client: Client) -> None:
+    description = RunDescription(summary=summary("o-1", 1))
+    shops = ScriptedHost(
+        client.log, lambda _: Refused(code="not_found", message="no"), task_queue="shops"
+    )
+    orders = ScriptedHost(client.log, lambda _: description)
+    handle = client.get_workflow_handle("o-1")
+
+    found = await handle.describe()
+    await handle.describe()
+    shops.stop()
+    orders.stop()
+
+    assert found.status == WorkflowExecutionStatus.RUNNING
+    assert [type(command) for command in shops.commands] == [DescribeWorkflow]
+    assert len(orders.commands) == 3
+
+
+async def test_an_id_on_two_queues_is_an_error_that_names_both(client: Client) -> None:
+    description = RunDescription(summary=summary("o-1", 1))
+    hosts = [
+        ScriptedHost(client.log, lambda _: description, task_queue=queue)
+        for queue in ("orders", "shops")
+    ]
+
+    with pytest.raises(RPCError, match="'orders', 'shops': say which"):
+        await client.get_workflow_handle("o-1").describe()
+    for host in hosts:
+        host.stop()
+
+
+async def test_an_id_that_no_queue_knows_is_not_found(client: Client) -> None:
+    hosts = [
+        ScriptedHost(
+            client.log, lambda _: Refused(code="not_found", message="no"), task_queue=queue
+        )
+        for queue in ("orders", "shops")
+    ]
+
+    with pytest.raises(RPCError, match=r"knows a workflow 'o-1' \(asked: orders, shops\)"):
+        await client.get_workflow_handle("o-1").describe()
+    for host in hosts:
+        host.stop()
+
+
+async def test_a_namespace_without_queues_says_so(client: Client) -> None:
+    with pytest.raises(RPCError, match=r"there is no topic default\.\*"):
+        await client.get_workflow_handle("o-1").describe()
+
+
+async def test_cancel_and_terminate_say_who_and_why(client: Client) -> None:
+    host = ScriptedHost(client.log, lambda _: Accepted(workflow_id="o-1", run_id="r"))
+    handle = client.get_workflow_handle(
+        "o-1", run_id="r", first_execution_run_id="r0", task_queue="orders"
+    )
+
+    await handle.cancel(reason="changed my mind")
+    await handle.terminate("detail", 7, reason="enough")
+    host.stop()
+
+    cancel, terminate = host.commands
+    assert isinstance(cancel, CancelWorkflow)
+    assert isinstance(terminate, TerminateWorkflow)
+    assert (cancel.run_id, cancel.first_run_id, cancel.reason) == ("r", "r0", "changed my mind")
+    assert [detail.data for detail in terminate.details] == [b'"detail"', b"7"]
+    assert (terminate.reason, terminate.identity) == ("enough", client.identity)
+
+
+async def test_a_result_is_followed_over_runs_or_not(client: Client) -> None:
+    def script(ask: AwaitResult) -> RunClosed:
+        if ask.run_id == "second":
+            result = Payload(data=b'{"order_id":"1","paid":3}')
+            return RunClosed(workflow_id="o", run_id="second", status="completed", result=result)
+        return RunClosed(
+            workflow_id="o", run_id="first", status="continued_as_new", next_run_id="second"
+        )
+
+    host = ScriptedHost(client.log, script)
+    handle = client.get_workflow_handle_for(OrdersWorkflow.run, "o", task_queue="orders")
+
+    followed = await handle.result()
+    with pytest.raises(WorkflowContinuedAsNewError) as caught:
+        await handle.result(follow_runs=False)
+    host.stop()
+
+    assert followed == Receipt("1", 3)
+    assert caught.value.new_execution_run_id == "second"
+
+
+async def test_interceptors_see_calls_in_their_order(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Writing(Interceptor):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+            name = self.name
+
+            class Link(OutboundInterceptor):
+                async def start_workflow(self, input: Any) -> WorkflowHandle[Any, Any]:
+                    seen.append(f"{name} {input.workflow}")
+                    input.memo = {**(input.memo or {}), name: True}
+                    return await self.next.start_workflow(input)
+
+            return Link(next)
+
+    client = await Client.connect(
+        f"file:{tmp_path}", interceptors=[Writing("outer"), Writing("inner")]
+    )
+    host = ScriptedHost(client.log, lambda _: Accepted(workflow_id="o", run_id="r"))
+
+    await client.start_workflow(OrdersWorkflow.run, Order("1", 1), id="o", task_queue="orders")
+    host.stop()
+    await client.close()
+
+    assert seen == ["outer Orders", "inner Orders"]
+    assert list(host.commands[0].memo) == ["outer", "inner"]
+
+
+async def test_a_task_queue_is_described_partition_by_partition(client: Client) -> None:
+    assembly.create_topics(client.log, "default", "orders", partitions=2)
+    waiting = asyncio.create_task(client.describe_task_queue("orders"))
+    from perdure_schemas.replies import TaskQueueInfo
+
+    host = ScriptedHost(
+        client.log,
+        lambda ask: TaskQueueInfo(partition=ask.partition, epoch=1, pseq=2, upto=3, owner="me"),
+    )
+
+    infos = await waiting
+    host.stop()
+
+    assert [(info.partition, info.owner) for info in infos] == [(0, "me"), (1, "me")]
