@@ -1,0 +1,345 @@
+"""Invariants of what was let out (A, B, G): answers, outcomes and tasks against what is accepted."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perdure_schemas import commands as cmd
+from perdure_schemas import events as ev
+from perdure_schemas import replies as rep
+from perdure_schemas.avro import UnreadableRecordError, decode
+from perdure_schemas.payloads import Record
+from perdure_schemas.tasks import ActivityTask
+from perdure_schemas.transition import Outcome
+
+from tests.simulation.histories import Report
+from tests.simulation.ledger import Entry, Fact, Ledger, RunLog, Stored, Violation
+
+COMMAND_BYTES_MAX = 1024 * 1024
+ROUTED = (cmd.StartWorkflow, cmd.CancelWorkflow, cmd.TerminateWorkflow)
+
+
+@dataclass
+class Op:
+    """What a client asked for and what it heard; unanswered is "info": it may have happened."""
+
+    kind: str
+    workflow_id: str
+    correlation_id: str
+    request_id: str = ""
+    partition: int = -1
+    invoked_ms: int = 0
+    answered_ms: int = 0
+    answer: Record | None = None
+    offset: int = -1
+    """The events offset that the answer is current to."""
+
+    @property
+    def outcome(self) -> str:
+        """ok, fail or info."""
+        if self.answer is None:
+            return "info"
+        return "fail" if isinstance(self.answer, rep.Refused) else "ok"
+
+
+def read_commands(records: Iterable[Stored]) -> tuple[list[Report], list[Stored]]:
+    """The commands of a topic in order, and the records that are none."""
+    found: list[Report] = []
+    poison: list[Stored] = []
+    for record in sorted(records, key=lambda one: (one.partition, one.offset)):
+        try:
+            command = decode(record.value, bytes_max=COMMAND_BYTES_MAX)
+        except UnreadableRecordError:
+            poison.append(record)
+            continue
+        if type(command).__module__ != cmd.__name__:
+            poison.append(record)
+            continue
+        found.append(Report(record.partition, record.offset, record.timestamp_ms, command))
+    return found, poison
+
+
+class AnswerCheck:
+    """Holds everything that left against the ledger."""
+
+    def __init__(self, ledger: Ledger, reports: Sequence[Report]) -> None:
+        self._ledger = ledger
+        self._reports = reports
+        self._by_request: dict[tuple[str, str], list[tuple[Entry, Outcome]]] = {}
+        self._by_input: dict[tuple[int, int], list[tuple[Entry, Outcome]]] = {}
+        for entry, outcome in ledger.outcomes:
+            self._by_input.setdefault((entry.partition, outcome.offset), []).append(
+                (entry, outcome)
+            )
+            if outcome.request_id and outcome.outcome in ("applied", "refused"):
+                key = (outcome.workflow_id, outcome.request_id)
+                self._by_request.setdefault(key, []).append((entry, outcome))
+        self._asks: dict[str, Report] = {}
+        for report in reports:
+            reply = getattr(report.command, "reply", None)
+            if reply is not None:
+                self._asks.setdefault(reply.correlation_id, report)
+        self._granted: dict[bytes, str] = {}
+
+    def _fail(self, letter: str, text: str) -> None:
+        self._ledger.violations.append(Violation(letter, text))
+
+    # -- outcomes --
+
+    def check_outcomes(self, poison: Sequence[Stored]) -> None:
+        """A: every taken command has its outcome once; C: no input has two."""
+        for (partition, offset), found in self._by_input.items():
+            if len(found) > 1:
+                self._fail("C", f"input {partition}@{offset} has {len(found)} outcomes")
+            entry = found[0][0]
+            if not entry.after < offset <= entry.upto:
+                text = f"covers inputs ({entry.after}, {entry.upto}], not {offset}"
+                self._fail("C", f"events-{entry.partition}@{entry.offset} {text}")
+        for key, found in self._by_request.items():
+            if len(found) > 1:
+                self._fail("A", f"request {key} was taken {len(found)} times")
+        forwarded = {
+            (entry.partition, outcome.offset)
+            for entry, outcome in self._ledger.outcomes
+            if outcome.outcome in ("forwarded", "dead")
+        }
+        for report in self._reports:
+            command: Any = report.command
+            if report.offset > self._ledger.upto.get(report.partition, -1):
+                continue
+            if not isinstance(command, ROUTED) or not command.request_id:
+                continue
+            taken = (command.workflow_id, command.request_id) in self._by_request
+            if not taken and (report.partition, report.offset) not in forwarded:
+                name = f"{type(command).__name__} of {command.workflow_id}"
+                self._fail("A", f"{name} at {report.partition}@{report.offset} has no outcome")
+        for record in poison:
+            if record.offset <= self._ledger.upto.get(record.partition, -1):
+                outcomes = self._by_input.get((record.partition, record.offset), [])
+                if [outcome.outcome for _, outcome in outcomes] != ["dead"]:
+                    self._fail("A", f"poison at {record.partition}@{record.offset} was dropped")
+
+    # -- replies --
+
+    def check_replies(self, records: Iterable[Stored]) -> None:
+        """Nothing is answered before it is accepted (rule 5), and every answer is true."""
+        for record in sorted(records, key=lambda one: (one.partition, one.offset)):
+            reply = decode(record.value)
+            if not isinstance(reply, rep.Reply):
+                self._fail("A", f"a {type(reply).__name__} among the replies")
+                continue
+            self._check_reply(reply, decode(reply.body))
+
+    def _check_reply(self, reply: rep.Reply, body: Record) -> None:
+        if isinstance(body, rep.WorkerOrders):
+            self._check_orders(reply, body)
+            return
+        report = self._asks.get(reply.correlation_id)
+        if report is None:
+            return
+        command: Any = report.command
+        where = f"the answer {type(body).__name__} to {type(command).__name__}"
+        where += f" of {getattr(command, 'workflow_id', '')} current to {reply.offset}"
+        if isinstance(body, rep.RunClosed):
+            self._check_closed(reply, body, where)
+        elif isinstance(command, ROUTED) and isinstance(body, rep.Accepted | rep.Refused):
+            self._check_taken(reply, command, body, where)
+        elif isinstance(command, cmd.DescribeWorkflow):
+            self._check_description(reply, command, body, where)
+        elif isinstance(body, rep.Refused) and isinstance(command, cmd.AwaitResult):
+            self._check_missing(reply, command, where)
+
+    def _check_closed(self, reply: rep.Reply, body: rep.RunClosed, where: str) -> None:
+        run = self._ledger.runs.get(body.run_id)
+        closing = run.closing if run else None
+        if run is None or closing is None or closing.entry.offset > reply.offset:
+            self._fail("A", f"{where}: run {body.run_id} is not closed there")
+            return
+        event: Any = closing.event
+        if run.status_at(reply.offset) != body.status:
+            self._fail("A", f"{where}: says {body.status}, the log {run.status_at(reply.offset)}")
+        if getattr(event, "result", None) != body.result:
+            self._fail("A", f"{where}: another result than the log's")
+
+    def _check_taken(self, reply: rep.Reply, command: Any, body: Any, where: str) -> None:
+        if not command.request_id:
+            return
+        found = self._by_request.get((command.workflow_id, command.request_id), [])
+        said = "refused" if isinstance(body, rep.Refused) else "applied"
+        if not any(outcome.outcome == said for _, outcome in found):
+            self._fail("A", f"{where}: no accepted record has it {said}")
+            return
+        entry, outcome = found[0]
+        if entry.offset > reply.offset:
+            self._fail("A", f"{where}: it was accepted at {entry.offset}, later")
+        if isinstance(body, rep.Accepted):
+            if body.run_id != outcome.run_id:
+                self._fail("A", f"{where}: names run {body.run_id}, the log {outcome.run_id}")
+            run = self._ledger.runs.get(body.run_id)
+            is_start = isinstance(command, cmd.StartWorkflow)
+            if run is None and is_start and body.started:
+                self._fail("A", f"{where}: run {body.run_id} does not exist")
+
+    def _check_description(self, reply: rep.Reply, command: Any, body: Any, where: str) -> None:
+        if isinstance(body, rep.Refused):
+            self._check_missing(reply, command, where)
+        elif isinstance(body, rep.RunDescription):
+            run = self._ledger.runs.get(body.summary.run_id)
+            status = run.status_at(reply.offset) if run else ""
+            if status != body.summary.status:
+                self._fail("G", f"{where}: says {body.summary.status}, the log {status!r}")
+
+    def _check_missing(self, reply: rep.Reply, command: Any, where: str) -> None:
+        for run in self._ledger.of_workflow(command.workflow_id):
+            wanted = command.run_id in ("", run.run_id)
+            if wanted and run.started.entry.offset <= reply.offset:
+                self._fail("G", f"{where}: refused, but run {run.run_id} exists there")
+
+    def _check_orders(self, reply: rep.Reply, orders: rep.WorkerOrders) -> None:
+        """D: a grant names the worker of an accepted ActivityStarted, one an attempt."""
+        report = self._asks.get(reply.correlation_id)
+        if not orders.granted or not orders.token:
+            return
+        issue = self._ledger.issued.get(orders.token)
+        if issue is None:
+            self._fail("B", f"an attempt was granted that nobody issued ({orders.token.hex()})")
+            return
+        workers = [
+            fact.event.worker_id
+            for fact in self._ledger.runs[issue.run_id].facts
+            if isinstance(fact.event, ev.ActivityStarted)
+            and fact.event.activity_id == issue.activity_id
+            and fact.event.attempt == issue.attempt
+            and fact.seq > issue.fact.seq
+            and fact.entry.offset <= reply.offset
+        ]
+        if not workers:
+            name = f"attempt {issue.attempt} of activity {issue.activity_id} of {issue.run_id}"
+            self._fail("B", f"{name} was granted at {reply.offset} before its start was accepted")
+        elif report is not None and getattr(report.command, "worker_id", "") not in workers:
+            self._fail("D", f"attempt {issue.attempt} was granted to one that did not claim it")
+
+    # -- tasks and dead letters --
+
+    def check_tasks(self, records: Iterable[Stored]) -> None:
+        """B: every task was issued by an accepted event, and says the same as it."""
+        for record in records:
+            task = decode(record.value)
+            if not isinstance(task, ActivityTask):
+                self._fail("B", f"a {type(task).__name__} among the tasks")
+                continue
+            issue = self._ledger.issued.get(task.token)
+            named = (task.run_id, task.activity_id, task.attempt)
+            if issue is None:
+                self._fail("B", f"the task {named} was never accepted")
+            elif (issue.run_id, issue.activity_id, issue.attempt) != named:
+                self._fail("F", f"the task {named} bears the token of {issue[:3]}")
+
+    def check_dead(self, records: Iterable[Stored]) -> None:
+        """A: what was put aside is where people find it."""
+        kept = set()
+        for record in records:
+            headers = dict(record.headers or ())
+            partition = headers.get("perdure-partition", b"-1")
+            kept.add((int(partition), int(headers.get("perdure-offset", b"-1"))))
+        moved = {getattr(report.command, "request_id", "") for report in self._reports}
+        for entry, outcome in self._ledger.outcomes:
+            key = (entry.partition, outcome.offset)
+            if outcome.outcome == "dead" and key not in kept:
+                self._fail("A", f"the dead letter of input {key} is lost")
+            elif outcome.outcome == "forwarded" and outcome.value is not None:
+                command: Any = decode(outcome.value)
+                if command.request_id not in moved:
+                    self._fail("A", f"the forwarded input {key} is lost")
+
+
+class KeyCheck:
+    """G: one open run a workflow id, refusals that were true, and no answer from the past."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def check_ids(self) -> None:
+        """At most one run of an id is open at any time."""
+        by_id: dict[str, list[RunLog]] = {}
+        for run in self._ledger.runs.values():
+            by_id.setdefault(run.workflow_id, []).append(run)
+        for workflow_id, runs in by_id.items():
+            runs.sort(key=lambda run: run.started.entry.offset)
+            for before, after in zip(runs, runs[1:], strict=False):
+                closing = before.closing
+                if closing is None or closing.entry.offset > after.started.entry.offset:
+                    text = f"{workflow_id}: run {after.run_id} began while {before.run_id} was open"
+                    self._ledger.fail("G", text)
+
+    def check_refusals(self) -> None:
+        """What was refused could not be had when it was decided."""
+        covers: dict[int, list[Entry]] = {}
+        for entry in self._ledger.entries:
+            if entry.upto > entry.after:
+                covers.setdefault(entry.partition, []).append(entry)
+        for entry, outcome in self._ledger.outcomes:
+            if outcome.outcome != "refused" or not outcome.workflow_id:
+                continue
+            line = [one.offset for one in covers[entry.partition]]
+            at = bisect_left(line, entry.offset)
+            since = line[at - 1] if at else -1
+            seen = self._statuses(outcome.workflow_id, since, entry.offset)
+            code = outcome.reason.partition(":")[0]
+            is_open = bool(seen & {"running", "blocked"})
+            is_shut = bool(seen - {"running", "blocked"})
+            wrong = (code == "already_started" and seen == {""}) or (
+                code in ("closed", "not_found") and is_open and not is_shut
+            )
+            if wrong:
+                text = f"{outcome.workflow_id}: refused as {code} at {entry.offset}, where it was"
+                self._ledger.fail("G", f"{text} {sorted(seen)}")
+
+    def _statuses(self, workflow_id: str, since: int, before: int) -> set[str]:
+        seen = {self._status(workflow_id, since)}
+        for run in self._ledger.of_workflow(workflow_id):
+            for fact in run.facts:
+                if since < fact.entry.offset <= before:
+                    seen.add(self._status(workflow_id, fact.entry.offset))
+        return seen
+
+    def _status(self, workflow_id: str, offset: int) -> str:
+        status = ""
+        for run in self._ledger.of_workflow(workflow_id):
+            status = run.status_at(offset) or status
+        return status
+
+    def check_order(self, ops: Sequence[Op]) -> None:
+        """An answer is never older than what anybody had heard of the id before it was asked."""
+        answered = sorted((op for op in ops if op.answer is not None), key=lambda op: op.answered_ms)
+        by_id: dict[str, list[Op]] = {}
+        for op in answered:
+            by_id.setdefault(op.workflow_id, []).append(op)
+        for found in by_id.values():
+            for later in found:
+                heard = [op.offset for op in found if op.answered_ms < later.invoked_ms]
+                if heard and later.offset < max(heard):
+                    text = f"{later.kind} of {later.workflow_id} was answered from {later.offset},"
+                    self._ledger.fail("G", f"{text} after an answer from {max(heard)}")
+
+
+def unfinished(ledger: Ledger) -> list[str]:
+    """H: what has not come to its end."""
+    found = [
+        f"run {run.workflow_id}/{run.run_id} has not ended: {_last(run.facts)}"
+        for run in ledger.runs.values()
+        if run.closing is None
+    ]
+    for run in ledger.runs.values():
+        following = getattr(run.closing.event, "next_run_id", "") if run.closing else ""
+        following = following or getattr(run.closing and run.closing.event, "new_run_id", "")
+        if following and following not in ledger.runs:
+            found.append(f"run {following} should follow {run.run_id} and never began")
+    return found
+
+
+def _last(facts: Sequence[Fact]) -> str:
+    return f"{len(facts)} events, the last {type(facts[-1].event).__name__}"

@@ -1,0 +1,205 @@
+"""A host process of the world: real Host objects over a table store and a clock that may be bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+from perdure_actors.core.decision import Limits
+from perdure_actors.host import AnswerSender, Host
+from perdure_actors.services import Services
+from perdure_actors.workflow_code import WorkflowCode
+from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.names import topic_name
+from perdure_topics.ports import LogError
+from perdure_topics.simulated import SimulatedLog
+
+if TYPE_CHECKING:
+    from perdure_topics.simulated import SimulatedBroker
+
+    from tests.simulation.world import World
+
+AWAY_MS = 1_000
+
+
+class SkewedClock:
+    """A machine's clock: its wall clock may be wrong, and may jump."""
+
+    def __init__(self, broker: SimulatedBroker, wall_ms: int, booted_ms: int) -> None:
+        self._broker = broker
+        self._wall_ms = wall_ms
+        self._booted_ms = booted_ms
+        self.skew_ms = 0
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, as this machine has them."""
+        return self._wall_ms + self._broker.now_ms + self.skew_ms
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds since the machine was booted."""
+        return self._broker.now_ms + self._booted_ms
+
+
+class SimHost:
+    """A machine that runs hosts, one after the other."""
+
+    def __init__(self, world: World, name: str, rng: Random) -> None:
+        self.world = world
+        self.name = name
+        self.store = MemoryTableStore()
+        self.clock = SkewedClock(world.broker, world.wall_start_ms, rng.randrange(10**6))
+        self._rng = rng
+        self._starts = 0
+        self._scheduled_ms = -1
+        self.log = SimulatedLog(world.broker, name)
+        self.host: Host | None = None
+        self.code: WorkflowCode = world.code("good")
+        self.up = False
+        self.findings: list[str] = []
+
+    # -- its life --
+
+    def boot(self) -> None:
+        """Start a process."""
+        self.up = True
+        self._starts += 1
+        self.log = SimulatedLog(self.world.broker, f"{self.name}-{self._starts}")
+        self._make()
+
+    def _make(self) -> None:
+        if not self.up or self.host is not None:
+            return
+        try:
+            self.host = self._host()
+        except LogError:
+            self.world.broker.at(AWAY_MS, partial(self._again, self._starts))
+            return
+        self.ring()
+
+    def _again(self, start: int) -> None:
+        if start == self._starts:
+            self._make()
+
+    def _host(self) -> Host:
+        world, log = self.world, self.log
+        commands = log.topic(topic_name("commands", world.namespace, world.task_queue))
+        events = log.topic(topic_name("events", world.namespace, world.task_queue))
+        assert commands is not None
+        assert events is not None
+        answers = AnswerSender(log, world.namespace)
+        ring = self._ring_of(self._starts)
+        small = world.strength("small_cache") > 0
+        services = Services(
+            log=log,
+            store=self.store,
+            clock=self.clock,
+            random=Random(self._rng.randrange(1 << 62)),
+            code=self.code,
+            answers=answers,
+            inputs=log.tail(on_ready=ring, committed=True),
+            namespace=world.namespace,
+            task_queue=world.task_queue,
+            partitions=commands.partitions,
+            commands_topic_id=commands.topic_id,
+            events_topic_id=events.topic_id,
+            owner=f"{self.name}-{self._starts}",
+            limits=Limits(),
+            engine_key=b"",
+            workers_of=lambda _queue: None,
+            finding=self._finding,
+            residents_max=2 if small else 1000,
+        )
+        return Host(services, answers, ring=ring)
+
+    def _finding(self, code: str, text: str) -> None:
+        self.world.count(f"finding {code}")
+        self.findings.append(f"{code}: {text}")
+
+    def _ring_of(self, start: int) -> Callable[[], None]:
+        def ring() -> None:
+            if start == self._starts:
+                self.ring()
+
+        return ring
+
+    def crash(self) -> None:
+        """SIGKILL: the objects are gone, the tables stay as they were written."""
+        self.world.broker.crash(self.log.node)
+        self._drop()
+
+    def _drop(self) -> None:
+        host, self.host = self.host, None
+        self.up = False
+        self._starts += 1
+        if host is not None:
+            # Nobody reads for a dead process any more; nothing else of it may act.
+            host._events.close()
+            host.services.inputs.close()
+            for slot in host.slots.values():
+                if slot.shard is not None:
+                    slot.shard.residents.clear()
+        self.store.crash()
+
+    def stop(self) -> None:
+        """SIGTERM: close in order."""
+        host = self.host
+        if host is not None:
+            host.close()
+        self._drop()
+
+    # -- turns --
+
+    def ring(self) -> None:
+        """There is news: step soon."""
+        self.schedule(0 if self._rng.random() < 0.7 else 1)
+
+    def schedule(self, delay_ms: int) -> None:
+        """Step after so long, if not before."""
+        at_ms = self.world.broker.now_ms + delay_ms
+        if self._scheduled_ms >= 0 and self._scheduled_ms <= at_ms:
+            return
+        self._scheduled_ms = at_ms
+        self.world.broker.at(delay_ms, partial(self._turn, at_ms))
+
+    def _turn(self, at_ms: int) -> None:
+        if self._scheduled_ms != at_ms:
+            return
+        self._scheduled_ms = -1
+        if self.host is None:
+            return
+        if self.log.node.paused:
+            self.schedule(100)
+            return
+        self.world.steps += 1
+        try:
+            wait_ms = self.host.step()
+        except Exception as error:  # noqa: BLE001 - whatever it is, no host may die of it
+            self.world.broken(f"host {self.name} died of {type(error).__name__}: {error}", error)
+            self.crash()
+            self.world.broker.at(1_000, self.boot)
+            return
+        self.schedule(max(wait_ms, 1))
+
+    # -- looking --
+
+    def open_work(self) -> list[str]:
+        """What the shards of this host still have to do."""
+        found: list[str] = []
+        if self.host is None:
+            return [f"{self.name} is down"]
+        for number, slot in self.host.slots.items():
+            shard = slot.shard
+            if shard is None:
+                found.append(f"{self.name} does not own partition {number} yet")
+                continue
+            for _, status in shard.table.scan(*rows.prefix_range(rows.INDEX)):
+                if status in (b"running", b"blocked"):
+                    found.append(f"a run is {status.decode()} in partition {number}")
+            if any(True for _ in shard.table.scan(*rows.alarms_range(), limit=1)):
+                found.append(f"an alarm is set in partition {number}")
+            if shard.pending or not shard.dispatch.is_idle:
+                found.append(f"partition {number} waits for the log")
+        return found

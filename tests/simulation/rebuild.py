@@ -1,0 +1,119 @@
+"""Invariant R: histories replay to what they say, and every table is what the log makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+from perdure_actors.recovery import Recovery
+from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.replay.coroutine import RunFacts
+from perdure_schemas.events import WorkflowStarted
+from perdure_topics.memory_tables import MemoryTableStore
+
+from tests.simulation.checker import RunLog, Violation, ledger_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perdure_actors.workflow_code import WorkflowCode
+    from perdure_topics.ports import StoredRecord, Table
+
+    from tests.simulation.world import World
+
+_ALL = (b"", b"\xff" * 64)
+_POSITIONS = (rows.META, rows.VERIFIED)
+
+
+def check_replays(world: World) -> list[Violation]:
+    """Replay every history with fresh code, fed by the recorded inputs only."""
+    found = []
+    code = world.code("good")
+    for run in ledger_of(world.dump()).runs.values():
+        wrong = replay(run, code, namespace=world.namespace, task_queue=world.task_queue)
+        if wrong:
+            found.append(Violation("R", f"run {run.workflow_id}/{run.run_id}: {wrong}"))
+    return found
+
+
+def replay(run: RunLog, code: WorkflowCode, *, namespace: str, task_queue: str) -> str:
+    """Why fresh code does not do what a history says; empty when it does."""
+    started = run.started.event
+    if not isinstance(started, WorkflowStarted):
+        return "it does not begin with WorkflowStarted"
+    facts = RunFacts(
+        namespace=namespace, task_queue=task_queue, workflow_id=run.workflow_id, run_id=run.run_id
+    )
+    coroutine = code.make(started, facts)
+    try:
+        for first in [fact for fact in run.facts if fact.place == 0]:
+            entry = first.entry
+            coroutine.recall(entry.events, seq=first.seq, time_ms=entry.time_ms)
+    except BlockedError as error:
+        return f"{error.cause}: {error} (recorded {error.recorded}, produced {error.produced})"
+    finally:
+        coroutine.close()
+    return ""
+
+
+def rebuilt(records: Iterable[StoredRecord], meta: rows.Meta) -> dict[bytes, bytes]:
+    """The rows that a partition's records make of an empty table."""
+    table = MemoryTableStore().open("rebuilt")
+    fresh = rows.Meta(
+        cluster_id=meta.cluster_id,
+        events_topic_id=meta.events_topic_id,
+        commands_topic_id=meta.commands_topic_id,
+        partitions=meta.partitions,
+    )
+    recovery = Recovery(table, fresh, rows.Verified())
+    for record in records:
+        recovery.take(record)
+    recovery.finish()
+    return content(table)
+
+
+def content(table: Table) -> dict[bytes, bytes]:
+    """The rows of a table that are a function of the log."""
+    return {key: value for key, value in table.scan(*_ALL) if key not in _POSITIONS}
+
+
+def difference(mine: dict[bytes, bytes], theirs: dict[bytes, bytes]) -> str:
+    """Which rows two tables do not share; kept effects may have been let go of in one."""
+    keys = [
+        key
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key) and not key.startswith(rows.EFFECTS)
+    ]
+    if not keys:
+        return ""
+    shown = "; ".join(
+        f"{key!r}: owner {_short(mine.get(key))}, log {_short(theirs.get(key))}" for key in keys[:3]
+    )
+    return f"{len(keys)} rows differ: {shown}"
+
+
+def _short(value: bytes | None) -> str:
+    if value is None:
+        return "nothing"
+    try:
+        return repr(rows.decode_any(value))[:400]
+    except Exception:  # noqa: BLE001 - it is only shown
+        return repr(value)[:400]
+
+
+def check_tables(world: World) -> list[Violation]:
+    """Every owner's table against one rebuilt from offset 0."""
+    found = []
+    for host in world.hosts:
+        if host.host is None:
+            continue
+        for number, slot in host.host.slots.items():
+            if slot.shard is None:
+                continue
+            records = world.broker.partition(world.topic("events"), number).records
+            shard = slot.shard
+            theirs = rebuilt(records[: shard.meta.offset + 1], shard.meta)
+            wrong = difference(content(shard.table), theirs)
+            if wrong:
+                found.append(Violation("R", f"{host.name}, partition {number}: {wrong}"))
+    return found

@@ -1,0 +1,131 @@
+"""What a seed draws: which faults are on and how strong, who is there, and what is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from perdure_topics.simulated_faults import FaultPlan
+
+from tests.simulation.workflows import Plan, Step
+
+FAULTS = (
+    "host_crash",
+    "host_pause",
+    "table_loss",
+    "table_damage",
+    "clock_skew",
+    "clock_jump",
+    "worker_crash",
+    "worker_pause",
+    "worker_late",
+    "worker_double",
+    "handed_back",
+    "bad_deploy",
+    "poison",
+    "parts",
+    "small_cache",
+)
+"""The world's own faults; those of the log stand in FaultPlan."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One world. A fault is a probability (mostly a second), 0 when it is off."""
+
+    seed: int
+    partitions: int
+    hosts: int
+    workers: int
+    clients: int
+    workflow_ids: int
+    starts: int
+    busy_ms: int
+    plan: FaultPlan
+    faults: dict[str, float] = field(default_factory=dict)
+
+    def strength(self, fault: str) -> float:
+        """How strong a fault is; 0 when it is off."""
+        return self.faults.get(fault, 0.0)
+
+    def only(self, names: set[str]) -> Settings:
+        """The same world with no other faults than those named."""
+        plan = self.plan
+        for name in plan.on():
+            if name not in names:
+                plan = plan.without(name)
+        kept = {name: value for name, value in self.faults.items() if name in names}
+        return replace(self, plan=plan, faults=kept)
+
+    @property
+    def clock_slack_ms(self) -> int:
+        """How far clocks may be apart in this world."""
+        if self.strength("clock_jump"):
+            return 1 << 50
+        return 5_000 if not self.strength("clock_skew") else 400_000
+
+
+def draw(seed: int) -> Settings:
+    """The world of a seed."""
+    rng = Random(f"world {seed}")
+    plan = FaultPlan.draw(rng)
+    if rng.random() < 0.15:
+        plan = FaultPlan()
+    faults = {}
+    for name in FAULTS:
+        on, strength = rng.random() < 0.4, rng.random()
+        if on:
+            faults[name] = 0.2 + 0.8 * strength
+    return Settings(
+        seed=seed,
+        partitions=rng.choice((1, 2, 3)),
+        hosts=rng.choice((2, 2, 3)),
+        workers=rng.choice((2, 3)),
+        clients=2,
+        workflow_ids=rng.choice((3, 6, 10)),
+        starts=rng.randrange(8, 24),
+        busy_ms=rng.choice((20_000, 40_000, 60_000)),
+        plan=plan,
+        faults=faults,
+    )
+
+
+def draw_plan(rng: Random, number: int, *, bugs: bool) -> Plan:
+    """What one run does."""
+    steps = [_draw_step(rng) for _ in range(rng.randrange(1, 6))]
+    if bugs and rng.random() < 0.5:
+        steps.insert(rng.randrange(len(steps) + 1), Step("bug", run_ms=30))
+    return Plan(
+        salt=f"salt {number}",
+        steps=steps,
+        tidies=rng.random() < 0.5,
+        again=rng.choice((0, 0, 0, 0, 1, 2)),
+        fails=rng.random() < 0.1,
+    )
+
+
+def _draw_step(rng: Random) -> Step:
+    kind = rng.choice(
+        ("act", "act", "act", "fan", "timer", "flaky", "once", "beat", "race", "long", "prompt")
+        + ("overall",)
+    )
+    run_ms = rng.randrange(1, 300)
+    if kind == "fan":
+        return Step(kind, count=rng.randrange(2, 9), run_ms=run_ms)
+    if kind == "timer":
+        return Step(kind, wait_ms=rng.randrange(1, 8_000))
+    if kind == "flaky":
+        return Step(
+            kind, run_ms=run_ms, fails=rng.randrange(1, 4), attempts=rng.choice((0, 0, 2, 3))
+        )
+    if kind == "once":
+        return Step(kind, run_ms=rng.choice((run_ms, 3_000)), attempts=1)
+    if kind == "beat":
+        return Step(kind, run_ms=rng.randrange(1_000, 9_000), wait_ms=rng.randrange(1_000, 4_000))
+    if kind == "race":
+        return Step(kind, run_ms=rng.randrange(100, 4_000), wait_ms=rng.randrange(200, 4_000))
+    if kind == "long":
+        return Step(kind, run_ms=rng.randrange(1_500, 12_000), attempts=rng.choice((0, 3)))
+    if kind in ("prompt", "overall"):
+        return Step(kind, run_ms=run_ms, wait_ms=rng.randrange(300, 6_000))
+    return Step(kind, run_ms=run_ms)

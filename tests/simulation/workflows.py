@@ -1,0 +1,150 @@
+"""The workflow of the world: a chain of hashes, so that whatever is lost or doubled changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from perdure import workflow
+from perdure.common import RetryPolicy
+from perdure.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+TYPE = "chain"
+
+
+@dataclass
+class Step:
+    """One thing the workflow does. What a field means depends on the kind."""
+
+    kind: str
+    count: int = 1
+    run_ms: int = 50
+    """How long the activity works."""
+    wait_ms: int = 1_000
+    """A timer's length, or a timeout's."""
+    fails: int = 0
+    """How many attempts fail before one succeeds."""
+    attempts: int = 0
+    """How many are allowed; 0 for any number."""
+
+
+@dataclass
+class Plan:
+    """What a run is told to do."""
+
+    salt: str
+    steps: list[Step] = field(default_factory=list)
+    tidies: bool = False
+    """Whether a cancelled run runs one more activity before it ends."""
+    again: int = 0
+    """How often it continues as new."""
+    fails: bool = False
+    """Whether it fails in the end."""
+
+
+def mix(*parts: str) -> str:
+    """The next link of a chain."""
+    return hashlib.blake2b("/".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _options(step: Step) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "start_to_close_timeout": timedelta(seconds=20),
+        "retry_policy": RetryPolicy(
+            initial_interval=timedelta(milliseconds=300),
+            maximum_interval=timedelta(seconds=3),
+            maximum_attempts=step.attempts,
+        ),
+        "result_type": str,
+    }
+    if step.kind == "beat":
+        options["heartbeat_timeout"] = timedelta(milliseconds=step.wait_ms)
+    elif step.kind == "prompt":
+        options["schedule_to_start_timeout"] = timedelta(milliseconds=step.wait_ms)
+    elif step.kind == "overall":
+        options["schedule_to_close_timeout"] = timedelta(milliseconds=step.wait_ms)
+    return options
+
+
+async def _work(step: Step, text: str) -> str:
+    try:
+        told = [text, step.run_ms, step.fails]
+        result: str = await workflow.execute_activity("work", args=told, **_options(step))
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        return f"failed {text}"
+    return result
+
+
+async def _take(step: Step, chain: str) -> str:
+    if step.kind == "timer":
+        await workflow.sleep(timedelta(milliseconds=step.wait_ms))
+        return mix(chain, "slept")
+    if step.kind == "fan":
+        texts = [mix(chain, str(n)) for n in range(step.count)]
+        return mix(chain, *await asyncio.gather(*[_work(step, text) for text in texts]))
+    if step.kind == "race":
+        try:
+            async with asyncio.timeout(step.wait_ms / 1000):
+                return mix(chain, await _work(step, chain))
+        except TimeoutError:
+            return mix(chain, "late")
+    return mix(chain, await _work(step, chain))
+
+
+async def _chain(plan: Plan, before_step: Callable[[Step], None]) -> str:
+    chain = plan.salt
+    try:
+        for step in plan.steps:
+            before_step(step)
+            chain = await _take(step, chain)
+    except (ActivityError, asyncio.CancelledError):
+        if plan.tidies:
+            with suppress(ActivityError):
+                await _work(Step("tidy"), mix(chain, "tidy"))
+        raise
+    if plan.again:
+        rest = Plan(chain, plan.steps, plan.tidies, plan.again - 1, plan.fails)
+        workflow.continue_as_new(rest)
+    if plan.fails:
+        raise ApplicationError(chain, type="Planned", non_retryable=True)
+    return chain
+
+
+def _nothing(_step: Step) -> None:
+    """Good code has no bug."""
+
+
+def _bug(step: Step) -> None:
+    if step.kind == "bug":
+        raise RuntimeError("a bug that the next deploy mends")
+
+
+@workflow.defn(name=TYPE)
+class Chain:
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        return await _chain(plan, _nothing)
+
+
+@workflow.defn(name=TYPE)
+class BuggyChain:
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        return await _chain(plan, _bug)
+
+
+@workflow.defn(name="other")
+class Other:
+    @workflow.run
+    async def run(self) -> str:
+        return "this queue's hosts lack the chain"
+
+
+CODES: dict[str, type] = {"good": Chain, "buggy": BuggyChain, "unregistered": Other}

@@ -1,0 +1,329 @@
+"""The world: one seed, one virtual clock, real hosts, scripted workers and clients, and a nemesis.
+
+It runs for a while with the faults its seed drew, is healed, and must then come to rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+from perdure_schemas.converters import DefaultPayloadConverter
+from perdure_actors import proposal
+from perdure_actors.workflow_code import WorkflowCode
+from perdure_topics.names import topic_name, topic_settings
+from perdure_topics.ports import StoredRecord, TopicSpec
+from perdure_topics.simulated import SimulatedBroker, SimulatedLog
+from perdure_topics.simulated_faults import FaultPlan
+
+from tests.simulation.answers import Op
+from tests.simulation.checker import Effect, Violation, check
+from tests.simulation.clients import SimClient
+from tests.simulation.hosts import SimHost
+from tests.simulation.model import expected_chain
+from tests.simulation.rebuild import check_replays, check_tables
+from tests.simulation.swarm import Settings
+from tests.simulation.workers import SimWorker, fresh_id
+from tests.simulation.workflows import CODES, TYPE
+
+REPLY_PARTITIONS = 2
+WALL_MS = 1_700_000_000_000
+QUIET_MS_MAX = 600_000
+LOOK_MS = 5_000
+REST_MS = 25_000
+
+
+class World:
+    """All of it."""
+
+    namespace = "sim"
+    task_queue = "q"
+    wall_start_ms = WALL_MS
+    reply_partitions = REPLY_PARTITIONS
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.rng = Random(f"nemesis {settings.seed}")
+        self.broker = SimulatedBroker(settings.seed, FaultPlan(), wall_ms=WALL_MS)
+        self.counts: Counter[str] = Counter()
+        self.steps = 0
+        self.starts = 0
+        self.ops: list[Op] = []
+        self.effects: list[Effect] = []
+        self.violations: list[Violation] = []
+        self.healing = False
+        self._codes: dict[str, WorkflowCode] = {}
+        self._make_topics()
+        seeds = [Random(self.rng.randrange(1 << 62)) for _ in range(16)]
+        self.hosts = [SimHost(self, f"host{n}", seeds.pop()) for n in range(settings.hosts)]
+        self.clients = [
+            SimClient(self, SimulatedLog(self.broker, f"client{n}"), f"client{n}", seeds.pop())
+            for n in range(settings.clients)
+        ]
+        self._worker_number = 0
+        self.workers: list[SimWorker] = []
+
+    def _make_topics(self) -> None:
+        log = SimulatedLog(self.broker, "admin")
+        sizes = {
+            "commands": self.settings.partitions,
+            "events": self.settings.partitions,
+            "tasks": 3,
+            "dead": 1,
+            "replies": REPLY_PARTITIONS,
+        }
+        log.create_topics(
+            [
+                TopicSpec(self.topic(role), count, 1, topic_settings(role))
+                for role, count in sizes.items()
+            ]
+        )
+
+    def topic(self, role: str) -> str:
+        """The topic of a role."""
+        return topic_name(role, self.namespace, self.task_queue)
+
+    def code(self, kind: str) -> WorkflowCode:
+        """A release of the workflow code."""
+        if kind not in self._codes:
+            converter = DefaultPayloadConverter()
+            self._codes[kind] = WorkflowCode([CODES[kind]], converter=converter, build_id=kind)
+        return self._codes[kind]
+
+    def strength(self, fault: str) -> float:
+        """How strong one of the world's faults is now."""
+        return 0.0 if self.healing else self.settings.strength(fault)
+
+    def wall_ms(self) -> int:
+        """The true time."""
+        return WALL_MS + self.broker.now_ms
+
+    def count(self, what: str) -> None:
+        """Count a fault, or what came of one."""
+        self.counts[what] += 1
+
+    def broken(self, text: str, error: BaseException | None = None) -> None:
+        """Something that must never happen."""
+        where = ""
+        if error is not None:
+            where = "\n" + "".join(traceback.format_exception(error)[-4:])
+        self.violations.append(Violation("X", text + where))
+
+    # -- its run --
+
+    def run(self) -> list[Violation]:
+        """Live, heal, rest, and be checked; what was wrong."""
+        before = proposal.PART_BYTES_MAX
+        try:
+            if self.settings.strength("parts"):
+                proposal.PART_BYTES_MAX = 700
+            self._live()
+            self._heal()
+            quiet = self._rest()
+        finally:
+            proposal.PART_BYTES_MAX = before
+        self._check(quiet=quiet)
+        return self.violations
+
+    def _live(self) -> None:
+        settings, broker = self.settings, self.broker
+        for host in self.hosts:
+            if self.strength("clock_skew"):
+                span_ms = int(120_000 * self.strength("clock_skew"))
+                host.clock.skew_ms = self.rng.randrange(-span_ms, span_ms + 1)
+            if settings.strength("bad_deploy"):
+                host.code = self.code(self.rng.choice(("buggy", "unregistered", "good")))
+            broker.at(self.rng.randrange(1, 500), host.boot)
+        for number in range(settings.workers):
+            broker.at(self.rng.randrange(1, 3_000), partial(self.add_worker, number))
+        for _ in range(settings.starts * 2):
+            client = self.rng.choice(self.clients)
+            broker.at(self.rng.randrange(500, settings.busy_ms), client.act)
+        broker.run_until(400)
+        broker.plan = settings.plan
+        broker.at(1_000, self._nemesis)
+        broker.run_until(settings.busy_ms)
+
+    def _nemesis(self) -> None:
+        """Once a second: perhaps something bad."""
+        if self.healing:
+            return
+        rng = self.rng
+        for fault, act in self._attacks().items():
+            if rng.random() < 0.08 * self.strength(fault):
+                act()
+        self.broker.at(1_000, self._nemesis)
+
+    def _attacks(self) -> dict[str, Callable[[], None]]:
+        return {
+            "host_crash": self._crash_host,
+            "host_pause": self._pause_host,
+            "clock_jump": self._jump_clock,
+            "worker_pause": self._pause_worker,
+            "poison": self._poison,
+            "bad_deploy": self._deploy,
+        }
+
+    def _crash_host(self) -> None:
+        host = self.rng.choice(self.hosts)
+        if not host.up:
+            return
+        if self.rng.random() < 0.2:
+            self.count("host stop")
+            host.stop()
+        else:
+            self.count("host crash")
+            host.crash()
+            self._hurt_tables(host)
+        self.broker.at(self.rng.randrange(50, 8_000), partial(self._boot, host))
+
+    def _hurt_tables(self, host: SimHost) -> None:
+        for name in host.store.names():
+            if self.rng.random() < 0.5 * self.strength("table_loss"):
+                self.counts["table batches lost"] += host.store.lose(name, self.rng.randrange(1, 40))
+            if self.rng.random() < 0.3 * self.strength("table_damage"):
+                self.count("table damaged")
+                if self.rng.random() < 0.5:
+                    host.store.damage(name)
+                else:
+                    host.store.wipe(name)
+
+    def _boot(self, host: SimHost) -> None:
+        if not host.up:
+            host.boot()
+
+    def _pause_host(self) -> None:
+        host = self.rng.choice(self.hosts)
+        if host.up and not host.log.node.paused:
+            self.count("host pause")
+            node = host.log.node
+            self.broker.pause(node)
+            self.broker.at(self.rng.randrange(500, 20_000), partial(self.broker.resume, node))
+
+    def _jump_clock(self) -> None:
+        self.count("clock jump")
+        host = self.rng.choice(self.hosts)
+        span_ms = self.rng.choice((5_000, 60_000, 3_600_000))
+        host.clock.skew_ms += self.rng.randrange(-span_ms, span_ms + 1)
+        self.broker.at(self.rng.randrange(1_000, 20_000), partial(self._mend_clock, host))
+
+    def _mend_clock(self, host: SimHost) -> None:
+        host.clock.skew_ms = 0
+
+    def _pause_worker(self) -> None:
+        if self.workers:
+            worker = self.rng.choice(self.workers)
+            if not worker.log.node.paused:
+                self.count("worker pause")
+                self.broker.pause(worker.log.node)
+                resume = partial(self.broker.resume, worker.log.node)
+                self.broker.at(self.rng.randrange(500, 20_000), resume)
+
+    def _poison(self) -> None:
+        self.count("poison")
+        rng = self.rng
+        value = rng.choice((b"hello", b"", None, b"\xc3\x01" + rng.randbytes(30)))
+        number = rng.randrange(self.settings.partitions)
+        self.broker.write(self.topic("commands"), number, value, key=b"poison")
+
+    def _deploy(self) -> None:
+        """One host gets another release."""
+        self.count("deploy")
+        host = self.rng.choice(self.hosts)
+        host.code = self.code(self.rng.choice(("good", "buggy", "unregistered")))
+        if host.up:
+            host.stop()
+            self.broker.at(self.rng.randrange(50, 2_000), partial(self._boot, host))
+
+    # -- workers --
+
+    def add_worker(self, number: int) -> None:
+        """Start a worker process."""
+        self._worker_number += 1
+        name = fresh_id(f"worker{number}", self._worker_number)
+        log = SimulatedLog(self.broker, name)
+        if self.broker.away():
+            self.broker.at(1_000, partial(self.add_worker, number))
+            return
+        rng = Random(f"{self.settings.seed} {name}")
+        self.workers.append(SimWorker(self, log, name, rng))
+
+    def crash_worker(self, worker: SimWorker) -> None:
+        """A worker dies; another takes its place."""
+        self.count("worker crash")
+        worker.kill()
+        self.workers.remove(worker)
+        number = self.rng.randrange(10, 99)
+        self.broker.at(self.rng.randrange(100, 10_000), partial(self.add_worker, number))
+
+    # -- its end --
+
+    def _heal(self) -> None:
+        self.healing = True
+        self.broker.plan = FaultPlan()
+        for host in self.hosts:
+            self.broker.resume(host.log.node)
+            if abs(host.clock.skew_ms) > 120_000:
+                host.clock.skew_ms = 0
+            host.code = self.code("good")
+            if host.host is not None and host.host.services.code.version != host.code.version:
+                host.stop()
+            self._boot(host)
+        for worker in self.workers:
+            self.broker.resume(worker.log.node)
+
+    def _rest(self) -> bool:
+        """Go on until nothing is left to do, within a bound; whether that came."""
+        until_ms = self.broker.now_ms + QUIET_MS_MAX
+        while self.broker.now_ms < until_ms:
+            self.broker.run_until(self.broker.now_ms + LOOK_MS)
+            if not self.unrest():
+                self.broker.run_until(self.broker.now_ms + REST_MS)
+                if not self.unrest():
+                    return True
+        return False
+
+    def unrest(self) -> list[str]:
+        """What still has to happen."""
+        found = [f"{client.name} waits" for client in self.clients if not client.is_done]
+        owned: list[int] = []
+        for host in self.hosts:
+            found += host.open_work()
+            if host.host is not None:
+                owned += [n for n, slot in host.host.slots.items() if slot.shard is not None]
+        if sorted(owned) != list(range(self.settings.partitions)):
+            found.append(f"partitions owned: {sorted(owned)}")
+        return found
+
+    def dump(self) -> dict[str, list[StoredRecord]]:
+        """All records by topic."""
+        return {
+            name: [record for partition in partitions for record in partition.records]
+            for name, (_, partitions) in self.broker.topics.items()
+        }
+
+    def log_hash(self) -> str:
+        """One number for all that was written."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, records in self.dump().items():
+            for record in records:
+                digest.update(repr((name, *record)).encode())
+        return digest.hexdigest()
+
+    def _check(self, *, quiet: bool) -> None:
+        if not quiet:
+            for text in self.unrest()[:5]:
+                self.violations.append(Violation("H", f"no rest: {text}"))
+        self.violations += check(
+            self.dump(),
+            self.ops,
+            self.effects,
+            models={TYPE: expected_chain},
+            clock_slack_ms=self.settings.clock_slack_ms,
+        )
+        self.violations += check_replays(self)
+        self.violations += check_tables(self)
