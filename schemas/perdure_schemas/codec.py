@@ -141,9 +141,9 @@ class Compiler:
         if name:
             return f"E_{name}({v}, a)"
         if kind == "string":
-            return f"b = {v}.encode(); a(L(len(b))); a(b)"
+            return f"b = {v}.encode(); n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)"
         if kind == "bytes":
-            return f"b = {v}; a(L(len(b))); a(b)"
+            return f"b = {v}; n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)"
         return {
             "long": f"a(L({v}))",
             "boolean": f"a(b'\\1' if {v} else b'\\0')",
@@ -171,7 +171,7 @@ class Compiler:
                 " if s:",
                 "  a(L(len(s)))",
                 "  for k, v in s.items():",
-                "   b = k.encode(); a(L(len(b))); a(b)",
+                "   b = k.encode(); n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)",
                 f"   {inner}",
                 " a(b'\\0')",
             ]

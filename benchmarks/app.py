@@ -1,0 +1,129 @@
+"""The workflows and activities that the benchmarks run."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from perdure import activity, workflow
+from perdure.common import RetryPolicy
+from perdure.exceptions import ApplicationError
+
+TASK_QUEUE = "bench"
+MINUTE = timedelta(minutes=1)
+RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), backoff_coefficient=2.0, maximum_attempts=5
+)
+
+
+@activity.defn
+async def charge_payment(order: dict[str, Any]) -> dict[str, Any]:
+    """An instant activity."""
+    return {"charged": order["order_id"]}
+
+
+@activity.defn
+async def deduct_inventory(order: dict[str, Any]) -> dict[str, Any]:
+    """An instant activity."""
+    return {"deducted": order["quantity"]}
+
+
+@activity.defn
+async def send_notification(order: dict[str, Any]) -> dict[str, Any]:
+    """An instant activity."""
+    return {"notified": order["user_id"]}
+
+
+@activity.defn
+async def nap(number: int, seconds: float) -> int:
+    """An activity that takes its time."""
+    if seconds:
+        await asyncio.sleep(seconds)
+    return number
+
+
+@activity.defn
+async def fails_twice() -> int:
+    """An activity whose third attempt succeeds."""
+    attempt = activity.info().attempt
+    if attempt < 3:
+        raise ApplicationError(f"attempt {attempt} fails")
+    return attempt
+
+
+@workflow.defn
+class OrderWorkflow:
+    """The work of peers.md: three instant activities in sequence."""
+
+    @workflow.run
+    async def run(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Charge, deduct, notify."""
+        for step in (charge_payment, deduct_inventory, send_notification):
+            await workflow.execute_activity(
+                step, order, start_to_close_timeout=MINUTE, retry_policy=RETRY
+            )
+        return {"order_id": order["order_id"], "status": "done"}
+
+
+@workflow.defn
+class FanOutWorkflow:
+    """Many activities at once."""
+
+    @workflow.run
+    async def run(self, count: int, seconds: float) -> int:
+        """Start them all, then wait for all."""
+        handles = [
+            workflow.start_activity(nap, args=[n, seconds], start_to_close_timeout=MINUTE)
+            for n in range(count)
+        ]
+        return sum(await asyncio.gather(*handles))
+
+
+@workflow.defn
+class SequenceWorkflow:
+    """Many activities one after another; it returns when each began, in ms."""
+
+    @workflow.run
+    async def run(self, count: int) -> list[float]:
+        """One after another."""
+        times = []
+        for number in range(count):
+            times.append(workflow.time() * 1000)
+            await workflow.execute_activity(nap, args=[number, 0.0], start_to_close_timeout=MINUTE)
+        times.append(workflow.time() * 1000)
+        return times
+
+
+@workflow.defn
+class SleeperWorkflow:
+    """A workflow that waits for a day."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Sleep."""
+        await workflow.sleep(timedelta(days=1))
+
+
+@workflow.defn
+class TickerWorkflow:
+    """A workflow of many transitions: timers, one after another."""
+
+    @workflow.run
+    async def run(self, count: int) -> int:
+        """Tick."""
+        for _ in range(count):
+            await workflow.sleep(timedelta(milliseconds=1))
+        return count
+
+
+@workflow.defn
+class RetryWorkflow:
+    """One activity that fails twice."""
+
+    @workflow.run
+    async def run(self) -> int:
+        """Wait for the third attempt."""
+        return await workflow.execute_activity(
+            fails_twice, start_to_close_timeout=MINUTE, retry_policy=RETRY
+        )

@@ -1,0 +1,132 @@
+"""What a benchmark runs on: the processes of one log, and what they use of the processor."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from perdure.assembly import create_topics, open_log
+from perdure.client import Client
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_S = 30.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    """The processor time a process has used, with its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_kib(pid: int) -> int:
+    """The resident memory of a process."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return int(found[1]) if found else 0
+
+
+class Stage:
+    """A log of its own, hosts, workers and a client: `kafka` on a broker, or `embedded`."""
+
+    def __init__(self, log: str, *, partitions: int = 8, broker_pid: int = 0, bootstrap: str = ""):
+        self.log = log
+        self.partitions = partitions
+        self.namespace = f"bench-{uuid.uuid4().hex[:8]}"
+        self.queue = "bench"
+        self._scratch = tempfile.TemporaryDirectory(prefix="perdure-bench-")
+        self.directory = Path(self._scratch.name)
+        self.broker_pid = broker_pid
+        self.target = bootstrap
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        if self.log == "kafka":
+            self.make_topics()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for name in list(self.processes):
+            self.stop(name)
+        self._scratch.cleanup()
+
+    def make_topics(self) -> None:
+        """Make the topics of the queue."""
+        log, close = open_log(self.target)
+        try:
+            create_topics(log, self.namespace, self.queue, partitions=self.partitions)
+        finally:
+            close()
+
+    def start_host(self, name: str = "host") -> None:
+        """Start a process that runs workflow code."""
+        if self.log == "kafka":
+            where = ["--broker", self.target, "--state-dir", str(self.directory / name)]
+            self._start(name, "worker", "--workflows-only", *where)
+            return
+        data = ["--data", str(self.directory / "data"), "--port", "0", "--workflows-only"]
+        out = self._start(name, "engine", *data)
+        self.target = _address_in(out, self.processes[name])
+
+    def start_worker(self, name: str = "worker", *, slots: int = 100) -> None:
+        """Start a process that runs activities."""
+        where = "--broker" if self.log == "kafka" else "--engine"
+        more = ["--max-concurrent-activities", str(slots)]
+        self._start(name, "worker", "--activities-only", where, self.target, *more)
+
+    def _start(self, name: str, command: str, *options: str) -> Path:
+        out = self.directory / f"{name}.log"
+        words = [sys.executable, "-m", "perdure.cli", command, "benchmarks.app", *options]
+        words += ["--namespace", self.namespace, "--task-queue", self.queue]
+        with out.open("ab") as sink:
+            self.processes[name] = subprocess.Popen(words, cwd=ROOT, stdout=sink, stderr=sink)
+        return out
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        """End a process: told to, or killed."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    async def client(self) -> Client:
+        """A client of this log."""
+        return await Client.connect(self.target, namespace=self.namespace)
+
+    def cpu_by_process(self) -> dict[str, float]:
+        """The processor time used so far: by each process, the client, and the broker."""
+        used = {name: cpu_s(process.pid) for name, process in self.processes.items()}
+        used["client"] = cpu_s(os.getpid())
+        if self.broker_pid and self.log == "kafka":
+            used["broker"] = cpu_s(self.broker_pid)
+        return used
+
+
+def _address_in(out: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address that an engine prints when it is ready."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        found = re.search(rb"http://127\.0\.0\.1:\d+", out.read_bytes())
+        if found:
+            return found[0].decode()
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise RuntimeError(f"the engine did not start:\n{out.read_text()}")
