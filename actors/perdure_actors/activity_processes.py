@@ -87,7 +87,7 @@ class ProcessExecutor:
         self._by_token: dict[bytes, Connection] = {}
         self._early: dict[bytes, str] = {}
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
         threading.Thread(target=self._accept, name="perdure-lines", daemon=True).start()
 
     def start(self, attempt: Attempt, context: ActivityContext) -> None:
@@ -120,7 +120,7 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """Hang up."""
-        self._closed = True
+        self._closed.set()
         with contextlib.suppress(OSError):
             # A call of our own wakes the thread that waits for one.
             Client(self._listener.address, authkey=self._key).close()
@@ -148,17 +148,17 @@ class ProcessExecutor:
         self._deliver(attempt, outcome)
 
     def _accept(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 line = self._listener.accept()
             except (OSError, EOFError) as error:
-                if not self._closed:
+                if not self._closed.is_set():
                     logger.warning("an activity process could not call: %s", error)
                 continue
             except Exception:
                 logger.exception("a caller that is no activity process was turned away")
                 continue
-            if self._closed:
+            if self._closed.is_set():
                 line.close()
                 return
             self._lines.add(line)

@@ -35,6 +35,29 @@ class Worker:
 
     With workflows it is a host: it owns partitions of the queue and runs their workflow code.
     With activities it takes their tasks. Start any number of workers, in any number of processes.
+
+    Args:
+        client: What speaks to the log.
+        task_queue: The queue to work on.
+        activities: Activities to run: functions, methods of objects, objects that are called.
+        workflows: Workflow classes to host; all workers of a queue host the same ones.
+        activity_executor: Where plain activities run: a thread or a process pool. Threads of
+            the worker's own when not given.
+        build_id: The version of the workflow code; a hash of its modules when not given.
+        identity: Who this worker says it is; the client's when not given.
+        max_cached_workflows: How many workflows stay in memory between their events.
+        max_concurrent_activities: How many activities run at once; 100 when not given.
+        max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
+        default_heartbeat_throttle_interval: The same without a heartbeat timeout.
+        graceful_shutdown_timeout: How long activities may finish before they are cancelled
+            and handed back.
+        workflow_failure_exception_types: Exceptions that fail a workflow; any other one
+            blocks it until its code is mended.
+        on_fatal_error: Called with the error that stops the worker, before run raises it.
+        state_directory: Where the hosts' tables are kept, a cache of the log.
+
+    Raises:
+        ValueError: When it has nothing to do, a name is taken twice, or a number is too small.
     """
 
     def __init__(
@@ -56,31 +79,6 @@ class Worker:
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         state_directory: str | Path | None = None,
     ) -> None:
-        """Make a worker.
-
-        Args:
-            client: What speaks to the log.
-            task_queue: The queue to work on.
-            activities: Activities to run: functions, methods of objects, objects that are called.
-            workflows: Workflow classes to host; all workers of a queue host the same ones.
-            activity_executor: Where plain activities run: a thread or a process pool. Threads of
-                the worker's own when not given.
-            build_id: The version of the workflow code; a hash of its modules when not given.
-            identity: Who this worker says it is; the client's when not given.
-            max_cached_workflows: How many workflows stay in memory between their events.
-            max_concurrent_activities: How many activities run at once; 100 when not given.
-            max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
-            default_heartbeat_throttle_interval: The same without a heartbeat timeout.
-            graceful_shutdown_timeout: How long activities may finish before they are cancelled
-                and handed back.
-            workflow_failure_exception_types: Exceptions that fail a workflow; any other one
-                blocks it until its code is mended.
-            on_fatal_error: Called with the error that stops the worker, before run raises it.
-            state_directory: Where the hosts' tables are kept, a cache of the log.
-
-        Raises:
-            ValueError: When it has nothing to do, a name is taken twice, or a number is too small.
-        """
         if not activities and not workflows:
             raise ValueError("the worker has nothing to do: give it activities, workflows or both")
         quote(task_queue, "task queue")
@@ -98,24 +96,20 @@ class Worker:
             task_queue=task_queue,
             identity=self._identity,
             max_concurrent_activities=slots,
-            graceful_shutdown_timeout_s=graceful_shutdown_timeout.total_seconds(),
-            max_heartbeat_throttle_s=max_heartbeat_throttle_interval.total_seconds(),
-            default_heartbeat_throttle_s=default_heartbeat_throttle_interval.total_seconds(),
+            graceful_shutdown_timeout_s=_seconds(
+                graceful_shutdown_timeout, "graceful_shutdown_timeout"
+            ),
+            max_heartbeat_throttle_s=_seconds(
+                max_heartbeat_throttle_interval, "max_heartbeat_throttle_interval"
+            ),
+            default_heartbeat_throttle_s=_seconds(
+                default_heartbeat_throttle_interval, "default_heartbeat_throttle_interval"
+            ),
         )
-        milliseconds(graceful_shutdown_timeout, "graceful_shutdown_timeout")
-        self._code = (
-            WorkflowCode(
-                workflows,
-                converter=client.values,
-                failure_exception_types=workflow_failure_exception_types,
-                build_id=build_id or "",
-            )
-            if workflows
-            else None
+        self._code = _code(
+            client, workflows, failures=workflow_failure_exception_types, build_id=build_id
         )
-        if slots < 1:
-            raise ValueError(f"max_concurrent_activities is {slots}: give at least 1")
-        _check_executor(activity_executor, slots)
+        _check_slots(activity_executor, slots)
         self._stopping: asyncio.Event | None = None
         self._stopped: asyncio.Event | None = None
         self._grounded = asyncio.Event()
@@ -275,8 +269,36 @@ class Worker:
         )
 
 
-def _check_executor(executor: Executor | None, slots: int) -> None:
-    """Warn of threads too few for the slots: attempts would hold a slot and wait for a thread."""
+def _seconds(duration: timedelta, name: str) -> float:
+    """A duration in seconds. Raises ValueError for a negative one."""
+    return milliseconds(duration, name) / 1000
+
+
+def _code(
+    client: Client,
+    workflows: Sequence[type],
+    *,
+    failures: Sequence[type[BaseException]],
+    build_id: str | None,
+) -> WorkflowCode | None:
+    """The workflow code to host, if there is any."""
+    if not workflows:
+        return None
+    return WorkflowCode(
+        workflows,
+        converter=client.values,
+        failure_exception_types=failures,
+        build_id=build_id or "",
+    )
+
+
+def _check_slots(executor: Executor | None, slots: int) -> None:
+    """Refuse no slots, and warn of fewer threads than slots.
+
+    Raises ValueError for a number below 1.
+    """
+    if slots < 1:
+        raise ValueError(f"max_concurrent_activities is {slots}: give at least 1")
     threads = executor._max_workers if isinstance(executor, ThreadPoolExecutor) else slots
     if threads < slots:
         logger.warning(
