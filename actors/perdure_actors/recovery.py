@@ -105,8 +105,10 @@ class Recovery:
                 raise TableDivergedError(msg)
             resident = found
         state = resident.run.state
+        # A transition in several parts is known by its first: that is what its owner knew.
+        pseq = envelope.pseq - envelope.part + 1
         for place, event in enumerate(events):
-            at = RecordId(envelope.epoch, envelope.nonce, envelope.pseq, place)
+            at = RecordId(envelope.epoch, envelope.nonce, pseq, place)
             apply(resident.run, event, at, envelope.time_ms)
             state.history_bytes += len(body.events[place])
         self._residents.save(resident, self._ops)

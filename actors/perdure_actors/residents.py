@@ -135,15 +135,18 @@ class Residents:
         if run.actor.current_run_id == run.state.run_id:
             self._current[run.state.workflow_id] = resident
         if len(self._runs) > self._max:
-            self._evict()
+            self._evict(resident)
 
-    def _evict(self) -> None:
-        """Let the least recently used go; those with unaccepted transitions stay."""
+    def _evict(self, wanted: Resident) -> None:
+        """Let the least recently used go; those with unaccepted transitions stay.
+
+        So does the one that is wanted now: the next to ask for it must not get a second one.
+        """
         for run_id in list(self._runs):
             if len(self._runs) <= self._max * 9 // 10:
                 break
             resident = self._runs[run_id]
-            if not resident.pinned:
+            if not resident.pinned and resident is not wanted:
                 self._forget(run_id, resident)
 
     def _forget(self, run_id: str, resident: Resident) -> None:

@@ -311,7 +311,10 @@ class Shard:
             self.asking.moved(pending.resident.run.state.run_id)
         for alarm in pending.alarms:
             self.alarms.add(alarm)
-        self.dispatch.send(envelope.pseq, pending.effects, epoch=envelope.epoch)
+        if envelope.part == envelope.parts:
+            # Parts without the last may be dropped, and their pseqs given to others.
+            pseq = envelope.pseq - envelope.part + 1
+            self.dispatch.send(pseq, pending.effects, epoch=envelope.epoch)
         for key in pending.ops:
             if key.startswith(rows.EFFECTS):
                 self._kept.append((envelope.pseq, key))
