@@ -83,6 +83,9 @@ def write(path: Path, player: Player) -> None:
 def _without_defaults(event: Record) -> dict[str, Any]:
     """The fields that differ from what a record has by itself."""
     fields: dict[str, Any] = msgspec.to_builtins(event)
+    for link in fields.get("failure", {}).get("chain", []):
+        # Where the file stood on the machine that wrote it is no part of what happened.
+        link["stack_trace"] = ""
     defaults = {
         field.name: field.default_factory() if callable(field.default_factory) else field.default
         for field in msgspec.structs.fields(type(event))

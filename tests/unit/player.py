@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from perdure_actors.definitions import workflow_definition
@@ -21,6 +22,7 @@ from perdure_schemas.payloads import Failure, FailureCause, Record
 FACTS = RunFacts("default", "queue", "order-1", "run-1")
 CONVERTER = DefaultPayloadConverter()
 START_MS = 1_700_000_000_000
+Play = Callable[..., "Player"]
 
 
 class Player:

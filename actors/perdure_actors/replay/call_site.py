@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import linecache
 import sys
 import traceback
-from collections.abc import Iterator
-from types import CodeType, FrameType, TracebackType
+from collections.abc import Iterable, Iterator
+from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import Any
 
 FRAMES_MAX = 64
 CAUSES_MAX = 10
+TASKS_MAX = 4
 _OWN_PACKAGES = frozenset(
     {"perdure", "perdure_actors", "perdure_schemas", "perdure_topics", "perdure_views"}
 )
@@ -82,6 +84,23 @@ def short_path(file_name: str, module: str) -> str:
     if parts[-1] == "__init__.py":
         depth += 1
     return "/".join(parts[-depth:])
+
+
+def waiting_sites(tasks: Iterable[asyncio.Task[Any]]) -> str:
+    """Where tasks wait in user code, the first few of them."""
+    sites = []
+    for task in itertools.islice(tasks, TASKS_MAX):
+        coro: Any = task.get_coro()
+        site = ""
+        while isinstance(coro, CoroutineType) and coro.cr_frame is not None:
+            frame = coro.cr_frame
+            path = _remember(frame)
+            if path is not None:
+                site = f"{path}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+            coro = coro.cr_await
+        if site:
+            sites.append(site)
+    return ", ".join(sites)
 
 
 def user_stack(error: BaseException) -> str:

@@ -6,13 +6,14 @@ import asyncio
 import contextvars
 import random
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from perdure_actors.replay.activities import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
-from perdure_actors.replay.call_site import call_site, user_stack
+from perdure_actors.replay.call_site import call_site, user_stack, waiting_sites
 from perdure_actors.replay.closing import close_coroutines
+from perdure_actors.replay.code import RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
@@ -38,42 +39,10 @@ from perdure_schemas.events import (
 )
 from perdure_schemas.payloads import Record
 
+__all__ = ["START_TIMER_ID", "Coroutine", "RunFacts"]
+
 START_TIMER_ID = ""
 """The timer that ends a delayed start."""
-
-
-class RunFacts(NamedTuple):
-    """Which run it is."""
-
-    namespace: str
-    task_queue: str
-    workflow_id: str
-    run_id: str
-
-
-class WorkflowCode(Protocol):
-    """What is asked of a workflow's definition."""
-
-    @property
-    def name(self) -> str:
-        """Its type."""
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether calls that replay cannot repeat are refused."""
-
-    @property
-    def failure_exception_types(self) -> tuple[type[BaseException], ...]:
-        """What fails the run, beside failures."""
-
-    def instantiate(self, args: Sequence[Any]) -> Any:
-        """An instance of the workflow class."""
-
-    def call_run(self, instance: Any, args: Sequence[Any]) -> Awaitable[Any]:
-        """The coroutine of its run method."""
-
-    def read_input(self, started: WorkflowStarted, converter: PayloadConverter) -> Sequence[Any]:
-        """The arguments of a start."""
 
 
 class Coroutine:
@@ -308,7 +277,7 @@ class Coroutine:
         produced = self._activate(event, seq, time_ms)
         where = f"{self.definition.name} {self.facts.workflow_id!r} at event {seq}"
         same = len(recorded) == len(produced)
-        waiting_at = "" if same else self._waiting_at()
+        waiting_at = "" if same else waiting_sites(self.loop.tasks.values())
         compare(recorded, produced, where=where, waiting_at=waiting_at)
 
     def _resumed(self, seq: int) -> Record:
@@ -319,16 +288,6 @@ class Coroutine:
                 f"the history resumes with event {seq}, which did not wait; the history is damaged",
             )
         return event
-
-    def _waiting_at(self) -> str:
-        """Where the code waits, its main task first."""
-        sites = []
-        for task in list(self.loop.tasks.values())[:4]:
-            stack = task.get_stack(limit=1)
-            if stack:
-                code = stack[-1].f_code
-                sites.append(f"{code.co_filename.rpartition('/')[2]}:{stack[-1].f_lineno}")
-        return ", ".join(sites)
 
     def _begin(self) -> None:
         self._main = self.loop.create_task(self._run(), name="main", context=self._context)

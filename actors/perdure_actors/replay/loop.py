@@ -116,7 +116,25 @@ class TimerHandle(asyncio.TimerHandle):
                 self.timer_id = ""
 
 
-class Loop(asyncio.AbstractEventLoop):
+class _Answers(asyncio.AbstractEventLoop):
+    """What asyncio asks that has one answer."""
+
+    _is_closed = False
+
+    def get_debug(self) -> bool:
+        """Debugging asyncio would cost and tell nothing of a run."""
+        return False
+
+    def is_running(self) -> bool:
+        """Whether it may be used; the host decides when it runs."""
+        return not self._is_closed
+
+    def is_closed(self) -> bool:
+        """Whether the run was dropped."""
+        return self._is_closed
+
+
+class Loop(_Answers):
     """Runs what is ready, in the order in which it became ready, until nothing is."""
 
     def __init__(self, owner: TimerOwner, *, report: Report | None = None) -> None:
@@ -131,7 +149,6 @@ class Loop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._number = 0
         self._report = report
-        self._is_closed = False
 
     def run_ready(self) -> None:
         """Run callbacks until none is ready, or until one that is no task raises.
@@ -253,18 +270,6 @@ class Loop(asyncio.AbstractEventLoop):
         elif self._report is not None and not self._is_closed:
             self._report(context)
 
-    def get_debug(self) -> bool:
-        """Debugging asyncio would cost and tell nothing of a run."""
-        return False
-
-    def is_running(self) -> bool:
-        """Whether it may be used; the host decides when it runs."""
-        return not self._is_closed
-
-    def is_closed(self) -> bool:
-        """Whether the run was dropped."""
-        return self._is_closed
-
     def close(self) -> None:
         """Take no more."""
         self._is_closed = True
@@ -315,5 +320,7 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
 
 # Whatever else asyncio's loops can do, in this Python or a later one, is refused with advice.
 for _name in dir(asyncio.AbstractEventLoop):
-    if not _name.startswith("_") and _name not in vars(Loop):
+    if not _name.startswith("_") and getattr(Loop, _name) is getattr(
+        asyncio.AbstractEventLoop, _name
+    ):
         setattr(Loop, _name, _refusal(_name))

@@ -110,72 +110,72 @@ def start_activity(
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: CallableAsyncNoParam[ReturnType],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: CallableSyncNoParam[ReturnType],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: CallableAsyncSingleParam[ParamType, ReturnType],
     arg: ParamType,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: CallableSyncSingleParam[ParamType, ReturnType],
     arg: ParamType,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: Callable[..., Awaitable[ReturnType]],
     *,
     args: Sequence[Any],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: Callable[..., ReturnType],
     *,
     args: Sequence[Any],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: str,
     arg: Any = ...,
     *,
     args: Sequence[Any] = ...,
     result_type: type[AnyType],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, AnyType]: ...
+) -> AnyType: ...
 
 
 @overload
-def execute_activity(
+async def execute_activity(
     activity: str,
     arg: Any = ...,
     *,
     args: Sequence[Any] = ...,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, Any]: ...
+) -> Any: ...
 
 
 def execute_activity(

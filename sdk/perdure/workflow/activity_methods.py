@@ -88,51 +88,51 @@ def start_activity_method(
 
 
 @overload
-def execute_activity_method(
+async def execute_activity_method(
     activity: MethodAsyncNoParam[SelfType, ReturnType],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_method(
+async def execute_activity_method(
     activity: MethodSyncNoParam[SelfType, ReturnType],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_method(
+async def execute_activity_method(
     activity: MethodAsyncSingleParam[SelfType, ParamType, ReturnType],
     arg: ParamType,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_method(
+async def execute_activity_method(
     activity: MethodSyncSingleParam[SelfType, ParamType, ReturnType],
     arg: ParamType,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_method(
+async def execute_activity_method(
     activity: Callable[..., Awaitable[ReturnType]],
     *,
     args: Sequence[Any],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_method(
+async def execute_activity_method(
     activity: Callable[..., ReturnType],
     *,
     args: Sequence[Any],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 def execute_activity_method(
@@ -206,51 +206,51 @@ def start_activity_class(
 
 
 @overload
-def execute_activity_class(
+async def execute_activity_class(
     activity: type[CallableAsyncNoParam[ReturnType]],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_class(
+async def execute_activity_class(
     activity: type[CallableSyncNoParam[ReturnType]],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_class(
+async def execute_activity_class(
     activity: type[CallableAsyncSingleParam[ParamType, ReturnType]],
     arg: ParamType,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_class(
+async def execute_activity_class(
     activity: type[CallableSyncSingleParam[ParamType, ReturnType]],
     arg: ParamType,
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_class(
+async def execute_activity_class(
     activity: type[Callable[..., Awaitable[ReturnType]]],
     *,
     args: Sequence[Any],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 @overload
-def execute_activity_class(
+async def execute_activity_class(
     activity: type[Callable[..., ReturnType]],
     *,
     args: Sequence[Any],
     **options: Unpack[ActivityConfig],
-) -> Coroutine[Any, Any, ReturnType]: ...
+) -> ReturnType: ...
 
 
 def execute_activity_class(
