@@ -198,6 +198,7 @@ class KafkaAppender:
         self._waiting = 0
         self._rung = False
         self._ended = ""
+        self._closed = False
         pool.warm(timeout_ms)
 
     def append(
@@ -210,13 +211,13 @@ class KafkaAppender:
         headers: Headers = (),
         tag: object = None,
     ) -> None:
-        """Queue a record.
+        """Queue a record; behind a failed one it fails, too.
 
-        Raises LogFullError when it is too large for its topic or the queue is full, and LogError
-        when this incarnation has ended; in both cases nothing was queued.
+        Raises LogFullError when it is too large for its topic or the queue is full: nothing was
+        queued.
         """
-        if self._ended:
-            raise LogError(f"{topic}-{partition}: this writer has ended: {self._ended}")
+        if self._closed:
+            raise LogError(f"{topic}-{partition}: this writer is closed")
         self._check_size(topic, partition, value, key, headers)
         lane = self._lane((topic, partition))
         pipe = lane.pipe
@@ -227,21 +228,22 @@ class KafkaAppender:
             self._waiting += 1
         try:
             with pipe.lock:
-                if pipe.failed:
-                    raise LogError(f"{topic}-{partition}: this writer's connection has failed")
-                pipe.producer.produce(
-                    topic,
-                    value,
-                    key,
-                    partition,
-                    partial(self._delivered, entry),
-                    headers=list(headers) if headers else None,
-                )
+                if not pipe.failed and not self._ended:
+                    pipe.producer.produce(
+                        topic,
+                        value,
+                        key,
+                        partition,
+                        partial(self._delivered, entry),
+                        headers=list(headers) if headers else None,
+                    )
+                    return
         except BaseException as error:
             with self._lock:
                 lane.entries.remove(entry)
                 self._waiting -= 1
             raise self._refusal(topic, partition, error) from error
+        self._settle(entry, Report(tag, None, -1, f"not sent: {self._ended or 'purged'}"))
 
     def reports(self) -> list[Report]:
         """Take the reports that have come in."""
@@ -268,7 +270,7 @@ class KafkaAppender:
             for pipe in {lane.pipe for lane in self._lanes.values() if lane.entries}:
                 if pipe is not None:
                     pipe.producer.poll(min(left, 0.02))
-        self._ended = self._ended or "it was closed"
+        self._closed = True
         for lane in self._lanes.values():
             if lane.pipe is not None:
                 if lane.entries:
@@ -330,6 +332,11 @@ class KafkaAppender:
             if lane.pipe is not None:
                 lane.pipe.written_at = time.monotonic()
             report = Report(entry.tag, message.offset(), message.timestamp()[1], None)
+        self._settle(entry, report)
+
+    def _settle(self, entry: _Entry, report: Report) -> None:
+        """Let reports out as far as they are known without a gap."""
+        lane = entry.lane
         with self._lock:
             entry.report = report
             # Two threads may deliver at once: reports leave in the order of the calls.
@@ -339,6 +346,6 @@ class KafkaAppender:
                 self._reports.append(first)
                 if first.error is not None:
                     self._ended = self._ended or f"a record failed: {first.error}"
-        if not self._rung and lane.pipe is not None:
+        if not self._rung and not self._closed:
             self._rung = True
             self._on_ready()
