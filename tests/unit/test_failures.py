@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -124,12 +125,17 @@ def test_each_of_our_errors_comes_back_as_itself(
     assert found.failure.chain[0].source == "perdure"
 
 
-@pytest.mark.parametrize("error", [error for error, _ in ERRORS], ids=lambda e: type(e).__name__)
-def test_our_errors_survive_a_process_boundary(error: exceptions.FailureError) -> None:
-    found = pickle.loads(pickle.dumps(error))
+def fail_with(number: int) -> None:
+    raise ERRORS[number][0]
 
-    assert type(found) is type(error)
-    assert (str(found), vars(found)) == (str(error), vars(error))
+
+def test_our_errors_come_home_from_another_process() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        for number, (error, _) in enumerate(ERRORS):
+            found = pool.submit(fail_with, number).exception(timeout=50)
+
+            assert type(found) is type(error)
+            assert (str(found), vars(found)) == (str(error), vars(error))
 
 
 def test_a_foreign_exception_is_known_by_its_class_and_stack() -> None:

@@ -153,7 +153,8 @@ def test_an_old_record_takes_todays_defaults_for_what_it_lacks() -> None:
     )
     assert getattr(found, lost["name"]) == lost["default"]
     assert found.failure.chain[0].encoded is None
-    assert found.failure.chain[0].message == record.failure.chain[0].message  # type: ignore[attr-defined]
+    assert isinstance(record, ActivityFailed)
+    assert found.failure.chain[0].message == record.failure.chain[0].message
     assert found.started_ms == resolved["started_ms"]
     assert found.activity_id == resolved["activity_id"]
 
@@ -177,7 +178,8 @@ def test_a_released_schema_that_differs_is_read_by_its_own_fingerprint(
 
     assert isinstance(found, ActivityFailed)
     assert found.started_ms == 0
-    assert found.failure == record.failure  # type: ignore[attr-defined]
+    assert isinstance(record, ActivityFailed)
+    assert found.failure == record.failure
     assert avro.kind_of(avro.frame(old)) is ActivityFailed
     with pytest.raises(avro.UnreadableRecordError):
         avro.decode(avro.frame(old) + out.getvalue() + b"\0")
