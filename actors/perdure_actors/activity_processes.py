@@ -52,6 +52,17 @@ class _Beat(msgspec.Struct, frozen=True):
 
     token: bytes
     details: list[Payload] | None = None
+    number: int = 0
+
+
+class _End(msgspec.Struct, frozen=True):
+    """From a child, by way of the pool: the outcome, and the last sign of life.
+
+    The line and the pool are two ways home; a beat that went last may well come second.
+    """
+
+    outcome: Outcome
+    last: _Beat | None = None
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -86,12 +97,17 @@ class ProcessExecutor:
         self._lines: set[Connection] = set()
         self._by_token: dict[bytes, Connection] = {}
         self._early: dict[bytes, str] = {}
+        self._live: set[bytes] = set()
+        self._heard: dict[bytes, int] = {}
+        """The number of the last beat of each attempt."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         threading.Thread(target=self._accept, name="perdure-lines", daemon=True).start()
 
     def start(self, attempt: Attempt, context: ActivityContext) -> None:
         """Run it in a process. Raises RuntimeError when the pool takes nothing any more."""
+        with self._lock:
+            self._live.add(attempt.token)
         line = msgspec.msgpack.encode(_Line(str(self._listener.address), self._key))
         future = self._pool.submit(
             run_in_process,
@@ -130,22 +146,27 @@ class ProcessExecutor:
 
     def _ended(self, attempt: Attempt, future: Future[bytes]) -> None:
         with self._lock:
+            self._live.discard(attempt.token)
             self._by_token.pop(attempt.token, None)
             self._early.pop(attempt.token, None)
+            heard = self._heard.pop(attempt.token, 0)
+        end = self._end_of(attempt, future)
+        if end.last is not None and end.last.number > heard:
+            self._beat(attempt.token, end.last.details or [])
+        self._deliver(attempt, end.outcome)
+
+    def _end_of(self, attempt: Attempt, future: Future[bytes]) -> _End:
         try:
-            outcome = msgspec.msgpack.decode(future.result(), type=Outcome)
+            return msgspec.msgpack.decode(future.result(), type=_End)
         except FutureCancelledError:
-            outcome = Outcome("stopped")
+            return _End(Outcome("stopped"))
         except Exception as error:
-            outcome = Outcome(
-                "failed",
-                failure=application_failure(
-                    f"the process for activity {attempt.task.activity_type} did not answer:"
-                    f" {type(error).__name__}: {error}",
-                    type(error).__name__,
-                ),
+            failure = application_failure(
+                f"the process for activity {attempt.task.activity_type} did not answer:"
+                f" {type(error).__name__}: {error}",
+                type(error).__name__,
             )
-        self._deliver(attempt, outcome)
+            return _End(Outcome("failed", failure=failure))
 
     def _accept(self) -> None:
         while not self._closed.is_set():
@@ -172,9 +193,16 @@ class ProcessExecutor:
             while True:
                 beat = read(line.recv_bytes(FRAME_BYTES_MAX))
                 if beat.details is not None:
+                    with self._lock:
+                        if beat.token not in self._live:
+                            continue
+                        self._heard[beat.token] = beat.number
                     self._beat(beat.token, beat.details)
                     continue
                 with self._lock:
+                    if beat.token not in self._live:
+                        # It has ended before the word of its beginning was read.
+                        continue
                     self._by_token[beat.token] = line
                     reason = self._early.pop(beat.token, None)
                 if reason is not None:
@@ -197,22 +225,30 @@ class _Home:
         self._connection = Client(line.address, authkey=line.key)
         self._lock = threading.Lock()
         self._context: ActivityContext | None = None
+        self.last: _Beat | None = None
+        """The last sign of life of the attempt that runs, or has just ended."""
         self.shutdown = Flag()
         threading.Thread(target=self._listen, name="perdure-home", daemon=True).start()
 
     def begin(self, context: ActivityContext) -> None:
         """An attempt begins in this process."""
         self._context = context
-        self.beat(context.task.token, None)
+        self.last = None
+        self._send(_Beat(context.task.token))
 
-    def beat(self, token: bytes, details: list[Payload] | None) -> None:
+    def beat(self, token: bytes, details: list[Payload]) -> None:
         """Send a sign of life."""
-        with self._lock, contextlib.suppress(OSError):
-            self._connection.send_bytes(msgspec.msgpack.encode(_Beat(token, details)))
+        number = self.last.number + 1 if self.last is not None else 1
+        self.last = _Beat(token, details, number)
+        self._send(self.last)
 
     def end(self) -> None:
         """The attempt has ended."""
         self._context = None
+
+    def _send(self, beat: _Beat) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._connection.send_bytes(msgspec.msgpack.encode(beat))
 
     def _listen(self) -> None:
         read = msgspec.msgpack.Decoder(_Order).decode
@@ -269,4 +305,4 @@ def run_in_process(
         outcome = outcome_of_error(error, context)
     finally:
         home.end()
-    return msgspec.msgpack.encode(outcome)
+    return msgspec.msgpack.encode(_End(outcome, home.last))

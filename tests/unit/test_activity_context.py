@@ -303,8 +303,14 @@ async def test_a_flag_wakes_threads_and_coroutines_alike():
 
 @activity.defn
 def in_a_process(path: str) -> list[object]:
-    activity.heartbeat("alive")
     return [os.getpid(), activity.info().idempotency_key, path]
+
+
+@activity.defn
+def beat_and_fail() -> None:
+    for page in range(50):
+        activity.heartbeat("page", page)
+    raise ValueError("torn")
 
 
 @activity.defn
@@ -325,16 +331,27 @@ def pool() -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-async def test_a_process_runs_it_and_its_heartbeats_come_home(pool: ProcessPoolExecutor):
+async def test_a_process_runs_it_with_its_context(pool: ProcessPoolExecutor):
     async with worker_world([in_a_process], executor=pool) as world:
         world.host.send(make_task(activity_type="in_a_process", args=("a",), **PROMPT))
 
         done = await world.host.first(CompleteActivity)
-        beat = await world.host.first(HeartbeatActivity)
 
     pid, key, path = value_of(done.result)
     assert (pid != os.getpid(), key, path) == (True, "run-1/1", "a")
-    assert value_of(beat.details[0]) == "alive"
+
+
+async def test_the_last_heartbeat_of_a_process_goes_before_its_failure(pool: ProcessPoolExecutor):
+    async with worker_world([beat_and_fail], executor=pool) as world:
+        world.host.send(make_task(activity_type="beat_and_fail", **PROMPT))
+
+        failed = await world.host.first(FailActivity)
+
+        *_, beat, last = world.host.reports()
+    assert last == failed
+    assert isinstance(beat, HeartbeatActivity)
+    assert [value_of(detail) for detail in beat.details] == ["page", 49]
+    assert failed.failure.chain[0].message == "torn"
 
 
 async def test_a_cancel_is_raised_in_the_process(pool: ProcessPoolExecutor):
