@@ -24,6 +24,8 @@ QUEUE_ROLES: Final = ("commands", "events", "tasks", "dead")
 NAMESPACE_ROLES: Final = ("replies", "findings")
 TOPIC_ROLES: Final = (*QUEUE_ROLES, *NAMESPACE_ROLES)
 DEAD_PARTITIONS: Final = 1
+# An engine and its clients are often started by one script.
+ENGINE_WAIT_S: Final = 5.0
 _SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 if TYPE_CHECKING:
     from perdure_topics.engine_server import EngineServer
@@ -51,7 +53,7 @@ def open_log(
     if target.startswith(("http://", "https://")):
         from perdure_topics.remote import RemoteLog
 
-        remote = RemoteLog.connect(target)
+        remote = RemoteLog.connect(target, wait_s=ENGINE_WAIT_S)
         return remote, remote.close
     servers = target.split(",")
     if not all(_SERVERS.fullmatch(server.strip()) for server in servers):
@@ -130,6 +132,13 @@ def open_tables(log: Log, directory: str | Path | None = None) -> TableStore:
     if log.address.startswith("file:") and directory is None:
         return RocksTableStore(Path(log.address.removeprefix("file:")) / "tables")
     return RocksTableStore(state_directory(directory) / log.cluster_id)
+
+
+def checkpoint_directory(log: Log, directory: str | Path | None = None) -> Path:
+    """Where copies of tables are kept, for processes of this machine that have none."""
+    if log.address.startswith("file:") and directory is None:
+        return Path(log.address.removeprefix("file:")) / "checkpoints"
+    return state_directory(directory) / "checkpoints"
 
 
 def topic_specs(

@@ -94,9 +94,12 @@ def refusal(
 ) -> PerdureError:
     """The error of a refused command."""
     if refused.code == "already_started":
-        return WorkflowAlreadyStartedError(
+        error = WorkflowAlreadyStartedError(
             workflow_id, workflow_type, run_id=refused.run_id or None
         )
+        # Its text is Temporal's; the note says which run, and which policy refused.
+        error.add_note(f"{refused.message} (run {refused.run_id})")
+        return error
     if refused.code == "unreadable":
         return RPCError(
             f"{what}: the worker cannot read the command ({refused.message}). This client is"

@@ -32,7 +32,7 @@ async def right_calls(client: Client) -> None:
 
 
 async def wrong_calls(client: Client) -> None:
-    start, execute = client.start_workflow, client.execute_workflow
+    start, execute, ping = client.start_workflow, client.execute_workflow, PingWorkflow.run
     # The argument is no Order.
     await start(OrdersWorkflow.run, 5, id="o", task_queue="q")  # type: ignore[misc]
     # There is no task queue.
@@ -42,6 +42,6 @@ async def wrong_calls(client: Client) -> None:
     # The workflow takes none.
     await start(PingWorkflow.run, "one", id="o", task_queue="q")  # type: ignore[arg-type]
     # A timeout is no number.
-    await execute(PingWorkflow.run, id="o", task_queue="q", run_timeout=60)  # type: ignore[call-overload]
+    await execute(ping, id="o", task_queue="q", run_timeout=60)  # type: ignore[call-overload]
     # There is no such option.
-    await execute(PingWorkflow.run, id="o", task_queue="q", run_time=A_DAY)  # type: ignore[call-overload]
+    await execute(ping, id="o", task_queue="q", run_time=A_DAY)  # type: ignore[call-overload]

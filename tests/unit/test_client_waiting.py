@@ -208,7 +208,11 @@ async def test_a_target_of_no_known_kind_is_refused(target: str) -> None:
         await Client.connect(target)
 
 
-async def test_an_engine_that_is_not_there_is_said_with_its_address() -> None:
+async def test_an_engine_that_is_not_there_is_said_with_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assembly, "ENGINE_WAIT_S", 0.2)
+
     with pytest.raises(RPCError, match=r"127\.0\.0\.1:9") as caught:
         await Client.connect("http://127.0.0.1:9")
 

@@ -147,7 +147,7 @@ def print_error(error: Exception) -> int:
         if said := str(usage()):
             error_console().print(f"[red]usage:[/] {text(said)}")
         return int(getattr(error, "exit_code", 2))
-    message = str(error) or type(error).__name__
+    message = ": ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
     known = isinstance(error, ValueError | TypeError | OSError | LookupError | ImportError)
     if not known and not type(error).__module__.startswith("perdure"):
         message = f"{type(error).__name__}: {message} (PERDURE_DEBUG=1 shows where)"

@@ -17,8 +17,8 @@ import typer
 from perdure import assembly
 from perdure.cli.modules import CONVENTION, Found, load
 from perdure.cli.printing import error_console, text
-from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, connected
-from perdure.client import Client
+from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
+from perdure.client import Client, RPCError, RPCStatusCode
 
 ENGINE_PORT: Final = 8080
 
@@ -69,7 +69,8 @@ def worker(
     )
 
     async def go() -> None:
-        async with connected(broker, engine, namespace) as client:
+        client = await _connect(target(broker, engine), namespace)
+        try:
             await _serve(
                 client,
                 queue,
@@ -78,6 +79,8 @@ def worker(
                 slots=max_concurrent_activities,
                 grace_s=graceful_shutdown_timeout,
             )
+        finally:
+            await client.close()
 
     asyncio.run(go())
 
@@ -147,6 +150,17 @@ def _queue(module: str, found: Found, given: str | None) -> str:
     return queue
 
 
+async def _connect(where: str, namespace: str) -> Client:
+    """A client, however long its log is away: a worker waits for it, and says so."""
+    while True:
+        try:
+            return await Client.connect(where, namespace=namespace, lazy=True)
+        except RPCError as error:
+            if error.status != RPCStatusCode.UNAVAILABLE:
+                raise
+            _say(f"{error}; it keeps trying")
+
+
 async def _serve(
     client: Client,
     task_queue: str,
@@ -206,6 +220,8 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # The library warns of an experimental setting that the protocol rests on, once a producer.
+    logging.getLogger("perdure_topics.librdkafka").setLevel(logging.ERROR)
     if verbose:
         for name in ("perdure", "perdure_actors", "perdure_topics"):
             logging.getLogger(name).setLevel(logging.INFO)
