@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from perdure_actors import rows
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.execution import decide_next_run
 from perdure_actors.core.rules import ALARMS
 
 if TYPE_CHECKING:
-    from perdure_actors import rows
     from perdure_actors.core.state import Run
     from perdure_actors.horizon import Horizon
     from perdure_actors.owned import Owned
     from perdure_actors.residents import Resident
 
 RESUMED_A_TURN = 16
+SLOW_RETRY_MS = 60_000
 
 
 class Firing:
@@ -26,11 +27,23 @@ class Firing:
         self._shard = shard
         self._horizon = horizon
         self._resumes: deque[str] = deque()
+        self._slow_at_ms = shard.world.time_ms + SLOW_RETRY_MS
 
     @property
     def is_resuming(self) -> bool:
         """Whether blocked runs are still to be tried."""
         return bool(self._resumes)
+
+    def keep_house(self, now_ms: int) -> None:
+        """Let runs try again that a slow machine may have blocked, not their code."""
+        if now_ms < self._slow_at_ms:
+            return
+        self._slow_at_ms = now_ms + SLOW_RETRY_MS
+        shard = self._shard
+        for key, _ in shard.table.scan(*rows.prefix_range(rows.BLOCKED), limit=RESUMED_A_TURN):
+            run = shard.world.run(key[1:].decode())
+            if run is not None and run.state.block and run.state.block.cause == "deadlock":
+                self._resumes.append(run.state.run_id)
 
     def try_again(self, run_id: str) -> None:
         """Let a blocked run's code try again at the next turn."""

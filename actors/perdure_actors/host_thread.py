@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("perdure.host")
 MEMBERS_FRESH_S = 0.5
+CHECKPOINT_EVERY = 100_000
+"""Transitions of a partition between two copies of its table."""
 AWAY_RETRY_S = 1.0
 
 
@@ -95,6 +97,8 @@ class HostThread:
         owner: str = "",
         finding: Callable[[str, str], None] | None = None,
         residents_max: int = 1000,
+        checkpoints: str = "",
+        checkpoint_every: int = CHECKPOINT_EVERY,
     ) -> None:
         self._log = log
         self._store = store
@@ -106,6 +110,8 @@ class HostThread:
         self._owner = owner or identity()
         self._finding = finding or _log_finding
         self._residents_max = residents_max
+        self._checkpoints = checkpoints
+        self._checkpoint_every = checkpoint_every
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self.settled = threading.Event()
@@ -151,6 +157,7 @@ class HostThread:
         finally:
             self.settled.set()
             host.close()
+            self._code.close()
 
     def _make(self) -> Host:
         while True:
@@ -165,6 +172,12 @@ class HostThread:
         log = self._log
         commands = _topic(log, "commands", self._namespace, self._task_queue)
         events = _topic(log, "events", self._namespace, self._task_queue)
+        if commands.partitions != events.partitions:
+            msg = (
+                f"{commands.name} has {commands.partitions} partitions and {events.name}"
+                f" {events.partitions}: the number is fixed when a task queue is made"
+            )
+            raise LogError(msg)
         self._answers = AnswerSender(log, self._namespace)
         return Services(
             log=log,
@@ -185,6 +198,8 @@ class HostThread:
             workers_of=WorkerCount(log, self._namespace),
             finding=self._finding,
             residents_max=self._residents_max,
+            checkpoints=self._checkpoints,
+            checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
         )
 
 

@@ -12,12 +12,14 @@ from perdure_actors.core.state import RecordId
 from perdure_actors.outcomes import outcome_rows
 from perdure_actors.residents import Residents
 from perdure_schemas.avro import decode, decode_as
-from perdure_schemas.events import InputTrying, WorkflowStarted
+from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Stale, fold_record
 
 if TYPE_CHECKING:
     from perdure_actors.residents import Ops, Resident
+    from perdure_schemas.payloads import Record
+    from perdure_schemas.transition import Transition
     from perdure_topics.ports import StoredRecord, Table
 
 BATCH = 500
@@ -105,12 +107,12 @@ class Recovery:
                 raise TableDivergedError(msg)
             resident = found
         state = resident.run.state
-        # A transition in several parts is known by its first: that is what its owner knew.
-        pseq = envelope.pseq - envelope.part + 1
-        for place, event in enumerate(events):
-            at = RecordId(envelope.epoch, envelope.nonce, pseq, place)
-            apply(resident.run, event, at, envelope.time_ms)
-            state.history_bytes += len(body.events[place])
+        if body.seq == state.seq + 1:
+            _apply_events(resident, events, body, envelope)
+        elif state.is_open:
+            # The record counts all the same; only its run stands still, for a person to see.
+            state.block = _misfit(body.seq, state.seq, record.offset)
+            state.blocked_ms = envelope.time_ms
         self._residents.save(resident, self._ops)
         resident.pinned += 1
         self._pinned.append(resident)
@@ -149,3 +151,21 @@ class Recovery:
         self.save()
         self._residents.clear()
         return replace(self.meta)
+
+
+def _apply_events(
+    resident: Resident, events: list[Record], body: TransitionBody, envelope: Transition
+) -> None:
+    # A transition in several parts is known by its first: that is what its owner knew.
+    pseq = envelope.pseq - envelope.part + 1
+    for place, event in enumerate(events):
+        at = RecordId(envelope.epoch, envelope.nonce, pseq, place)
+        apply(resident.run, event, at, envelope.time_ms)
+        resident.run.state.history_bytes += len(body.events[place])
+
+
+def _misfit(seq: int, last: int, offset: int) -> WorkflowBlocked:
+    return WorkflowBlocked(
+        cause="corrupt",
+        message=f"the record at offset {offset} begins with event {seq} where {last + 1} is due",
+    )

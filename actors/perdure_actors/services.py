@@ -27,6 +27,9 @@ class Code(Protocol):
     def watching(self, label: str) -> AbstractContextManager[object]:
         """Watch user code while it runs, so that what does not yield is stopped."""
 
+    def close(self) -> None:
+        """Stop watching."""
+
 
 class Answers(Protocol):
     """The way back to askers; soft, because they ask again."""

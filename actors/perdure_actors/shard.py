@@ -132,6 +132,7 @@ class Shard:
         self.dispatch.step()
         now_ms = self.world.now_ms()
         busy = self.intake.take(now_ms)
+        self.firing.keep_house(now_ms)
         self.firing.fire(now_ms)
         self.firing.resume()
         self.intake.keep_house(now_ms)

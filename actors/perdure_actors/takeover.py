@@ -21,6 +21,7 @@ from perdure_topics.ports import (
     TableBusyError,
     TableError,
     TableFullError,
+    TopicMismatchError,
 )
 
 if TYPE_CHECKING:
@@ -131,7 +132,13 @@ class Takeover:
         if meta.events_topic_id != services.events_topic_id:
             return f"topic {self._topic} has been made anew since"
         if meta.partitions != services.partitions:
-            return f"it is of {meta.partitions} partitions; there are {services.partitions} now"
+            # Keys have other places now: going on would give one id two truths.
+            msg = (
+                f"{self._topic} has {services.partitions} partitions where this table was made for"
+                f" {meta.partitions}: the number is fixed when a task queue is made. Make a new"
+                " task queue with the number you want, and let this one drain as it was"
+            )
+            raise TopicMismatchError(msg)
         return ""
 
     def _wipe(self) -> None:

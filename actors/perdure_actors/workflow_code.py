@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import logging
+import os
 from typing import TYPE_CHECKING
 
 from perdure_actors.definitions import WorkflowRegistry, code_version
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.coroutine import Coroutine
+from perdure_actors.watchdog import LIMIT_S, Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from perdure_actors.replay.coroutine import RunFacts
     from perdure_schemas.converters import PayloadConverter
     from perdure_schemas.events import WorkflowStarted
 
-_UNWATCHED: AbstractContextManager[object] = nullcontext()
+logger = logging.getLogger("perdure.host")
+STUCK_EXIT_CODE = 70
 
 
 class WorkflowCode:
@@ -30,13 +33,13 @@ class WorkflowCode:
         converter: PayloadConverter,
         failure_exception_types: Iterable[type[BaseException]] = (),
         build_id: str = "",
-        watch: Callable[[str], AbstractContextManager[object]] | None = None,
+        deadlock_timeout_s: float = LIMIT_S,
     ) -> None:
         self.registry = WorkflowRegistry(workflows)
         self.version = code_version(self.registry.by_name.values(), build_id=build_id)
         self._converter = converter
         self._failures = tuple(failure_exception_types)
-        self._watch = watch
+        self._watchdog = Watchdog(limit_s=deadlock_timeout_s, on_stuck=_give_up)
 
     def make(self, started: WorkflowStarted, facts: RunFacts) -> Coroutine:
         """The code of a run. Raises BlockedError when its type is not registered."""
@@ -57,4 +60,22 @@ class WorkflowCode:
 
     def watching(self, label: str) -> AbstractContextManager[object]:
         """Watch user code while it runs."""
-        return self._watch(label) if self._watch else _UNWATCHED
+        return self._watchdog.watching(label)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._watchdog.close()
+
+
+def _give_up(label: str) -> None:
+    """Code that cannot be interrupted holds every run of this process: only a new one helps.
+
+    The next owner finds the input that was being run, and goes one at a time.
+    """
+    logger.critical(
+        "workflow %r is stuck where Python cannot interrupt it: this process ends, so that its"
+        " other runs go on elsewhere",
+        label,
+    )
+    logging.shutdown()
+    os._exit(STUCK_EXIT_CODE)

@@ -255,6 +255,7 @@ class Worker:
             task_queue=self._task_queue,
             owner=self._identity,
             residents_max=self._max_cached_workflows,
+            checkpoints=str(assembly.checkpoint_directory(log, self._state_directory)),
         )
 
     def _make_activity_worker(self) -> ActivityWorker | None:

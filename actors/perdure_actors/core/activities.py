@@ -179,6 +179,8 @@ def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> V
     found = _attempt(world, command)
     if isinstance(found, str):
         return Ignored(found)
+    if found[1].state == "started" and found[1].worker_id != command.worker_id:
+        return Ignored("handed back by a worker that does not run it")
     event = ActivityAttemptScheduled(
         activity_id=command.activity_id, attempt=command.attempt, reason="handed_back"
     )
@@ -225,8 +227,15 @@ def check_activities(world: World, run: Run, outputs: list[Record]) -> str:
             f"the code has {len(run.activities)} activities pending and asks for {len(asked)};"
             f" {limits.activities_max} is the most: await some before asking for more"
         )
+    total = 0
     for output in asked:
         size = sum(len(payload.data) for payload in output.input)
+        total += size
+        if total > limits.activation_bytes_max:
+            return (
+                f"the code asks at once for activities with over {limits.activation_bytes_max}"
+                " bytes of input: await some before asking for more, or pass references"
+            )
         if size > limits.payload_bytes_max:
             return (
                 f"the input of activity {output.activity_type} has {size} bytes;"

@@ -116,6 +116,7 @@ class Limits(NamedTuple):
     timers_max: int = 2000
     request_age_ms_max: int = 24 * 3600 * 1000
     payload_bytes_max: int = 4 * 1024 * 1024
+    activation_bytes_max: int = 64 * 1024 * 1024
     result_bytes_max: int = 1024 * 1024
     history_events_suggested: int = 10_000
     retention_resend_ms: int = 7 * 24 * 3600 * 1000 // 2
