@@ -9,7 +9,7 @@ SEEDS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
-.PHONY: release-schemas pages clean
+.PHONY: records pages clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +57,7 @@ kafka: $(VENV)/.dev ## Run one Kafka broker until Ctrl-C (PORT=9092; needs Java 
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
 
-release-schemas: $(VENV)/.dev ## Keep today's schemas and records as those of the version that is not out yet
-	$(BIN)/python -m perdure_schemas.release
+records: $(VENV)/.dev ## Keep schemas and golden records as those of the version that is not out yet
 	$(BIN)/python -m tests.histories.golden_records
 
 pages: $(VENV)/.dev ## Make docs/topics.md and docs/records.md from the tables they show

@@ -1,7 +1,7 @@
-"""The release check: which changes of a schema would break what was written; and its one command.
+"""The release check: which changes of a schema would break what was written, and what is kept.
 
-`python -m perdure_schemas.release` keeps today's schemas as those of today's version. It is run
-until the version is out; after that a schema changes only as `breaks` allows.
+`make records` keeps today's schemas as those of today's version, until that is out; from then on
+a schema changes only as `breaks` allows.
 """
 
 from __future__ import annotations
@@ -98,7 +98,3 @@ def released() -> Iterator[tuple[str, str, Any]]:
     """Every released schema: its version, its record's name, and it."""
     for file in sorted(RELEASED.glob("*/*.avsc")):
         yield file.parent.name, file.stem, json.loads(file.read_text())
-
-
-if __name__ == "__main__":
-    print(f"kept in {keep()}")  # noqa: T201 - its command's answer

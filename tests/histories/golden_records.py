@@ -1,7 +1,7 @@
 """One of each record, every field set, as files: the corpus that every later release must read.
 
-`python -m tests.histories.golden_records` writes the corpus of today's version (make
-release-schemas runs it). The corpus of a version that is out is never written again.
+`make records` keeps today's schemas and writes the corpus, both as today's version's. What a
+version that is out has left is never written again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from perdure_schemas.avro import encode, framed_records
 from perdure_schemas.payloads import Record
+from perdure_schemas.release import keep
 from perdure_schemas.version import VERSION
 
 CORPUS = Path(__file__).parent / "records"
@@ -61,4 +62,4 @@ def write(version: str = VERSION) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"written to {write()}")
+    print(f"schemas kept in {keep()}, records in {write()}")

@@ -35,8 +35,8 @@ def test_the_first_release_left_a_record_of_each_kind() -> None:
 def test_todays_corpus_is_there_and_is_what_todays_code_writes() -> None:
     for cls in avro.framed_records():
         file = CORPUS / VERSION / f"{cls.__name__}.bin"
-        assert file.exists(), f"no {file}: run make release-schemas"
+        assert file.exists(), f"no {file}: run make records"
         assert file.read_bytes() == avro.encode(full(cls)), (
             f"{cls.__name__} differs from {VERSION}'s: raise the version or, while that is not"
-            " out, run make release-schemas"
+            " out, run make records"
         )

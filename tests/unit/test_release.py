@@ -50,7 +50,7 @@ def test_this_version_is_kept() -> None:
         old = kept.get(cls.__name__)
         assert old == today(cls.__name__), (
             f"{cls.__name__}.avsc is not the one kept for {VERSION}: raise the version or, while"
-            " that is not out, run make release-schemas"
+            " that is not out, run make records"
         )
 
 
