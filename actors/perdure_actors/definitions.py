@@ -27,6 +27,8 @@ WORKFLOW = "__perdure_workflow__"
 RUN = "__perdure_run__"
 INIT = "__perdure_init__"
 ACTIVITY = "__perdure_activity__"
+RAW = "__perdure_raw__"
+"""On a class that takes a payload as it is."""
 
 
 class DefinitionError(ValueError):
@@ -60,7 +62,10 @@ class WorkflowDefinition:
         """
         payloads = started.input
         if self.is_dynamic:
-            return [converter.from_payloads(payloads, [self.signature.item_type] * len(payloads))]
+            kind = self.signature.item_type
+            if getattr(kind, RAW, False):
+                return [[kind(payload) for payload in payloads]]
+            return [converter.from_payloads(payloads, [kind] * len(payloads))]
         return self.signature.read(payloads, converter, what=f"{self.name}.{self.run.__name__}")
 
     def instantiate(self, args: Sequence[Any]) -> Any:

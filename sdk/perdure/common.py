@@ -152,9 +152,11 @@ class VersioningBehavior(IntEnum):
 
 @dataclass(frozen=True)
 class RawValue:
-    """A value left as the payload it came in, or to be sent as it is."""
+    """A value left as the payload it came in."""
 
     payload: Payload
+
+    __perdure_raw__: ClassVar[bool] = True
 
     __perdure_raw__: ClassVar[bool] = True
     """How the rooms below, which cannot name this class, know it."""

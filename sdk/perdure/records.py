@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 
 from perdure.common import Priority, RetryPolicy
 from perdure_schemas import payloads
 
 _SECOND_MS = 1000
+_DAY_S = 86_400
 
 
 def milliseconds(duration: timedelta | None, name: str) -> int:
@@ -20,9 +20,10 @@ def milliseconds(duration: timedelta | None, name: str) -> int:
         return 0
     if not isinstance(duration, timedelta):
         raise TypeError(f"{name} is a {type(duration).__name__}: give a timedelta")
-    if duration < timedelta(0):
+    if duration.days < 0:
         raise ValueError(f"{name} is negative ({duration}): give a positive timedelta")
-    return math.ceil(duration.total_seconds() * _SECOND_MS)
+    seconds = duration.days * _DAY_S + duration.seconds
+    return seconds * _SECOND_MS - -duration.microseconds // _SECOND_MS
 
 
 def duration_of(milliseconds: int) -> timedelta | None:

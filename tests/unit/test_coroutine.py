@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure.common import Priority, RetryPolicy
+from perdure.common import Priority, RawValue, RetryPolicy
 from perdure.exceptions import ActivityError, ApplicationError
 from perdure_actors.defining import define_activity
 from perdure_actors.replay.blocked import BlockedError
@@ -301,3 +302,17 @@ def test_chance_and_time_are_the_same_in_every_replay(play: Play) -> None:
     assert int(first[3].replace("-", "")[:12], 16) == START_MS
     with pytest.raises(workflow.NotInWorkflowError):
         workflow.now()
+
+
+@workflow.defn(dynamic=True)
+class Dynamic:
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> list[str]:
+        values = workflow.payload_converter().from_payloads([arg.payload for arg in args])
+        return [workflow.info().workflow_type, *values]
+
+
+def test_a_dynamic_workflow_is_given_its_type_and_raw_values(play: Play) -> None:
+    player = play(Dynamic, "a", "b")
+
+    assert result_of(player.outputs[0]) == ["", "a", "b"], "the player starts it without a name"

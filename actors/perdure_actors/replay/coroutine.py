@@ -88,8 +88,8 @@ class Coroutine:
 
     @property
     def workflow_type(self) -> str:
-        """The name of the workflow's type."""
-        return self.definition.name
+        """The name of the workflow's type, which a dynamic definition does not have."""
+        return self.definition.name if self.started is None else self.started.workflow_type
 
     # What a shard asks.
 
@@ -138,6 +138,9 @@ class Coroutine:
         if self.is_closed:
             return
         self.is_closed = True
+        if not self.loop.tasks:
+            self.loop.close()
+            return
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self.loop)
         try:
@@ -239,7 +242,9 @@ class Coroutine:
             # A host that is itself a task steps aside: newer Pythons allow one task a thread.
             asyncio.tasks._leave_task(outer, task)
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, None)
+        if hooks != _NO_HOOKS:
+            # A host's own loop would take the run's generators for its own.
+            sys.set_asyncgen_hooks(None, None)
         asyncio._set_running_loop(self.loop)
         is_going_on = False
         try:
@@ -251,14 +256,15 @@ class Coroutine:
         except DeadlockError as error:
             raise BlockedError(
                 "deadlock",
-                f"{self.definition.name} did not yield: {error}",
+                f"{self.workflow_type} did not yield: {error}",
                 stack_trace=user_stack(error),
             ) from error
         except (Exception, SystemExit, asyncio.CancelledError) as error:
-            raise blocked_by(error, self.definition.name) from error
+            raise blocked_by(error, self.workflow_type) from error
         finally:
             asyncio._set_running_loop(outer)
-            sys.set_asyncgen_hooks(*hooks)
+            if hooks != _NO_HOOKS:
+                sys.set_asyncgen_hooks(*hooks)
             if outer is not None and task is not None:
                 asyncio.tasks._enter_task(outer, task)
             if not is_going_on:
@@ -275,7 +281,7 @@ class Coroutine:
 
     def _recall_one(self, event: Record, recorded: list[Record], seq: int, time_ms: int) -> None:
         produced = self._activate(event, seq, time_ms)
-        where = f"{self.definition.name} {self.facts.workflow_id!r} at event {seq}"
+        where = f"{self.workflow_type} {self.facts.workflow_id!r} at event {seq}"
         same = len(recorded) == len(produced)
         waiting_at = "" if same else waiting_sites(self.loop.tasks.values())
         compare(recorded, produced, where=where, waiting_at=waiting_at)
@@ -299,7 +305,7 @@ class Coroutine:
             args = definition.read_input(started, self.converter)
             self.instance = definition.instantiate(args)
             result = await definition.call_run(self.instance, args)
-            payload = self.converter.to_payload(result, what=f"the result of {definition.name}.run")
+            payload = self.converter.to_payload(result, what=f"the result of {self.workflow_type}")
             end: Record = WorkflowCompleted(result=payload)
         except (Exception, asyncio.CancelledError, ContinueAsNewError) as error:
             if self.is_closed:
@@ -349,6 +355,7 @@ class Coroutine:
             self.loop.fire(handle)
 
 
+_NO_HOOKS = (None, None)
 _STARTS_ACTIVATION = INPUTS | {WorkflowResumed}
 
 _TAKES: dict[type[Record], Callable[[Coroutine, Any], None]] = {
