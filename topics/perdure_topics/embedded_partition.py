@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
     size_bytes: int
 
 
-RECENT: Final = Bounds(2_000, _MIB)
+RECENT: Final = Bounds(500, _MIB)
 """Of a stored topic: older records are read from the store."""
 RING: Final = Bounds(8_000, 16 * _MIB)
 """Of replies, which are nowhere else: an asker asks again."""
