@@ -157,6 +157,4 @@ class RawValue:
     payload: Payload
 
     __perdure_raw__: ClassVar[bool] = True
-
-    __perdure_raw__: ClassVar[bool] = True
     """How the rooms below, which cannot name this class, know it."""
