@@ -104,7 +104,8 @@ class Compiler:
             lines_in.append(f" return C({', '.join(arguments)}), p")
             space = self._space(classes[name])
             source = "\n".join([*lines_out, *lines_in])
-            exec(compile(source, f"<avro {name}>", "exec"), space)  # noqa: S102 - from our own .avsc, as dataclasses does
+            code = compile(source, f"<avro {name}>", "exec")
+            exec(code, space)  # noqa: S102 - made of our own .avsc, as dataclasses makes __init__
             self.encoders[name], self.decoders[name] = space["encode"], space["decode"]
         return self.encoders[name], self.decoders[name]
 
