@@ -30,6 +30,7 @@ class Transition(Record, frozen=True, kw_only=True, gc=False):
     parts: int = 1
     kind: int = 0
     input_leader_epoch: int = -1
+    input_topic_id: str = ""
     body: bytes
 
 

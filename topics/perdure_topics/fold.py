@@ -104,6 +104,7 @@ def fold(cursor: Cursor, envelope: EpochBump | Transition) -> tuple[Cursor, Verd
             nonce=envelope.nonce,
             pseq=envelope.pseq - 1,
             upto=envelope.after,
+            input_topic_id=envelope.input_topic_id,
         )
     after, verdict = _fold_transition(start, envelope)
     return (cursor if isinstance(verdict, Stale) else after), verdict
