@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Protocol
+from typing import Any, Final, Generic, Protocol
 
 from perdure.asks import Ask
 from perdure.calls import (
@@ -26,11 +27,14 @@ from perdure.executions import (
 )
 from perdure.histories import WorkflowHistory, WorkflowHistoryEventAsyncIterator
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, failure_of_status
+from perdure.service import RPCError, RPCStatusCode
 from perdure.types import ReturnType, SelfType
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import RunClosed
 
+FOLLOW_FIRST_S: Final = 0.05
+FOLLOW_MAX_S: Final = 5.0
 NO_METADATA: Mapping[str, str | bytes] = {}
 
 
@@ -160,12 +164,21 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         Raises WorkflowFailureError when the workflow did not complete, and
         WorkflowContinuedAsNewError when it went on as another run that is not to be followed.
         """
-        run_id = self._result_run_id
+        run_id, is_following, delay_s = self._result_run_id, False, FOLLOW_FIRST_S
         while True:
-            closed = await self._closed(run_id, follow_runs, rpc_metadata, rpc_timeout)
+            try:
+                closed = await self._closed(run_id, follow_runs, rpc_metadata, rpc_timeout)
+            except RPCError as error:
+                if not is_following or error.status != RPCStatusCode.NOT_FOUND:
+                    raise
+                # The run that follows is recorded, but begins only after its back-off.
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, FOLLOW_MAX_S)
+                continue
             next_run_id = closed.next_run_id
-            if follow_runs and next_run_id and closed.status != "canceled":
+            if follow_runs and next_run_id:
                 run_id = next_run_id
+                is_following = True
                 continue
             if closed.status == "completed":
                 return self._value(closed)

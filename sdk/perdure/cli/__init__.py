@@ -14,7 +14,7 @@ from perdure.cli import queues, running, topics, workflows
 from perdure.cli.printing import notice_handler, print_error
 from perdure_schemas.version import VERSION
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
 
 app = typer.Typer(
     name="perdure",
@@ -38,7 +38,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
 
 
 @app.callback()
-def perdure(
+def _perdure(
     version: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the release.")
     ] = False,
