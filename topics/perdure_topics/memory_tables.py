@@ -1,4 +1,4 @@
-"""Tables in memory, for simulations and unit tests: they may lose, break and fill up as disks do."""
+"""Tables in memory, for simulations and unit tests: they lose, break and fill up as disks do."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class SimulatedLog:
         """How many members a consumer group has now."""
         self.broker.check_there(f"count the members of group {group!r}")
         return sum(
-            len(found.members) for (name, _), found in self.broker.groups.items() if name == group
+            found.member_count for (name, _), found in self.broker.groups.items() if name == group
         )
 
     def broker_count(self) -> int:
@@ -108,6 +108,6 @@ class SimulatedLog:
         if topic not in self.broker.topics:
             raise LogError(f"topic {topic!r} does not exist")
         found = self.broker.groups.get((group, topic))
-        if found is None:
+        if not isinstance(found, SimulatedGroup):
             found = self.broker.groups[group, topic] = SimulatedGroup(self.broker, topic)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from perdure_topics.ports import LogError, LogUnavailableError, StoredRecord, TopicInfo, TopicSpec
 from perdure_topics.simulated_faults import FaultPlan
@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_topics.ports import Headers
-    from perdure_topics.simulated_groups import SimulatedGroup
 
 TICK_MS: Final = 1_000
 SESSION_MS: Final = 6_000
+
+
+class GroupState(Protocol):
+    """What the broker keeps of a consumer group without knowing how groups work."""
+
+    @property
+    def member_count(self) -> int:
+        """How many members it has now."""
 
 
 class SimulatedPartition:
@@ -74,7 +81,7 @@ class SimulatedBroker:
         self.plan = plan or FaultPlan()
         self.now_ms = 0
         self.topics: dict[str, tuple[TopicInfo, list[SimulatedPartition]]] = {}
-        self.groups: dict[tuple[str, str], SimulatedGroup] = {}
+        self.groups: dict[tuple[str, str], GroupState] = {}
         self.away_until_ms = 0
         self.ticks: list[Callable[[], None]] = []
         """Called every second of the world's time."""

@@ -29,6 +29,11 @@ class SimulatedGroup:
         self._leaving: set[int] = set()
         broker.ticks.append(self._tick)
 
+    @property
+    def member_count(self) -> int:
+        """How many members it has now."""
+        return len(self.members)
+
     def join(self, member: SimulatedMember) -> None:
         """Take a member in, in a moment."""
 
