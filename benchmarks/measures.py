@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,9 +14,10 @@ from benchmarks.app import (
     RetryWorkflow,
     SequenceWorkflow,
     SleeperWorkflow,
-    TickerWorkflow,
 )
+from benchmarks.history import write_history
 from benchmarks.stage import Stage, resident_kib
+from perdure.assembly import open_log
 from perdure.client import Client
 
 Figures = dict[str, Any]
@@ -194,16 +196,51 @@ async def sleepers(stage: Stage) -> Figures:
     return {"KiB a sleeping workflow (10,000)": (resident_kib(pid) - before) / count}
 
 
-async def tick(client: Client, stage: Stage, runs: int, ticks: int) -> None:
-    """Transitions on partitions, by timers."""
-    await asyncio.gather(
-        *(
-            client.execute_workflow(
-                TickerWorkflow.run, ticks, id=f"tick-{number}", task_queue=stage.queue
-            )
-            for number in range(runs)
-        )
+async def recovery(stage: Stage) -> Figures:
+    """A run of 2,000 steps whose host is killed near its end: from owned again to going on."""
+    stage.start_host()
+    stage.start_worker()
+    client = await stage.client()
+    await warm(client, stage)
+    handle = await client.start_workflow(
+        SequenceWorkflow.run, 2000, id="recovered", task_queue=stage.queue
     )
+    while (await handle.describe()).history_length < 3600:
+        await asyncio.sleep(0.05)
+    stage.stop("host", kill=True)
+    await asyncio.sleep(0.2)
+    stage.start_host()
+    stopped = (await handle.describe()).history_length
+    began = time.perf_counter()
+    while (await handle.describe()).history_length <= stopped:
+        await asyncio.sleep(0.01)
+    took = time.perf_counter() - began
+    await handle.result()
+    return {"recovery of a 2,000-step run, s from answering again": took}
+
+
+async def take_over(stage: Stage) -> Figures:
+    """A partition of 1,000,000 transitions taken over: from nothing, warm, and from a checkpoint."""
+    count = 1_000_000
+    if stage.log == "embedded":
+        stage.target = f"file:{stage.directory / 'data'}"
+        stage.make_topics()
+    log, close = open_log(stage.target)
+    write_history(log, stage.namespace, stage.queue, count)
+    close()
+    figures: Figures = {}
+    for label in ("from offset 0", "warm table", "from a checkpoint"):
+        if label == "from a checkpoint":
+            for table in stage.directory.rglob("slot-*/*"):
+                shutil.rmtree(table)
+        stage.start_host(verbose=True)
+        figures[f"take-over of {count:,} transitions, s: {label}"] = (
+            await stage.taken_over_ms("host") / 1000
+        )
+        # A second look at the log moves the verified cursor; a checkpoint is written by then.
+        await asyncio.sleep(60 if label == "from offset 0" else 1)
+        stage.stop("host", kill=True)
+    return figures
 
 
 MEASURES: dict[str, Measure] = {
@@ -213,5 +250,7 @@ MEASURES: dict[str, Measure] = {
     "sequence": sequence,
     "retry": retry,
     "cold_start": cold_start,
+    "recovery": recovery,
+    "take_over": take_over,
     "sleepers": sleepers,
 }

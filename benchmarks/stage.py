@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -38,7 +39,9 @@ def resident_kib(pid: int) -> int:
 class Stage:
     """A log of its own, hosts, workers and a client: `kafka` on a broker, or `embedded`."""
 
-    def __init__(self, log: str, *, partitions: int = 8, broker_pid: int = 0, bootstrap: str = ""):
+    def __init__(
+        self, log: str, *, partitions: int = 8, broker_pid: int = 0, bootstrap: str = ""
+    ) -> None:
         self.log = log
         self.partitions = partitions
         self.namespace = f"bench-{uuid.uuid4().hex[:8]}"
@@ -48,6 +51,7 @@ class Stage:
         self.broker_pid = broker_pid
         self.target = bootstrap
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._take_overs = 0
 
     def __enter__(self) -> Self:
         if self.log == "kafka":
@@ -72,14 +76,25 @@ class Stage:
         finally:
             close()
 
-    def start_host(self, name: str = "host") -> None:
+    async def taken_over_ms(self, name: str) -> int:
+        """How long a host's take-over took, as it says in its log."""
+        out = self.directory / f"{name}.log"
+        while True:
+            found = re.findall(rb"taken over in (\d+) ms", out.read_bytes())
+            if len(found) > self._take_overs:
+                self._take_overs = len(found)
+                return int(found[-1])
+            await asyncio.sleep(0.05)
+
+    def start_host(self, name: str = "host", *, verbose: bool = False) -> None:
         """Start a process that runs workflow code."""
+        more = ["--verbose"] if verbose else []
         if self.log == "kafka":
             where = ["--broker", self.target, "--state-dir", str(self.directory / name)]
-            self._start(name, "worker", "--workflows-only", *where)
+            self._start(name, "worker", "--workflows-only", *where, *more)
             return
         data = ["--data", str(self.directory / "data"), "--port", "0", "--workflows-only"]
-        out = self._start(name, "engine", *data)
+        out = self._start(name, "engine", *data, *more)
         self.target = _address_in(out, self.processes[name])
 
     def start_worker(self, name: str = "worker", *, slots: int = 100) -> None:

@@ -195,7 +195,7 @@ def notices_of(shard: Owned, state: RunState, activities: list[ActivityState]) -
         elif shard.services.workers_of(queue) == 0:
             text = (
                 f"no worker listens on task queue {queue!r}: activity"
-                f" {activity.scheduled.activity_type} of {state.workflow_id!r} waits for one"
+                f" {activity.scheduled.activity_type} waits for one"
             )
             notices.append(Notice(code="no_worker", message=text))
     return notices

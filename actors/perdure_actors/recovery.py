@@ -55,6 +55,8 @@ class Recovery:
         self._pinned: list[Resident] = []
         self._unsaved = 0
         self.stale = 0
+        self.folded = 0
+        """How many records were read, those compared included."""
 
     def take(self, record: StoredRecord) -> None:
         """Fold one record.
@@ -68,6 +70,7 @@ class Recovery:
         self._compares = held
         self.cursor, verdict = fold_record(self.cursor, record)
         self.next_offset = record.offset + 1
+        self.folded += 1
         self.stale += isinstance(verdict, Stale)
         if held:
             return

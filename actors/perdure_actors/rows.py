@@ -53,6 +53,8 @@ class Meta(msgspec.Struct, kw_only=True):
     marks: dict[str, int] = {}
     """InputTrying marks by input offset."""
     transitions: int = 0
+    copied: int = 0
+    """How many transitions the newest checkpoint of it held."""
 
 
 class Verified(msgspec.Struct, kw_only=True):

@@ -105,7 +105,6 @@ class Shard:
         self.owed = Owed()
         self.trailing: Trailing | None = None
         self.checkpoints: Checkpoints | None = None
-        self._checkpoint_at = meta.transitions
         self._kept: deque[tuple[int, bytes]] = deque()
         self.asking = Asking(self)
         self.horizon = Horizon(self)
@@ -361,8 +360,9 @@ class Shard:
             if verified is not None:
                 self.table.write([(rows.VERIFIED, rows.encode(verified))], ())
         every = self.services.checkpoint_every
-        if every and self.checkpoints and self.meta.transitions - self._checkpoint_at >= every:
-            self._checkpoint_at = self.meta.transitions
+        if every and self.checkpoints and self.meta.transitions - self.meta.copied >= every:
+            self.meta.copied = self.meta.transitions
+            self._write({})
             self.checkpoints.write(self.table, self.cursor.pseq)
 
     def recover(self) -> None:

@@ -6,6 +6,7 @@ still be on its way. Recovery runs in turns, never inside a rebalance callback.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from perdure_actors.services import Services
     from perdure_topics.ports import Appender, StoredRecord, Table, Tail
 
+logger = logging.getLogger("perdure.host")
 READ_A_TURN = 500
 SKEW_FINDING_MS = 30_000
 SKEW_REFUSED_MS = 300_000
@@ -61,6 +63,7 @@ class Takeover:
         self._bump: EpochBump | None = None
         self._bump_offset = -1
         self._highest = 0
+        self._began_ms = services.clock.monotonic_ms()
         self._table: Table = self._open_table()
         try:
             self._recovery = self._begin()
@@ -231,6 +234,14 @@ class Takeover:
             self._send_bump()
             return None
         self._events.unassign(self._topic, self._partition)
+        took_ms = services.clock.monotonic_ms() - self._began_ms
+        logger.info(
+            "partition %d taken over in %d ms: %d records read, %d of them stale",
+            self._partition,
+            took_ms,
+            self._recovery.folded,
+            self._recovery.stale,
+        )
         shard = Shard(
             services,
             self._partition,
