@@ -14,6 +14,7 @@ import pytest
 
 from tests.broker.kafka_broker import KafkaBroker, answers
 from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs
+from tests.broker.processes import Crew
 
 MakeBroker = Callable[..., KafkaBroker]
 
@@ -69,6 +70,17 @@ def own_broker(tmp_path: Path) -> Iterator[MakeBroker]:
     finally:
         for broker in made:
             broker.stop(timeout_s=10.0)
+
+
+@pytest.fixture
+def crew(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Crew]:
+    """The processes of a task queue on the shared broker, its topics made; all end with the test."""
+    made = Crew(kafka_bootstrap, tmp_path)
+    try:
+        made.create_topics()
+        yield made
+    finally:
+        made.end()
 
 
 def _require_jars() -> None:

@@ -1,0 +1,157 @@
+"""The workflows of the process tests: each a pure function of its input, so a wrong turn shows.
+
+Started as `perdure worker tests.broker.orders_app`. Every run of an activity leaves a line in the
+journal that PROCESS_JOURNAL names, before it returns: what really happened, whatever came after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from perdure import activity, workflow
+from perdure.common import RetryPolicy
+
+JOURNAL = "PROCESS_JOURNAL"
+QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=20)
+
+
+@dataclass
+class Job:
+    """What a chain is to do."""
+
+    name: str
+    steps: int = 3
+    pause_ms: int = 0
+    """How long each activity takes."""
+    nap_ms: int = 0
+    """How long the workflow sleeps after each."""
+    failures: int = 0
+    """How many attempts of each activity fail first."""
+
+
+def link(value: str, number: int) -> str:
+    """The next value of a chain: it shows every step before it, and their order."""
+    return hashlib.sha256(f"{value}/{number}".encode()).hexdigest()[:16]
+
+
+def outcome_of(job: Job) -> str:
+    """What the chain of a job returns."""
+    value = job.name
+    for number in range(job.steps):
+        value = link(value, number)
+    return value
+
+
+def write_journal(result: str | None) -> None:
+    """A line for an attempt; one write to a file opened to append is whole."""
+    info = activity.info()
+    line = json.dumps(
+        {
+            "at_ms": time.time_ns() // 1_000_000,
+            "token": info.task_token.hex(),
+            "worker_id": str(os.getpid()),
+            "run_id": info.workflow_run_id,
+            "activity_id": info.activity_id,
+            "attempt": info.attempt,
+            "result": result,
+            "workflow_id": info.workflow_id,
+        }
+    )
+    file = os.open(os.environ[JOURNAL], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, f"{line}\n".encode())
+    finally:
+        os.close(file)
+
+
+@activity.defn
+async def forge(job: Job, value: str, number: int) -> str:
+    """One step: the next value of the chain."""
+    fails = activity.info().attempt <= job.failures
+    result = link(value, number)
+    write_journal(None if fails else result)
+    await asyncio.sleep(job.pause_ms / 1000)
+    if fails:
+        raise ConnectionError(f"attempt {activity.info().attempt} of {job.name} fails on purpose")
+    return result
+
+
+@activity.defn
+async def big_result(size: int) -> str:
+    """A result of so many characters."""
+    return "x" * size
+
+
+@workflow.defn
+class Chain:
+    """Steps in sequence, each fed with the result of the one before."""
+
+    @workflow.run
+    async def run(self, job: Job) -> str:
+        value = job.name
+        for number in range(job.steps):
+            value = await workflow.execute_activity(
+                forge,
+                args=[job, value, number],
+                start_to_close_timeout=timedelta(seconds=60),
+                retry_policy=QUICK_RETRY,
+            )
+            if job.nap_ms:
+                await workflow.sleep(job.nap_ms / 1000)
+        return value
+
+
+@workflow.defn
+class Nap:
+    """Sleeps, and says so."""
+
+    @workflow.run
+    async def run(self, seconds: float) -> str:
+        await workflow.sleep(seconds)
+        return "awake"
+
+
+@workflow.defn
+class Boast:
+    """Returns, or has an activity return, more than the log takes."""
+
+    @workflow.run
+    async def run(self, size: int, by: str) -> str:
+        if by == "workflow":
+            return "x" * size
+        if by == "argument":
+            await workflow.execute_activity(
+                forge,
+                args=[Job("x" * size), "", 0],
+                start_to_close_timeout=timedelta(seconds=10),
+                retry_policy=RetryPolicy(maximum_attempts=1),
+            )
+            return "it was taken"
+        return await workflow.execute_activity(
+            big_result,
+            size,
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+
+
+@workflow.defn
+class Stranger:
+    """Calls an activity that nobody has."""
+
+    @workflow.run
+    async def run(self) -> str:
+        result: str = await workflow.execute_activity(
+            "nobody_has_this",
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=100), maximum_attempts=2
+            ),
+        )
+        return result
