@@ -77,7 +77,7 @@ class ActivityDesk:
         self._leases = leases
         self._wake = wake
         self._mail = ActivityMail(facts, outbox, intake=intake, clock=clock)
-        self._claims = ClaimBook(self._mail, leases)
+        self._claims = ClaimBook(self._mail, leases, facts.worker_id)
         self._alarms = AttemptAlarms()
         self._held: dict[bytes, Attempt] = {}
         self._recent: OrderedDict[bytes, None] = OrderedDict()

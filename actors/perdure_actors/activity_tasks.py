@@ -259,12 +259,24 @@ class Reports:
                 attempt=task.attempt,
                 token=attempt.token,
                 worker_id=self._worker_id,
-                reply=ReplyTo(partition=self._reply_partition, correlation_id=attempt.token.hex()),
+                reply=ReplyTo(
+                    partition=self._reply_partition,
+                    correlation_id=claim_id(self._worker_id, attempt.token),
+                ),
                 wants_grant=wants_grant,
                 identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             )
         )
+
+
+def claim_id(worker_id: str, token: bytes) -> str:
+    """The correlation id of a worker's claim.
+
+    It names the worker, too: of two that claim one attempt and share a replies partition, neither
+    may take the other's grant for its own.
+    """
+    return f"{worker_id}/{token.hex()}"
 
 
 def too_large(task: ActivityTask, what: str, size: int) -> Failure:

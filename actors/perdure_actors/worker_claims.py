@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perdure_actors.activity_mail import ActivityMail
-from perdure_actors.activity_tasks import Attempt
+from perdure_actors.activity_tasks import Attempt, claim_id
 from perdure_actors.worker_lease import LeaseBook
 
 CLAIM_REPEAT_MS = 5_000
@@ -12,8 +12,9 @@ CLAIM_REPEAT_MS = 5_000
 class ClaimBook:
     """Attempts that hosts know this worker by, found by the correlation id of their claim."""
 
-    def __init__(self, mail: ActivityMail, leases: LeaseBook) -> None:
+    def __init__(self, mail: ActivityMail, leases: LeaseBook, worker_id: str) -> None:
         self._mail = mail
+        self._worker_id = worker_id
         self._leases = leases
         self._by_correlation_id: dict[str, Attempt] = {}
         self._unanswered: dict[Attempt, None] = {}
@@ -21,7 +22,7 @@ class ClaimBook:
     def claim(self, attempt: Attempt, now_ms: int, *, wants_grant: bool) -> None:
         """Report that an attempt runs, or ask whether it may."""
         attempt.promoted = True
-        self._by_correlation_id[attempt.token.hex()] = attempt
+        self._by_correlation_id[claim_id(self._worker_id, attempt.token)] = attempt
         self._leases.hold(attempt.task.commands_topic, attempt.task.partition)
         self._ask(attempt, now_ms, wants_grant=wants_grant)
 
@@ -37,7 +38,7 @@ class ClaimBook:
         """The attempt needs no answer any more."""
         if attempt.claim is not None:
             self._unanswered.pop(attempt, None)
-            self._by_correlation_id.pop(attempt.token.hex(), None)
+            self._by_correlation_id.pop(claim_id(self._worker_id, attempt.token), None)
             self._leases.let_go(attempt.task.commands_topic, attempt.task.partition)
 
     def repeat(self, now_ms: int) -> None:

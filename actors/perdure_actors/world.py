@@ -30,7 +30,6 @@ class ShardWorld:
     ) -> None:
         self.limits = limits
         self.task_queue = task_queue
-        self.soft = Soft(clock.wall_ms())
         self._residents = residents
         self._clock = clock
         self._engine_key = engine_key
@@ -39,6 +38,8 @@ class ShardWorld:
         self._run_ids = 0
         self.time_ms = max(cursor.time_ms, clock.wall_ms())
         """Recorded time, as of the last look."""
+        # By recorded time, as all deadlines are: the wall clock may be behind what was recorded.
+        self.soft = Soft(self.time_ms)
         self.mono_ms = clock.monotonic_ms()
 
     def next_record(self, pseq: int) -> None:

@@ -88,7 +88,9 @@ def expected_chain(run: RunLog) -> str:
     asked = any(isinstance(fact.event, ev.WorkflowCancelRequested) for fact in run.facts)
     if isinstance(event, ev.WorkflowTerminated | ev.WorkflowTimedOut):
         return ""
-    if isinstance(event, ev.WorkflowCanceled) or asked:
+    # A blocked run may come to its end by inputs that were there before it was asked.
+    blocked = any(isinstance(fact.event, ev.WorkflowBlocked) for fact in run.facts)
+    if isinstance(event, ev.WorkflowCanceled) or (asked and not blocked):
         both = isinstance(event, ev.WorkflowCanceled) and asked
         return "" if both else f"asked to cancel: {asked}, ended {type(event).__name__}"
     plan = _plan_of(started)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from perdure_actors.activity_tasks import claim_id
 from perdure_actors.task_intake import TaskIntake
 from perdure_schemas import commands as cmd
 from perdure_schemas.avro import decode_as, encode
@@ -283,7 +284,8 @@ class SimWorker:
 
     def _claim(self, attempt: Attempt, *, wants_grant: bool) -> None:
         reply = ReplyTo(
-            partition=self._reply_partition, correlation_id=attempt.task.token.hex()
+            partition=self._reply_partition,
+            correlation_id=claim_id(self.worker_id, attempt.task.token),
         )
         acked = partial(self._settled, attempt)
         self._report(attempt, cmd.ClaimActivity, acked, reply=reply, wants_grant=wants_grant)
@@ -356,12 +358,11 @@ class SimWorker:
     def _take_orders(self) -> None:
         for record in self._tail.take(self._replies, self._reply_partition, 500):
             reply = decode_as(Reply, record.value)
-            body = None
-            own = reply.correlation_id == self.worker_id
-            token = b"" if own else _token_of(reply.correlation_id)
-            if own or token in self._attempts:
-                body = decode_as(WorkerOrders, reply.body)
-                self._take_order(body, self._attempts.get(token))
+            if reply.correlation_id == self.worker_id:
+                self._take_order(decode_as(WorkerOrders, reply.body), None)
+            elif reply.correlation_id.startswith(f"{self.worker_id}/"):
+                orders = decode_as(WorkerOrders, reply.body)
+                self._take_order(orders, self._attempts.get(orders.token))
 
     def _take_order(self, orders: WorkerOrders, attempt: Attempt | None) -> None:
         if attempt is not None and orders.token == attempt.task.token:
@@ -397,13 +398,6 @@ class SimWorker:
 
 def _nothing() -> None:
     """Nobody waits for this acknowledgement."""
-
-
-def _token_of(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return b""
 
 
 def fresh_id(name: str, number: int) -> str:

@@ -28,7 +28,7 @@ def test_a_fresh_task_runs_at_once_and_is_promoted_after_a_second():
     assert not claim.wants_grant
     assert claim.token == b"token-1"
     assert claim.reply is not None
-    assert (claim.reply.partition, claim.reply.correlation_id) == (0, b"token-1".hex())
+    assert (claim.reply.partition, claim.reply.correlation_id) == (0, f"w1/{b'token-1'.hex()}")
     assert claim.started_ms == world.clock.wall_ms() - 1000
 
 

@@ -66,6 +66,9 @@ class SimulatedGroup:
 
     def kick(self, member: SimulatedMember, told_ms: int) -> None:
         """Take all from a member, tell it so much later, and let it join again."""
+        if member not in self.members:
+            # It is out already, and joins again once it has been told of that.
+            return
         held = self.remove(member)
 
         def told() -> None:
