@@ -25,6 +25,7 @@ class TaskIntake:
         self._offsets = TaskOffsets()
         self._redelivery_ends: dict[int, int] = {}
         self._leave_by_ms: dict[int, int] = {}
+        self._early: list[StoredRecord] = []
         self._paused = False
 
     def departures(self, now_ms: int) -> Departures:
@@ -39,7 +40,9 @@ class TaskIntake:
                 self._leave_by_ms.pop(partition, None)
                 if self._paused:
                     self._reader.pause(partition)
-            elif change.kind == "revoked":
+                continue
+            self._early = [record for record in self._early if record.partition != partition]
+            if change.kind == "revoked":
                 revoked.append(partition)
                 self._leave_by_ms[partition] = now_ms + LEAVE_MS
             else:
@@ -51,11 +54,19 @@ class TaskIntake:
     def take(self, records_max: int) -> list[StoredRecord]:
         """Take records of partitions that are ours; each holds its watermark back until done."""
         taken = []
-        for record in self._reader.take(records_max):
-            # What was still buffered of a partition that goes belongs to its next owner.
-            if self._offsets.assigned(record.partition) and not self._leaves(record.partition):
+        early = []
+        known = len(self._early)
+        for number, record in enumerate([*self._early, *self._reader.take(records_max)]):
+            if not self._offsets.assigned(record.partition):
+                # Either its partition has just gone, or its assignment came in after the changes
+                # were taken: then it is of the next turn. Dropped, its successors would commit it.
+                if number >= known:
+                    early.append(record)
+            elif not self._leaves(record.partition):
+                # What was still buffered of a partition that goes belongs to its next owner.
                 self._offsets.took(record.partition, record.offset)
                 taken.append(record)
+        self._early = early
         return taken
 
     def may_be_redelivery(self, record: StoredRecord) -> bool:
