@@ -55,6 +55,8 @@ class Asker:
         self._timer_at = 0.0
         self._is_rung = False
         self._is_closed = False
+        self._is_recovering = False
+        self._recovery: asyncio.Task[None] | None = None
         self._last_error = ""
         self._told: dict[str, float] = {}
         self._checked: dict[tuple[str, int], float] = {}
@@ -178,7 +180,9 @@ class Asker:
         try:
             records = self._tail.take(self._topic, self._partition, TAKE_MAX)
         except PositionLostError:
-            self._loop.create_task(self._recover_position())
+            if not self._is_recovering:
+                self._is_recovering = True
+                self._recovery = self._loop.create_task(self._recover_position())
             return
         for record in records:
             if record.value is not None:
@@ -213,16 +217,20 @@ class Asker:
                 self._append(ask)
 
     async def _recover_position(self) -> None:
-        """Go on from the end after replies were lost to retention: ask everything again."""
-        logger.warning(
-            "answers on %s were deleted before they were read; asking again", self._topic
-        )
-        try:
-            await self._seek_end()
-        except LogError as error:
-            self._last_error = str(error)
+        """Go on from the end after answers were lost with their log: ask everything again."""
+        logger.info("answers on %s were lost before they were read; asking again", self._topic)
+        while not self._is_closed:
+            try:
+                await self._seek_end()
+                break
+            except LogError as error:
+                self._last_error = str(error)
+                await asyncio.sleep(REOPEN_S)
+        self._is_recovering = False
         for ask in list(self._pending.values()):
             self._append(ask)
+        # What was rung for in between was not taken.
+        self._turn()
 
     def _take_reply(self, value: bytes) -> None:
         try:
