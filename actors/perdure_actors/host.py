@@ -84,12 +84,14 @@ def _nothing() -> None:
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
-    __slots__ = ("due_ms", "shard", "takeover")
+    __slots__ = ("due_ms", "shard", "takeover", "was_epoch")
 
     def __init__(self) -> None:
         self.takeover: Takeover | None = None
         self.shard: Shard | None = None
         self.due_ms = 0
+        self.was_epoch = 0
+        """The epoch of a shard whose append failed here, until it is settled who goes on."""
 
 
 class Host:
@@ -147,18 +149,22 @@ class Host:
                     number,
                     self._events,
                     on_ready=partial(self._ready_now, number),
+                    was_epoch=slot.was_epoch,
                 )
             slot.shard = slot.takeover.step()
             if slot.shard is not None:
                 slot.takeover = None
+                slot.was_epoch = 0
                 self.takeovers += 1
                 return 0
         except AppendFailedError as error:
             logger.warning("partition %d is taken over again: %s", number, error)
+            slot.was_epoch = slot.shard.cursor.epoch if slot.shard else 0
             self._drop(number, slot)
             return 0
         except LostError as error:
             logger.info("partition %d has another owner: %s", number, error)
+            slot.was_epoch = 0
             self._drop(number, slot)
             session_ms = self.services.session_ms
             return session_ms + self.services.random.randrange(session_ms)

@@ -50,8 +50,15 @@ class Takeover:
     """The way from an assignment to an owned shard, a turn at a time."""
 
     def __init__(
-        self, services: Services, partition: int, events: Tail, *, on_ready: Callable[[], None]
+        self,
+        services: Services,
+        partition: int,
+        events: Tail,
+        *,
+        on_ready: Callable[[], None],
+        was_epoch: int = 0,
     ) -> None:
+        """Begin; `was_epoch` is that of a shard that just failed here, 0 when there is none."""
         self._services = services
         self._partition = partition
         self._events = events
@@ -63,11 +70,17 @@ class Takeover:
         self._bump: EpochBump | None = None
         self._bump_offset = -1
         self._highest = 0
+        self._was_epoch = was_epoch
+        self._look_to: int | None = None
+        """How far to read before bumping, to see whether somebody else has taken over."""
         self._began_ms = services.clock.monotonic_ms()
         self._table: Table = self._open_table()
         try:
             self._recovery = self._begin()
-            self._send_bump()
+            if was_epoch:
+                self._look_to = services.log.offsets(self._topic, partition)[1]
+            else:
+                self._send_bump()
         except BaseException:
             self.close()
             raise
@@ -172,7 +185,8 @@ class Takeover:
         self._appender.append(self._topic, self._partition, encode(self._bump), tag=self._bump)
 
     def _check_report(self) -> None:
-        assert self._appender is not None
+        if self._appender is None:
+            return
         for report in self._appender.reports():
             if report.error is not None or report.offset is None:
                 # Its fate is unknown; a higher one settles it.
@@ -197,27 +211,41 @@ class Takeover:
 
         Raises LostError when somebody else owns it.
         """
-        self._check_report()
         try:
-            records = self._events.take(self._topic, self._partition, READ_A_TURN)
-            for record in records:
-                if self._bump_offset < 0 and self._is_own_bump(record):
-                    self._bump_offset = record.offset
-                self._recovery.take(record)
-                if record.offset == self._bump_offset:
-                    return self._own(record)
+            return self._read()
         except (TableDivergedError, PositionLostError) as error:
             self._services.finding("table_wiped", f"table {self._name} is rebuilt: {error}")
             self._wipe()
             self._recovery = self._begin()
             return None
+
+    def _read(self) -> Shard | None:
+        self._check_report()
+        records = self._events.take(self._topic, self._partition, READ_A_TURN)
+        for record in records:
+            if self._bump_offset < 0 and self._is_own_bump(record):
+                self._bump_offset = record.offset
+            self._recovery.take(record)
+            if record.offset == self._bump_offset:
+                return self._own(record)
+        if self._look_to is not None and self._recovery.next_offset >= self._look_to:
+            self._look_to = None
+            self._yield_to_a_higher_epoch()
+            self._send_bump()
         if len(records) >= READ_A_TURN:
             self._on_ready()
         return None
 
+    def _yield_to_a_higher_epoch(self) -> None:
+        """After a failed append: leave the partition to whoever has taken it over meanwhile."""
+        epoch = self._recovery.cursor.epoch
+        if epoch > self._was_epoch:
+            msg = f"epoch {epoch} is above the {self._was_epoch} this host had"
+            raise LostError(msg)
+
     def _is_own_bump(self, record: StoredRecord) -> bool:
-        assert self._bump is not None
-        return record.value is not None and self._bump.nonce in record.value
+        bump = self._bump
+        return bump is not None and record.value is not None and bump.nonce in record.value
 
     def _own(self, record: StoredRecord) -> Shard | None:
         """The own bump has been read: this host owns the partition, or somebody else does."""
