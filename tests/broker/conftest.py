@@ -74,10 +74,23 @@ def own_broker(tmp_path: Path) -> Iterator[MakeBroker]:
 
 @pytest.fixture
 def crew(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Crew]:
-    """The processes of a task queue on the shared broker, its topics made; all end with the test."""
+    """The processes of a task queue on the shared broker; they end with the test."""
     made = Crew(kafka_bootstrap, tmp_path)
     try:
         made.create_topics()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="session")
+def standing(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """A host and a worker that many tests share: each ends its runs, and kills nothing."""
+    made = Crew(kafka_bootstrap, tmp_path_factory.mktemp("standing"))
+    try:
+        made.create_topics()
+        made.host()
+        made.worker()
         yield made
     finally:
         made.end()

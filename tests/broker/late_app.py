@@ -7,12 +7,13 @@ from tests.broker.orders_app import (
     Boast,
     Chain,
     Nap,
+    OrderWorkflow,
     Stranger,
     big_result,
     forge,
 )
 
-__all__ = ["Boast", "Chain", "Late", "Nap", "Stranger", "big_result", "forge"]
+__all__ = ["Boast", "Chain", "Late", "Nap", "OrderWorkflow", "Stranger", "big_result", "forge"]
 
 
 @workflow.defn

@@ -108,6 +108,15 @@ class Chain:
 
 
 @workflow.defn
+class OrderWorkflow:
+    """What the recipe for any producer starts."""
+
+    @workflow.run
+    async def run(self, order: dict[str, object]) -> str:
+        return f"{order['id']} costs {order['total']}"
+
+
+@workflow.defn
 class Nap:
     """Sleeps, and says so."""
 

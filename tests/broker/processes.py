@@ -153,10 +153,37 @@ class Crew:
         )
 
     def create_topics(self, *, partitions: int = PARTITIONS) -> None:
-        """Make the topics as a person would."""
-        options = ["--task-queue", QUEUE, "--partitions", str(partitions)]
-        done = self.run("topics", "create", *self.where, *options)
-        assert done.returncode == 0, done.stderr
+        """Make the topics, as `perdure topics create` does."""
+        log, close = assembly.open_log(self.target)
+        try:
+            assembly.create_topics(log, self.namespace, QUEUE, partitions=partitions)
+        finally:
+            close()
+
+    def produce(
+        self,
+        partition: int,
+        value: bytes,
+        *,
+        key: bytes | None = None,
+        headers: Iterable[tuple[str, bytes]] = (),
+    ) -> int:
+        """Append to the commands as a stranger may; the offset."""
+        log, close = assembly.open_log(self.target)
+        bell = threading.Event()
+        appender = log.appender(on_ready=bell.set)
+        try:
+            topic = topic_name("commands", self.namespace, QUEUE)
+            appender.append(topic, partition, value, key=key, headers=tuple(headers))
+            deadline_s = time.monotonic() + READ_S
+            while not (reports := appender.reports()):
+                assert time.monotonic() < deadline_s, f"{topic} takes nothing"
+                bell.wait(0.1)
+            assert reports[0].offset is not None, reports[0].error
+            return reports[0].offset
+        finally:
+            appender.close(flush_s=1.0)
+            close()
 
     def end(self) -> None:
         """End all processes."""

@@ -78,7 +78,7 @@ class Pipe:
         self.failed = False
         self.retired = False
         self.written_at = 0.0
-        self.producer = Producer({**settings, "error_cb": self._error})
+        self.producer = Producer({**settings, "error_cb": watch.error})
         threading.Thread(target=self._serve, name="perdure-kafka-reports", daemon=True).start()
 
     def join(self, lane: _Lane) -> None:
@@ -111,21 +111,24 @@ class Pipe:
         with suppress(KafkaException):
             self.producer.list_topics(timeout=_FIRST_CALL_S)
         while not self._stopped.is_set():
-            self.producer.poll(_POLL_S)
+            self.poll(_POLL_S)
             oldest = min(
                 (entry.queued_at for lane in tuple(self._users) for entry in _first(lane)),
                 default=None,
             )
             if oldest is not None and time.monotonic() - oldest > _LATE_S:
                 self._watch.suspect(f"no answer to a write for {time.monotonic() - oldest:.1f} s")
-        self.producer.poll(0)
+        self.poll(0)
         self.producer.close()
 
-    def _error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError._FATAL:
+    def poll(self, timeout_s: float) -> None:
+        """Have what came in reported, on this thread."""
+        try:
+            self.producer.poll(timeout_s)
+        except KafkaException:
+            # A fatal error, such as that of a purge in flight: it is raised here and never given
+            # to the callback. What the failed producer still holds is reported by later polls.
             self.fail()
-        else:
-            self._watch.error(error)
 
 
 def _first(lane: _Lane) -> tuple[_Entry, ...]:
@@ -253,7 +256,7 @@ class KafkaAppender:
             # interpreter, record by record, which was measured to delay reports tenfold.
             for pipe in {lane.pipe for lane in self._lanes.values() if lane.entries}:
                 if pipe is not None:
-                    pipe.producer.poll(0)
+                    pipe.poll(0)
         taken: list[Report] = []
         while self._reports:
             taken.append(self._reports.popleft())
@@ -269,7 +272,7 @@ class KafkaAppender:
         while self._waiting and not self._ended and (left := deadline - time.monotonic()) > 0:
             for pipe in {lane.pipe for lane in self._lanes.values() if lane.entries}:
                 if pipe is not None:
-                    pipe.producer.poll(min(left, 0.02))
+                    pipe.poll(min(left, 0.02))
         self._closed = True
         for lane in self._lanes.values():
             if lane.pipe is not None:
