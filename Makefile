@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 ROOMS := schemas topics actors views sdk
 PORT ?= 9092
 SEEDS ?=
+WORLDS ?= 200
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
@@ -45,8 +46,9 @@ unit: $(VENV)/.dev ## The unit tests
 histories: $(VENV)/.dev ## Replay the golden histories
 	$(BIN)/pytest tests/histories
 
-simulation: $(VENV)/.dev ## The simulated world (SEEDS=1,2,3 for chosen seeds)
+simulation: $(VENV)/.dev ## The simulated world: its tests, then WORLDS seeds (SEEDS=1,2,3: just those)
 	SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation
+	$(if $(SEEDS),,$(BIN)/python -m tests.simulation --seeds $(WORLDS))
 
 broker: $(VENV)/.dev ## The tests on a real Kafka
 	$(BIN)/pytest tests/broker

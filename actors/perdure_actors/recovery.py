@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -41,6 +42,23 @@ def purge_marks(meta: rows.Meta, upto: int) -> None:
         meta.marks = {mark: n for mark, n in meta.marks.items() if int(mark) > upto}
 
 
+def mark_of(record: StoredRecord) -> bytes:
+    """What tells one record from any other."""
+    return hashlib.blake2b(record.value or b"", digest_size=16).digest()
+
+
+def first_offset(verified: rows.Verified) -> int:
+    """Where to go on reading: at the last record that was verified, to see that it is there."""
+    return verified.next_offset - 1 if verified.mark else verified.next_offset
+
+
+def check_mark(verified: rows.Verified, record: StoredRecord) -> None:
+    """Raise TableDivergedError when the last verified record is another one now."""
+    if mark_of(record) != verified.mark:
+        msg = f"the log holds another record at offset {record.offset} than it did"
+        raise TableDivergedError(msg)
+
+
 class Recovery:
     """Folds records into a table: those it holds are compared, those behind are applied."""
 
@@ -50,6 +68,8 @@ class Recovery:
         self._compares = meta.offset >= 0
         self.cursor = verified.cursor
         self.next_offset = verified.next_offset
+        self._verified = verified
+        self._mark = verified.mark
         self._residents = Residents(table, residents_max=5_000)
         self._ops: Ops = {}
         self._pinned: list[Resident] = []
@@ -64,12 +84,16 @@ class Recovery:
         Raises TableDivergedError when the table cannot be right, and UnreadableRecordError for a
         record that counts, or may, and cannot be read.
         """
+        if record.offset < self.next_offset:
+            check_mark(self._verified, record)
+            return
         held = record.offset <= self.meta.offset
         if self._compares and not held and self.cursor != self.meta.cursor:
             raise TableDivergedError(self._difference())
         self._compares = held
         self.cursor, verdict = fold_record(self.cursor, record)
         self.next_offset = record.offset + 1
+        self._mark = mark_of(record)
         self.folded += 1
         self.stale += isinstance(verdict, Stale)
         if held:
@@ -132,7 +156,7 @@ class Recovery:
     def save(self) -> None:
         """Write what has been folded."""
         self._ops[rows.META] = rows.encode(self.meta)
-        verified = rows.Verified(next_offset=self.next_offset, cursor=self.cursor)
+        verified = rows.Verified(next_offset=self.next_offset, cursor=self.cursor, mark=self._mark)
         self._ops[rows.VERIFIED] = rows.encode(verified)
         puts = [(key, value) for key, value in self._ops.items() if value is not None]
         self._table.write(puts, [key for key, value in self._ops.items() if value is None])

@@ -62,6 +62,8 @@ class Verified(msgspec.Struct, kw_only=True):
 
     next_offset: int = 0
     cursor: Cursor = msgspec.field(default_factory=Cursor)
+    mark: bytes = b""
+    """Which record is the last of these; empty when there is none."""
 
 
 decode_meta = msgspec.msgpack.Decoder(Meta).decode

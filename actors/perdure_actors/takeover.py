@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors import rows
 from perdure_actors.checkpoints import Checkpoints
-from perdure_actors.recovery import Recovery, TableDivergedError
+from perdure_actors.recovery import Recovery, TableDivergedError, first_offset
 from perdure_actors.shard import Shard
 from perdure_actors.trailing import Trailing
 from perdure_schemas.avro import encode
@@ -134,7 +134,8 @@ class Takeover:
                 self._wipe()
                 return self._begin()
             verified = rows.Verified(next_offset=start)
-        self._events.assign(self._topic, self._partition, verified.next_offset)
+        first = max(first_offset(verified), start)
+        self._events.assign(self._topic, self._partition, first)
         self._highest = max(meta.cursor.epoch, self._highest)
         return Recovery(self._table, meta, verified)
 
@@ -194,6 +195,9 @@ class Takeover:
                 return
             self._bump_offset = report.offset
             self._check_clock(report.timestamp_ms)
+            if report.offset < self._recovery.next_offset:
+                msg = f"the log ended before offset {self._recovery.next_offset}"
+                raise TableDivergedError(msg)
 
     def _check_clock(self, appended_ms: int) -> None:
         skew_ms = abs(self._services.clock.wall_ms() - appended_ms)

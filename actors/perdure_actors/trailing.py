@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
-from perdure_actors.recovery import TableDivergedError
+from perdure_actors.recovery import TableDivergedError, check_mark, first_offset, mark_of
 from perdure_topics.fold import fold_record
+from perdure_topics.ports import LogError
 
 if TYPE_CHECKING:
     from perdure_topics.fold import Cursor
-    from perdure_topics.ports import Tail
+    from perdure_topics.ports import EndProbe, Tail
 
 EVERY_MS = 10_000
 READ_A_TURN = 256
@@ -30,6 +31,7 @@ class Trailing:
         self._verified = verified
         self._target: tuple[int, Cursor] | None = None
         self._due_ms = 0
+        self._probe: EndProbe | None = None
 
     @property
     def is_reading(self) -> bool:
@@ -43,25 +45,52 @@ class Trailing:
         PositionLostError when it has lost it.
         """
         if self._target is None:
-            if mono_ms < self._due_ms or offset < self._verified.next_offset:
+            end = self._ask_end(mono_ms)
+            if end is None:
                 return None
-            self._due_ms = mono_ms + EVERY_MS
+            verified = self._verified
+            if end < verified.next_offset:
+                text = f"the log ends at offset {end}, before {verified.next_offset}"
+                raise TableDivergedError(text)
             self._target = (offset, cursor)
-            self._events.assign(self._topic, self._partition, self._verified.next_offset)
+            self._events.assign(self._topic, self._partition, first_offset(verified))
         return self._read()
+
+    def _ask_end(self, mono_ms: int) -> int | None:
+        """Where the log ends, asked now and then: even an idle owner must hear of a lost end."""
+        if self._probe is None:
+            if mono_ms >= self._due_ms:
+                self._due_ms = mono_ms + EVERY_MS
+                self._probe = self._events.probe_end(self._topic, self._partition)
+            return None
+        try:
+            end = self._probe.end()
+        except LogError:
+            self._probe = None
+            return None
+        if end is not None:
+            self._probe = None
+        return end
 
     def _read(self) -> rows.Verified | None:
         assert self._target is not None
         target, expected = self._target
         for record in self._events.take(self._topic, self._partition, READ_A_TURN):
-            cursor, _ = fold_record(self._verified.cursor, record)
-            self._verified = rows.Verified(next_offset=record.offset + 1, cursor=cursor)
+            if record.offset < self._verified.next_offset:
+                check_mark(self._verified, record)
+            else:
+                cursor, _ = fold_record(self._verified.cursor, record)
+                self._verified = rows.Verified(
+                    next_offset=record.offset + 1, cursor=cursor, mark=mark_of(record)
+                )
             if record.offset >= target:
                 self.stop()
-                if cursor != expected or record.offset != target:
+                if self._verified.cursor != expected or record.offset != target:
                     text = f"the log does not hold at offset {target} what this owner wrote there"
                     raise TableDivergedError(text)
                 return self._verified
+        if target < first_offset(self._verified):
+            self.stop()
         return None
 
     def stop(self) -> None:

@@ -65,13 +65,13 @@ class Settings:
         return 5_000 if not self.strength("clock_skew") else 400_000
 
 
-def draw(seed: int) -> Settings:
+def draw(seed: int, *, truncation: bool = False) -> Settings:
     """The world of a seed."""
     rng = Random(f"world {seed}")
     plan = FaultPlan.draw(rng)
     if rng.random() < 0.15:
         plan = FaultPlan()
-    faults = {}
+    faults = {"truncation": 1.0} if truncation else {}
     for name in FAULTS:
         on, strength = rng.random() < 0.4, rng.random()
         if on:

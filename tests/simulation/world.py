@@ -154,7 +154,7 @@ class World:
             return
         rng = self.rng
         for fault, act in self._attacks().items():
-            if rng.random() < 0.08 * self.strength(fault):
+            if rng.random() < 0.12 * self.strength(fault):
                 act()
         self.broker.at(1_000, self._nemesis)
 
@@ -166,6 +166,7 @@ class World:
             "worker_pause": self._pause_worker,
             "poison": self._poison,
             "bad_deploy": self._deploy,
+            "truncation": self._truncate,
         }
 
     def _crash_host(self) -> None:
@@ -229,6 +230,12 @@ class World:
         value = rng.choice((b"hello", b"", None, b"\xc3\x01" + rng.randbytes(30)))
         number = rng.randrange(self.settings.partitions)
         self.broker.write(self.topic("commands"), number, value, key=b"poison")
+
+    def _truncate(self) -> None:
+        """The broker loses the tail of the truth, which it had acknowledged."""
+        number = self.rng.randrange(self.settings.partitions)
+        lost = self.broker.truncate(self.topic("events"), number, self.rng.randrange(1, 5))
+        self.counts["records truncated"] += lost
 
     def _deploy(self) -> None:
         """One host gets another release."""
@@ -327,3 +334,6 @@ class World:
         )
         self.violations += check_replays(self)
         self.violations += check_tables(self)
+        if self.settings.strength("truncation"):
+            # What was acknowledged and then lost leaves scars; what is there must be right.
+            self.violations = [v for v in self.violations if v.letter in "CEHRTX"]

@@ -83,6 +83,8 @@ class SimulatedBroker:
         self.topics: dict[str, tuple[TopicInfo, list[SimulatedPartition]]] = {}
         self.groups: dict[tuple[str, str], GroupState] = {}
         self.away_until_ms = 0
+        self.drawn = 0
+        """How many faults were drawn."""
         self.ticks: list[Callable[[], None]] = []
         """Called every second of the world's time."""
         self._wall_ms = wall_ms
@@ -110,7 +112,9 @@ class SimulatedBroker:
 
     def chance(self, probability: float) -> bool:
         """Draw a fault; a fault that is off draws nothing, so plans can be compared."""
-        return probability > 0 and self.rng.random() < probability
+        drawn = probability > 0 and self.rng.random() < probability
+        self.drawn += drawn
+        return drawn
 
     def away(self) -> bool:
         """Whether the broker cannot be reached now."""
