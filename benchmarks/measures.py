@@ -220,7 +220,7 @@ async def recovery(stage: Stage) -> Figures:
 
 
 async def take_over(stage: Stage) -> Figures:
-    """A partition of 1,000,000 transitions taken over: from nothing, warm, and from a checkpoint."""
+    """A million transitions in one partition, taken over: from nothing, warm, from a checkpoint."""
     count = 1_000_000
     if stage.log == "embedded":
         stage.target = f"file:{stage.directory / 'data'}"

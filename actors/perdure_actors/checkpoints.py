@@ -28,6 +28,11 @@ class Checkpoints:
         self._path = Path(directory) / cluster_id / name if directory else None
         self._name = name
 
+    @property
+    def exist(self) -> bool:
+        """Whether there are any."""
+        return bool(self._found())
+
     def write(self, table: Table, pseq: int) -> bool:
         """Copy a table as it is at a pseq; whether that worked. A full disk is only reported."""
         if self._path is None:

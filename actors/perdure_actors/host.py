@@ -203,6 +203,7 @@ class Host:
 
     def _change(self, change: Change) -> None:
         number = change.partition
+        logger.info("partition %d of %s is %s", number, self._topic, change.kind)
         if change.kind == "assigned":
             self.slots.setdefault(number, _Slot())
             return

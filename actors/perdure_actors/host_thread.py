@@ -158,8 +158,10 @@ class HostThread:
             self.settled.set()
             host.close()
             self._code.close()
+            self._store.close()
 
     def _make(self) -> Host:
+        logger.info("a host of task queue %r joins at %s", self._task_queue, self._log.address)
         while True:
             try:
                 return Host(self._services(), self._answers, ring=self._bell.set)

@@ -65,6 +65,9 @@ def await_result(shard: Owned, ask: commands.AwaitResult) -> Record | None:
     """How a run ended; an open one is waited for."""
     state = _state(shard, ask.workflow_id, ask.run_id)
     if isinstance(state, Refused):
+        if _is_to_follow(shard, ask.workflow_id, ask.run_id):
+            shard.wait(ask.reply, ask.run_id)
+            return None
         return state
     closing = state.closing
     if closing is None:
@@ -79,6 +82,12 @@ def await_result(shard: Owned, ask: commands.AwaitResult) -> Record | None:
         next_run_id=closing.next_run_id,
         close_ms=closing.time_ms,
     )
+
+
+def _is_to_follow(shard: Owned, workflow_id: str, run_id: str) -> bool:
+    """Whether a run will follow the current one, and only its time has not come."""
+    data = shard.table.get(rows.actor_key(workflow_id))
+    return data is not None and bool(run_id) and rows.decode_actor(data).next_run_id == run_id
 
 
 def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:

@@ -98,7 +98,7 @@ class Takeover:
             self._services.finding("table_damaged", f"table {self._name} is rebuilt: {error}")
             store.wipe(self._name)
             table = store.open(self._name)
-        if table.get(rows.META) is None:
+        if table.get(rows.META) is None and self._checkpoints.exist:
             table.close()
             self._checkpoints.install(store)
             table = store.open(self._name)

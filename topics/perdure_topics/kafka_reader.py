@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 # How long an order may have to wait for a poll to end.
 _POLL_S: Final = 0.02
+_FIRST_CALL_S: Final = 2.0
 _IDLE_S: Final = 1.0
 _CLOSE_S: Final = 5.0
 _DRAIN: Final = 2_000
@@ -196,6 +198,9 @@ class KafkaTail:
 
     def _read(self) -> None:
         consumer = self._consumer
+        # As in the writers: without a question the first fetch finds no connection and waits.
+        with suppress(KafkaException):
+            consumer.list_topics(timeout=_FIRST_CALL_S)
         while not self._closed:
             try:
                 while self._orders:

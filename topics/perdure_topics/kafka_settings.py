@@ -91,6 +91,8 @@ def reader_settings(bootstrap: str, extra: Settings, *, committed: bool) -> Sett
         # The library wants a name; nobody joins this group.
         "group.id": "perdure-unused",
         "enable.auto.commit": False,
+        # Connected at once, as writers are.
+        "enable.sparse.connections": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed" if committed else "read_uncommitted",

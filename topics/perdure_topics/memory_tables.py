@@ -137,6 +137,9 @@ class MemoryTableStore:
         content.keys = sorted(values)
         self._contents[name] = content
 
+    def close(self) -> None:
+        """Nothing is held for anybody here."""
+
     def names(self) -> list[str]:
         """The tables there are."""
         return sorted(self._contents)

@@ -293,6 +293,9 @@ class TableStore(Protocol):
     def install(self, name: str, directory: str) -> None:
         """Replace a closed table by a checkpoint. Raises TableError when it is no valid one."""
 
+    def close(self) -> None:
+        """Let others have the place; the tables must be closed before."""
+
 
 class Clock(Protocol):
     """Time, as a port, so that simulations turn it by hand."""
