@@ -48,7 +48,7 @@ class _Activity:
     started: Fact | None = None
     worker_id: str = ""
     due_ms: int = 0
-    beat_ms: int = 0
+    beat: Fact | None = None
 
 
 @dataclass
@@ -141,12 +141,12 @@ class RunCheck:
             text = f"starts attempt {event.attempt} of activity {event.activity_id} by"
             self._fail("D", f"{text} {event.worker_id}; it is {found.state} by {found.worker_id}")
         found.state, found.started, found.worker_id = "started", self._fact, event.worker_id
-        found.beat_ms = self._fact.entry.time_ms
+        found.beat = self._fact
 
     def _heartbeat(self, event: ev.ActivityHeartbeat) -> None:
         found = self._activity(event)
         if found is not None:
-            found.beat_ms = self._fact.entry.time_ms
+            found.beat = self._fact
 
     def _retry_scheduled(self, event: ev.ActivityRetryScheduled) -> None:
         found = self._activity(event)
@@ -187,19 +187,23 @@ class RunCheck:
         if kind == "WorkerLost":
             self._evidence.check_lost(self, found.worker_id, found.started)
             return
-        due_ms = 0
-        if timeout_type == "start_to_close" and found.started is not None:
-            due_ms = found.started.entry.time_ms + scheduled.start_to_close_ms
+        since: Fact | None = None
+        length_ms = 0
+        if timeout_type == "start_to_close":
+            since, length_ms = found.started, scheduled.start_to_close_ms
         elif timeout_type == "heartbeat":
-            due_ms = found.beat_ms + scheduled.heartbeat_ms
+            since, length_ms = found.beat, scheduled.heartbeat_ms
         elif timeout_type == "schedule_to_start":
-            due_ms = found.fact.entry.time_ms + scheduled.schedule_to_start_ms
-        if due_ms and now_ms < due_ms:
+            since, length_ms = found.fact, scheduled.schedule_to_start_ms
+        if since is None:
+            return
+        early_ms = since.entry.time_ms + length_ms - now_ms
+        if early_ms > 0:
             text = f"times activity {scheduled.activity_id} out ({timeout_type})"
-            self._fail("T", f"{text} {due_ms - now_ms} ms early")
-        if due_ms:
-            token = token_of(found.fact.entry, found.fact.place, self._evidence.engine_key)
-            self._evidence.check_refuted(self, token, due_ms)
+            self._fail("T", f"{text} {early_ms} ms early")
+        token = token_of(found.fact.entry, found.fact.place, self._evidence.engine_key)
+        # By the log's clock, which is one, whatever the hosts' clocks say.
+        self._evidence.check_refuted(self, token, since.entry.appended_ms + length_ms)
 
     # -- timers --
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 
 from perdure_topics.simulated_faults import FaultPlan
@@ -25,8 +25,23 @@ FAULTS = (
     "poison",
     "parts",
     "small_cache",
+    "foreign_txn",
 )
 """The world's own faults; those of the log stand in FaultPlan."""
+
+STRONG = {
+    "ack_lost": 0.03,
+    "never_written": 0.03,
+    "late_written": 0.03,
+    "queue_timeout": 0.01,
+    "no_offset": 0.02,
+    "slow_append": 0.1,
+    "reader_lag": 0.2,
+    "rebalance": 0.05,
+    "zombie": 0.03,
+    "outage": 0.02,
+}
+"""Faults of the log at their strongest."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +72,18 @@ class Settings:
         kept = {name: value for name, value in self.faults.items() if name in names}
         return replace(self, plan=plan, faults=kept)
 
+    def force(self, names: tuple[str, ...]) -> Settings:
+        """The same world with these faults on, and strong."""
+        strong = {name: most for name, most in STRONG.items() if name in names}
+        kept = {field.name: getattr(self.plan, field.name) for field in fields(self.plan)}
+        plan = FaultPlan(**{**kept, **strong})
+        forced = {name: 1.0 for name in names if name not in STRONG}
+        return replace(self, plan=plan, faults={**self.faults, **forced})
+
     @property
     def clock_slack_ms(self) -> int:
-        """How far clocks may be apart in this world."""
-        if self.strength("clock_jump"):
-            return 1 << 50
-        return 5_000 if not self.strength("clock_skew") else 400_000
+        """How far a host's seconds and the log's may be apart in this world."""
+        return 1 << 50 if self.strength("clock_jump") else 6_000
 
 
 def draw(seed: int, *, truncation: bool = False) -> Settings:

@@ -35,6 +35,7 @@ WALL_MS = 1_700_000_000_000
 QUIET_MS_MAX = 600_000
 LOOK_MS = 5_000
 REST_MS = 25_000
+HOUR_MS = 3_600_000
 
 
 class World:
@@ -146,6 +147,10 @@ class World:
         broker.run_until(400)
         broker.plan = settings.plan
         broker.at(1_000, self._nemesis)
+        if self.strength("foreign_txn"):
+            # Hosts read events uncommitted, so this must not be felt at all.
+            for number in range(settings.partitions):
+                broker.stall(self.topic("events"), number, HOUR_MS)
         broker.run_until(settings.busy_ms)
 
     def _nemesis(self) -> None:
