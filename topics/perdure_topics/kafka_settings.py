@@ -76,6 +76,9 @@ def writer_settings(bootstrap: str, extra: Settings, *, timeout_ms: int) -> Sett
         # Connected at once: the first record of a producer took 0.5 s otherwise.
         "enable.sparse.connections": False,
         "linger.ms": 0,
+        # Records gather while requests are under way; with 2 instead of 5 on the way more of
+        # them do, which cost a quarter less processor time here and at the broker.
+        "max.in.flight.requests.per.connection": 2,
         "message.timeout.ms": timeout_ms,
         "message.max.bytes": MESSAGE_BYTES_MAX,
         "queue.buffering.max.messages": 100_000,
