@@ -16,7 +16,7 @@ from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.transition import Outcome
 
 from tests.simulation.histories import Report
-from tests.simulation.ledger import Entry, Fact, Ledger, RunLog, Stored, Violation
+from tests.simulation.ledger import CLOSING, Entry, Fact, Ledger, RunLog, Stored, Violation
 
 COMMAND_BYTES_MAX = 1024 * 1024
 ROUTED = (cmd.StartWorkflow, cmd.CancelWorkflow, cmd.TerminateWorkflow)
@@ -78,7 +78,8 @@ class AnswerCheck:
                 key = (outcome.workflow_id, outcome.request_id)
                 self._by_request.setdefault(key, []).append((entry, outcome))
         self._asks: dict[str, Report] = {}
-        for report in reports:
+        # An ask may be on the log more than once; its first time counts.
+        for report in sorted(reports, key=lambda one: one.appended_ms):
             reply = getattr(report.command, "reply", None)
             if reply is not None:
                 self._asks.setdefault(reply.correlation_id, report)
@@ -122,16 +123,56 @@ class AnswerCheck:
                 if [outcome.outcome for _, outcome in outcomes] != ["dead"]:
                     self._fail("A", f"poison at {record.partition}@{record.offset} was dropped")
 
+    def check_reports(self) -> None:
+        """A: no report of a current attempt was read and dropped."""
+        covering: dict[int, list[Entry]] = {}
+        for entry in self._ledger.entries:
+            covering.setdefault(entry.partition, []).append(entry)
+        ends = _ends_of_attempts(self._ledger)
+        for report in self._reports:
+            command: Any = report.command
+            if not isinstance(command, cmd.CompleteActivity | cmd.FailActivity):
+                continue
+            issue = self._ledger.issued.get(command.token)
+            if issue is None or (report.partition, report.offset) in self._by_input:
+                continue
+            entry = _first_covering(covering.get(report.partition, []), report.offset)
+            end = ends.get((issue.run_id, issue.activity_id, issue.fact.seq))
+            if entry is not None and (end is None or end > entry.offset):
+                name = f"{type(command).__name__} at {report.partition}@{report.offset}"
+                text = f"of attempt {issue.attempt} of activity {issue.activity_id}"
+                self._fail("A", f"{name} {text} of run {issue.run_id} was read and dropped")
+
     # -- replies --
 
     def check_replies(self, records: Iterable[Stored]) -> None:
         """Nothing is answered before it is accepted (rule 5), and every answer is true."""
+        sent: dict[int, list[tuple[int, rep.Reply]]] = {}
         for record in sorted(records, key=lambda one: (one.partition, one.offset)):
             reply = decode(record.value)
             if not isinstance(reply, rep.Reply):
                 self._fail("A", f"a {type(reply).__name__} among the replies")
                 continue
             self._check_reply(reply, decode(reply.body))
+            sent.setdefault(reply.partition, []).append((record.timestamp_ms, reply))
+        for replies in sent.values():
+            self._check_freshness(sorted(replies, key=lambda one: one[0]))
+
+    def _check_freshness(self, replies: Sequence[tuple[int, rep.Reply]]) -> None:
+        """G: an answer is never older than what had been let out before it was asked for."""
+        times = [sent_ms for sent_ms, _ in replies]
+        newest: list[int] = []
+        for _, reply in replies:
+            newest.append(max(newest[-1] if newest else -1, reply.offset))
+        for _, reply in replies:
+            report = self._asks.get(reply.correlation_id)
+            if report is None or isinstance(report.command, cmd.ClaimActivity):
+                continue
+            before = bisect_left(times, report.appended_ms)
+            if before and reply.offset < newest[before - 1]:
+                name = f"{type(report.command).__name__} at {report.partition}@{report.offset}"
+                text = f"was answered from {reply.offset}; {newest[before - 1]} had been shown"
+                self._fail("G", f"{name} {text} before it was asked")
 
     def _check_reply(self, reply: rep.Reply, body: Record) -> None:
         if isinstance(body, rep.WorkerOrders):
@@ -254,6 +295,41 @@ class AnswerCheck:
                 command: Any = decode(outcome.value)
                 if command.request_id not in moved:
                     self._fail("A", f"the forwarded input {key} is lost")
+
+
+def _ends_of_attempts(ledger: Ledger) -> dict[tuple[str, str, int], int]:
+    """Where each issued attempt was over: (run, activity, seq of its issue) -> events offset."""
+    ends: dict[tuple[str, str, int], int] = {}
+    for run in ledger.runs.values():
+        current: dict[str, int] = {}
+        for fact in run.facts:
+            event: Any = fact.event
+            if isinstance(event, CLOSING):
+                for activity_id, seq in current.items():
+                    ends.setdefault((run.run_id, activity_id, seq), fact.entry.offset)
+            elif isinstance(event, ev.ActivityScheduled):
+                current[event.activity_id] = fact.seq
+            elif isinstance(event, _ENDS_ATTEMPT) and event.activity_id in current:
+                key = (run.run_id, event.activity_id, current[event.activity_id])
+                ends.setdefault(key, fact.entry.offset)
+                if isinstance(event, ev.ActivityAttemptScheduled):
+                    current[event.activity_id] = fact.seq
+    return ends
+
+
+_ENDS_ATTEMPT = (
+    ev.ActivityAttemptScheduled,
+    ev.ActivityRetryScheduled,
+    ev.ActivityCompleted,
+    ev.ActivityFailed,
+    ev.ActivityTimedOut,
+    ev.ActivityCanceled,
+)
+
+
+def _first_covering(entries: Sequence[Entry], offset: int) -> Entry | None:
+    at = bisect_left(entries, offset, key=lambda entry: entry.upto)
+    return entries[at] if at < len(entries) else None
 
 
 class KeyCheck:

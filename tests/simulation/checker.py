@@ -64,6 +64,7 @@ def check(
     check_journal(ledger, effects)
     answers = AnswerCheck(ledger, reports)
     answers.check_outcomes(poison)
+    answers.check_reports()
     answers.check_replies(roles["replies"])
     answers.check_tasks(roles["tasks"])
     keys = KeyCheck(ledger)

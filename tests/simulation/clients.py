@@ -72,7 +72,7 @@ class SimClient:
 
     def act(self) -> None:
         """Ask for something."""
-        kind = self._rng.choice(("start",) * 5 + ("cancel", "terminate", "describe", "result"))
+        kind = self._rng.choice(("start",) * 5 + ("cancel", "terminate", "result") + ("describe",) * 4)
         workflow_id = f"wf-{self._rng.randrange(self.world.settings.workflow_ids)}"
         if kind == "start":
             self.start(workflow_id)

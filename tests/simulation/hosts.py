@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 AWAY_MS = 1_000
+CRASH_A_STEP = 0.002
 
 
 class SkewedClock:
@@ -182,6 +183,8 @@ class SimHost:
             self.world.broker.at(1_000, self.boot)
             return
         self.schedule(max(wait_ms, 1))
+        if self._rng.random() < CRASH_A_STEP * self.world.strength("host_crash"):
+            self.world.crash_host(self)
 
     # -- looking --
 

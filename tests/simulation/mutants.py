@@ -299,11 +299,9 @@ def _claims_uncounted(world: Any, command: Any, now_ms: int) -> Any:
 _decide_claim = activities.decide_claim
 
 
-def _timer_early(world: Any, run: Any, timer_id: str, now_ms: int) -> Any:
-    return _timer_alarm(world, run, timer_id, now_ms + 60)
-
-
-_timer_alarm = timers.decide_timer_alarm
+def _timer_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
+    shorter = replace(event, duration_ms=event.duration_ms * 9 // 10)
+    timers.apply_timer_started(run, shorter, at, now_ms)
 
 
 def _retry_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
@@ -344,12 +342,6 @@ _worker_take = SimWorker._take_task
 def _command_row(kind: str, value: Any) -> Plant:
     found = next(cls for cls in intake.COMMANDS if cls.__name__ == kind)
     return lambda: patch.dict(intake.COMMANDS, {found: value})
-
-
-def _alarm_row(kind: str, value: Any) -> Plant:
-    from perdure_actors.core.rules import ALARMS
-
-    return lambda: patch.dict(ALARMS, {kind: value})
 
 
 def _apply_row(kind: str, value: Any) -> Plant:
@@ -420,11 +412,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("effect sender skips what fails", _set(Dispatch, "step", _skips_errors),
            (*LOST, "worker_late"), "AH"),
     Mutant("dispatched means sent", _set(Dispatch, "dispatched", property(_dispatched_when_sent)),
-           (*LOST, "host_crash", "outage"), "AH"),
+           ("slow_append", "host_crash", "outage"), "AH"),
     Mutant("refusals leave at once", _set(intake.Intake, "_owe", _refuses_at_once),
            (*LOST, *OWNERS), "AG"),
     Mutant("asks are answered at once", _set(Asking, "ask", _answers_at_once),
-           (*LOST, *OWNERS), "AG"),
+           ("reader_lag", *OWNERS), "AG"),
     Mutant("asks bring no Progress", _set(Shard, "_cover", _only_late), (), "H"),
     Mutant("time is clamped without the monotonic clock",
            _set(ShardWorld, "now_ms", _time_stands_still), ("clock_jump", "host_crash"), "H"),
@@ -439,7 +431,7 @@ MUTANTS: tuple[Mutant, ...] = (
            ("worker_late", "worker_double", "worker_crash"), "DFHX"),
     Mutant("claims are not counted", _command_row("ClaimActivity", _claims_uncounted),
            ("zombie", "worker_pause", "worker_crash", "rebalance"), "DF"),
-    Mutant("timers fire early", _alarm_row("timer", _timer_early), (), "T"),
+    Mutant("timers fire early", _apply_row("TimerStarted", _timer_early), (), "T"),
     Mutant("retries come early", _apply_row("ActivityRetryScheduled", _retry_early), (), "T"),
     Mutant("the run that is wanted may be evicted", _set(Residents, "_evict", _evict_any),
            ("small_cache", "slow_append"), "ABCDEFGHRTX"),

@@ -34,7 +34,7 @@ STRONG = {
     "never_written": 0.03,
     "late_written": 0.03,
     "queue_timeout": 0.01,
-    "no_offset": 0.02,
+    "no_offset": 0.2,
     "slow_append": 0.1,
     "reader_lag": 0.2,
     "rebalance": 0.05,
@@ -77,7 +77,7 @@ class Settings:
         strong = {name: most for name, most in STRONG.items() if name in names}
         kept = {field.name: getattr(self.plan, field.name) for field in fields(self.plan)}
         plan = FaultPlan(**{**kept, **strong})
-        forced = {name: 1.0 for name in names if name not in STRONG}
+        forced = {name: 3.0 for name in names if name not in STRONG}
         return replace(self, plan=plan, faults={**self.faults, **forced})
 
     @property

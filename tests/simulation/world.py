@@ -141,7 +141,7 @@ class World:
             broker.at(self.rng.randrange(1, 500), host.boot)
         for number in range(settings.workers):
             broker.at(self.rng.randrange(1, 3_000), partial(self.add_worker, number))
-        for _ in range(settings.starts * 2):
+        for _ in range(settings.starts * 3):
             client = self.rng.choice(self.clients)
             broker.at(self.rng.randrange(500, settings.busy_ms), client.act)
         broker.run_until(400)
@@ -160,12 +160,16 @@ class World:
         rng = self.rng
         for fault, act in self._attacks().items():
             if rng.random() < 0.12 * self.strength(fault):
-                act()
+                self.broker.at(rng.randrange(1_000), partial(self._attack, act))
         self.broker.at(1_000, self._nemesis)
+
+    def _attack(self, act: Callable[[], None]) -> None:
+        if not self.healing:
+            act()
 
     def _attacks(self) -> dict[str, Callable[[], None]]:
         return {
-            "host_crash": self._crash_host,
+            "host_crash": self._crash_any_host,
             "host_pause": self._pause_host,
             "clock_jump": self._jump_clock,
             "worker_pause": self._pause_worker,
@@ -174,8 +178,11 @@ class World:
             "truncation": self._truncate,
         }
 
-    def _crash_host(self) -> None:
-        host = self.rng.choice(self.hosts)
+    def _crash_any_host(self) -> None:
+        self.crash_host(self.rng.choice(self.hosts))
+
+    def crash_host(self, host: SimHost) -> None:
+        """A host dies or is stopped, perhaps with its disk, and comes back some time later."""
         if not host.up:
             return
         if self.rng.random() < 0.2:

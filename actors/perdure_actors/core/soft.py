@@ -39,12 +39,14 @@ class Soft:
 
     def forget(self, worker_id: str, run_id: str, activity_id: str) -> None:
         """Forget an attempt that ended, or that another worker runs."""
-        self.heartbeats.pop((run_id, activity_id), None)
         attempts = self.held.get(worker_id)
         if attempts is not None:
             attempts.discard((run_id, activity_id))
             if not attempts:
                 del self.held[worker_id]
+        if not any((run_id, activity_id) in others for others in self.held.values()):
+            # Another worker may run the next attempt by now, and be heard of.
+            self.heartbeats.pop((run_id, activity_id), None)
 
     def lease_ends_ms(self, worker_id: str) -> int:
         """When a worker counts as lost, unless it is heard of again."""
