@@ -186,8 +186,8 @@ class Crew:
             close()
 
     def end(self) -> None:
-        """End all processes."""
-        for process in self.processes:
+        """End all processes, the last one first: a worker wants to say farewell to its engine."""
+        for process in reversed(self.processes):
             process.stop()
 
     def report(self) -> str:

@@ -1,0 +1,1 @@
+"""Engine, worker and client as processes on the embedded log."""
