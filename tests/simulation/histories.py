@@ -300,7 +300,7 @@ class Evidence:
         """T: a timeout that an unread report could refute waits for it (rule 9)."""
         entry = run._fact.entry
         for report in self._results.get(token, ()):
-            early = report.appended_ms + self._slack_ms < due_ms
+            early = report.appended_ms + self._slack_ms < min(due_ms, entry.appended_ms)
             if early and report.partition == entry.partition and report.offset > entry.upto:
                 run._fail("T", f"times out though its result was appended at {report.offset}")
                 return

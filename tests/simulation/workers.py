@@ -173,8 +173,11 @@ class SimWorker:
         attempt.since_ms = self.world.broker.now_ms
         if task.wants_claim or self._intake.may_be_redelivery(record):
             attempt.phase = "claiming"
-        elif sum(a.phase == "running" for a in self._attempts.values()) < SLOTS:
+        elif self._rng.random() >= 0.2 * self._hands_back and self._has_slot():
             self._start(attempt)
+
+    def _has_slot(self) -> bool:
+        return sum(attempt.phase == "running" for attempt in self._attempts.values()) < SLOTS
 
     def _start(self, attempt: Attempt) -> None:
         now_ms = self.world.broker.now_ms
@@ -190,7 +193,7 @@ class SimWorker:
         if attempt.phase == "new":
             if self._rng.random() < 0.2 * self._hands_back:
                 self._hand_back(attempt)
-            elif sum(a.phase == "running" for a in self._attempts.values()) < SLOTS:
+            elif self._has_slot():
                 self._start(attempt)
             elif now_ms - attempt.since_ms >= PROMOTE_MS:
                 self._hand_back(attempt)
