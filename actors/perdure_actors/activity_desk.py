@@ -125,6 +125,8 @@ class ActivityDesk:
             while self._room and self._slots_used < self._facts.slots:
                 self._admit(self._room.popleft(), now)
             self._take(now)
+        if self._leases.is_urgent:
+            self._send_leases(now)
         self._intake.settle(now)
 
     def completed(self, attempt: Attempt, result: Payload | None) -> None:
@@ -350,6 +352,9 @@ class ActivityDesk:
         self._claims.repeat(now)
         while self._room and now - self._room[0].taken_ms >= NO_SLOT_MS:
             self.hand_back(self._room.popleft(), "no_slot")
+        self._send_leases(now)
+        self._intake.commit()
+
+    def _send_leases(self, now: int) -> None:
         for due in self._leases.due(now):
             self._mail.lease(due, slots_used=self._slots_used)
-        self._intake.commit()

@@ -24,16 +24,24 @@ class LeaseBook:
 
     A partition with promoted attempts of this worker is told often, so that a dead worker's
     attempts are retried in seconds; the others are told seldom, so that an idle fleet is quiet.
+    The short lease goes out with the first promotion: a worker that dies a moment later is not
+    believed for as long as an idle one.
     """
 
     def __init__(self, topic: str, partitions: int) -> None:
         self._home = {(topic, partition) for partition in range(partitions)}
         self._held: Counter[tuple[str, int]] = Counter()
-        self._sent_ms: dict[tuple[str, int], int] = {}
+        self._sent: dict[tuple[str, int], tuple[int, int]] = {}
+        """When a partition was last told, and the lease it was told, both in ms."""
+        self.is_urgent = False
+        """Whether a partition believes this worker for longer than it now should."""
 
     def hold(self, topic: str, partition: int) -> None:
         """An attempt of a partition's run was promoted."""
-        self._held[topic, partition] += 1
+        place = (topic, partition)
+        self._held[place] += 1
+        if self._sent.get(place, (0, LEASE_MS))[1] > BUSY_LEASE_MS:
+            self.is_urgent = True
 
     def let_go(self, topic: str, partition: int) -> None:
         """A promoted attempt has ended."""
@@ -45,14 +53,17 @@ class LeaseBook:
     def due(self, now_ms: int) -> list[DueLease]:
         """The leases to send now; they count as sent."""
         due = []
+        self.is_urgent = False
         for place in self._home | self._held.keys():
             lease_ms = BUSY_LEASE_MS if place in self._held else LEASE_MS
-            sent_ms = self._sent_ms.get(place)
-            if sent_ms is None or now_ms - sent_ms >= lease_ms // _PER_LEASE:
-                self._sent_ms[place] = now_ms
+            sent_ms, told_ms = self._sent.get(place, (0, 0))
+            # The next one is due by the lease that was told, which may be the shorter one.
+            wait_ms = 0 if lease_ms < told_ms else min(lease_ms, told_ms) // _PER_LEASE
+            if not told_ms or now_ms - sent_ms >= wait_ms:
+                self._sent[place] = (now_ms, lease_ms)
                 due.append(DueLease(*place, lease_ms))
         return due
 
     def all_known(self) -> list[DueLease]:
         """Every partition that was ever told, for the farewell."""
-        return [DueLease(*place, 0) for place in self._sent_ms]
+        return [DueLease(*place, 0) for place in self._sent]
