@@ -183,6 +183,7 @@ class SimHost:
             self.world.broker.at(1_000, self.boot)
             return
         self.schedule(max(wait_ms, 1))
+        self.world.after_step(self)
         if self._rng.random() < CRASH_A_STEP * self.world.strength("host_crash"):
             self.world.crash_host(self)
 

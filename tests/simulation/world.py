@@ -68,6 +68,9 @@ class World:
         self._worker_number = 0
         self.workers: list[SimWorker] = []
 
+    def after_step(self, host: SimHost) -> None:
+        """A host has made a turn: for worlds that look closer."""
+
     def _make_topics(self) -> None:
         log = SimulatedLog(self.broker, "admin")
         sizes = {

@@ -1,0 +1,61 @@
+"""After every turn of a host the table is what the log makes of an empty one: no step is its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from perdure_topics.simulated_faults import FaultPlan
+
+from tests.simulation.hosts import SimHost
+from tests.simulation.ledger import Violation
+from tests.simulation.rebuild import content, difference, rebuilt
+from tests.simulation.swarm import draw
+from tests.simulation.world import World
+
+STARTS = 5
+
+
+class CloseWorld(World):
+    """One host, few runs, and a replay of everything after each turn that changed something."""
+
+    compared = 0
+
+    def after_step(self, host: SimHost) -> None:
+        if host.host is None:
+            return
+        for number, slot in host.host.slots.items():
+            if slot.shard is None or slot.shard.meta.offset == self._seen.get(number):
+                continue
+            shard = slot.shard
+            self._seen[number] = shard.meta.offset
+            records = self.broker.partition(self.topic("events"), number).records
+            theirs = rebuilt(records[: shard.meta.offset + 1], shard.meta)
+            wrong = difference(content(shard.table), theirs)
+            self.compared += 1
+            if wrong:
+                where = f"partition {number} at offset {shard.meta.offset}"
+                self.violations.append(Violation("R", f"{where}: {wrong}"))
+
+    _seen: dict[int, int] = {}
+
+
+@pytest.mark.seeds(8, fresh=2)
+def test_replaying_the_log_gives_the_table_after_every_step(seed: int) -> None:
+    settings = draw(seed)
+    kept = {
+        name: strength
+        for name, strength in settings.faults.items()
+        if name in ("parts", "small_cache", "host_crash", "bad_deploy", "worker_late", "poison")
+    }
+    plan = FaultPlan(ack_lost=0.02 if seed % 2 else 0.0)
+    world = CloseWorld(
+        replace(settings, hosts=1, partitions=1, starts=STARTS, faults=kept, plan=plan)
+    )
+    world._seen = {}
+
+    world.run()
+
+    assert world.violations[:5] == []
+    assert world.compared > 20
