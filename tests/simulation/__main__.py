@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import fields
 
 from perdure_topics.simulated_faults import FaultPlan
-
 from tests.simulation.swarm import FAULTS, Settings, draw
 from tests.simulation.world import World
 
@@ -77,7 +76,9 @@ def _summary(totals: Counter[str], failed: list[int], seeds: int, took_s: float)
         f" {totals['= client operations']} client operations"
     )
     print(f"{injected} faults: " + ", ".join(f"{n} {name}" for name, n in sorted(faults.items())))
-    print("findings: " + (", ".join(f"{n} {name[8:]}" for name, n in sorted(findings.items())) or "-"))
+    print(
+        "findings: " + (", ".join(f"{n} {name[8:]}" for name, n in sorted(findings.items())) or "-")
+    )
     print(f"seeds that broke a promise: {failed or 'none'}")
 
 

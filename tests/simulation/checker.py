@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tests.simulation.answers import AnswerCheck, KeyCheck, Op, read_commands, unfinished
+from tests.simulation.answers import AnswerCheck, Op, read_commands
 from tests.simulation.histories import Effect, Evidence, Expected, check_journal, check_runs
+from tests.simulation.keys import KeyCheck, unfinished
 from tests.simulation.ledger import Ledger, RunLog, Stored, Violation, read_ledger
 
 __all__ = ["Effect", "Expected", "Ledger", "Op", "RunLog", "Violation", "check", "ledger_of"]

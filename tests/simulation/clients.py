@@ -1,4 +1,4 @@
-"""Clients of the world: they start, cancel, terminate, wait and describe, and ask until answered."""
+"""Clients of the world: they start, cancel, terminate, wait, describe, and ask until answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from perdure_schemas.payloads import Payload, Record, ReplyTo
 from perdure_schemas.replies import Notice, Reply, RunClosed
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
-
 from tests.simulation.answers import Op
 from tests.simulation.swarm import draw_plan
 from tests.simulation.workflows import TYPE
@@ -22,7 +21,6 @@ from tests.simulation.workflows import TYPE
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender
     from perdure_topics.simulated import SimulatedLog
-
     from tests.simulation.world import World
 
 FIRST_AGAIN_MS = 5_000
@@ -72,7 +70,9 @@ class SimClient:
 
     def act(self) -> None:
         """Ask for something."""
-        kind = self._rng.choice(("start",) * 5 + ("cancel", "terminate", "result") + ("describe",) * 4)
+        kind = self._rng.choice(
+            ("start",) * 5 + ("cancel", "terminate", "result") + ("describe",) * 4
+        )
         workflow_id = f"wf-{self._rng.randrange(self.world.settings.workflow_ids)}"
         if kind == "start":
             self.start(workflow_id)
@@ -107,7 +107,13 @@ class SimClient:
         return f"{self.name}-r{self._number}"
 
     def _ask(
-        self, kind: str, command: type[Record], workflow_id: str, *, final: bool = False, **fields: object
+        self,
+        kind: str,
+        command: type[Record],
+        workflow_id: str,
+        *,
+        final: bool = False,
+        **fields: object,
     ) -> None:
         self._number += 1
         correlation_id = f"{self.name}-{self._number}"
@@ -181,7 +187,9 @@ class SimClient:
                 if run_id:
                     fields = {"final": True, "run_id": run_id}
                     ask_again = partial(self._ask, "result", cmd.AwaitResult, op.workflow_id)
-                    self.world.broker.at(self._rng.randrange(1, 10_000), partial(ask_again, **fields))  # type: ignore[arg-type]
+                    self.world.broker.at(
+                        self._rng.randrange(1, 10_000), partial(ask_again, **fields)
+                    )
         waits = ask.final and not isinstance(body, RunClosed) and op.outcome == "ok"
         if not waits:
             del self._asks[op.correlation_id]

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from perdure_schemas import events as ev
 from perdure_schemas.commands import CompleteActivity, FailActivity, WorkerLease
 from perdure_schemas.payloads import Payload, Record
-
 from tests.simulation.ledger import CLOSING, Fact, Ledger, RunLog, token_of
 
 Expected = Callable[[RunLog], str]
@@ -168,7 +167,9 @@ class RunCheck:
         self._evidence.check_completed(self, event, token)
         self._end(event.activity_id)
 
-    def _outcome(self, event: ev.ActivityFailed | ev.ActivityTimedOut | ev.ActivityCanceled) -> None:
+    def _outcome(
+        self, event: ev.ActivityFailed | ev.ActivityTimedOut | ev.ActivityCanceled
+    ) -> None:
         found = self._activity(event)
         if found is None:
             return

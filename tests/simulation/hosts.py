@@ -19,7 +19,6 @@ from perdure_topics.simulated import SimulatedLog
 
 if TYPE_CHECKING:
     from perdure_topics.simulated import SimulatedBroker
-
     from tests.simulation.world import World
 
 AWAY_MS = 1_000
@@ -177,7 +176,7 @@ class SimHost:
         self.world.steps += 1
         try:
             wait_ms = self.host.step()
-        except Exception as error:  # noqa: BLE001 - whatever it is, no host may die of it
+        except Exception as error:
             self.world.broken(f"host {self.name} died of {type(error).__name__}: {error}", error)
             self.crash()
             self.world.broker.at(1_000, self.boot)

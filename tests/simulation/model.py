@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 
 from perdure_schemas import events as ev
-
 from tests.simulation.ledger import Fact, RunLog
 from tests.simulation.workflows import Plan, Step, mix
 
 _FOREVER = 1 << 60
 
 
-class _Unfinished(Exception):  # noqa: N818 - it is no error
+class _Unfinished(Exception):
     """The history does not reach this far."""
 
 

@@ -1,445 +1,218 @@
-"""Bugs to plant: each a small change of the real code, for as long as one world runs."""
+"""The bugs that are planted, the faults that bring each out, and what may catch it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest.mock import patch
 
-from msgspec.structs import replace
-
-from perdure_actors import intake, outcomes, recovery, rows, shard
+from perdure_actors import intake, recovery
 from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
-from perdure_actors.core import activities, timers
+from perdure_actors.core import activities
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.horizon import Horizon
-from perdure_actors.host import Host
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
-from perdure_actors.shard import AppendFailedError, Shard
+from perdure_actors.shard import Shard
 from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
 from perdure_actors.world import ShardWorld
-from perdure_schemas.replies import Refused
 from perdure_topics import fold
-from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
-
+from tests.simulation import bugs
 from tests.simulation.workers import SimWorker
-
-Plant = Callable[[], Any]
-"""Makes the context in which the bug is there."""
 
 
 class Mutant(NamedTuple):
     """A bug, the faults that bring it out, and the invariants that may catch it."""
 
     name: str
-    plant: Plant
+    plant: bugs.Plant
     faults: tuple[str, ...]
     letters: str
-
-
-def _set(target: Any, name: str, value: Any) -> Plant:
-    return lambda: patch.object(target, name, value)
-
-
-@contextmanager
-def _all(*plants: Plant) -> Iterator[None]:
-    with ExitStack() as stack:
-        for plant in plants:
-            stack.enter_context(plant())
-        yield
-
-
-# -- acceptance --
-
-
-def _bump_by_position(cursor: Cursor, bump: Any) -> Any:
-    pseq = cursor.parts_from - 1 if cursor.parts else cursor.pseq
-    kept = {"upto": cursor.upto, "dispatched": cursor.dispatched, "time_ms": cursor.time_ms}
-    after = Cursor(epoch=bump.epoch, nonce=bump.nonce, pseq=pseq, **kept)
-    return replace(after, input_topic_id=bump.input_topic_id), Bumped(bump)
-
-
-_fold_bump = fold._fold_bump
-_fold_transition = fold._fold_transition
-
-
-def _pseq_restarts(cursor: Cursor, bump: Any) -> Any:
-    after, verdict = _fold_bump(cursor, bump)
-    return (after if isinstance(verdict, Stale) else replace(after, pseq=0)), verdict
-
-
-def _parts_kept(cursor: Cursor, bump: Any) -> Any:
-    after, verdict = _fold_bump(cursor, bump)
-    kept = after if isinstance(verdict, Stale) else replace(after, pseq=cursor.pseq)
-    return kept, verdict
-
-
-def _no_epoch(cursor: Cursor, envelope: Any) -> Any:
-    if envelope.pseq == cursor.pseq + 1 and envelope.after == cursor.upto:
-        cursor = replace(cursor, epoch=envelope.epoch, nonce=envelope.nonce)
-    return _fold_transition(cursor, envelope)
-
-
-def _no_pseq(cursor: Cursor, envelope: Any) -> Any:
-    if not cursor.parts and envelope.part == 1:
-        cursor = replace(cursor, pseq=envelope.pseq - 1)
-    return _fold_transition(cursor, envelope)
-
-
-def _parts_singly(cursor: Cursor, envelope: Any) -> Any:
-    if envelope.parts == 1:
-        return _fold_transition(cursor, envelope)
-    after, verdict = _fold_transition(cursor, replace(envelope, part=1, parts=1))
-    return after, (verdict if envelope.part == envelope.parts else fold.Partial())
-
-
-# -- the owner --
-
-_accept = Shard._accept
-
-
-def _successes_only(self: Shard) -> None:
-    """Errors are logged, and that is all."""
-    for report in self._appender.reports():
-        found = [p for p in self.pending if p.envelope.pseq == report.tag]
-        for pending in found:
-            self.pending.remove(pending)
-            if report.error is None and report.offset is not None:
-                _take(self, pending, report.offset)
-
-
-def _take(self: Shard, pending: Any, offset: int) -> None:
-    ops: dict[bytes, bytes | None] = {}
-    envelope = pending.envelope
-    self.cursor = replace(self.cursor, pseq=envelope.pseq - 1, upto=envelope.after)
-    self._fold(pending, offset, ops)
-    self._write(ops)
-    self._act(pending)
-
-
-def _none_is_fine(self: Shard) -> None:
-    """A success without an offset is one."""
-    taken = self._appender.reports()
-    at = self.meta.offset
-    mended = []
-    for report in taken:
-        at += 1
-        unknown = report.error is None and report.offset is None
-        mended.append(report._replace(offset=at) if unknown else report)
-    with patch.object(self._appender, "reports", lambda: mended):
-        _accept(self)
-
-
-def _gaps_are_fine(self: Shard) -> None:
-    """Where a record landed is not looked at."""
-    at = self.meta.offset
-    mended = []
-    for number, report in enumerate(self._appender.reports(), at + 1):
-        mended.append(report if report.offset is None else report._replace(offset=number))
-    real = {report.tag: report for report in mended}
-    with patch.object(self._appender, "reports", lambda: list(real.values())):
-        _accept(self)
-
-
-_read = Takeover._read
-
-
-def _own_at_ack(self: Takeover) -> Any:
-    """What was read before the bump will do."""
-    found = _read(self)
-    bump = self._bump
-    if found is None and bump is not None and self._bump_offset >= 0:
-        self._recovery.cursor, _ = fold.fold(self._recovery.cursor, bump)
-        self._recovery.next_offset = self._bump_offset + 1
-        self._recovery.meta.offset = self._bump_offset
-        self._recovery.meta.cursor = self._recovery.cursor
-        record = self._services.log.broker.partition(  # type: ignore[attr-defined]
-            self._topic, self._partition
-        ).records[self._bump_offset]
-        return self._own(record)
-    return found
-
-
-def _act_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
-    """Tasks go out as soon as they are decided."""
-    _append_draft(self, resident, draft, covers=covers)
-    last = self.pending[-1]
-    pseq = last.envelope.pseq - last.envelope.part + 1
-    self.dispatch.send(pseq, last.effects, epoch=last.envelope.epoch)
-    last.effects = []
-
-
-_append_draft = Shard.append_draft
-
-
-def _write_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
-    """The table is written as soon as it is decided."""
-    _append_draft(self, resident, draft, covers=covers)
-    ops = self.pending[-1].ops
-    puts = [(key, value) for key, value in ops.items() if value is not None]
-    self.table.write(puts, [key for key, value in ops.items() if value is None])
-
-
-def _only_late(self: Shard) -> None:
-    """Asks are not worth a Progress."""
-    if self.owed or self.upto - self._proposed_upto >= shard.PROGRESS_INPUTS:
-        self.propose(None, covers=True)
-
-
-def _time_stands_still(self: ShardWorld) -> int:
-    self.mono_ms = self._clock.monotonic_ms()
-    self.time_ms = max(self._clock.wall_ms(), self.time_ms)
-    return self.time_ms
-
-
-_step = Host.step
-
-
-def _one_too_far(self: Any, topic: str, partition: int, offset: int) -> None:
-    _assign(self, topic, partition, offset + 1 if topic.endswith(".commands") else offset)
-
-
-def _assign_of() -> Any:
-    from perdure_topics.simulated_clients import SimulatedTail
-
-    return SimulatedTail
-
-
-_assign = _assign_of().assign
-
-
-# -- recovery --
-
-_recovery_apply = Recovery._apply
-
-
-def _skip_tail(self: Recovery, accepted: Accepted, record: Any) -> None:
-    """The table alone: what the log has beyond it is not applied."""
-    if self.meta.offset < 0 or self.meta.transitions == 0:
-        _recovery_apply(self, accepted, record)
-
-
-_rows_of = outcomes.outcome_rows
-
-
-def _requests_forgotten(found: list[Any], pseq: int, time_ms: int, ops: Any) -> Any:
-    """Recovery does not read which requests were taken."""
-    return _rows_of([replace(one, request_id="") for one in found], pseq, time_ms, ops)
-
-
-def _no_comparing(self: Recovery) -> str:
-    return ""
-
-
-def _take_anyway(self: Recovery, record: Any) -> None:
-    self._compares = False
-    if record.offset >= self.next_offset:
-        _recovery_take(self, record)
-
-
-_recovery_take = Recovery.take
-
-
-def _last_part_names(self: Recovery, accepted: Accepted, record: Any) -> None:
-    _recovery_apply(self, replace(accepted, envelope=replace(accepted.envelope, part=1)), record)
-
-
-# -- effects and answers --
-
-
-def _dispatched_when_sent(self: Dispatch) -> int:
-    return self._accepted
-
-
-def _skips_errors(self: Dispatch) -> None:
-    """An effect that failed is skipped."""
-    if self._appender is None:
-        for serial, outgoing in list(self._unacked.items()):
-            self._append(serial, outgoing)
-        return
-    for report in self._appender.reports():
-        self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
-        if report.error is not None:
-            self._restart()
-            return
-
-
-def _refuses_at_once(self: Any, reply: Any, answer: Any) -> None:
-    if reply is not None and isinstance(answer, Refused):
-        self._shard.answer(reply, answer)
-    elif reply is not None and answer is not None:
-        self._shard.owed.answers.append((reply, answer))
-
-
-def _answers_at_once(self: Asking, _offset: int, ask: Any) -> None:
-    self._read(ask)
-
-
-# -- activities, timers, workers --
-
-
-def _any_attempt(world: Any, command: Any) -> Any:
-    run = world.run(command.run_id)
-    activity = run.activities.get(command.activity_id) if run else None
-    return "gone" if activity is None else (run, activity)
-
-
-def _claims_uncounted(world: Any, command: Any, now_ms: int) -> Any:
-    """A second claim is as good as the first."""
-    found = activities._attempt(world, command)
-    if not isinstance(found, str) and found[1].state == "started":
-        found[1].worker_id = command.worker_id
-    return _decide_claim(world, command, now_ms)
-
-
-_decide_claim = activities.decide_claim
-
-
-def _timer_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
-    shorter = replace(event, duration_ms=event.duration_ms * 9 // 10)
-    timers.apply_timer_started(run, shorter, at, now_ms)
-
-
-def _retry_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
-    _apply_retry(run, event, at, now_ms)
-    activity = run.activities[event.activity_id]
-    activity.retry_ms = activity.alarm_ms = now_ms + (event.due_ms - now_ms) // 2
-
-
-_apply_retry = activities.apply_activity_retry_scheduled
-
-
-def _evict_any(self: Residents, _wanted: Any) -> None:
-    for run_id in list(self._runs):
-        if len(self._runs) <= self._max * 9 // 10:
-            break
-        if not self._runs[run_id].pinned:
-            self._forget(run_id, self._runs[run_id])
-
-
-def _released_on_send(self: SimWorker, attempt: Any) -> None:
-    _worker_start(self, attempt)
-    self._intake.done(*attempt.place)
-
-
-_worker_start = SimWorker._start
-
-
-def _runs_ungranted(self: SimWorker, record: Any) -> None:
-    _worker_take(self, record)
-    for attempt in list(self._attempts.values()):
-        if attempt.phase == "claiming":
-            self._start(attempt)
-
-
-_worker_take = SimWorker._take_task
-
-
-def _command_row(kind: str, value: Any) -> Plant:
-    found = next(cls for cls in intake.COMMANDS if cls.__name__ == kind)
-    return lambda: patch.dict(intake.COMMANDS, {found: value})
-
-
-def _apply_row(kind: str, value: Any) -> Plant:
-    from perdure_actors.core.rules import APPLY
-
-    found = next(cls for cls in APPLY if cls.__name__ == kind)
-    return lambda: patch.dict(APPLY, {found: value})
-
-
-def _no_step(_self: Trailing, _offset: int, _cursor: Cursor, _mono_ms: int) -> None:
-    return None
-
-
-def _forget_alarms(self: Alarms) -> None:
-    self._heap.clear()
-    self._horizon_ms = 1 << 62
-
-
-@contextmanager
-def _committed() -> Iterator[None]:
-    from perdure_topics.simulated import SimulatedLog
-
-    tail = SimulatedLog.tail
-
-    def committed_tail(self: Any, *, on_ready: Any, committed: bool) -> Any:  # noqa: ARG001
-        return tail(self, on_ready=on_ready, committed=True)
-
-    with patch.object(SimulatedLog, "tail", committed_tail):
-        yield
 
 
 LOST = ("ack_lost", "never_written", "late_written", "queue_timeout")
 OWNERS = ("host_crash", "host_pause", "rebalance", "zombie")
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("own at the bump's ack, read back before it", _set(Takeover, "_read", _own_at_ack),
-           (*LOST, *OWNERS, "reader_lag"), "ABCDEFGHRTX"),
-    Mutant("successes only, errors are logged", _set(Shard, "_accept", _successes_only),
-           LOST, "ABCDEFGHRX"),
-    Mutant("a success without offset is one", _set(Shard, "_accept", _none_is_fine),
-           ("no_offset", *OWNERS, *LOST), "ABCDEFGHRX"),
-    Mutant("gaps are not looked at", _set(Shard, "_accept", _gaps_are_fine),
-           (*OWNERS, *LOST), "ABCDEFGHRX"),
-    Mutant("newest bump is the last by position", _set(fold, "_fold_bump", _bump_by_position),
-           (*LOST, *OWNERS, "clock_skew"), "ABCDEFGHRX"),
-    Mutant("pseq restarts with an epoch", _set(fold, "_fold_bump", _pseq_restarts),
-           OWNERS, "ABCDEFGHRX"),
-    Mutant("a bump keeps the open parts' pseqs", _set(fold, "_fold_bump", _parts_kept),
-           ("parts", *LOST, *OWNERS), "ABCDEFGHRX"),
-    Mutant("no epoch check", _set(fold, "_fold_transition", _no_epoch),
-           (*LOST, *OWNERS), "ABCDEFGHRX"),
-    Mutant("no pseq check", _set(fold, "_fold_transition", _no_pseq), LOST, "ABCDEFGHRX"),
-    Mutant("parts are counted singly", _set(fold, "_fold_transition", _parts_singly),
-           ("parts", *OWNERS), "ABCDEFGHRX"),
-    Mutant("rebuilt without the log's tail", _set(Recovery, "_apply", _skip_tail),
-           (*LOST, *OWNERS), "ABCDEFGHRTX"),
-    Mutant("request ids are not folded", _set(recovery, "outcome_rows", _requests_forgotten),
-           (*OWNERS, "table_damage", "table_loss", "reader_lag"), "AGRX"),
-    Mutant("table only checked for being ahead",
-           lambda: _all(_set(Recovery, "take", _take_anyway), _set(Trailing, "step", _no_step)),
-           ("truncation", "host_crash", "host_pause"), "CEHRX"),
-    Mutant("a part's last pseq names it after recovery", _set(Recovery, "_apply", _last_part_names),
-           ("parts", *OWNERS), "BDFHRX"),
-    Mutant("table written before acceptance", _set(Shard, "append_draft", _write_first),
-           (*LOST, *OWNERS), "ABCDEFGHRX"),
-    Mutant("tasks leave before acceptance", _set(Shard, "append_draft", _act_first),
-           (*LOST, *OWNERS), "BF"),
-    Mutant("effect sender skips what fails", _set(Dispatch, "step", _skips_errors),
-           (*LOST, "worker_late"), "AH"),
-    Mutant("dispatched means sent", _set(Dispatch, "dispatched", property(_dispatched_when_sent)),
-           ("slow_append", "host_crash", "outage"), "AH"),
-    Mutant("refusals leave at once", _set(intake.Intake, "_owe", _refuses_at_once),
-           (*LOST, *OWNERS), "AG"),
-    Mutant("asks are answered at once", _set(Asking, "ask", _answers_at_once),
-           ("reader_lag", *OWNERS), "AG"),
-    Mutant("asks bring no Progress", _set(Shard, "_cover", _only_late), (), "H"),
-    Mutant("time is clamped without the monotonic clock",
-           _set(ShardWorld, "now_ms", _time_stands_still), ("clock_jump", "host_crash"), "H"),
-    Mutant("timeouts and leases fire with unread input",
-           _set(Horizon, "has_read_to", lambda _self, _due_ms: True),
-           ("reader_lag", "host_pause", "host_crash", "worker_late"), "T"),
-    Mutant("read_committed on events", lambda: _committed(), ("foreign_txn", "host_crash"), "H"),
-    Mutant("input position off by one", lambda: patch.object(_assign_of(), "assign", _one_too_far),
-           OWNERS, "AFH"),
-    Mutant("timers are not restored", _set(Alarms, "load", _forget_alarms), OWNERS, "H"),
-    Mutant("a report of any attempt will do", _set(activities, "_attempt", _any_attempt),
-           ("worker_late", "worker_double", "worker_crash"), "DFHX"),
-    Mutant("claims are not counted", _command_row("ClaimActivity", _claims_uncounted),
-           ("zombie", "worker_pause", "worker_crash", "rebalance"), "DF"),
-    Mutant("timers fire early", _apply_row("TimerStarted", _timer_early), (), "T"),
-    Mutant("retries come early", _apply_row("ActivityRetryScheduled", _retry_early), (), "T"),
-    Mutant("the run that is wanted may be evicted", _set(Residents, "_evict", _evict_any),
-           ("small_cache", "slow_append"), "ABCDEFGHRTX"),
-    Mutant("a worker lets a task go when it starts", _set(SimWorker, "_start", _released_on_send),
-           ("worker_crash",), "H"),
-    Mutant("a worker runs before the grant", _set(SimWorker, "_take_task", _runs_ungranted),
-           ("zombie", "worker_pause", "worker_crash", "rebalance"), "F"),
-)  # fmt: skip
+    Mutant(
+        "own at the bump's ack, read back before it",
+        bugs.patched(Takeover, "_read", bugs.own_at_ack),
+        (*LOST, *OWNERS, "reader_lag"),
+        "ABCDEFGHRTX",
+    ),
+    Mutant(
+        "successes only, errors are logged",
+        bugs.patched(Shard, "_accept", bugs.successes_only),
+        LOST,
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "a success without offset is one",
+        bugs.patched(Shard, "_accept", bugs.none_is_fine),
+        ("no_offset", *OWNERS, *LOST),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "gaps are not looked at",
+        bugs.patched(Shard, "_accept", bugs.gaps_are_fine),
+        (*OWNERS, *LOST),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "newest bump is the last by position",
+        bugs.patched(fold, "_fold_bump", bugs.bump_by_position),
+        (*LOST, *OWNERS, "clock_skew"),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "pseq restarts with an epoch",
+        bugs.patched(fold, "_fold_bump", bugs.pseq_restarts),
+        OWNERS,
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "a bump keeps the open parts' pseqs",
+        bugs.patched(fold, "_fold_bump", bugs.parts_kept),
+        ("parts", *LOST, *OWNERS),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "no epoch check",
+        bugs.patched(fold, "_fold_transition", bugs.no_epoch),
+        (*LOST, *OWNERS),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "no pseq check", bugs.patched(fold, "_fold_transition", bugs.no_pseq), LOST, "ABCDEFGHRX"
+    ),
+    Mutant(
+        "parts are counted singly",
+        bugs.patched(fold, "_fold_transition", bugs.parts_singly),
+        ("parts", *OWNERS),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "rebuilt without the log's tail",
+        bugs.patched(Recovery, "_apply", bugs.skip_tail),
+        (*LOST, *OWNERS),
+        "ABCDEFGHRTX",
+    ),
+    Mutant(
+        "request ids are not folded",
+        bugs.patched(recovery, "outcome_rows", bugs.requests_forgotten),
+        (*OWNERS, "table_damage", "table_loss", "reader_lag"),
+        "AGRX",
+    ),
+    Mutant(
+        "table only checked for being ahead",
+        lambda: bugs.together(
+            bugs.patched(Recovery, "take", bugs.take_anyway),
+            bugs.patched(Trailing, "step", bugs.no_step),
+        ),
+        ("truncation", "host_crash", "host_pause"),
+        "CEHRX",
+    ),
+    Mutant(
+        "a part's last pseq names it after recovery",
+        bugs.patched(Recovery, "_apply", bugs.last_part_names),
+        ("parts", *OWNERS),
+        "BDFHRX",
+    ),
+    Mutant(
+        "table written before acceptance",
+        bugs.patched(Shard, "append_draft", bugs.write_first),
+        (*LOST, *OWNERS),
+        "ABCDEFGHRX",
+    ),
+    Mutant(
+        "tasks leave before acceptance",
+        bugs.patched(Shard, "append_draft", bugs.act_first),
+        (*LOST, *OWNERS),
+        "BF",
+    ),
+    Mutant(
+        "effect sender skips what fails",
+        bugs.patched(Dispatch, "step", bugs.skips_errors),
+        (*LOST, "worker_late"),
+        "AH",
+    ),
+    Mutant(
+        "dispatched means sent",
+        bugs.patched(Dispatch, "dispatched", property(bugs.dispatched_when_sent)),
+        ("slow_append", "host_crash", "outage"),
+        "AH",
+    ),
+    Mutant(
+        "refusals leave at once",
+        bugs.patched(intake.Intake, "_owe", bugs.refuses_at_once),
+        (*LOST, *OWNERS),
+        "AG",
+    ),
+    Mutant(
+        "asks are answered at once",
+        bugs.patched(Asking, "ask", bugs.answers_at_once),
+        ("reader_lag", *OWNERS),
+        "AG",
+    ),
+    Mutant("asks bring no Progress", bugs.patched(Shard, "_cover", bugs.only_late), (), "H"),
+    Mutant(
+        "time is clamped without the monotonic clock",
+        bugs.patched(ShardWorld, "now_ms", bugs.time_stands_still),
+        ("clock_jump", "host_crash"),
+        "H",
+    ),
+    Mutant(
+        "timeouts and leases fire with unread input",
+        bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
+        ("reader_lag", "host_pause", "host_crash", "worker_late"),
+        "T",
+    ),
+    Mutant("read_committed on events", bugs.committed, ("foreign_txn", "host_crash"), "H"),
+    Mutant(
+        "input position off by one",
+        lambda: patch.object(bugs.assign_of(), "assign", bugs.one_too_far),
+        OWNERS,
+        "AFH",
+    ),
+    Mutant(
+        "timers are not restored", bugs.patched(Alarms, "load", bugs.forget_alarms), OWNERS, "H"
+    ),
+    Mutant(
+        "a report of any attempt will do",
+        bugs.patched(activities, "_attempt", bugs.any_attempt),
+        ("worker_late", "worker_double", "worker_crash"),
+        "DFHX",
+    ),
+    Mutant(
+        "claims are not counted",
+        bugs.command_row("ClaimActivity", bugs.claims_uncounted),
+        ("zombie", "worker_pause", "worker_crash", "rebalance"),
+        "DF",
+    ),
+    Mutant("timers fire early", bugs.apply_row("TimerStarted", bugs.timer_early), (), "T"),
+    Mutant(
+        "retries come early", bugs.apply_row("ActivityRetryScheduled", bugs.retry_early), (), "T"
+    ),
+    Mutant(
+        "the run that is wanted may be evicted",
+        bugs.patched(Residents, "_evict", bugs.evict_any),
+        ("small_cache", "slow_append"),
+        "ABCDEFGHRTX",
+    ),
+    Mutant(
+        "a worker lets a task go when it starts",
+        bugs.patched(SimWorker, "_start", bugs.released_on_send),
+        ("worker_crash",),
+        "H",
+    ),
+    Mutant(
+        "a worker runs before the grant",
+        bugs.patched(SimWorker, "_take_task", bugs.runs_ungranted),
+        ("zombie", "worker_pause", "worker_crash", "rebalance"),
+        "F",
+    ),
+)
 """All of them."""
 
 NOT_THERE = {
@@ -450,6 +223,3 @@ NOT_THERE = {
     "an unknown body is skipped": "all hosts are of one release here; tests/unit/test_fold",
 }
 """Bugs of the review's list that this world cannot show, and why."""
-
-
-__all__ = ["MUTANTS", "NOT_THERE", "AppendFailedError", "Mutant", "rows"]

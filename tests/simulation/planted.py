@@ -1,4 +1,4 @@
-"""python -m tests.simulation.planted [--seeds N]: plant bugs, and see which invariant finds them."""
+"""python -m tests.simulation.planted [--seeds N]: plant bugs, see which invariant finds them."""
 
 from __future__ import annotations
 

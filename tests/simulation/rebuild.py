@@ -10,7 +10,6 @@ from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.coroutine import RunFacts
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.memory_tables import MemoryTableStore
-
 from tests.simulation.checker import RunLog, Violation, ledger_of
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from perdure_actors.workflow_code import WorkflowCode
     from perdure_topics.ports import StoredRecord, Table
-
     from tests.simulation.world import World
 
 _ALL = (b"", b"\xff" * 64)
@@ -97,7 +95,7 @@ def _short(value: bytes | None) -> str:
         return "nothing"
     try:
         return repr(rows.decode_any(value))[:400]
-    except Exception:  # noqa: BLE001 - it is only shown
+    except Exception:
         return repr(value)[:400]
 
 

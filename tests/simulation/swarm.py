@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields, replace
 from random import Random
 
 from perdure_topics.simulated_faults import FaultPlan
-
 from tests.simulation.workflows import Plan, Step
 
 FAULTS = (
@@ -125,11 +124,14 @@ def draw_plan(rng: Random, number: int, *, bugs: bool) -> Plan:
     )
 
 
+KINDS = (
+    *("act", "act", "act", "fan", "timer", "flaky"),
+    *("once", "beat", "race", "long", "prompt", "overall"),
+)
+
+
 def _draw_step(rng: Random) -> Step:
-    kind = rng.choice(
-        ("act", "act", "act", "fan", "timer", "flaky", "once", "beat", "race", "long", "prompt")
-        + ("overall",)
-    )
+    kind = rng.choice(KINDS)
     run_ms = rng.randrange(1, 300)
     if kind == "fan":
         return Step(kind, count=rng.randrange(2, 9), run_ms=run_ms)

@@ -1,4 +1,4 @@
-"""After every turn of a host the table is what the log makes of an empty one: no step is its own."""
+"""After every turn of a host its table is what the log makes of an empty one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from perdure_topics.simulated_faults import FaultPlan
-
 from tests.simulation.hosts import SimHost
 from tests.simulation.ledger import Violation
 from tests.simulation.rebuild import content, difference, rebuilt

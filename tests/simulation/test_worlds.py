@@ -13,7 +13,6 @@ from perdure_schemas.avro import encode
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
 from perdure_topics.ports import StoredRecord
-
 from tests.simulation.checker import check
 from tests.simulation.swarm import draw
 from tests.simulation.world import World

@@ -23,14 +23,12 @@ from perdure_schemas.replies import Reply, WorkerOrders
 from perdure_schemas.tasks import ActivityTask
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import LogError, PositionLostError, StoredRecord
-
+from tests.simulation.attempts import Attempt
 from tests.simulation.histories import Effect
-from tests.simulation.model import result_of
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender
     from perdure_topics.simulated import SimulatedLog
-
     from tests.simulation.world import World
 
 LEASE_MS = 6_000
@@ -39,29 +37,6 @@ PROMOTE_MS = 1_000
 SLOTS = 8
 STEP_MS = 200
 TASKS_A_TURN = 16
-
-
-class Attempt:
-    """An attempt that this worker was given."""
-
-    def __init__(self, task: ActivityTask, place: tuple[int, int]) -> None:
-        self.task = task
-        self.place = place
-        self.phase = "new"
-        """new, claiming, running, ended."""
-        self.claimed_ms = -(10**9)
-        self.promoted = False
-        self.effect_ms = 0
-        self.ends_ms = 0
-        self.beat_ms = 0
-        self.since_ms = 0
-        self.dies = ""
-        """"before" or "after" its effect, when this attempt kills its worker."""
-        text, self.run_ms, self.fails = msgspec.json.decode(
-            b"[" + b",".join(payload.data for payload in task.input) + b"]"
-        )
-        self.text: str = text
-        self.result = result_of(text)
 
 
 class SimWorker:
@@ -221,9 +196,7 @@ class SimWorker:
                 return
             self._end(attempt)
             return
-        if not attempt.promoted and (
-            task.heartbeat_ms or now_ms - attempt.since_ms >= PROMOTE_MS
-        ):
+        if not attempt.promoted and (task.heartbeat_ms or now_ms - attempt.since_ms >= PROMOTE_MS):
             attempt.promoted = True
             self._claim(attempt, wants_grant=False)
         if task.heartbeat_ms and now_ms - attempt.beat_ms >= task.heartbeat_ms // 3:
@@ -396,7 +369,7 @@ class SimWorker:
         self.dead = True
         self.log.broker.crash(self.log.node)
         self._tail.close()
-        self._reader._tail.close()  # type: ignore[attr-defined]
+        self._reader._tail.close()
 
 
 def _nothing() -> None:

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_actors import proposal
 from perdure_actors.workflow_code import WorkflowCode
+from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import StoredRecord, TopicSpec
 from perdure_topics.simulated import SimulatedBroker, SimulatedLog
 from perdure_topics.simulated_faults import FaultPlan
-
 from tests.simulation.answers import Op
 from tests.simulation.checker import Effect, Violation, check
 from tests.simulation.clients import SimClient
@@ -200,7 +199,9 @@ class World:
     def _hurt_tables(self, host: SimHost) -> None:
         for name in host.store.names():
             if self.rng.random() < 0.5 * self.strength("table_loss"):
-                self.counts["table batches lost"] += host.store.lose(name, self.rng.randrange(1, 40))
+                self.counts["table batches lost"] += host.store.lose(
+                    name, self.rng.randrange(1, 40)
+                )
             if self.rng.random() < 0.3 * self.strength("table_damage"):
                 self.count("table damaged")
                 if self.rng.random() < 0.5:

@@ -1,0 +1,357 @@
+"""Bugs to plant: each a small change of the real code, for as long as its context lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from msgspec.structs import replace
+
+from perdure_actors import outcomes, shard
+from perdure_actors.alarms import Alarms
+from perdure_actors.asking import Asking
+from perdure_actors.core import activities, timers
+from perdure_actors.core.rules import APPLY, COMMANDS
+from perdure_actors.dispatch import Dispatch
+from perdure_actors.recovery import Recovery
+from perdure_actors.residents import Residents
+from perdure_actors.shard import Shard
+from perdure_actors.takeover import Takeover
+from perdure_actors.trailing import Trailing
+from perdure_actors.world import ShardWorld
+from perdure_schemas.replies import Refused
+from perdure_topics import fold
+from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
+from tests.simulation.workers import SimWorker
+
+Plant = Callable[[], Any]
+"""Makes the context in which the bug is there."""
+
+
+def patched(target: Any, name: str, value: Any) -> Plant:
+    return lambda: patch.object(target, name, value)
+
+
+@contextmanager
+def together(*plants: Plant) -> Iterator[None]:
+    with ExitStack() as stack:
+        for plant in plants:
+            stack.enter_context(plant())
+        yield
+
+
+# -- acceptance --
+
+
+def bump_by_position(cursor: Cursor, bump: Any) -> Any:
+    pseq = cursor.parts_from - 1 if cursor.parts else cursor.pseq
+    kept: dict[str, Any] = {
+        "upto": cursor.upto,
+        "dispatched": cursor.dispatched,
+        "time_ms": cursor.time_ms,
+    }
+    after = Cursor(epoch=bump.epoch, nonce=bump.nonce, pseq=pseq, **kept)
+    return replace(after, input_topic_id=bump.input_topic_id), Bumped(bump)
+
+
+_fold_bump = fold._fold_bump
+_fold_transition = fold._fold_transition
+
+
+def pseq_restarts(cursor: Cursor, bump: Any) -> Any:
+    after, verdict = _fold_bump(cursor, bump)
+    return (after if isinstance(verdict, Stale) else replace(after, pseq=0)), verdict
+
+
+def parts_kept(cursor: Cursor, bump: Any) -> Any:
+    after, verdict = _fold_bump(cursor, bump)
+    kept = after if isinstance(verdict, Stale) else replace(after, pseq=cursor.pseq)
+    return kept, verdict
+
+
+def no_epoch(cursor: Cursor, envelope: Any) -> Any:
+    if envelope.pseq == cursor.pseq + 1 and envelope.after == cursor.upto:
+        cursor = replace(cursor, epoch=envelope.epoch, nonce=envelope.nonce)
+    return _fold_transition(cursor, envelope)
+
+
+def no_pseq(cursor: Cursor, envelope: Any) -> Any:
+    if not cursor.parts and envelope.part == 1:
+        cursor = replace(cursor, pseq=envelope.pseq - 1)
+    return _fold_transition(cursor, envelope)
+
+
+def parts_singly(cursor: Cursor, envelope: Any) -> Any:
+    if envelope.parts == 1:
+        return _fold_transition(cursor, envelope)
+    after, verdict = _fold_transition(cursor, replace(envelope, part=1, parts=1))
+    return after, (verdict if envelope.part == envelope.parts else fold.Partial())
+
+
+# -- the owner --
+
+_accept = Shard._accept
+
+
+def successes_only(self: Shard) -> None:
+    """Errors are logged, and that is all."""
+    for report in self._appender.reports():
+        found = [p for p in self.pending if p.envelope.pseq == report.tag]
+        for pending in found:
+            self.pending.remove(pending)
+            if report.error is None and report.offset is not None:
+                _take(self, pending, report.offset)
+
+
+def _take(self: Shard, pending: Any, offset: int) -> None:
+    ops: dict[bytes, bytes | None] = {}
+    envelope = pending.envelope
+    self.cursor = replace(self.cursor, pseq=envelope.pseq - 1, upto=envelope.after)
+    self._fold(pending, offset, ops)
+    self._write(ops)
+    self._act(pending)
+
+
+def none_is_fine(self: Shard) -> None:
+    """A success without an offset is one."""
+    taken = self._appender.reports()
+    at = self.meta.offset
+    mended = []
+    for report in taken:
+        at += 1
+        unknown = report.error is None and report.offset is None
+        mended.append(report._replace(offset=at) if unknown else report)
+    with patch.object(self._appender, "reports", lambda: mended):
+        _accept(self)
+
+
+def gaps_are_fine(self: Shard) -> None:
+    """Where a record landed is not looked at."""
+    at = self.meta.offset
+    mended = []
+    for number, report in enumerate(self._appender.reports(), at + 1):
+        mended.append(report if report.offset is None else report._replace(offset=number))
+    real = {report.tag: report for report in mended}
+    with patch.object(self._appender, "reports", lambda: list(real.values())):
+        _accept(self)
+
+
+_read = Takeover._read
+
+
+def own_at_ack(self: Takeover) -> Any:
+    """What was read before the bump will do."""
+    found = _read(self)
+    bump = self._bump
+    if found is None and bump is not None and self._bump_offset >= 0:
+        self._recovery.cursor, _ = fold.fold(self._recovery.cursor, bump)
+        self._recovery.next_offset = self._bump_offset + 1
+        self._recovery.meta.offset = self._bump_offset
+        self._recovery.meta.cursor = self._recovery.cursor
+        record = self._services.log.broker.partition(  # type: ignore[attr-defined]
+            self._topic, self._partition
+        ).records[self._bump_offset]
+        return self._own(record)
+    return found
+
+
+def act_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
+    """Tasks go out as soon as they are decided."""
+    _append_draft(self, resident, draft, covers=covers)
+    last = self.pending[-1]
+    pseq = last.envelope.pseq - last.envelope.part + 1
+    self.dispatch.send(pseq, last.effects, epoch=last.envelope.epoch)
+    last.effects = []
+
+
+_append_draft = Shard.append_draft
+
+
+def write_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
+    """The table is written as soon as it is decided."""
+    _append_draft(self, resident, draft, covers=covers)
+    ops = self.pending[-1].ops
+    puts = [(key, value) for key, value in ops.items() if value is not None]
+    self.table.write(puts, [key for key, value in ops.items() if value is None])
+
+
+def only_late(self: Shard) -> None:
+    """Asks are not worth a Progress."""
+    if self.owed or self.upto - self._proposed_upto >= shard.PROGRESS_INPUTS:
+        self.propose(None, covers=True)
+
+
+def time_stands_still(self: ShardWorld) -> int:
+    self.mono_ms = self._clock.monotonic_ms()
+    self.time_ms = max(self._clock.wall_ms(), self.time_ms)
+    return self.time_ms
+
+
+def one_too_far(self: Any, topic: str, partition: int, offset: int) -> None:
+    _assign(self, topic, partition, offset + 1 if topic.endswith(".commands") else offset)
+
+
+def assign_of() -> Any:
+    from perdure_topics.simulated_clients import SimulatedTail
+
+    return SimulatedTail
+
+
+_assign = assign_of().assign
+
+
+# -- recovery --
+
+_recovery_apply = Recovery._apply
+
+
+def skip_tail(self: Recovery, accepted: Accepted, record: Any) -> None:
+    """The table alone: what the log has beyond it is not applied."""
+    if self.meta.offset < 0 or self.meta.transitions == 0:
+        _recovery_apply(self, accepted, record)
+
+
+_rows_of = outcomes.outcome_rows
+
+
+def requests_forgotten(found: list[Any], pseq: int, time_ms: int, ops: Any) -> Any:
+    """Recovery does not read which requests were taken."""
+    return _rows_of([replace(one, request_id="") for one in found], pseq, time_ms, ops)
+
+
+def take_anyway(self: Recovery, record: Any) -> None:
+    self._compares = False
+    if record.offset >= self.next_offset:
+        _recovery_take(self, record)
+
+
+_recovery_take = Recovery.take
+
+
+def last_part_names(self: Recovery, accepted: Accepted, record: Any) -> None:
+    _recovery_apply(self, replace(accepted, envelope=replace(accepted.envelope, part=1)), record)
+
+
+# -- effects and answers --
+
+
+def dispatched_when_sent(self: Dispatch) -> int:
+    return self._accepted
+
+
+def skips_errors(self: Dispatch) -> None:
+    """An effect that failed is skipped."""
+    if self._appender is None:
+        for serial, outgoing in list(self._unacked.items()):
+            self._append(serial, outgoing)
+        return
+    for report in self._appender.reports():
+        self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
+        if report.error is not None:
+            self._restart()
+            return
+
+
+def refuses_at_once(self: Any, reply: Any, answer: Any) -> None:
+    if reply is not None and isinstance(answer, Refused):
+        self._shard.answer(reply, answer)
+    elif reply is not None and answer is not None:
+        self._shard.owed.answers.append((reply, answer))
+
+
+def answers_at_once(self: Asking, _offset: int, ask: Any) -> None:
+    self._read(ask)
+
+
+# -- activities, timers, workers --
+
+
+def any_attempt(world: Any, command: Any) -> Any:
+    run = world.run(command.run_id)
+    activity = run.activities.get(command.activity_id) if run else None
+    return "gone" if activity is None else (run, activity)
+
+
+def claims_uncounted(world: Any, command: Any, now_ms: int) -> Any:
+    """A second claim is as good as the first."""
+    found = activities._attempt(world, command)
+    if not isinstance(found, str) and found[1].state == "started":
+        found[1].worker_id = command.worker_id
+    return _decide_claim(world, command, now_ms)
+
+
+_decide_claim = activities.decide_claim
+
+
+def timer_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
+    shorter = replace(event, duration_ms=event.duration_ms * 9 // 10)
+    timers.apply_timer_started(run, shorter, at, now_ms)
+
+
+def retry_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
+    _apply_retry(run, event, at, now_ms)
+    activity = run.activities[event.activity_id]
+    activity.retry_ms = activity.alarm_ms = now_ms + (event.due_ms - now_ms) // 2
+
+
+_apply_retry = activities.apply_activity_retry_scheduled
+
+
+def evict_any(self: Residents, _wanted: Any) -> None:
+    for run_id in list(self._runs):
+        if len(self._runs) <= self._max * 9 // 10:
+            break
+        if not self._runs[run_id].pinned:
+            self._forget(run_id, self._runs[run_id])
+
+
+def released_on_send(self: SimWorker, attempt: Any) -> None:
+    _worker_start(self, attempt)
+    self._intake.done(*attempt.place)
+
+
+_worker_start = SimWorker._start
+
+
+def runs_ungranted(self: SimWorker, record: Any) -> None:
+    _worker_take(self, record)
+    for attempt in list(self._attempts.values()):
+        if attempt.phase == "claiming":
+            self._start(attempt)
+
+
+_worker_take = SimWorker._take_task
+
+
+def command_row(kind: str, value: Any) -> Plant:
+    found = next(cls for cls in COMMANDS if cls.__name__ == kind)
+    return lambda: patch.dict(COMMANDS, {found: value})
+
+
+def apply_row(kind: str, value: Any) -> Plant:
+    found = next(cls for cls in APPLY if cls.__name__ == kind)
+    return lambda: patch.dict(APPLY, {found: value})
+
+
+def no_step(_self: Trailing, _offset: int, _cursor: Cursor, _mono_ms: int) -> None:
+    return None
+
+
+def forget_alarms(self: Alarms) -> None:
+    self._heap.clear()
+    self._horizon_ms = 1 << 62
+
+
+@contextmanager
+def committed() -> Iterator[None]:
+    from perdure_topics.simulated import SimulatedLog
+
+    tail = SimulatedLog.tail
+
+    def committed_tail(self: Any, *, on_ready: Any, committed: bool) -> Any:
+        return tail(self, on_ready=on_ready, committed=True)
+
+    with patch.object(SimulatedLog, "tail", committed_tail):
+        yield
