@@ -32,12 +32,12 @@ class Horizon:
         """Whether the log has been asked where its end is."""
         return self._probe is not None
 
-    def took(self, appended_ms: int) -> None:
-        """An input appended at this time has been taken."""
-        self._read_to_ms = max(self._read_to_ms, appended_ms)
-
     def has_read_to(self, due_ms: int) -> bool:
-        """Whether every input appended before a moment has been taken; if not, the log is asked."""
+        """Whether every input appended before a moment has been taken; if not, the log is asked.
+
+        The log's own timestamps do not tell: its clock may be ahead of this host's, by which the
+        moment was set.
+        """
         if self._read_to_ms >= due_ms:
             return True
         if self._probe is None:

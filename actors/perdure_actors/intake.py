@@ -85,7 +85,6 @@ class Intake:
             if record.offset > shard.upto:
                 self._take_one(record, now_ms)
         if records:
-            self._horizon.took(records[-1].timestamp_ms)
             self._asking.answer_reads()
         return len(records) >= INPUTS_A_TURN
 

@@ -165,7 +165,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "timeouts and leases fire with unread input",
         bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
-        ("reader_lag", "host_pause", "host_crash", "worker_late"),
+        ("reader_lag", "host_pause", "worker_late"),
         "T",
     ),
     Mutant("read_committed on events", bugs.committed, ("foreign_txn", "host_crash"), "H"),

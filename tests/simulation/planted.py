@@ -12,7 +12,7 @@ from tests.simulation.mutants import MUTANTS, NOT_THERE, Mutant
 from tests.simulation.swarm import draw
 from tests.simulation.world import World
 
-SEEDS = 20
+SEEDS = 40
 
 
 class Catch(NamedTuple):

@@ -33,7 +33,7 @@ STRONG = {
     "never_written": 0.03,
     "late_written": 0.03,
     "queue_timeout": 0.01,
-    "no_offset": 0.2,
+    "no_offset": 0.3,
     "slow_append": 0.1,
     "reader_lag": 0.2,
     "rebalance": 0.05,
@@ -82,7 +82,10 @@ class Settings:
     @property
     def clock_slack_ms(self) -> int:
         """How far a host's seconds and the log's may be apart in this world."""
-        return 1 << 50 if self.strength("clock_jump") else 6_000
+        if self.strength("clock_jump"):
+            return 1 << 50
+        slow = {"slow_append", "outage", "stall", "reader_lag", "probe_delay", "queue_timeout"}
+        return 6_000 if slow & set(self.plan.on()) else 300
 
 
 def draw(seed: int, *, truncation: bool = False) -> Settings:

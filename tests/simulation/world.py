@@ -219,7 +219,9 @@ class World:
             self.count("host pause")
             node = host.log.node
             self.broker.pause(node)
-            self.broker.at(self.rng.randrange(500, 20_000), partial(self.broker.resume, node))
+            # Shorter than a session or longer: with and without a take-over.
+            most_ms = self.rng.choice((5_000, 20_000))
+            self.broker.at(self.rng.randrange(500, most_ms), partial(self.broker.resume, node))
 
     def _jump_clock(self) -> None:
         self.count("clock jump")
