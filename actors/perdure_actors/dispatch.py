@@ -6,8 +6,9 @@ one starts behind the last contiguous acknowledgement. `dispatched` never overta
 
 from __future__ import annotations
 
+import heapq
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -72,6 +73,9 @@ class Dispatch:
         self._appender: Appender | None = None
         self._unacked: OrderedDict[int, Outgoing] = OrderedDict()
         self._serial = 0
+        # Effects do not always come in the order of their records: some wait for a topic.
+        self._open: Counter[int] = Counter()
+        self._oldest: list[int] = []
         self._waiting: list[tuple[int, Effect, int, int]] = []
         """Effects for queues that do not exist yet."""
         self._partitions: dict[str, int] = {}
@@ -93,9 +97,9 @@ class Dispatch:
     @property
     def dispatched(self) -> int:
         """The pseq up to which every effect is acknowledged."""
-        oldest = [held[0] for held in self._waiting[:1]]
-        if self._unacked:
-            oldest.append(next(iter(self._unacked.values())).pseq)
+        while self._oldest and not self._open[self._oldest[0]]:
+            del self._open[heapq.heappop(self._oldest)]
+        oldest = [held[0] for held in self._waiting] + self._oldest[:1]
         return min(oldest) - 1 if oldest else self._accepted
 
     def send(self, pseq: int, effects: list[Effect], *, epoch: int) -> None:
@@ -121,6 +125,9 @@ class Dispatch:
             return
         self._serial += 1
         self._unacked[self._serial] = outgoing
+        if pseq not in self._open:
+            heapq.heappush(self._oldest, pseq)
+        self._open[pseq] += 1
         if self._appender is not None or len(self._unacked) == 1:
             self._append(self._serial, outgoing)
 
@@ -246,7 +253,9 @@ class Dispatch:
                 self._restart()
                 return
             # Reports of different partitions come in any order; progress is by the oldest.
-            self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
+            done = self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
+            if done is not None:
+                self._open[done.pseq] -= 1
 
     def retry_waiting(self) -> None:
         """Try again what waits for a topic to be made; once a second is enough."""

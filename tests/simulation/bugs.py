@@ -248,7 +248,9 @@ def skips_errors(self: Dispatch) -> None:
             self._append(serial, outgoing)
         return
     for report in self._appender.reports():
-        self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
+        done = self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
+        if done is not None:
+            self._open[done.pseq] -= 1
         if report.error is not None:
             self._restart()
             return

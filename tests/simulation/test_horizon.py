@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 from perdure_topics.simulated_faults import FaultPlan
-
 from tests.simulation.swarm import draw
 from tests.simulation.world import World
 
