@@ -100,6 +100,10 @@ class Firing:
 
     def _resume_one(self, run_id: str, resident: Resident) -> None:
         state = resident.run.state
+        block, version = state.block, self._shard.services.code.version
+        if block is None or (block.cause == "killer" and block.code_version == version):
+            # What killed its hosts would kill this one; only other code is let near it.
+            return
         seq = state.waiting[0] if state.waiting else 0
         event = self._shard.activation.event_at(run_id, seq) if seq else None
         if event is None:

@@ -17,7 +17,7 @@ from perdure_actors.core.decision import Due, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, ROUTED
 from perdure_actors.outcomes import outcome_rows
 from perdure_actors.reads import READS
-from perdure_actors.resending import resend_stale
+from perdure_actors.resending import Resender
 from perdure_schemas.avro import (
     COMMAND_BYTES_MAX,
     UnknownSchemaError,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from perdure_topics.ports import StoredRecord
 
 INPUTS_A_TURN = 64
+INPUTS_AT_ONCE = 16
 TURN_MS = 20
 HOUSE_MS = 200
 REQUESTS_HELD = 20_000
@@ -60,6 +61,7 @@ class Intake:
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
         self._requests: OrderedDict[tuple[str, str], rows.RequestRow] = OrderedDict()
         self._house_at_ms = 0
+        self._resender = Resender(shard)
         self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
         in_doubt = shard.cursor.bumps >= BUMPS_IN_DOUBT or bool(shard.meta.marks)
         self._doubts = DOUBTS if in_doubt else 0
@@ -77,16 +79,28 @@ class Intake:
         try:
             if self._doubts:
                 return self._take_in_doubt(now_ms)
-            records = shard.services.inputs.take(self._topic, shard.partition, INPUTS_A_TURN)
+            return self._take_a_turn(now_ms)
         except PositionLostError as error:
             self._position_lost(error)
             return True
-        for record in records:
-            if record.offset > shard.upto:
-                self._take_one(record, now_ms)
-        if records:
-            self._asking.answer_reads()
-        return len(records) >= INPUTS_A_TURN
+
+    def _take_a_turn(self, now_ms: int) -> bool:
+        """Take inputs until there are no more, or the turn is over; whether there may be more."""
+        shard = self._shard
+        clock = shard.services.clock
+        over_ms = clock.monotonic_ms() + TURN_MS
+        for _ in range(INPUTS_A_TURN // INPUTS_AT_ONCE):
+            records = shard.services.inputs.take(self._topic, shard.partition, INPUTS_AT_ONCE)
+            for record in records:
+                if record.offset > shard.upto:
+                    self._take_one(record, now_ms)
+            if records:
+                self._asking.answer_reads()
+            if len(records) < INPUTS_AT_ONCE:
+                return False
+            if clock.monotonic_ms() >= over_ms or not shard.has_room:
+                break
+        return True
 
     def _position_lost(self, error: PositionLostError) -> None:
         """Commands are gone that nobody has read: recorded, said, and gone on from there."""
@@ -137,6 +151,7 @@ class Intake:
     def _take_one(self, record: StoredRecord, now_ms: int) -> None:
         shard = self._shard
         shard.upto = record.offset
+        shard.input_leader_epoch = record.leader_epoch
         try:
             command = decode(record.value, bytes_max=COMMAND_BYTES_MAX)
         except UnreadableRecordError as error:
@@ -356,7 +371,15 @@ class Intake:
         self._asking.keep_house()
         if now_ms >= self._resend_at_ms:
             self._resend_at_ms = now_ms + RESEND_EVERY_MS
-            resend_stale(shard, now_ms)
+            self._resender.resend_stale(now_ms)
+            self._forget_requests(now_ms)
+
+    def _forget_requests(self, now_ms: int) -> None:
+        """Drop request ids that are so old that a command with one is refused."""
+        oldest_ms = now_ms - self._shard.world.limits.request_age_ms_max
+        rows_of = self._shard.table.scan(*rows.prefix_range(rows.REQUESTS))
+        old = [key for key, value in rows_of if rows.decode_request(value).time_ms < oldest_ms]
+        self._shard.table.write((), old)
 
     def _lose(self, worker_id: str, now_ms: int) -> None:
         """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""

@@ -33,6 +33,7 @@ class Owned(Protocol):
     meta: rows.Meta
     cursor: Cursor
     upto: int
+    input_leader_epoch: int
     world: ShardWorld
     residents: Residents
     activation: Activation

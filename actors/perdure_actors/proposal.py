@@ -103,16 +103,20 @@ class Draft:
             outputs = self._activation.feed(
                 resident, event, seq=seq, before_seq=self.first_seq, now_ms=self.now_ms
             )
-            for check in CHECKS:
-                problem = check(world, run, outputs)
-                if problem:
-                    raise BlockedError("too_large", problem)
+            self._check(resident, outputs)
         except BlockedError as error:
             resident.drop_code()
             self.take(resident, blocked_event(error, seq, self._activation.code_version))
             return
         for output in outputs:
             self.take(resident, settle(world, run, output, self.now_ms))
+
+    def _check(self, resident: Resident, outputs: list[Record]) -> None:
+        """Refuse what cannot be had. Raises BlockedError."""
+        for check in CHECKS:
+            problem = check(self._world, resident.run, outputs)
+            if problem:
+                raise BlockedError("too_large", problem)
 
     def resume(self, resident: Resident, event: Record, seq: int) -> bool:
         """Let fixed code take an input that waited; False, and nothing done, if it cannot."""
@@ -121,7 +125,9 @@ class Draft:
             outputs = self._activation.feed(
                 resident, event, seq=seq, before_seq=run.state.seq + 1, now_ms=self.now_ms
             )
+            self._check(resident, outputs)
         except BlockedError:
+            resident.drop_code()
             return False
         self.take(resident, WorkflowResumed(input_seq=seq))
         for output in outputs:

@@ -13,13 +13,27 @@ if TYPE_CHECKING:
     from perdure_actors.owned import Owned
 
 
-def resend_stale(shard: Owned, now_ms: int) -> None:
-    """Send again, same token, what was not started while its task may still exist."""
-    limit_ms = now_ms - shard.world.limits.retention_resend_ms
-    for key, value in shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
-        activity = rows.decode_activity(value)
-        if activity.state == "scheduled" and activity.attempt_ms < limit_ms:
-            _resend(shard, rows.run_of_activity(key), activity)
+class Resender:
+    """Sends again what nobody has started, before its task can have been dropped."""
+
+    def __init__(self, shard: Owned) -> None:
+        self._shard = shard
+        self._sent_ms: dict[bytes, int] = {}
+
+    def resend_stale(self, now_ms: int) -> None:
+        """Send again, same token, what was not started for half the time a task is kept."""
+        limit_ms = now_ms - self._shard.world.limits.retention_resend_ms
+        sent_before, self._sent_ms = self._sent_ms, {}
+        for key, value in self._shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
+            activity = rows.decode_activity(value)
+            if activity.state != "scheduled":
+                continue
+            sent_ms = max(activity.attempt_ms, sent_before.get(key, 0))
+            if sent_ms < limit_ms:
+                _resend(self._shard, rows.run_of_activity(key), activity)
+                sent_ms = now_ms
+            if sent_ms != activity.attempt_ms:
+                self._sent_ms[key] = sent_ms
 
 
 def resend_unacknowledged(shard: Owned) -> list[tuple[int, bytes]]:

@@ -32,6 +32,7 @@ VERIFIED = b"\x00verified"
 RUNS = b"R"
 ACTORS = b"A"
 ACTIVITIES = b"V"
+REQUESTS = b"Q"
 BLOCKED = b"B"
 EFFECTS = b"E"
 INDEX = b"I"
@@ -179,7 +180,7 @@ def blocked_key(run_id: str) -> bytes:
 
 def request_key(workflow_id: str, request_id: str) -> bytes:
     """A RequestRow."""
-    return b"Q" + f"{workflow_id}\0{request_id}".encode()
+    return REQUESTS + f"{workflow_id}\0{request_id}".encode()
 
 
 def last_seen_key(topic_id: str, partition: int) -> bytes:

@@ -99,6 +99,7 @@ class Shard:
         self._pseq = self.cursor.pseq
         self.upto = self.cursor.upto
         """Inputs up to here are taken."""
+        self.input_leader_epoch = -1
         self._proposed_upto = self.cursor.upto
         """Inputs up to here are covered by what is proposed."""
         self._covered_at_ms = self.world.mono_ms
@@ -211,6 +212,7 @@ class Shard:
             "upto": upto,
             "dispatched": self.dispatch.dispatched,
             "time_ms": self.world.time_ms,
+            "input_leader_epoch": self.input_leader_epoch,
         }
         data = encode(body)
         parts = pack_parts(fields, data)

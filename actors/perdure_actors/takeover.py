@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("perdure.host")
 READ_A_TURN = 500
+SILENT_SESSIONS = 3
 SKEW_FINDING_MS = 30_000
 SKEW_REFUSED_MS = 300_000
 
@@ -73,7 +74,7 @@ class Takeover:
         self._was_epoch = was_epoch
         self._look_to: int | None = None
         """How far to read before bumping, to see whether somebody else has taken over."""
-        self._began_ms = services.clock.monotonic_ms()
+        self._began_ms = self._heard_ms = services.clock.monotonic_ms()
         self._table: Table = self._open_table()
         try:
             self._recovery = self._begin()
@@ -226,6 +227,7 @@ class Takeover:
     def _read(self) -> Shard | None:
         self._check_report()
         records = self._events.take(self._topic, self._partition, READ_A_TURN)
+        self._bump_again_if_lost(heard=bool(records))
         for record in records:
             if self._bump_offset < 0 and self._is_own_bump(record):
                 self._bump_offset = record.offset
@@ -246,6 +248,15 @@ class Takeover:
         if epoch > self._was_epoch:
             msg = f"epoch {epoch} is above the {self._was_epoch} this host had"
             raise LostError(msg)
+
+    def _bump_again_if_lost(self, *, heard: bool) -> None:
+        """A bump that was acknowledged and never comes was lost by the log: send another."""
+        mono_ms = self._services.clock.monotonic_ms()
+        if heard or self._bump_offset < 0:
+            self._heard_ms = mono_ms
+        elif mono_ms - self._heard_ms > SILENT_SESSIONS * self._services.session_ms:
+            self._heard_ms = mono_ms
+            self._send_bump()
 
     def _is_own_bump(self, record: StoredRecord) -> bool:
         bump = self._bump

@@ -118,7 +118,6 @@ class Limits(NamedTuple):
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024
     result_bytes_max: int = 1024 * 1024
-    history_events_suggested: int = 10_000
     retention_resend_ms: int = 7 * 24 * 3600 * 1000 // 2
 
 

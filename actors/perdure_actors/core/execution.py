@@ -140,6 +140,26 @@ def decide_completed(
     return WorkflowFailed(failure=Failure(chain=[cause]), call_site=output.call_site)
 
 
+def check_continued(world: World, _run: Run, outputs: list[Record]) -> str:
+    """Why the next run the code asked for cannot be had; empty when it can."""
+    for output in outputs:
+        if not isinstance(output, WorkflowContinuedAsNew):
+            continue
+        values = [*output.input, *output.memo.values(), *output.search_attributes.values()]
+        size = sum(len(payload.data) for payload in values)
+        if size > world.limits.payload_bytes_max:
+            return (
+                f"the next run is given {size} bytes; {world.limits.payload_bytes_max} is the"
+                f" most ({output.call_site})"
+            )
+        if output.task_queue not in ("", world.task_queue):
+            return (
+                f"the next run cannot move to task queue {output.task_queue!r}: it stays on"
+                f" {world.task_queue!r} in this release ({output.call_site})"
+            )
+    return ""
+
+
 def decide_continued(
     world: World, _run: Run, output: WorkflowContinuedAsNew, _now_ms: int
 ) -> WorkflowContinuedAsNew:

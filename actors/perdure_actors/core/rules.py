@@ -50,7 +50,11 @@ OUTPUTS: dict[type[Record], DecideOutput] = {
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
 
-CHECKS: tuple[Check, ...] = (activities.check_activities, timers.check_timers)
+CHECKS: tuple[Check, ...] = (
+    activities.check_activities,
+    timers.check_timers,
+    execution.check_continued,
+)
 """What an activation asked for, as a whole -> why it cannot be had; empty when it can."""
 
 ALARMS: dict[str, DecideAlarm] = {
