@@ -97,8 +97,8 @@ async def test_tables_ahead_of_the_log_are_wiped(crew: Crew) -> None:
 
 
 def remake_topics(crew: Crew) -> None:
-    """Delete the task queue's topics and make them again, as an operator may by mistake."""
-    names = [topic_name(role, crew.namespace, QUEUE) for role in assembly.QUEUE_ROLES]
+    """Delete all topics of the namespace and make them again, as an operator may by mistake."""
+    names = [topic_name(role, crew.namespace, QUEUE) for role in assembly.TOPIC_ROLES]
     admin = AdminClient({"bootstrap.servers": crew.target, "log_level": 0})
     for gone in admin.delete_topics(names).values():
         gone.result(20)

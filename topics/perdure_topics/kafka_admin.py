@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from perdure_topics.kafka_settings import Settings
 
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-# A partition that is moving: a moment later the client knows its new leader.
+# A partition that is moving, or a broker that has just started and does not know its own epochs
+# yet: a moment later both sides know the leader.
 _TRY_AGAIN: Final = frozenset(
     {
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.REPLICA_NOT_AVAILABLE,
