@@ -250,12 +250,14 @@ class Takeover:
             raise LostError(msg)
 
     def _bump_again_if_lost(self, *, heard: bool) -> None:
-        """A bump that was acknowledged and never comes was lost by the log: send another."""
+        """What was in the log and never comes was lost by it: a bump is sent, or another one."""
         mono_ms = self._services.clock.monotonic_ms()
-        if heard or self._bump_offset < 0:
+        waits = self._bump_offset >= 0 or self._look_to is not None
+        if heard or not waits:
             self._heard_ms = mono_ms
         elif mono_ms - self._heard_ms > SILENT_SESSIONS * self._services.session_ms:
             self._heard_ms = mono_ms
+            self._look_to = None
             self._send_bump()
 
     def _is_own_bump(self, record: StoredRecord) -> bool:
