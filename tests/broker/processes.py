@@ -102,14 +102,87 @@ class Process:
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
 
 
-class Crew:
-    """The processes of one task queue in a namespace of its own, and what they left behind."""
+class TaskQueue:
+    """A task queue in a namespace of its own: its records, and the journal of its activities."""
 
     def __init__(self, target: str, folder: Path, *, namespace: str = "") -> None:
         self.target = target
         self.folder = folder
         self.namespace = namespace or f"t-{uuid.uuid4().hex[:12]}"
         self.journal = folder / "journal.jsonl"
+
+    def report(self) -> str:
+        """What else is known, for messages."""
+        return ""
+
+    def produce(
+        self,
+        partition: int,
+        value: bytes,
+        *,
+        key: bytes | None = None,
+        headers: Iterable[tuple[str, bytes]] = (),
+    ) -> int:
+        """Append to the commands as a stranger may; the offset."""
+        log, close = assembly.open_log(self.target)
+        bell = threading.Event()
+        appender = log.appender(on_ready=bell.set)
+        try:
+            topic = topic_name("commands", self.namespace, QUEUE)
+            appender.append(topic, partition, value, key=key, headers=tuple(headers))
+            deadline_s = time.monotonic() + READ_S
+            while not (reports := appender.reports()):
+                assert time.monotonic() < deadline_s, f"{topic} takes nothing"
+                bell.wait(0.1)
+            assert reports[0].offset is not None, reports[0].error
+            return reports[0].offset
+        finally:
+            appender.close(flush_s=1.0)
+            close()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The journal of the activities."""
+        if not self.journal.exists():
+            return []
+        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+
+    def effects(self) -> list[Effect]:
+        """The journal as the checker reads it."""
+        return [
+            Effect(
+                line["at_ms"],
+                bytes.fromhex(line["token"]),
+                line["worker_id"],
+                line["run_id"],
+                line["activity_id"],
+                line["attempt"],
+                None if line["result"] is None else json.dumps(line["result"]).encode(),
+            )
+            for line in self.lines()
+        ]
+
+    def dump(self) -> dict[str, list[StoredRecord]]:
+        """Every record of the task queue's topics."""
+        log, close = assembly.open_log(self.target)
+        try:
+            names = [topic_name(role, self.namespace, QUEUE) for role in DUMPED]
+            return {name: dump_topic(log, name) for name in names}
+        finally:
+            close()
+
+    def check(self, *, healed: bool = True) -> Ledger:
+        """Hold the whole log against its invariants; what it says."""
+        records = self.dump()
+        found = check(records, effects=self.effects(), healed=healed)
+        assert not found, "\n".join(map(str, found[:20])) + "\n" + self.report()
+        return ledger_of(records)
+
+
+class Crew(TaskQueue):
+    """The processes of one task queue."""
+
+    def __init__(self, target: str, folder: Path, *, namespace: str = "") -> None:
+        super().__init__(target, folder, namespace=namespace)
         self.processes: list[Process] = []
 
     @property
@@ -160,31 +233,6 @@ class Crew:
         finally:
             close()
 
-    def produce(
-        self,
-        partition: int,
-        value: bytes,
-        *,
-        key: bytes | None = None,
-        headers: Iterable[tuple[str, bytes]] = (),
-    ) -> int:
-        """Append to the commands as a stranger may; the offset."""
-        log, close = assembly.open_log(self.target)
-        bell = threading.Event()
-        appender = log.appender(on_ready=bell.set)
-        try:
-            topic = topic_name("commands", self.namespace, QUEUE)
-            appender.append(topic, partition, value, key=key, headers=tuple(headers))
-            deadline_s = time.monotonic() + READ_S
-            while not (reports := appender.reports()):
-                assert time.monotonic() < deadline_s, f"{topic} takes nothing"
-                bell.wait(0.1)
-            assert reports[0].offset is not None, reports[0].error
-            return reports[0].offset
-        finally:
-            appender.close(flush_s=1.0)
-            close()
-
     def end(self) -> None:
         """End all processes, the last one first: a worker wants to say farewell to its engine."""
         for process in reversed(self.processes):
@@ -227,45 +275,6 @@ class Crew:
     async def stand(self, client: Client) -> list[TaskQueueInfo]:
         """How the task queue stands."""
         return await client.describe_task_queue(QUEUE)
-
-    # What was left behind.
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The journal of the activities."""
-        if not self.journal.exists():
-            return []
-        return [json.loads(line) for line in self.journal.read_text().splitlines()]
-
-    def effects(self) -> list[Effect]:
-        """The journal as the checker reads it."""
-        return [
-            Effect(
-                line["at_ms"],
-                bytes.fromhex(line["token"]),
-                line["worker_id"],
-                line["run_id"],
-                line["activity_id"],
-                line["attempt"],
-                None if line["result"] is None else json.dumps(line["result"]).encode(),
-            )
-            for line in self.lines()
-        ]
-
-    def dump(self) -> dict[str, list[StoredRecord]]:
-        """Every record of the task queue's topics."""
-        log, close = assembly.open_log(self.target)
-        try:
-            names = [topic_name(role, self.namespace, QUEUE) for role in DUMPED]
-            return {name: dump_topic(log, name) for name in names}
-        finally:
-            close()
-
-    def check(self, *, healed: bool = True) -> Ledger:
-        """Hold the whole log against its invariants; what it says."""
-        records = self.dump()
-        found = check(records, effects=self.effects(), healed=healed)
-        assert not found, "\n".join(map(str, found[:20])) + "\n" + self.report()
-        return ledger_of(records)
 
 
 def dump_topic(log: Log, topic: str) -> list[StoredRecord]:
