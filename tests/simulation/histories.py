@@ -310,15 +310,16 @@ class Evidence:
         """T: a worker whose leases never lapsed is not lost."""
         entry = run._fact.entry
         leases = self._leases.get((entry.partition, worker_id), ())
-        if started is None or not leases:
+        if started is None or not leases or leases[0][0] > started.entry.appended_ms:
             return
-        heard_ms, lease_ms = started.entry.appended_ms, leases[0][1].lease_ms
+        heard_ms, lease_ms = leases[0][0], leases[0][1].lease_ms
         for appended_ms, lease in leases:
             if appended_ms > entry.appended_ms:
                 break
-            if lease.stopping or appended_ms > heard_ms + lease_ms - self._slack_ms:
+            lapsed = lease.stopping or appended_ms > heard_ms + lease_ms - self._slack_ms
+            if lapsed and appended_ms > started.entry.appended_ms:
                 return
-            heard_ms, lease_ms = max(heard_ms, appended_ms), lease.lease_ms
+            heard_ms, lease_ms = appended_ms, lease.lease_ms
         if entry.appended_ms <= heard_ms + lease_ms - self._slack_ms:
             run._fail("T", f"counts worker {worker_id} as lost, whose leases never lapsed")
 
