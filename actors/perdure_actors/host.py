@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.recovery import TableDivergedError
 from perdure_actors.shard import AppendFailedError, Shard
-from perdure_actors.takeover import LostError, Takeover, table_name
+from perdure_actors.takeover import LostError, Takeover, open_table, table_name
 from perdure_schemas.avro import UnreadableRecordError, encode
 from perdure_schemas.replies import Reply
 from perdure_topics.names import group_name, topic_name
@@ -27,9 +27,11 @@ from perdure_topics.ports import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from perdure_actors.services import Services
     from perdure_schemas.payloads import Record, ReplyTo
-    from perdure_topics.ports import Appender, Change, Log, Member, Tail
+    from perdure_topics.ports import Appender, Change, Log, Member, Table, Tail
 
 logger = logging.getLogger("perdure.host")
 REVOKE_FLUSH_S = 1.0
@@ -84,9 +86,10 @@ def _nothing() -> None:
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
-    __slots__ = ("due_ms", "shard", "takeover", "was_epoch")
+    __slots__ = ("due_ms", "opening", "shard", "takeover", "was_epoch")
 
     def __init__(self) -> None:
+        self.opening: Future[Table] | None = None
         self.takeover: Takeover | None = None
         self.shard: Shard | None = None
         self.due_ms = 0
@@ -144,10 +147,14 @@ class Host:
                 due_ms = slot.shard.step()
                 return IDLE_MS if due_ms is None else due_ms
             if slot.takeover is None:
+                table = self._opened(number, slot)
+                if table is None:
+                    return IDLE_MS
                 slot.takeover = Takeover(
                     self.services,
                     number,
                     self._events,
+                    table=table,
                     on_ready=partial(self._ready_now, number),
                     was_epoch=slot.was_epoch,
                 )
@@ -187,6 +194,19 @@ class Host:
             return RETRY_MS
         return IDLE_MS
 
+    def _opened(self, number: int, slot: _Slot) -> Table | None:
+        """The slot's table, once it is open; opening waits for disks, so others go on meanwhile.
+
+        Raises TableError when it cannot be opened.
+        """
+        if slot.opening is None:
+            slot.opening = self.services.run(partial(open_table, self.services, number))
+            slot.opening.add_done_callback(lambda _: self._ready_now(number))
+        if not slot.opening.done():
+            return None
+        opening, slot.opening = slot.opening, None
+        return opening.result()
+
     def _drop(self, number: int, slot: _Slot, *, flush_s: float = 0.0) -> None:
         """Let go of a partition's shard and table; nothing of it leaves any more."""
         self.services.inputs.unassign(self._topic, number)
@@ -196,6 +216,9 @@ class Host:
                 slot.shard.table.close()
             if slot.takeover is not None:
                 slot.takeover.close()
+            if slot.opening is not None:
+                opening, slot.opening = slot.opening, None
+                opening.result().close()
         except (TableError, LogError) as error:
             logger.warning("partition %d did not close cleanly: %s", number, error)
         slot.shard = None

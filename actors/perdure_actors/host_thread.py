@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from perdure_actors.core.decision import Limits
@@ -27,6 +28,8 @@ MEMBERS_FRESH_S = 0.5
 CHECKPOINT_EVERY = 100_000
 """Transitions of a partition between two copies of its table."""
 AWAY_RETRY_S = 1.0
+OPENERS = 4
+"""Tables opened at once."""
 
 
 class WorkerCount:
@@ -113,6 +116,7 @@ class HostThread:
         self._checkpoints = checkpoints
         self._checkpoint_every = checkpoint_every
         self._bell = threading.Event()
+        self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
         self._stopping = threading.Event()
         self.settled = threading.Event()
         """Set once every partition this process was given first is owned."""
@@ -157,6 +161,7 @@ class HostThread:
         finally:
             self.settled.set()
             host.close()
+            self._openers.shutdown()
             self._code.close()
             self._store.close()
 
@@ -200,6 +205,7 @@ class HostThread:
             workers_of=WorkerCount(log, self._namespace),
             finding=self._finding,
             residents_max=self._residents_max,
+            run=self._openers.submit,
             checkpoints=self._checkpoints,
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
         )

@@ -91,10 +91,15 @@ def _is_to_follow(shard: Owned, workflow_id: str, run_id: str) -> bool:
 
 
 def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:
-    """The open run that an ask will wait for; empty when it must be read."""
-    run = shard.world.run(ask.run_id) if ask.run_id else shard.world.current(ask.workflow_id)
-    is_open = run is not None and run.state.is_open and run.state.workflow_id == ask.workflow_id
-    return run.state.run_id if run is not None and is_open else ""
+    """The open run that an ask will wait for; empty when it must be read.
+
+    Only a named run is waited for without a record that covers the ask: how it ended is final,
+    whoever says so. Which run is the newest, only an owner can say.
+    """
+    run = shard.world.run(ask.run_id) if ask.run_id else None
+    if run is None or run.state.workflow_id != ask.workflow_id or not run.state.is_open:
+        return ""
+    return run.state.run_id
 
 
 def summary_of(shard: Owned, state: RunState, started: WorkflowStarted) -> RunSummary:

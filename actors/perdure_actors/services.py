@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,16 @@ class Answers(Protocol):
         """Send an answer of a partition, current to an events offset."""
 
 
+def run_now(call: Callable[[], Any]) -> Future[Any]:
+    """Run a call here and now; what it returned or raised."""
+    done: Future[Any] = Future()
+    try:
+        done.set_result(call())
+    except Exception as error:
+        done.set_exception(error)
+    return done
+
+
 class Services(NamedTuple):
     """What all shards of a host share."""
 
@@ -66,3 +77,5 @@ class Services(NamedTuple):
     checkpoints: str = ""
     """The directory of the table checkpoints."""
     residents_max: int = 1000
+    run: Callable[[Callable[[], Any]], Future[Any]] = run_now
+    """Runs what only waits for a disk; on other threads, where there are any."""

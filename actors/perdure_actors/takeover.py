@@ -47,6 +47,28 @@ def table_name(services: Services, partition: int) -> str:
     return f"{services.namespace}.{services.task_queue}.{partition}"
 
 
+def open_table(services: Services, partition: int) -> Table:
+    """The partition's table; a damaged one is made anew, one that is held is waited for.
+
+    Raises TableError when there can be none now. It may run on any thread.
+    """
+    store, name = services.store, table_name(services, partition)
+    try:
+        table = store.open(name)
+    except (TableBusyError, TableFullError):
+        raise
+    except TableError as error:
+        services.finding("table_damaged", f"table {name} is rebuilt: {error}")
+        store.wipe(name)
+        table = store.open(name)
+    checkpoints = Checkpoints(services.checkpoints, services.log.cluster_id, name)
+    if table.get(rows.META) is None and checkpoints.exist:
+        table.close()
+        checkpoints.install(store)
+        table = store.open(name)
+    return table
+
+
 class Takeover:
     """The way from an assignment to an owned shard, a turn at a time."""
 
@@ -56,10 +78,11 @@ class Takeover:
         partition: int,
         events: Tail,
         *,
+        table: Table,
         on_ready: Callable[[], None],
         was_epoch: int = 0,
     ) -> None:
-        """Begin; `was_epoch` is that of a shard that just failed here, 0 when there is none."""
+        """Begin with an open table; `was_epoch` is of a shard that just failed here, 0 for none."""
         self._services = services
         self._partition = partition
         self._events = events
@@ -75,7 +98,7 @@ class Takeover:
         self._look_to: int | None = None
         """How far to read before bumping, to see whether somebody else has taken over."""
         self._began_ms = self._heard_ms = services.clock.monotonic_ms()
-        self._table: Table = self._open_table()
+        self._table = table
         try:
             self._recovery = self._begin()
             if was_epoch:
@@ -87,23 +110,6 @@ class Takeover:
             raise
 
     # -- the table --
-
-    def _open_table(self) -> Table:
-        """The partition's table; a damaged one is made anew, one that is held is waited for."""
-        store = self._services.store
-        try:
-            table = store.open(self._name)
-        except (TableBusyError, TableFullError):
-            raise
-        except TableError as error:
-            self._services.finding("table_damaged", f"table {self._name} is rebuilt: {error}")
-            store.wipe(self._name)
-            table = store.open(self._name)
-        if table.get(rows.META) is None and self._checkpoints.exist:
-            table.close()
-            self._checkpoints.install(store)
-            table = store.open(self._name)
-        return table
 
     def _begin(self) -> Recovery:
         """Where to read from: the verified cursor of a table of this very log, or the start."""
