@@ -19,7 +19,7 @@ from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
 from perdure_schemas.tasks import ActivityTask
 from perdure_topics.names import partition_of, topic_name
-from perdure_topics.ports import LogError, LogFullError
+from perdure_topics.ports import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +231,7 @@ class Dispatch:
                 headers=outgoing.headers,
                 tag=serial,
             )
-        except LogFullError:
+        except LogError:
             self._restart()
 
     def _restart(self) -> None:

@@ -61,8 +61,11 @@ class AnswerSender:
             self._appender = self._log.appender(on_ready=_nothing, timeout_ms=ANSWER_TIMEOUT_MS)
         try:
             self._appender.append(self._topic, reply.partition, encode(answer))
-        except LogFullError as error:
+        except LogError as error:
             logger.warning("an answer was dropped; its asker will ask again: %s", error)
+            if not isinstance(error, LogFullError):
+                self._appender.close()
+                self._appender = None
 
     def step(self) -> None:
         """Take reports; an appender that failed is replaced."""
