@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure_actors.core.deadlines import CANCEL_GRACE_MS
 from perdure_actors.core.decision import Decision, Effect, Limits
 from perdure_actors.core.rules import COMMANDS, apply, effects_of, settle
 from perdure_actors.core.soft import Soft
 from perdure_actors.core.starting import open_run
-from perdure_actors.core.state import ActorState, RecordId, Run
+from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import ActivityScheduled, WorkflowStarted
 from perdure_schemas.payloads import Record, RetryPolicy
@@ -27,6 +28,8 @@ class CoreWorld:
         self.actors: dict[str, ActorState] = {}
         self.effects: list[Effect] = []
         self.now_ms = NOW_MS
+        self.log: list[tuple[str, str, Record, RecordId, int]] = []
+        """What happened: workflow id, run id, event, its place, and when."""
         self._pseq = 0
         self._run_ids = 0
 
@@ -69,11 +72,13 @@ class CoreWorld:
             actor = self.actors.setdefault(workflow_id, ActorState(workflow_id))
             self.runs[run_id] = open_run(actor, run_id, first, self.now_ms)
         run = self.runs[run_id]
+        workflow_id = run.state.workflow_id
         for place, event in enumerate(events):
             at = RecordId(1, b"n", self._pseq, place)
             settled = settle(self, run, event, self.now_ms)
             self.effects += effects_of(run, settled, at, self.now_ms)
             apply(run, settled, at, self.now_ms)
+            self.log.append((workflow_id, run_id, settled, at, self.now_ms))
         return run
 
     def start(self, workflow_id: str = "wf", **fields: Any) -> Run:
@@ -112,30 +117,95 @@ class CoreWorld:
     def check(self) -> None:
         """What holds whatever has happened."""
         for run_id, run in self.runs.items():
-            state = run.state
-            assert state.run_id == run_id
-            assert run.actor is self.actors[state.workflow_id]
-            if state.closing is not None:
-                assert state.status == state.closing.status
-                assert not run.activities, "a closed run has nothing pending"
-                assert not run.timers
-                assert state.alarm_ms == 0
-                assert state.block is None
-                assert state.waiting == []
-            else:
-                assert state.status == "running"
-                assert (state.block is None) or state.waiting or state.block.input_seq == 0
-            assert state.waiting == sorted(set(state.waiting))
-            assert all(0 < seq <= state.seq for seq in state.waiting)
-            for activity_id, activity in run.activities.items():
-                assert activity.scheduled.activity_id == activity_id
-                assert activity.state in ("scheduled", "started", "backing_off")
-                assert activity.attempt >= 1
-                assert bool(activity.worker_id) <= (activity.state == "started")
-                assert (activity.retry_ms > 0) == (activity.state == "backing_off")
-        for workflow_id in self.actors:
+            assert run.state.run_id == run_id
+            assert run.actor is self.actors[run.state.workflow_id]
+            assert run.state.seq == sum(entry[1] == run_id for entry in self.log)
+            _check_run(run)
+            _check_pending(run)
+        for workflow_id, actor in self.actors.items():
             of_id = [run for run in self.runs.values() if run.state.workflow_id == workflow_id]
-            assert sum(run.state.is_open for run in of_id) <= 1, "two open runs of one id"
+            is_open = sum(run.state.is_open for run in of_id)
+            assert is_open <= 1, "two open runs of one id"
+            assert actor.current_run_id in self.runs
+            follows = [bool(actor.next_run_id), actor.next_start is not None, actor.alarm_ms > 0]
+            assert len(set(follows)) == 1, "a next run has an id, a start and a time, or none"
+            assert not (is_open and actor.next_run_id)
+        self._check_replay()
+
+    def _check_replay(self) -> None:
+        """Only events change a run: played again, they make the same."""
+        again: dict[str, Run] = {}
+        actors: dict[str, ActorState] = {}
+        for workflow_id, run_id, event, at, now_ms in self.log:
+            if isinstance(event, WorkflowStarted):
+                actor = actors.setdefault(workflow_id, ActorState(workflow_id))
+                again[run_id] = open_run(actor, run_id, event, now_ms)
+            apply(again[run_id], event, at, now_ms)
+        assert actors == self.actors
+        assert {run_id: _facts(run) for run_id, run in again.items()} == {
+            run_id: _facts(run) for run_id, run in self.runs.items()
+        }
+
+
+def _facts(run: Run) -> tuple[object, ...]:
+    return run.state, run.started, run.activities, run.timers, run.touched, run.gone
+
+
+def _check_run(run: Run) -> None:
+    state = run.state
+    if state.closing is not None:
+        assert state.status == state.closing.status
+        assert not run.activities, "a closed run has nothing pending"
+        assert not run.timers
+        assert state.alarm_ms == 0
+        assert state.block is None
+        assert state.waiting == []
+    else:
+        assert state.status == "running"
+        assert (state.block is None) or state.waiting or state.block.input_seq == 0
+        assert (state.block is None) == (state.blocked_ms == 0)
+        assert state.begun == (state.begin_ms == 0)
+        times = (state.execution_expires_ms, state.run_expires_ms, state.begin_ms)
+        assert state.alarm_ms == min(filter(None, times), default=0)
+    assert state.waiting == sorted(set(state.waiting))
+    assert all(0 < seq <= state.seq for seq in state.waiting)
+
+
+def _check_pending(run: Run) -> None:
+    for activity_id, activity in run.activities.items():
+        assert activity.scheduled.activity_id == activity_id
+        assert activity.state in ("scheduled", "started", "backing_off")
+        assert activity.attempt >= 1
+        assert bool(activity.worker_id) <= (activity.state == "started")
+        assert (activity.retry_ms > 0) == (activity.state == "backing_off")
+        assert activity.alarm_ms == min(_deadlines(activity), default=0)
+    for timer_id, timer in run.timers.items():
+        assert timer.timer_id == timer_id
+    # Nothing was saved here, so all that is pending is new.
+    pending = {("activity", one) for one in run.activities} | {("timer", one) for one in run.timers}
+    assert run.touched - {("started", "")} == pending
+    assert ("started", "") in run.touched
+    assert all(kind in ("activity", "timer") for kind, _, _ in run.gone)
+
+
+def _deadlines(activity: ActivityState) -> list[int]:
+    asked = activity.scheduled
+    times = [(activity.scheduled_ms, asked.schedule_to_close_ms)]
+    if activity.state == "scheduled":
+        grace_ms = CANCEL_GRACE_MS if activity.cancel_requested else 0
+        times += [
+            (activity.attempt_ms, asked.schedule_to_start_ms),
+            (activity.attempt_ms, grace_ms),
+        ]
+    elif activity.state == "started":
+        times += [
+            (activity.started_ms, asked.start_to_close_ms),
+            (activity.started_ms, asked.heartbeat_ms),
+        ]
+    else:
+        # A cancelled one has nothing to wait for.
+        times.append((0, 1 if activity.cancel_requested else activity.retry_ms))
+    return [from_ms + for_ms for from_ms, for_ms in times if for_ms]
 
 
 def _id_of(command: Record) -> str:

@@ -73,7 +73,8 @@ def _started_alarm(world: World, run: Run, activity: ActivityState, now_ms: int)
         return Later()
     due_ms, kind = min(times)
     if due_ms > now_ms:
-        return Later(due_ms)
+        # A heartbeat may have moved its deadline beyond the one of all attempts.
+        return Later(min(due_ms, expires_ms_of(activity) or due_ms))
     cause = FailureCause(
         kind="timeout",
         message=f"activity {scheduled.activity_type} timed out: {kind}",

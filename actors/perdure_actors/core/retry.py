@@ -18,9 +18,11 @@ _RETRIED_TIMEOUTS = ("start_to_close", "heartbeat")
 def backoff_ms(policy: RetryPolicy, attempt: int) -> int:
     """The wait after an attempt failed (the first is 1), by the policy alone."""
     initial = max(policy.initial_interval_ms, 1)
-    cap = policy.maximum_interval_ms or initial * 100
+    cap = policy.maximum_interval_ms if policy.maximum_interval_ms > 0 else initial * 100
+    # In this order a coefficient that is no number counts as 1; the wire can carry one.
+    coefficient = max(1.0, policy.backoff_coefficient)
     try:
-        wait = initial * policy.backoff_coefficient ** (attempt - 1)
+        wait = initial * coefficient ** (attempt - 1)
     except OverflowError:
         wait = cap
     return int(min(wait, cap, DELAY_MS_MAX))

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core.decision import Decision, Rejection, Step
 from perdure_actors.core.state import COMPLETED, RUNNING, ActorState, Run, RunState
+from perdure_actors.core.timers import TIMER_MS_MAX
 from perdure_schemas.events import WorkflowStarted, WorkflowTerminated
 from perdure_schemas.replies import Accepted
 
@@ -74,8 +75,19 @@ def _invalid_start(command: StartWorkflow) -> str:
     size = len(command.workflow_id.encode())
     if not 0 < size <= WORKFLOW_ID_BYTES_MAX:
         return f"a workflow id has 1 to {WORKFLOW_ID_BYTES_MAX} bytes; this one has {size}"
+    if not command.workflow_id.isprintable():
+        return f"workflow id {command.workflow_id[:60]!r} holds a character that cannot be printed"
     if not command.workflow_type:
         return f"the start of workflow {command.workflow_id!r} names no workflow type"
+    times = {
+        "execution_timeout_ms": command.execution_timeout_ms,
+        "run_timeout_ms": command.run_timeout_ms,
+        "task_timeout_ms": command.task_timeout_ms,
+        "start_delay_ms": command.start_delay_ms,
+    }
+    for name, time_ms in times.items():
+        if not 0 <= time_ms <= TIMER_MS_MAX:
+            return f"{name} is {time_ms}: give 0 to {TIMER_MS_MAX} (100 years)"
     if command.cron_schedule:
         return "this release has no cron schedules: start the workflow without cron_schedule"
     if command.update is not None or command.signals:
@@ -96,7 +108,7 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
         task_timeout_ms=command.task_timeout_ms,
         execution_expires_ms=expires_ms,
         retry_policy=command.retry_policy,
-        first_activation_delay_ms=max(command.start_delay_ms, 0),
+        first_activation_delay_ms=command.start_delay_ms,
         memo=command.memo,
         search_attributes=command.search_attributes,
         header=command.header,
@@ -117,8 +129,7 @@ def terminating(current: Run, ended: WorkflowTerminated) -> list[Step]:
     if current.state.is_open:
         return [Step(current.state.run_id, [ended])]
     following = current.actor.next_start
-    if following is None:
-        return []
+    assert following is not None, "a run that is to follow has what it starts with"
     # It starts held back, so that its code never runs.
     held = replace(following, first_activation_delay_ms=1)
     return [Step(current.actor.next_run_id, [held, ended])]
