@@ -1,0 +1,101 @@
+"""Leases and heartbeats: who is alive, who is lost, and what is forgotten with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from perdure_actors.core.decision import Ignored
+from perdure_actors.core.soft import LEASE_MS_DEFAULT, Lease, Soft
+from perdure_schemas.commands import ClaimActivity, WorkerLease
+from tests.unit.core_world import NOW_MS, CoreWorld
+
+LEASE = WorkerLease(
+    worker_id="w1",
+    identity="me",
+    task_queue="orders",
+    reply_partition=5,
+    lease_ms=3_000,
+    slots=8,
+    slots_used=2,
+    version="v1",
+)
+
+
+def lease(worker_id: str = "w1", seen_ms: int = NOW_MS) -> Lease:
+    return Lease(worker_id, "me", "orders", 5, 3_000, seen_ms, 8, 2, "v1")
+
+
+@pytest.fixture
+def soft() -> Soft:
+    return Soft(NOW_MS)
+
+
+def test_a_lease_is_remembered_until_its_worker_stops() -> None:
+    world = CoreWorld()
+
+    assert world.do(LEASE) == Ignored("")
+    assert world.soft.leases == {"w1": lease()}
+    stopping = WorkerLease(
+        worker_id="w1", task_queue="orders", reply_partition=5, lease_ms=3_000, stopping=True
+    )
+    for _ in range(2):
+        assert world.do(stopping) == Ignored("")
+        assert world.soft.leases == {}
+
+
+def test_a_lease_is_told_nothing_of_attempts_that_ended_or_go_on() -> None:
+    world = CoreWorld()
+    run = world.start()
+    world.schedule(run)
+    world.do(world.report(ClaimActivity, run))
+    world.soft.hold("w1", "run-1", "9")
+    world.soft.hold("w1", "run-9", "1")
+
+    assert world.do(LEASE) == Ignored("")
+
+
+def test_a_worker_never_heard_of_has_the_time_of_a_lease_after_a_take_over(soft: Soft) -> None:
+    soft.hold("w1", "run-1", "1")
+
+    assert soft.lease_ends_ms("w1") == NOW_MS + LEASE_MS_DEFAULT
+    assert soft.lost_workers(NOW_MS + LEASE_MS_DEFAULT - 1) == []
+    assert soft.lost_workers(NOW_MS + LEASE_MS_DEFAULT) == ["w1"]
+
+
+@pytest.mark.parametrize(
+    ("seen_ms", "ends_ms"), [(NOW_MS + 50, NOW_MS + 3_050), (NOW_MS - 50, NOW_MS + 3_000)]
+)
+def test_a_lease_runs_from_when_it_was_seen_or_taken_over(
+    soft: Soft, seen_ms: int, ends_ms: int
+) -> None:
+    soft.leases["w1"] = lease(seen_ms=seen_ms)
+
+    assert soft.lease_ends_ms("w1") == ends_ms
+
+
+def test_only_leases_of_workers_that_hold_nothing_are_dropped(soft: Soft) -> None:
+    soft.leases = {"w1": lease(), "w2": lease("w2"), "w3": lease("w3", NOW_MS + 1)}
+    soft.hold("w1", "run-1", "1")
+
+    soft.drop_expired(NOW_MS + 3_000)
+
+    assert set(soft.leases) == {"w1", "w3"}
+
+
+def test_what_is_forgotten_is_one_attempt_of_one_worker(soft: Soft) -> None:
+    soft.hold("w1", "run-1", "1")
+    soft.hold("w1", "run-1", "2")
+    soft.hold("w2", "run-1", "2")
+    soft.heartbeats = {("run-1", "1"): 1, ("run-1", "2"): 2}
+
+    soft.forget("w1", "run-1", "2")
+    assert soft.held == {"w1": {("run-1", "1")}, "w2": {("run-1", "2")}}
+    assert soft.heartbeats == {("run-1", "1"): 1, ("run-1", "2"): 2}
+
+    soft.forget("w1", "run-1", "1")
+    assert soft.held == {"w2": {("run-1", "2")}}
+    assert soft.heartbeats == {("run-1", "2"): 2}
+
+    soft.forget("w9", "run-1", "1")
+    soft.forget("w9", "run-1", "2")
+    assert soft.heartbeats == {("run-1", "2"): 2}
