@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -221,7 +222,7 @@ async def recovery(stage: Stage) -> Figures:
 
 async def take_over(stage: Stage) -> Figures:
     """A million transitions in one partition, taken over: from nothing, warm, from a checkpoint."""
-    count = 1_000_000
+    count = int(os.environ.get("PERDURE_BENCH_TRANSITIONS", "1000000"))
     if stage.log == "embedded":
         stage.target = f"file:{stage.directory / 'data'}"
         stage.make_topics()

@@ -80,7 +80,7 @@ class Stage:
         """How long a host's take-over took, as it says in its log."""
         out = self.directory / f"{name}.log"
         while True:
-            found = re.findall(rb"taken over in (\d+) ms", out.read_bytes())
+            found = re.findall(rb"partition 0 taken over in (\d+) ms", out.read_bytes())
             if len(found) > self._take_overs:
                 self._take_overs = len(found)
                 return int(found[-1])

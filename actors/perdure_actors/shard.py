@@ -37,7 +37,7 @@ from perdure_schemas.events import InputLost, InputRewound, InputTrying
 from perdure_schemas.transition import Transition
 from perdure_topics.fold import Accepted, Cursor, Partial, fold
 from perdure_topics.names import topic_name
-from perdure_topics.ports import LogFullError, TableError
+from perdure_topics.ports import LogError, TableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,7 +238,7 @@ class Shard:
             self._appender.append(
                 self._events_topic, self.partition, encode(envelope), key=key, tag=envelope.pseq
             )
-        except LogFullError as error:
+        except LogError as error:
             raise AppendFailedError(str(error)) from error
         self._pseq = envelope.pseq
 
