@@ -197,6 +197,7 @@ def test_every_check_lets_pass_what_is_within_the_limits() -> None:
 
 def test_all_inputs_of_an_activation_are_weighed_together() -> None:
     world = CoreWorld(limits=Limits(activation_bytes_max=5))
+    fitting = CoreWorld(limits=Limits(activation_bytes_max=6))
     run = world.start()
     outputs: list[Record] = [
         events.ActivityScheduled(
@@ -212,3 +213,4 @@ def test_all_inputs_of_an_activation_are_weighed_together() -> None:
         " await some before asking for more, or pass references"
     )
     assert [problem for problem in problems if problem] == [expected]
+    assert not any(check(fitting, run, outputs) for check in rules.CHECKS)
