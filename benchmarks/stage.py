@@ -52,6 +52,8 @@ class Stage:
         self.target = bootstrap
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._take_overs = 0
+        self._port = 0
+        self._starts = 0
 
     def __enter__(self) -> Self:
         if self.log == "kafka":
@@ -93,9 +95,19 @@ class Stage:
             where = ["--broker", self.target, "--state-dir", str(self.directory / name)]
             self._start(name, "worker", "--workflows-only", *where, *more)
             return
-        data = ["--data", str(self.directory / "data"), "--port", "0", "--workflows-only"]
+        data = [
+            "--data",
+            str(self.directory / "data"),
+            "--port",
+            str(self._port),
+            "--workflows-only",
+        ]
         out = self._start(name, "engine", *data, *more)
-        self.target = _address_in(out, self.processes[name])
+        # A second start must come up where clients know it.
+        seen = self._starts
+        self._starts += 1
+        self.target = _address_in(out, self.processes[name], seen)
+        self._port = int(self.target.rpartition(":")[2])
 
     def start_worker(self, name: str = "worker", *, slots: int = 100) -> None:
         """Start a process that runs activities."""
@@ -134,13 +146,15 @@ class Stage:
         return used
 
 
-def _address_in(out: Path, process: subprocess.Popen[bytes]) -> str:
-    """The address that an engine prints when it is ready."""
+def _address_in(out: Path, process: subprocess.Popen[bytes], seen: int) -> str:
+    """The address that an engine prints when it is ready, after those of earlier starts."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
-        found = re.search(rb"http://127\.0\.0\.1:\d+", out.read_bytes())
-        if found:
-            return found[0].decode()
+        found = re.findall(
+            rb"^perdure engine.*(http://127\.0\.0\.1:\d+)", out.read_bytes(), re.MULTILINE
+        )
+        if len(found) > seen:
+            return str(found[-1].decode())
         if process.poll() is not None:
             break
         time.sleep(0.02)
