@@ -20,6 +20,7 @@ from perdure.client import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 30.0
+_ADDRESS = re.compile(rb"^perdure engine.*(http://127\.0\.0\.1:\d+)", re.MULTILINE)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
