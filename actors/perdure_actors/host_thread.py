@@ -28,6 +28,8 @@ MEMBERS_FRESH_S = 0.5
 CHECKPOINT_EVERY = 100_000
 """Transitions of a partition between two copies of its table."""
 AWAY_RETRY_S = 1.0
+RESIDENTS_MIN = 16
+"""Runs that a shard keeps in memory at least."""
 OPENERS = 4
 """Tables opened at once."""
 
@@ -204,7 +206,8 @@ class HostThread:
             engine_key=self._engine_key,
             workers_of=WorkerCount(log, self._namespace),
             finding=self._finding,
-            residents_max=self._residents_max,
+            # Runs stay in memory by shard; shared out, so that the process keeps to its limit.
+            residents_max=max(RESIDENTS_MIN, self._residents_max // commands.partitions),
             run=self._openers.submit,
             checkpoints=self._checkpoints,
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
