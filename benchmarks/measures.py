@@ -239,7 +239,7 @@ async def take_over(stage: Stage) -> Figures:
             await stage.taken_over_ms("host") / 1000
         )
         # A second look at the log moves the verified cursor; a checkpoint is written by then.
-        await asyncio.sleep(60 if label == "from offset 0" else 1)
+        await asyncio.sleep(25 if label == "from offset 0" else 1)
         stage.stop("host", kill=True)
     return figures
 
