@@ -82,7 +82,7 @@ class RetryPolicy:
             return
         if self.initial_interval <= timedelta(0):
             raise ValueError(f"initial_interval is {self.initial_interval}: give more than 0")
-        if self.backoff_coefficient < 1:
+        if not self.backoff_coefficient >= 1:
             raise ValueError(f"backoff_coefficient is {self.backoff_coefficient}: give 1 or more")
         if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
             raise ValueError(
