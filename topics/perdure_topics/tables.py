@@ -46,7 +46,7 @@ _NAME_BYTES_MAX = 250
 class TableMemory:
     """The memory all tables of a process share: write buffers, block cache, background threads."""
 
-    def __init__(self, *, write_bytes: int = 8 * _MIB, cache_bytes: int = 8 * _MIB) -> None:
+    def __init__(self, *, write_bytes: int = 4 * _MIB, cache_bytes: int = 4 * _MIB) -> None:
         self._cache = Cache(cache_bytes)
         self._writes = WriteBufferManager(write_bytes, allow_stall=False)
         self._env = Env()
@@ -66,7 +66,13 @@ class TableMemory:
         options.set_env(self._env)
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self._writes)
-        options.set_write_buffer_size(8 * _MIB)
+        # A table that outruns its flushes waits at twice this: the shared limit alone is no
+        # bound while the one background thread gets no processor.
+        options.set_write_buffer_size(_MIB // 2)
+        # A flush and a compaction each hold one of these an open file, in an arena of their own
+        # that keeps it afterwards; the defaults are 1 and 2 MiB.
+        options.set_writable_file_max_buffer_size(64 * 1024)
+        options.set_compaction_readahead_size(64 * 1024)
         # The shared write buffers count whole arena blocks: large ones would fill them with
         # the unused rest of sixteen tables.
         options.set_arena_block_size(64 * 1024)
