@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perdure_schemas import avro, commands, events, replies, tasks, transition
+from perdure_schemas import avro, replies, tasks, transition
 from perdure_topics.names import TOPICS, topic_settings
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -20,11 +20,11 @@ FRAMING = (
     " library that fills defaults in, as fastavro and Java's do."
 )
 ROOMS = (
-    (commands, "Commands", "What may be asked of a host; any producer may write them"),
-    (events, "Events", "What has happened; they stand inside transitions"),
-    (transition, "The events topic", "The frozen envelope, and what it carries"),
-    (tasks, "Tasks", "What an activity worker is told to run"),
-    (replies, "Replies", "What is answered to an asker"),
+    (avro.COMMAND_MODULES, "Commands", "What may be asked of a host; any producer may write them"),
+    (avro.EVENT_MODULES, "Events", "What has happened; they stand inside transitions"),
+    ((transition,), "The events topic", "The frozen envelope, and what it carries"),
+    ((tasks,), "Tasks", "What an activity worker is told to run"),
+    ((replies,), "Replies", "What is answered to an asker"),
 )
 
 
@@ -61,10 +61,10 @@ def records_page() -> str:
     ]
     nested: dict[str, Any] = {}
     top = {cls.__name__ for cls in avro.framed_records()}
-    for room, title, about in ROOMS:
+    for modules, title, about in ROOMS:
         lines += ["", f"## {title}", "", f"{about}."]
         for cls in avro.framed_records():
-            if cls.__module__ == room.__name__:
+            if cls.__module__ in {module.__name__ for module in modules}:
                 schema = json.loads(avro.schema_text(cls.__name__))
                 _gather(schema["fields"], nested)
                 lines += _record(schema)

@@ -12,7 +12,21 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perdure_schemas import commands, events, payloads, replies, tasks, transition
+from perdure_schemas import (
+    child_commands,
+    child_events,
+    commands,
+    events,
+    fact_events,
+    message_commands,
+    message_events,
+    operator_commands,
+    operator_events,
+    payloads,
+    replies,
+    tasks,
+    transition,
+)
 from perdure_schemas.codec import Compiler
 from perdure_schemas.fingerprints import fingerprint_of
 from perdure_schemas.payloads import Record
@@ -24,6 +38,11 @@ MAGIC = b"\xc3\x01"
 FRAME_BYTES = 10
 COMMAND_BYTES_MAX = 1024 * 1024
 RECORD_BYTES_MAX = 8 * 1024 * 1024
+
+COMMAND_MODULES = (commands, message_commands, operator_commands, child_commands)
+EVENT_MODULES = (events, message_events, child_events, operator_events, fact_events)
+RECORD_MODULES = (*COMMAND_MODULES, *EVENT_MODULES, tasks, replies, transition)
+"""Where records that stand alone are: by what they are, and by noun."""
 
 R = TypeVar("R", bound=Record)
 
@@ -38,7 +57,7 @@ class UnknownSchemaError(UnreadableRecordError):
 
 def framed_records() -> Iterator[type[Record]]:
     """Every record class that stands alone on a topic or inside another record's bytes."""
-    for module in (commands, events, tasks, replies, transition):
+    for module in RECORD_MODULES:
         for value in vars(module).values():
             is_record = isinstance(value, type) and issubclass(value, Record)
             if is_record and value.__module__ == module.__name__:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perdure_schemas.payloads import (
     EffectId,
+    ExternalCall,
     Failure,
     Payload,
     Priority,
@@ -50,6 +51,10 @@ class StartWorkflow(Record, frozen=True, kw_only=True, gc=False):
     parent_initiated_seq: int = 0
     root: RunRef | None = None
     parent_close_policy: str = ""
+    child_id: str = ""
+    external: ExternalCall | None = None
+    last_result: Payload | None = None
+    last_failure: Failure | None = None
 
 
 class CancelWorkflow(Record, frozen=True, kw_only=True, gc=False):
@@ -65,6 +70,7 @@ class CancelWorkflow(Record, frozen=True, kw_only=True, gc=False):
     reply: ReplyTo | None = None
     source: EffectId | None = None
     identity: str = ""
+    external: ExternalCall | None = None
 
 
 class TerminateWorkflow(Record, frozen=True, kw_only=True, gc=False):
@@ -80,6 +86,7 @@ class TerminateWorkflow(Record, frozen=True, kw_only=True, gc=False):
     reply: ReplyTo | None = None
     source: EffectId | None = None
     identity: str = ""
+    child_of: RunRef | None = None
 
 
 class ClaimActivity(Record, frozen=True, kw_only=True, gc=False):
@@ -109,6 +116,7 @@ class CompleteActivity(Record, frozen=True, kw_only=True, gc=False):
     worker_id: str = ""
     identity: str = ""
     started_ms: int = 0
+    reply: ReplyTo | None = None
 
 
 class FailActivity(Record, frozen=True, kw_only=True, gc=False):
@@ -123,6 +131,7 @@ class FailActivity(Record, frozen=True, kw_only=True, gc=False):
     worker_id: str = ""
     identity: str = ""
     started_ms: int = 0
+    reply: ReplyTo | None = None
 
 
 class ConfirmActivityCanceled(Record, frozen=True, kw_only=True, gc=False):
@@ -137,6 +146,7 @@ class ConfirmActivityCanceled(Record, frozen=True, kw_only=True, gc=False):
     worker_id: str = ""
     identity: str = ""
     started_ms: int = 0
+    reply: ReplyTo | None = None
 
 
 class HeartbeatActivity(Record, frozen=True, kw_only=True, gc=False):
@@ -150,6 +160,7 @@ class HeartbeatActivity(Record, frozen=True, kw_only=True, gc=False):
     details: list[Payload] = []
     worker_id: str = ""
     identity: str = ""
+    reply: ReplyTo | None = None
 
 
 class HandBackActivity(Record, frozen=True, kw_only=True, gc=False):
@@ -224,3 +235,16 @@ class DescribeTaskQueue(Record, frozen=True, kw_only=True, gc=False):
 
     partition: int
     reply: ReplyTo
+
+
+class DetachActivity(Record, frozen=True, kw_only=True, gc=False):
+    """The attempt returned without a result: somebody else will report it."""
+
+    workflow_id: str
+    run_id: str
+    activity_id: str
+    attempt: int
+    token: bytes
+    worker_id: str = ""
+    identity: str = ""
+    started_ms: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from perdure_schemas.payloads import (
+    ExternalCall,
     Failure,
     Payload,
     Priority,
@@ -50,6 +51,8 @@ class WorkflowStarted(Record, frozen=True, kw_only=True, gc=False):
     last_result: Payload | None = None
     signals: list[SignalInput] = []
     update: UpdateInput | None = None
+    child_id: str = ""
+    external: ExternalCall | None = None
 
 
 class WorkflowCompleted(Record, frozen=True, kw_only=True, gc=False):
@@ -156,6 +159,8 @@ class ActivityScheduled(Record, frozen=True, kw_only=True, gc=False):
     summary: Payload | None = None
     on_exhausted: str = ""
     call_site: str = ""
+    local: bool = False
+    local_retry_threshold_ms: int = 0
 
 
 class ActivityStarted(Record, frozen=True, kw_only=True, gc=False):

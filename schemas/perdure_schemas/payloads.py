@@ -111,3 +111,17 @@ class UpdateInput(Record, frozen=True, kw_only=True, gc=False):
     input: list[Payload] = []
     header: dict[str, Payload] = {}
     wait_stage: str = "accepted"
+
+
+class ExternalCall(Record, frozen=True, kw_only=True, gc=False):
+    """A call that one run makes of another workflow: where the outcome is told."""
+
+    run: RunRef
+    call_id: str
+
+
+class Errand(Record, frozen=True, kw_only=True, gc=False):
+    """A command to another actor that the outcome of an input brings."""
+
+    task_queue: str
+    command: bytes

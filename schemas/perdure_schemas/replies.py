@@ -77,6 +77,17 @@ class PendingTimer(Record, frozen=True, kw_only=True, gc=False):
     due_ms: int
 
 
+class PendingChild(Record, frozen=True, kw_only=True, gc=False):
+    """A child that has not ended."""
+
+    child_id: str
+    workflow_id: str
+    run_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    parent_close_policy: str = ""
+
+
 class Block(Record, frozen=True, kw_only=True, gc=False):
     """Why a run is blocked."""
 
@@ -129,6 +140,7 @@ class RunDescription(Record, frozen=True, kw_only=True, gc=False):
     static_details: Payload | None = None
     root: RunRef | None = None
     identity: str = ""
+    pending_children: list[PendingChild] = []
 
 
 class HistoryBatch(Record, frozen=True, kw_only=True, gc=False):
@@ -200,3 +212,22 @@ class WorkerOrders(Record, frozen=True, kw_only=True, gc=False):
     granted: bool = False
     reason: str = ""
     canceled: list[CanceledAttempt] = []
+
+
+class QueryAnswer(Record, frozen=True, kw_only=True, gc=False):
+    """What a query returned."""
+
+    run_id: str = ""
+    result: Payload | None = None
+    failure: Failure | None = None
+    rejected_status: str = ""
+
+
+class UpdateAnswer(Record, frozen=True, kw_only=True, gc=False):
+    """How far an update is."""
+
+    update_id: str
+    run_id: str = ""
+    stage: str
+    result: Payload | None = None
+    failure: Failure | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure_schemas.payloads import EffectId, Record
+from perdure_schemas.payloads import EffectId, Errand, Record
 
 
 class EpochBump(Record, frozen=True, kw_only=True, gc=False):
@@ -46,6 +46,7 @@ class Outcome(Record, frozen=True, kw_only=True, gc=False):
     source: EffectId | None = None
     key: bytes | None = None
     value: bytes | None = None
+    errands: list[Errand] = []
 
 
 class TransitionBody(Record, frozen=True, kw_only=True, gc=False):
