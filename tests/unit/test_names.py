@@ -29,7 +29,7 @@ LIBRDKAFKA = {
     b"34": 0x873930DA,
     b"4": 0x5A4B5CA1,
 }
-PARTS = st.text(min_size=1, max_size=20)
+PARTS = st.text(min_size=1, max_size=9)
 
 
 @pytest.mark.parametrize(("data", "signed"), JAVA.items())
