@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
 from examples.orders.clients import InventoryClient, MailClient, PaymentClient
 from perdure import activity, workflow
+from perdure.client import Client
 from perdure.common import RetryPolicy
 from perdure.exceptions import ActivityError, ApplicationError
 
@@ -121,6 +125,25 @@ class OrderWorkflow:
                 f" refunded: {error.cause}",
                 type="NeedsPerson",
             ) from error
+
+
+async def dev(client: Client) -> None:
+    """What `perdure dev examples.orders.app` shows: an order a second, of every kind there is."""
+    for number in itertools.count(int(time.time())):
+        kind = number % 12
+        order = Order(
+            order_id=f"order-{number}",
+            user_id=("ada", "grace", "edsger", "barbara")[number % 4],
+            product_id="sold-out-lamp" if kind in (3, 7, 10) else "lamp",
+            quantity=1 + number % 3,
+            amount_cents=1200 * (1 + number % 3),
+            bank={3: "slow-bank", 10: "closed-bank"}.get(kind, "bank"),
+            email=None if kind == 5 else "someone@example.org",
+        )
+        await client.start_workflow(
+            OrderWorkflow.run, order, id=order.order_id, task_queue=TASK_QUEUE
+        )
+        await asyncio.sleep(1)
 
 
 def activities() -> list[OrderActivities]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -100,8 +101,12 @@ def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:
     return log, close
 
 
-def serve(log: Log, *, port: int) -> EngineServer:
+def serve(
+    log: Log, *, port: int, on_page: Callable[[socket.socket], None] | None = None
+) -> EngineServer:
     """Serve the embedded log of this process to others of this machine, until it is closed.
+
+    Connections that do not ask for the log are handed to `on_page`.
 
     Raises LogError when the port cannot be listened on, TypeError for a log of another process.
     """
@@ -110,7 +115,7 @@ def serve(log: Log, *, port: int) -> EngineServer:
 
     if not isinstance(log, EmbeddedLog):
         raise TypeError(f"{log.address} is not owned by this process, so it cannot be served")
-    return EngineServer(log, port=port)
+    return EngineServer(log, port=port, on_page=on_page)
 
 
 def state_directory(given: str | Path | None = None) -> Path:

@@ -20,17 +20,27 @@ from perdure_topics.wire import MESSAGE_BYTES_MAX, PATH
 from perdure_topics.wire_socket import QUIET, WireClosedError, WireSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure_topics.embedded import EmbeddedLog
 
 _LOG = logging.getLogger(__name__)
 CONNECTIONS_MAX: Final = 256
 HEALTH_PATH: Final = "/healthz"
+_FRONT: Final = f"GET {PATH}".encode()
 
 
 class EngineServer:
     """Serves a log on a loopback address until it is closed."""
 
-    def __init__(self, log: EmbeddedLog, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        log: EmbeddedLog,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_page: Callable[[socket.socket], None] | None = None,
+    ) -> None:
         if not _is_loopback(host):
             msg = (
                 f"{host} is not a loopback address: the engine has no passwords and serves this "
@@ -38,6 +48,8 @@ class EngineServer:
             )
             raise LogError(msg)
         self._log = log
+        self._on_page = on_page
+        """Takes the connections of browsers; nothing has been read from them."""
         self._lock = Lock()
         self._sockets: dict[WireSocket, Thread] = {}
         self._closed = False
@@ -88,7 +100,10 @@ class EngineServer:
             protocol = ServerProtocol(max_size=MESSAGE_BYTES_MAX, logger=QUIET)
             one = WireSocket(connection, protocol)
             thread = Thread(
-                target=self._serve, args=(one, protocol), name="perdure-engine-in", daemon=True
+                target=self._serve,
+                args=(one, protocol, connection),
+                name="perdure-engine-in",
+                daemon=True,
             )
             with self._lock:
                 full = len(self._sockets) >= CONNECTIONS_MAX
@@ -100,8 +115,11 @@ class EngineServer:
                 continue
             thread.start()
 
-    def _serve(self, one: WireSocket, protocol: ServerProtocol) -> None:
+    def _serve(self, one: WireSocket, protocol: ServerProtocol, connection: socket.socket) -> None:
         try:
+            if self._on_page is not None and not _is_for_us(connection):
+                self._on_page(socket.socket(fileno=connection.detach()))
+                return
             if self._shake_hands(one, protocol):
                 self._converse(one)
         except WireClosedError as error:
@@ -147,6 +165,18 @@ class EngineServer:
             _LOG.exception("sending on a connection failed by an error of the engine")
         # The receiving thread waits in the socket and must learn of it.
         one.close()
+
+
+def _is_for_us(connection: socket.socket) -> bool:
+    """Whether a connection begins by asking for the log; all else is the gateway's to answer.
+
+    Nothing is taken from it: whoever serves it reads it from its first byte.
+    """
+    try:
+        front = connection.recv(len(_FRONT) + 1, socket.MSG_PEEK | socket.MSG_WAITALL)
+    except OSError:
+        return True
+    return front in (_FRONT + b" ", _FRONT + b"?")
 
 
 def _look_at(request: Request, protocol: ServerProtocol) -> Response:

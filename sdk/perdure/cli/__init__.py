@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli import queues, running, topics, workflows
+from perdure.cli import queues, running, serving, topics, workflows
 from perdure.cli.printing import notice_handler, print_error
 from perdure_schemas.version import VERSION
 
@@ -29,6 +29,8 @@ app.add_typer(workflows.app, name="workflow")
 app.add_typer(queues.app, name="task-queue")
 app.command("worker")(running.worker)
 app.command("engine")(running.engine)
+app.command("ui")(serving.ui)
+app.command("dev")(serving.dev)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the option's value

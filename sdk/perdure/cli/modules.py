@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,9 @@ TASK_QUEUE in the module is the default of --task-queue.
 """
 
 
+Traffic = Callable[[Any], Awaitable[None]]
+
+
 class ModuleError(ImportError):
     """A module that cannot be used: where, why, and what to do."""
 
@@ -35,6 +38,8 @@ class Found:
     workflows: list[type]
     activities: list[Callable[..., Any]]
     task_queue: str | None
+    traffic: Traffic | None = None
+    """The module's `dev(client)`, which `perdure dev` runs beside it."""
 
 
 def load(name: str) -> Found:
@@ -47,6 +52,7 @@ def load(name: str) -> Found:
         workflows=_workflows(module),
         activities=_activities(module),
         task_queue=getattr(module, "TASK_QUEUE", None),
+        traffic=_traffic(module),
     )
     if not found.workflows and not found.activities:
         raise ModuleError(
@@ -110,6 +116,11 @@ def _where(name: str, error: Exception) -> str:
     own = [frame for frame in frames if frame.filename != __file__]
     place = f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
     return f"{name} does not import: {place}{type(error).__name__}: {error}"
+
+
+def _traffic(module: ModuleType) -> Traffic | None:
+    found = getattr(module, "dev", None)
+    return found if inspect.iscoroutinefunction(found) else None
 
 
 def _workflows(module: ModuleType) -> list[type]:

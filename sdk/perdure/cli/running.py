@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,6 +18,8 @@ from perdure.cli.modules import CONVENTION, Found, load
 from perdure.cli.printing import error_console, text
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.client import Client, RPCError, RPCStatusCode
+from perdure.gateway import serving_engine
+from perdure_views.gateway.settings import Settings
 
 ENGINE_PORT: Final = 8080
 
@@ -60,18 +61,18 @@ def worker(
 
     With --engine only its activities run here: the engine runs the workflows.
     """
-    _set_up_logging(verbose=verbose)
+    set_up_logging(verbose=verbose)
     found = load(module)
-    queue = _queue(module, found, task_queue)
+    queue = queue_of(module, found, task_queue)
     is_remote = engine is not None or (broker is None and bool(os.environ.get("PERDURE_ENGINE")))
-    chosen = _chosen(
+    chosen = chosen_of(
         module, found, workflows_only=workflows_only, activities_only=activities_only or is_remote
     )
 
     async def go() -> None:
         client = await _connect(target(broker, engine), namespace)
         try:
-            await _serve(
+            await serve_worker(
                 client,
                 queue,
                 chosen,
@@ -103,18 +104,20 @@ def engine(
 
     No broker is needed. Workers of other processes connect with --engine.
     """
-    _set_up_logging(verbose=verbose)
+    set_up_logging(verbose=verbose)
     found = load(module)
-    queue = _queue(module, found, task_queue)
-    chosen = _chosen(module, found, workflows_only=workflows_only, activities_only=activities_only)
+    queue = queue_of(module, found, task_queue)
+    chosen = chosen_of(
+        module, found, workflows_only=workflows_only, activities_only=activities_only
+    )
 
     async def go() -> None:
         client = await Client.connect(f"file:{data}", namespace=namespace)
         try:
             await asyncio.to_thread(assembly.ensure_topics, client.log, namespace, queue)
-            with closing(assembly.serve(client.log, port=port)) as server:
-                _say(f"engine at {server.address}, data in {data}")
-                await _serve(
+            async with serving_engine(client, Settings(port=port)) as address:
+                say(f"engine and pages at {address}, data in {data}")
+                await serve_worker(
                     client,
                     queue,
                     chosen,
@@ -128,9 +131,10 @@ def engine(
     asyncio.run(go())
 
 
-def _chosen(
+def chosen_of(
     module: str, found: Found, *, workflows_only: bool, activities_only: bool
 ) -> tuple[list[type], list[Callable[..., Any]]]:
+    """The workflows and activities that run here. Raises BadParameter when there are none."""
     if workflows_only and activities_only:
         raise typer.BadParameter(
             "nothing would run: leave --workflows-only or --activities-only out"
@@ -143,7 +147,8 @@ def _chosen(
     return workflows, activities
 
 
-def _queue(module: str, found: Found, given: str | None) -> str:
+def queue_of(module: str, found: Found, given: str | None) -> str:
+    """The task queue of a module. Raises BadParameter when none is known."""
     queue = given or found.task_queue
     if not queue:
         raise typer.BadParameter(f"give --task-queue, or set TASK_QUEUE = ... in {module}")
@@ -158,10 +163,10 @@ async def _connect(where: str, namespace: str) -> Client:
         except RPCError as error:
             if error.status != RPCStatusCode.UNAVAILABLE:
                 raise
-            _say(f"{error}; it keeps trying")
+            say(f"{error}; it keeps trying")
 
 
-async def _serve(
+async def serve_worker(
     client: Client,
     task_queue: str,
     chosen: tuple[list[type], list[Callable[..., Any]]],
@@ -170,6 +175,7 @@ async def _serve(
     slots: int,
     grace_s: float,
 ) -> None:
+    """Run a worker until it is told to stop."""
     # Late: hosts and workers are half of all imports, and no other command needs them.
     from perdure.worker import Worker
 
@@ -183,21 +189,21 @@ async def _serve(
         graceful_shutdown_timeout=timedelta(seconds=grace_s),
         state_directory=state_dir,
     )
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     work = asyncio.create_task(running.run())
     waiting = asyncio.create_task(stop.wait())
     kinds = [("workflows", len(workflows)), ("activities", len(activities))]
     what = " and ".join(f"{number} {kind}" for kind, number in kinds if number)
-    _say(f"worker on task queue {task_queue!r} at {client.log.address}: {what}")
+    say(f"worker on task queue {task_queue!r} at {client.log.address}: {what}")
     await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if not work.done():
-        _say("stopping; again to stop at once")
+        say("stopping; again to stop at once")
         await running.shutdown()
     await work
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """Set by the first SIGTERM or SIGINT; the second one ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -212,11 +218,13 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _say(what: str) -> None:
+def say(what: str) -> None:
+    """Tell the person at the terminal."""
     error_console().print(f"[dim]perdure[/] {text(what)}")
 
 
-def _set_up_logging(*, verbose: bool) -> None:
+def set_up_logging(*, verbose: bool) -> None:
+    """Show warnings; with verbose, what goes on."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -1,0 +1,165 @@
+"""`perdure ui` and `perdure dev`: what people open in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from perdure import assembly
+from perdure.cli.modules import CONVENTION, Traffic, load
+from perdure.cli.running import (
+    Verbose,
+    chosen_of,
+    queue_of,
+    say,
+    serve_worker,
+    set_up_logging,
+    stop_on_signals,
+)
+from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
+from perdure.client import Client
+from perdure.gateway import serving, serving_engine
+from perdure_views.gateway.people import Register, TokenList, Verifier
+from perdure_views.gateway.settings import Settings
+
+UI_PORT: Final = 8080
+DEV_DATA: Final = Path(".perdure")
+TOKENS: Final = "PERDURE_AUTH_TOKENS"
+
+Jaeger = Annotated[
+    str,
+    typer.Option("--jaeger-url", envvar="JAEGER_URL", help="Where a run's trace is looked up."),
+]
+
+
+def ui(
+    broker: Broker = None,
+    engine: Engine = None,
+    namespace: Namespace = "default",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = UI_PORT,
+    auth_tokens: Annotated[
+        Path | None,
+        typer.Option(
+            "--auth-tokens",
+            help=f"File with a line `read|operate|admin NAME TOKEN` each. [env: {TOKENS}: lines]",
+        ),
+    ] = None,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option("--host-name", help="A name that browsers call this gateway by."),
+    ] = None,
+    secure_cookie: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--secure-cookie", help="Browsers come through TLS.")
+    ] = False,
+    jaeger_url: Jaeger = "",
+    verbose: Verbose = False,  # noqa: FBT002 - an option
+) -> None:
+    """Serve the pages and the JSON API of a namespace, in front of a broker or an engine.
+
+    It listens on loopback; another --host needs --auth-tokens.
+    """
+    set_up_logging(verbose=verbose)
+    settings = Settings(
+        host=host,
+        port=port,
+        host_names=tuple(host_name or ()),
+        register=Register(_verifiers(auth_tokens)),
+        secure_cookie=secure_cookie,
+        jaeger_url=jaeger_url,
+    )
+    settings.check()
+
+    async def go() -> None:
+        client = await Client.connect(target(broker, engine), namespace=namespace)
+        try:
+            async with serving(client, settings) as address:
+                say(f"pages of namespace {namespace!r} on {client.log.address}: {address}")
+                await stop_on_signals().wait()
+        finally:
+            await client.close()
+
+    asyncio.run(go())
+
+
+def dev(
+    module: Annotated[str, typer.Argument(metavar="MODULE", help=CONVENTION)],
+    data: Annotated[
+        Path, typer.Option("--data", help="The directory that is kept between runs.")
+    ] = DEV_DATA,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Loopback port; 0 takes a free one.")
+    ] = UI_PORT,
+    task_queue: TaskQueue = None,
+    namespace: Namespace = "default",
+    no_traffic: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--no-traffic", help="Do not run the module's `dev(client)`.")
+    ] = False,
+    jaeger_url: Jaeger = "",
+    verbose: Verbose = False,  # noqa: FBT002 - an option
+) -> None:
+    """Run MODULE with everything it needs, without a broker, and show it in the browser.
+
+    An `async def dev(client)` in the module runs beside it and may start workflows.
+    """
+    set_up_logging(verbose=verbose)
+    found = load(module)
+    queue = queue_of(module, found, task_queue)
+    chosen = chosen_of(module, found, workflows_only=False, activities_only=False)
+    settings = Settings(port=port, jaeger_url=jaeger_url)
+    settings.check()
+
+    async def go() -> None:
+        client = await Client.connect(f"file:{data}", namespace=namespace)
+        try:
+            await asyncio.to_thread(assembly.ensure_topics, client.log, namespace, queue)
+            async with (
+                serving_engine(client, settings) as address,
+                _traffic(client, None if no_traffic else found.traffic),
+            ):
+                say(f"watch it at {address.replace('127.0.0.1', 'localhost')}; data in {data}")
+                await serve_worker(client, queue, chosen, state_dir=None, slots=100, grace_s=2.0)
+        finally:
+            await client.close()
+
+    asyncio.run(go())
+
+
+@contextlib.asynccontextmanager
+async def _traffic(client: Client, traffic: Traffic | None) -> AsyncIterator[None]:
+    """The module's own workflows starting, for as long as it runs."""
+    if traffic is None:
+        yield
+        return
+
+    async def run() -> None:
+        try:
+            await traffic(client)
+        except Exception:
+            logging.getLogger("perdure.dev").exception("the module's dev(client) failed")
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _verifiers(auth_tokens: Path | None) -> list[Verifier]:
+    found: list[Verifier] = []
+    if auth_tokens is not None:
+        found.append(TokenList.of_file(auth_tokens))
+    if text := os.environ.get(TOKENS):
+        found.append(TokenList.of_text(text, where=TOKENS))
+    return found

@@ -1,0 +1,99 @@
+"""Workflows that the pages are looked at with: quick, slow, failing, blocked, and hostile ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from perdure import activity, workflow
+from perdure.common import RetryPolicy
+from perdure.exceptions import ApplicationError
+
+TASK_QUEUE = "shop"
+SOON = timedelta(seconds=20)
+
+
+@activity.defn
+async def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+@activity.defn
+async def stumble(fails: int) -> str:
+    attempt = activity.info().attempt
+    if attempt <= fails:
+        raise ConnectionError(f"the bank did not answer ({attempt})")
+    return f"answered at attempt {attempt}"
+
+
+@activity.defn
+async def refuse(said: str) -> None:
+    raise ApplicationError(said, type="Refused", non_retryable=True)
+
+
+@workflow.defn
+class Greeting:
+    @workflow.run
+    async def run(self, name: str) -> str:
+        return await workflow.execute_activity(greet, name, start_to_close_timeout=SOON)
+
+
+@workflow.defn
+class Sleeping:
+    @workflow.run
+    async def run(self, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "slept"
+
+
+@workflow.defn
+class Stumbling:
+    @workflow.run
+    async def run(self, fails: int, back_off_s: float) -> str:
+        return await workflow.execute_activity(
+            stumble,
+            fails,
+            start_to_close_timeout=SOON,
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(seconds=back_off_s), backoff_coefficient=1.0
+            ),
+        )
+
+
+@workflow.defn
+class Refusing:
+    @workflow.run
+    async def run(self, said: str) -> None:
+        await workflow.execute_activity(refuse, said, start_to_close_timeout=SOON)
+
+
+@workflow.defn
+class Echoing:
+    @workflow.run
+    async def run(self, value: Any) -> Any:
+        return value
+
+
+@workflow.defn
+class Buggy:
+    @workflow.run
+    async def run(self) -> str:
+        prices: dict[str, str] = {}
+        return prices["<b>lamp</b>"]
+
+
+@workflow.defn
+class Busy:
+    @workflow.run
+    async def run(self, number: int, chars: int) -> int:
+        greetings = [
+            workflow.execute_activity(greet, str(one).zfill(chars), start_to_close_timeout=SOON)
+            for one in range(number)
+        ]
+        return len(await asyncio.gather(*greetings))
+
+
+WORKFLOWS = [Greeting, Sleeping, Stumbling, Refusing, Echoing, Buggy, Busy]
+ACTIVITIES: list[Callable[..., Any]] = [greet, stumble, refuse]

@@ -1,0 +1,260 @@
+"""The gateway as an ASGI application: doors, who asks, the table of endpoints, and the pages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from perdure_schemas.version import VERSION
+from perdure_views.gateway import commanding, live, queues, workflows
+from perdure_views.gateway.desk import Desk, DeskError
+from perdure_views.gateway.doors import Doors
+from perdure_views.gateway.endpoints import Call, Endpoint, Said
+from perdure_views.gateway.openapi import CSRF_HEADER, openapi
+from perdure_views.gateway.pages import page_routes
+from perdure_views.gateway.people import COOKIE, SESSION_S, Person, SignInError
+from perdure_views.gateway.problems import ProblemError, problem_of
+from perdure_views.gateway.settings import BODY_BYTES_MAX, STREAMS_MAX, Settings
+from perdure_views.gateway.shapes import Me, Problem, Shape, SignIn
+from perdure_views.gateway.streams import EventStream
+
+_LOG = logging.getLogger("perdure.gateway")
+ENDPOINTS: Final = (
+    *workflows.ENDPOINTS,
+    *commanding.ENDPOINTS,
+    *queues.ENDPOINTS,
+    *live.ENDPOINTS,
+)
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Gateway:
+    """What the endpoints of one gateway share."""
+
+    def __init__(self, desk: Desk, settings: Settings) -> None:
+        self._desk = desk
+        self._settings = settings
+        self._streams = 0
+
+    def application(self, more_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
+        """The whole application, behind its doors."""
+        described = msgspec.json.encode(openapi(ENDPOINTS))
+        routes: list[BaseRoute] = [
+            Route(row.path, self._serving(row), methods=[row.method], name=row.name)
+            for row in ENDPOINTS
+        ]
+        routes += [
+            Route("/api/v1/me", _answering(self._me), methods=["GET"]),
+            Route("/api/v1/session", _answering(self._sign_in), methods=["POST"]),
+            Route("/api/v1/session/end", _answering(self._sign_out), methods=["POST"]),
+            Route("/api/v1/openapi.json", _constant(described), methods=["GET"]),
+            Route("/healthz", lambda _: PlainTextResponse("ok\n"), methods=["GET"]),
+            *more_routes,
+            *page_routes(),
+        ]
+        handlers = {404: _not_found, 405: _wrong_method}
+        return Doors(Starlette(routes=routes, exception_handlers=handlers), self._settings)
+
+    # Endpoints.
+
+    def _serving(self, row: Endpoint) -> _Handler:
+        async def serve(request: Request) -> Response:
+            person = await self._person(request)
+            if not person.may(row.role):
+                raise ProblemError(
+                    "permission_denied",
+                    f"{person.name} has the role {person.role!r}; this needs {row.role!r}",
+                )
+            if row.method != "GET":
+                self._check_csrf(request, person)
+            given = request.query_params
+            call = Call(
+                desk=self._desk,
+                settings=self._settings,
+                person=person,
+                params={param.name: param.read(given.get(param.name)) for param in row.params},
+                body=None if row.body is None else await _body(request, row.body),
+                resume=request.headers.get("last-event-id", ""),
+            )
+            if row.streams is not None:
+                return await self._stream(row, call)
+            assert row.answers is not None, f"{row.name} has no handler"
+            return _json(await row.answers(call), row.status)
+
+        return _answering(serve)
+
+    async def _stream(self, row: Endpoint, call: Call) -> Response:
+        """Begin a stream; what is wrong with its first event is an answer like any other."""
+        assert row.streams is not None
+        if self._streams >= STREAMS_MAX:
+            raise ProblemError("too_many", f"{STREAMS_MAX} live views are open already")
+        self._streams += 1
+        events = row.streams(call)
+        try:
+            first: Said | None = await anext(events)
+        except BaseException:
+            self._streams -= 1
+            raise
+        return _Streaming(EventStream(first, events), self._let_go)
+
+    def _let_go(self) -> None:
+        self._streams -= 1
+
+    # Who asks.
+
+    async def _person(self, request: Request) -> Person:
+        register = self._settings.register
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            if scheme:
+                if scheme.lower() != "bearer":
+                    raise SignInError("only bearer tokens are known here")
+                return await register.by_token(token.strip())
+            if register.is_open:
+                return register.nobody()
+            if cookie := request.cookies.get(COOKIE):
+                return register.by_session(cookie)
+            return register.nobody()
+        except SignInError as error:
+            raise ProblemError("unauthenticated", str(error)) from error
+
+    def _check_csrf(self, request: Request, person: Person) -> None:
+        if person.by_header:
+            return
+        given = request.headers.get(CSRF_HEADER, "")
+        if not self._settings.register.is_csrf(_session(request), given):
+            raise ProblemError(
+                "foreign", f"the header {CSRF_HEADER} lacks the token of GET /api/v1/me"
+            )
+
+    async def _me(self, request: Request) -> Response:
+        register = self._settings.register
+        person = await self._person(request)
+        return _json(
+            Me(
+                name=person.name,
+                role=person.role,
+                signs_in=not register.is_open,
+                csrf=register.csrf_of(_session(request)),
+                namespace=self._desk.namespace,
+                address=self._desk.address,
+                release=VERSION,
+                trace_url=self._settings.jaeger_url.rstrip("/"),
+            )
+        )
+
+    async def _sign_in(self, request: Request) -> Response:
+        body: SignIn = await _body(request, SignIn)
+        register = self._settings.register
+        try:
+            person = await register.by_token(body.token.strip())
+        except SignInError as error:
+            _LOG.warning("a sign-in from %s failed: %s", _peer(request), error)
+            raise ProblemError("unauthenticated", str(error)) from error
+        response = Response(status_code=204)
+        response.set_cookie(
+            COOKIE,
+            register.session_of(person),
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="strict",
+            secure=self._settings.secure_cookie,
+        )
+        return response
+
+    async def _sign_out(self, request: Request) -> Response:
+        response = Response(status_code=204)
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return response
+
+
+class _Streaming(Response):
+    """A stream as Starlette sends it; whoever counts is told when it has ended."""
+
+    def __init__(self, stream: EventStream, on_end: Callable[[], None]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._on_end = on_end
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._stream(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+def _session(request: Request) -> str:
+    return request.cookies.get(COOKIE, "")
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else "somewhere"
+
+
+def _answering(handler: _Handler) -> _Handler:
+    """A handler whose errors are answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ProblemError as problem:
+            return _problem(problem)
+        except DeskError as error:
+            return _problem(problem_of(error))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (ValueError, TypeError) as error:
+            return _problem(ProblemError("invalid", str(error)))
+        except Exception:
+            _LOG.exception("answering %s failed by an error of our own", request.url.path)
+            return _problem(ProblemError("internal", "an error of the gateway; its log says which"))
+
+    return answer
+
+
+async def _body(request: Request, kind: type[Any]) -> Any:
+    """A JSON body as its Struct. Raises ProblemError for any other, or one that is too large."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise ProblemError("wrong_media", "the body must be application/json")
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > BODY_BYTES_MAX:
+            raise ProblemError("too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProblemError("invalid", f"the body cannot be read: {error}") from error
+
+
+def _json(value: Shape, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _problem(problem: ProblemError) -> Response:
+    shape = Problem(code=problem.code, message=problem.message, status=problem.status)
+    return _json(shape, problem.status)
+
+
+def _constant(body: bytes) -> _Handler:
+    async def answer(_: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return answer
+
+
+async def _not_found(_: Request, __: Exception) -> Response:
+    return _problem(ProblemError("not_found", "there is nothing at this address"))
+
+
+async def _wrong_method(request: Request, _: Exception) -> Response:
+    return _problem(ProblemError("wrong_method", f"{request.method} is not for this address"))

@@ -1,0 +1,64 @@
+"""What the gateway asks of the log: the port that assembly fills in with a client's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from perdure_schemas.payloads import Record, ReplyTo
+
+
+class DeskError(Exception):
+    """An ask that got no answer, or a refusal: its code is one of `answers.STATUS`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Desk(Protocol):
+    """A namespace's partitions, as somebody who asks them. Every method raises DeskError."""
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that is asked."""
+
+    @property
+    def address(self) -> str:
+        """Where the log is, for people."""
+
+    async def task_queues(self) -> list[str]:
+        """The task queues of the namespace."""
+
+    async def partitions(self, task_queue: str) -> int:
+        """How many partitions a task queue has."""
+
+    async def locate(self, workflow_id: str, run_id: str) -> str:
+        """The task queue that knows a workflow id."""
+
+    async def ask(
+        self,
+        what: str,
+        make: Callable[[ReplyTo], Record],
+        *,
+        workflow_id: str,
+        task_queue: str,
+        timeout_s: float | None,
+        is_prompt: bool = True,
+    ) -> Record:
+        """Ask the partition of a workflow id. Not prompt is what is answered when it happens."""
+
+    async def ask_partitions(
+        self,
+        what: str,
+        make: Callable[[int, ReplyTo], Record],
+        *,
+        task_queue: str,
+        partitions: Sequence[int],
+        timeout_s: float | None,
+    ) -> list[Record]:
+        """Ask partitions of a task queue; their answers in the same order."""
+
+    async def ends(self, task_queue: str, role: str) -> list[tuple[int, int]]:
+        """First offset and end of each partition of a task queue's topic."""

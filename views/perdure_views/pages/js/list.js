@@ -1,0 +1,131 @@
+// The workflows: blocked ones first with their cause, then the newest; live, and filtered by chips.
+import { get, useAsk, useStream, address } from "./api.js";
+import { queryOf } from "./filters.js";
+import { html, useEffect, useMemo, useState } from "./lib.js";
+import { Empty, Go, Live, ProblemBox, STATUSES, Status, runAddress, words } from "./parts.js";
+import { setParams, useHere } from "./router.js";
+import { useKept } from "./store.js";
+import { ago, moment, span, useNow } from "./time.js";
+
+const PAGE = 50;
+
+export function ListView() {
+  const { params } = useHere();
+  const { status = "", type = "", id = "", queue = "", query = "", page = "" } = params;
+  const asked = { query: queryOf({ status, type, id, query }), queue, limit: PAGE };
+  const [first, setFirst] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const key = JSON.stringify(asked);
+  const state = useStream(page ? "" : key, () => address("/api/v1/workflows/live", asked), {
+    runs: (data) => (setFirst({ key, data }), setProblem(null)),
+    problem: setProblem,
+    fatal: setProblem,
+    // A stream cannot say why it was refused; the same question can.
+    away: () => get("/api/v1/workflows", asked).then(
+      (data) => (setFirst({ key, data }), setProblem(null)), setProblem),
+  });
+  const older = useAsk(page ? "/api/v1/workflows" : null, { ...asked, page });
+  useEffect(() => setProblem(null), [key]);
+  const isOld = first !== null && first.key !== key;
+  const data = page ? older.data : first?.data;
+  return html`<section class="view">
+    <header class="view-head">
+      <h1>Workflows</h1>
+      ${page ? html`<span class="dim">an older page, as it was when it was asked for</span>` : html`<${Live} state=${state} />`}
+      <span class="spring"></span>
+      <${Go} to="/start" class="button primary">Start workflow</${Go}>
+    </header>
+    <${Filters} params=${params} />
+    <${ProblemBox} problem=${page ? older.problem : problem} />
+    ${data?.silent?.length > 0 && html`<div class="box warn" role="status">
+      <strong>incomplete</strong>
+      <span>${data.silent.length} partition${data.silent.length > 1 ? "s do" : " does"} not answer (${data.silent.slice(0, 8).join(", ")}${data.silent.length > 8 ? "…" : ""}): no worker owns them. <${Go} to="/task-queues">Task queues</${Go}> shows more.</span>
+    </div>`}
+    ${data ? html`<div class=${isOld ? "stale" : ""}><${Rows} runs=${data.runs} /></div>` : !problem && html`<${Waiting} />`}
+    ${data && html`<nav class="pager">
+      ${page && html`<button type="button" onClick=${() => history.back()}>← Newer</button>`}
+      ${page && html`<button type="button" onClick=${() => setParams({ page: "" }, { replace: false })}>Newest</button>`}
+      ${data.next_page && html`<button type="button" onClick=${() => (setParams({ page: data.next_page }, { replace: false }), scrollTo(0, 0))}>Older →</button>`}
+    </nav>`}
+  </section>`;
+}
+
+function Waiting() {
+  return html`<div class="waiting" role="status" aria-label="loading">${[...Array(8).keys()].map((key) => html`<i key=${key} />`)}</div>`;
+}
+
+function Rows({ runs }) {
+  const anyOpen = runs.some((run) => !run.close_ms);
+  const now = useNow(1000, anyOpen || runs.length > 0);
+  if (!runs.length) {
+    return html`<${Empty}><p>No workflow here yet.</p>
+      <p class="dim">Start one with the button above, from your code, or on the command line:</p>
+      <pre>perdure workflow start TYPE --id my-first --task-queue QUEUE --input '{}'</pre></${Empty}>`;
+  }
+  return html`<table class="runs">
+    <thead><tr><th>Status</th><th>Workflow</th><th class="wide">Type</th><th>Started</th><th class="number">Duration</th><th class="wide">Task queue</th></tr></thead>
+    <tbody>${runs.map((run) => html`<${Row} key=${run.run_id} run=${run} now=${now} />`)}</tbody>
+  </table>`;
+}
+
+function Row({ run, now }) {
+  const took = (run.close_ms || now) - run.start_ms;
+  const cause = run.block && `${words(run.block.cause)}: ${run.block.message.split("\n", 1)[0]}`;
+  return html`<tr data-status=${run.status}>
+    <td><${Status} status=${run.status} /></td>
+    <td class="id"><${Go} to=${runAddress(run)} class="row-link">${run.workflow_id}</${Go}>
+      ${run.attempt > 1 && html`<span class="tag" title="this run was started again by its retry policy">attempt ${run.attempt}</span>`}
+      <span class="narrow dim">${run.workflow_type}</span>
+      ${cause && html`<div class="cause" title=${run.block.message}>${cause}</div>`}</td>
+    <td class="wide">${run.workflow_type}</td>
+    <td title=${moment(run.start_ms, { millis: true })}><span class="wide">${moment(run.start_ms)} </span><span class="dim">${ago(run.start_ms, now)}</span></td>
+    <td class="number" data-open=${!run.close_ms}>${span(took)}</td>
+    <td class="wide">${run.task_queue}<span class="dim">/${run.partition}</span></td>
+  </tr>`;
+}
+
+function Filters({ params }) {
+  const [typed, setTyped] = useState(params.query ?? "");
+  const [type, setType] = useState(params.type ?? "");
+  useEffect(() => setTyped(params.query ?? ""), [params.query]);
+  useEffect(() => setType(params.type ?? ""), [params.type]);
+  const change = (changes) => setParams({ ...changes, page: "" }, { replace: false });
+  const chosen = params.status ?? "";
+  return html`<form class="filters" role="search" onSubmit=${(event) => (event.preventDefault(), change({ query: typed.trim(), type: type.trim() }))}>
+    <div class="chips" role="group" aria-label="status">
+      ${["", ...STATUSES].map((status) => html`<button key=${status} type="button" class="chip" data-status=${status}
+        aria-pressed=${status === chosen ? "true" : "false"} onClick=${() => change({ status })}>${status ? words(status) : "all"}</button>`)}
+    </div>
+    <div class="filter-line">
+      <input class="type" aria-label="workflow type" placeholder="Type" value=${type} onInput=${(event) => setType(event.target.value)} />
+      <input class="query" aria-label="query" data-key="/" placeholder="Filter, as  WorkflowId STARTS_WITH 'order-' AND StartTime > '2026-01-01'   ( / )"
+        value=${typed} onInput=${(event) => setTyped(event.target.value)} spellcheck=${false} />
+      <button type="submit">Filter</button>
+      <${SavedViews} params=${params} />
+    </div>
+    ${params.queue && html`<div class="chips"><button type="button" class="chip" aria-pressed="true" onClick=${() => change({ queue: "" })}>task queue ${params.queue} ✕</button></div>`}
+  </form>`;
+}
+
+// Views that were saved: names for addresses, kept by this browser.
+function SavedViews({ params }) {
+  const [views, setViews] = useKept("views", []);
+  const { page: _, ...wanted } = params;
+  const search = useMemo(() => new URLSearchParams(wanted).toString(), [JSON.stringify(wanted)]);
+  const known = views.find((view) => view.search === search);
+  const save = () => {
+    const name = prompt("Name of this view", "");
+    if (name?.trim()) setViews([...views.filter((view) => view.name !== name.trim()), { name: name.trim().slice(0, 60), search }].slice(-50));
+  };
+  return html`<details class="menu">
+    <summary class="button">Views${views.length > 0 && html` <b>${views.length}</b>`}</summary>
+    <div class="menu-box">
+      ${!views.length && html`<p class="dim">No saved view yet.</p>`}
+      ${views.map((view) => html`<div key=${view.name} class="menu-row">
+        <${Go} to=${`/workflows?${view.search}`} aria-current=${view === known ? "true" : undefined}>${view.name}</${Go}>
+        <button type="button" class="link" aria-label=${`forget ${view.name}`} onClick=${() => setViews(views.filter((other) => other !== view))}>✕</button>
+      </div>`)}
+      <button type="button" onClick=${save}>Save this view</button>
+    </div>
+  </details>`;
+}
