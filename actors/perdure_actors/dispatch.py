@@ -18,6 +18,7 @@ from perdure_schemas.avro import RECORD_BYTES_MAX, encode
 from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
 from perdure_schemas.tasks import ActivityTask
+from perdure_schemas.tracing import TRACEPARENT, TRACESTATE, attempt_span_id
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 
@@ -177,7 +178,7 @@ class Dispatch:
         # The record's number takes part, so that one handed back goes elsewhere.
         spread = zlib.crc32(f"{key}/{activity.issued.pseq}".encode())
         value = encode(self._task_record(effect, activity))
-        return Outgoing(pseq, topic, spread % count, key.encode(), value, ())
+        return Outgoing(pseq, topic, spread % count, key.encode(), value, _trace_headers(effect))
 
     def _task_record(self, effect: SendTask, activity: ActivityState) -> ActivityTask:
         scheduled = activity.scheduled
@@ -268,6 +269,17 @@ class Dispatch:
         if self._appender is not None:
             self._appender.close(flush_s=flush_s)
             self._appender = None
+
+
+def _trace_headers(effect: SendTask) -> Headers:
+    """The span of the attempt, so that what its code records is found beneath it."""
+    if effect.trace is None:
+        return ()
+    activity = effect.activity
+    span_id = attempt_span_id(effect.run_id, activity.scheduled_seq, activity.attempt)
+    place = effect.trace._replace(span_id=span_id)
+    headers = ((TRACEPARENT, place.header().encode()),)
+    return (*headers, (TRACESTATE, place.state.encode())) if place.state else headers
 
 
 def _with_source(command: Record, address: Address, epoch: int, pseq: int, place: int) -> Record:

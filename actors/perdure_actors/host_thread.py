@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.core.decision import Limits
 from perdure_actors.host import AnswerSender, Host
-from perdure_actors.services import Code, Services
+from perdure_actors.services import Code, Services, Viewer
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import Log, LogError, LogUnavailableError, TopicInfo
@@ -104,6 +104,7 @@ class HostThread:
         residents_max: int = 1000,
         checkpoints: str = "",
         checkpoint_every: int = CHECKPOINT_EVERY,
+        viewer: Viewer | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -117,6 +118,7 @@ class HostThread:
         self._residents_max = residents_max
         self._checkpoints = checkpoints
         self._checkpoint_every = checkpoint_every
+        self._viewer = viewer
         self._bell = threading.Event()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
         self._stopping = threading.Event()
@@ -211,6 +213,7 @@ class HostThread:
             run=self._openers.submit,
             checkpoints=self._checkpoints,
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
+            viewer=self._viewer,
         )
 
 

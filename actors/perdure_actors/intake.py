@@ -27,6 +27,7 @@ from perdure_schemas.avro import (
 )
 from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Accepted, Refused
+from perdure_schemas.tracing import adopt_headers
 from perdure_schemas.transition import Outcome
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import PositionLostError
@@ -157,6 +158,8 @@ class Intake:
         except UnreadableRecordError as error:
             self._dead(record, str(error), unknown=isinstance(error, UnknownSchemaError))
             return
+        if record.headers:
+            command = adopt_headers(command, record.headers)
         kind = type(command)
         if kind in READS:
             self._asking.ask(record.offset, command)

@@ -51,6 +51,8 @@ class Pending:
         "closed",
         "effects",
         "envelope",
+        "events",
+        "first_seq",
         "history_key",
         "mark",
         "ops",
@@ -65,6 +67,8 @@ class Pending:
         self.history_key: bytes | None = None
         self.alarms: list[rows.Alarm] = []
         self.effects: list[Effect] = []
+        self.events: list[Record] = []
+        self.first_seq = 0
         self.owed: Owed | None = None
         self.resident: Resident | None = None
         self.closed: RunClosed | None = None
@@ -81,6 +85,8 @@ class Draft:
         self._at = at
         self.now_ms = 0
         self.events: list[bytes] = []
+        self.records: list[Record] = []
+        """The same events, as they were before they were encoded."""
         self.effects: list[Effect] = []
         self.first_seq = 0
 
@@ -95,6 +101,7 @@ class Draft:
         data = encode(event)
         run.state.history_bytes += len(data)
         self.events.append(data)
+        self.records.append(event)
 
     def activate(self, resident: Resident, event: Record, seq: int) -> None:
         """Let the code take an input event, and apply what it asks for."""
@@ -207,12 +214,18 @@ def pack_parts(envelope: dict[str, Any], body: bytes) -> list[Transition]:
 
 
 def body_of(
-    resident: Resident | None, draft: Draft | None, owed: Owed | None, code_version: str
+    resident: Resident | None,
+    draft: Draft | None,
+    owed: Owed | None,
+    *,
+    code_version: str,
+    shown: int,
 ) -> TransitionBody:
     """The body of a record: with a run, or of a Progress."""
     outcomes = owed.outcomes if owed else []
     if resident is None or draft is None:
-        return TransitionBody(outcomes=outcomes, events=draft.events if draft else [])
+        events = draft.events if draft else []
+        return TransitionBody(outcomes=outcomes, events=events, shown=shown)
     return TransitionBody(
         workflow_id=resident.run.state.workflow_id,
         run_id=resident.run.state.run_id,
@@ -220,4 +233,5 @@ def body_of(
         code_version=code_version,
         outcomes=outcomes,
         events=draft.events,
+        shown=shown,
     )

@@ -12,6 +12,7 @@ from perdure_actors.core.rules import apply
 from perdure_actors.core.state import RecordId
 from perdure_actors.outcomes import outcome_rows
 from perdure_actors.residents import Residents
+from perdure_actors.showing import Recent, RecentOnes
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
 from perdure_schemas.transition import TransitionBody
@@ -74,6 +75,7 @@ class Recovery:
         self._ops: Ops = {}
         self._pinned: list[Resident] = []
         self._unsaved = 0
+        self.recent = RecentOnes()
         self.stale = 0
         self.folded = 0
         """How many records were read, those compared included."""
@@ -96,6 +98,9 @@ class Recovery:
         self._mark = mark_of(record)
         self.folded += 1
         self.stale += isinstance(verdict, Stale)
+        if isinstance(verdict, Accepted):
+            envelope = verdict.envelope
+            self.recent.add(Recent(envelope.pseq, envelope.time_ms, verdict.body))
         if held:
             return
         if isinstance(verdict, Accepted):
@@ -118,6 +123,7 @@ class Recovery:
         body = decode_as(TransitionBody, accepted.body)
         self.meta.transitions += 1
         self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
+        self.meta.shown = max(self.meta.shown, body.shown)
         outcome_rows(body.outcomes, envelope.pseq, envelope.time_ms, self._ops)
         purge_marks(self.meta, envelope.upto)
         if not body.run_id:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from perdure_actors import rows
 from perdure_actors.core.decision import SendTask
 from perdure_actors.outcomes import kept_effect
+from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
     from perdure_actors.core.state import ActivityState
@@ -64,5 +65,12 @@ def _resend(shard: Owned, run_id: str, activity: ActivityState) -> None:
     run = shard.world.run(run_id)
     if run is None:
         return
-    task = SendTask(run.state.workflow_id, run_id, run.started.workflow_type, activity, resent=True)
+    task = SendTask(
+        run.state.workflow_id,
+        run_id,
+        run.started.workflow_type,
+        activity,
+        resent=True,
+        trace=trace_of(run.started, run_id),
+    )
     shard.dispatch.send(activity.issued.pseq, [task], epoch=activity.issued.epoch)

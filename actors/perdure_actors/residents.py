@@ -26,11 +26,13 @@ Ops = dict[bytes, bytes | None]
 class Resident:
     """A run in memory, with its code when that is live."""
 
-    __slots__ = ("coroutine", "key_alarm", "pinned", "run", "saved")
+    __slots__ = ("coroutine", "key_alarm", "pinned", "run", "saved", "view")
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.coroutine: Coroutine | None = None
+        self.view: object | None = None
+        """What who looks on has made of its accepted transitions."""
         self.pinned = 0
         """How many transitions of it are proposed and not yet accepted."""
         self.saved = run.state.shown_status if run.state.seq else ""

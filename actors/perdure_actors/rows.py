@@ -51,6 +51,8 @@ class Meta(msgspec.Struct, kw_only=True):
     """The offset of the last record folded into the table."""
     cursor: Cursor = msgspec.field(default_factory=Cursor)
     dispatched: int = 0
+    shown: int = 0
+    """The pseq up to which spans were exported, as its owners said."""
     marks: dict[str, int] = {}
     """InputTrying marks by input offset."""
     transitions: int = 0

@@ -39,6 +39,43 @@ class Answers(Protocol):
         """Send an answer of a partition, current to an events offset."""
 
 
+class Seen(NamedTuple):
+    """An accepted transition of a run, as it is shown."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    """The seq of the first of its events."""
+    time_ms: int
+    events: list[Record]
+
+
+class PartitionView(Protocol):
+    """Looks at what one owner of a partition has accepted. It is quick, and raises nothing."""
+
+    def see(self, view: object | None, seen: Seen, pseq: int = 0) -> object | None:
+        """Show a transition, given the view of its run; the view after it.
+
+        Without a pseq it is of the past: the view takes it in, and nothing is shown.
+        """
+
+    def passed(self, pseq: int) -> None:
+        """A record was accepted that has nothing to show."""
+
+    def shown(self) -> int:
+        """The pseq up to which everything has been shown, or given up."""
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait so long for what is on its way, unless it gets nowhere."""
+
+
+class Viewer(Protocol):
+    """Who is shown what the shards of this process accept."""
+
+    def open(self, partition: int, shown: int) -> PartitionView:
+        """Look at a partition from now on; up to a pseq everything was shown before."""
+
+
 def run_now(call: Callable[[], Any]) -> Future[Any]:
     """Run a call here and now; what it returned or raised."""
     done: Future[Any] = Future()
@@ -77,5 +114,6 @@ class Services(NamedTuple):
     checkpoints: str = ""
     """The directory of the table checkpoints."""
     residents_max: int = 1000
+    viewer: Viewer | None = None
     run: Callable[[Callable[[], Any]], Future[Any]] = run_now
     """Runs what only waits for a disk; on other threads, where there are any."""

@@ -31,6 +31,7 @@ from perdure_actors.proposal import (
 from perdure_actors.recovery import add_mark, purge_marks
 from perdure_actors.resending import resend_unacknowledged
 from perdure_actors.residents import Residents
+from perdure_actors.showing import Showing
 from perdure_actors.world import ShardWorld
 from perdure_schemas.avro import encode
 from perdure_schemas.events import InputLost, InputRewound, InputTrying
@@ -108,6 +109,7 @@ class Shard:
         self.checkpoints: Checkpoints | None = None
         self._kept: deque[tuple[int, bytes]] = deque()
         self.asking = Asking(self)
+        self.showing = Showing(self)
         self.horizon = Horizon(self)
         self.intake = Intake(self, self.asking, self.horizon)
         self.firing = Firing(self, self.horizon)
@@ -201,7 +203,8 @@ class Shard:
     def append_draft(self, resident: Resident | None, draft: Draft, *, covers: bool) -> None:
         """Propose what a draft holds."""
         owed = self.owed if covers else None
-        body = body_of(resident, draft, owed, self.services.code.version)
+        version, shown = self.services.code.version, self.showing.say()
+        body = body_of(resident, draft, owed, code_version=version, shown=shown)
         after = self._proposed_upto
         upto = self.upto if covers else after
         fields = {
@@ -249,6 +252,7 @@ class Shard:
         resident.pinned += 1
         pending.history_key = rows.history_key(state.run_id, draft.first_seq)
         pending.effects = draft.effects
+        pending.events, pending.first_seq = draft.records, draft.first_seq
         pending.alarms = self.residents.save(resident, pending.ops)
         pending.closed = closing_of(resident)
         if pending.closed is not None:
@@ -301,6 +305,7 @@ class Shard:
             ops[self._kept.popleft()[1]] = None
         self.meta.cursor = self.cursor
         self.meta.dispatched = dispatched
+        self.meta.shown = self.showing.shown
         ops[rows.META] = rows.encode(self.meta)
         puts = [(key, value) for key, value in ops.items() if value is not None]
         self.table.write(puts, [key for key, value in ops.items() if value is None])
@@ -308,6 +313,7 @@ class Shard:
     def _act(self, pending: Pending) -> None:
         """What an accepted record lets out: effects, answers, and word to those who wait."""
         envelope = pending.envelope
+        self.showing.accepted(pending)
         if pending.resident is not None:
             pending.resident.pinned -= 1
             self.asking.moved(pending.resident.run.state.run_id)
@@ -349,10 +355,11 @@ class Shard:
     def _cover(self) -> None:
         """Append a Progress when an answer waits for one, or enough has gone uncovered."""
         uncovered = self.upto - self._proposed_upto
-        if uncovered <= 0:
+        if uncovered <= 0 and not self.showing.owes_word:
             return
         late = self.world.mono_ms - self._covered_at_ms >= PROGRESS_MS
-        if self.owed or self.asking.reads_wait or uncovered >= PROGRESS_INPUTS or late:
+        soon = self.owed or self.asking.reads_wait or uncovered >= PROGRESS_INPUTS
+        if late or (soon and uncovered > 0):
             self.propose(None, covers=True)
 
     def _look_back(self) -> None:
@@ -375,6 +382,10 @@ class Shard:
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Let go: flush for so long, then close; what is not accepted is the next owner's."""
+        self.showing.flush(flush_s)
+        if flush_s and self.showing.owes_word:
+            with contextlib.suppress(AppendFailedError):
+                self.propose(None, covers=True)
         self._appender.close(flush_s=flush_s)
         if flush_s:
             with contextlib.suppress(AppendFailedError, TableError):

@@ -308,6 +308,7 @@ class Takeover:
         shard.trailing = Trailing(self._events, self._topic, self._partition, verified)
         shard.checkpoints = self._checkpoints
         shard.recover()
+        shard.showing.repeat(self._recovery.recent)
         return shard
 
     def close(self) -> None:

@@ -56,5 +56,6 @@ class TransitionBody(Record, frozen=True, kw_only=True, gc=False):
     run_id: str = ""
     seq: int = 0
     code_version: str = ""
+    shown: int = 0
     outcomes: list[Outcome] = []
     events: list[bytes] = []

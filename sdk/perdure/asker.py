@@ -150,7 +150,7 @@ class Asker:
                 question.partition,
                 ask.value,
                 key=question.key,
-                headers=(("perdure-reply", mark.encode()),),
+                headers=(("perdure-reply", mark.encode()), *question.headers),
                 tag=ask,
             )
         except LogFullError:

@@ -9,6 +9,7 @@ from typing import Final
 
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Notice
+from perdure_topics.ports import Headers
 
 FIRST_REPEAT_S: Final = 5.0
 
@@ -30,6 +31,8 @@ class Question:
     waits: bool = False
     """A start that is answered twice: when it is accepted, and when the run has closed."""
     on_notice: Callable[[Notice], None] | None = None
+    headers: Headers = ()
+    """What rides along in the record's headers: the caller's place in a trace."""
 
 
 class Ask:

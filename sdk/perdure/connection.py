@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure.asker import Asker
 from perdure.asks import Ask, Question
 from perdure.service import RPCError, RPCStatusCode
+from perdure.telemetry import trace_headers
 from perdure_schemas.commands import DescribeWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Notice, Refused, RunDescription
@@ -171,6 +172,7 @@ class Connection:
                 is_prompt=is_prompt,
                 waits=waits,
                 on_notice=self.on_notice,
+                headers=trace_headers(),
             )
         )
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from perdure import assembly
+from perdure import assembly, telemetry
 from perdure.client import Client
 from perdure.records import milliseconds
 from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.host_thread import HostThread
+from perdure_actors.services import Viewer
 from perdure_actors.workflow_code import WorkflowCode
 from perdure_topics.names import quote
 from perdure_topics.ports import LogUnavailableError
@@ -218,7 +219,8 @@ class Worker:
 
     async def _work(self, stopping: asyncio.Event) -> None:
         """Run host and activity worker until one of them ends or both are told to."""
-        host = self._make_host()
+        spans = telemetry.host_spans(self._task_queue) if self._code is not None else None
+        host = self._make_host(spans)
         activities = self._make_activity_worker()
         parts: list[asyncio.Task[Any]] = []
         if host is not None:
@@ -237,13 +239,15 @@ class Worker:
                 await asyncio.wait(parts[-1:])
             if host is not None:
                 await asyncio.to_thread(host.stop)
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
             await asyncio.wait(parts)
         for part in parts:
             part.result()
         if host is not None and host.error is not None:
             raise host.error
 
-    def _make_host(self) -> HostThread | None:
+    def _make_host(self, viewer: Viewer | None) -> HostThread | None:
         if self._code is None:
             return None
         log = self._client.log
@@ -256,6 +260,7 @@ class Worker:
             owner=self._identity,
             residents_max=self._max_cached_workflows,
             checkpoints=str(assembly.checkpoint_directory(log, self._state_directory)),
+            viewer=viewer,
         )
 
     def _make_activity_worker(self) -> ActivityWorker | None:

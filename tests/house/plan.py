@@ -33,6 +33,8 @@ LIBRARY_ROOMS: Final = {
     "starlette": frozenset({"perdure_views", "perdure"}),
     "uvicorn": frozenset({"perdure_views"}),
     "opentelemetry.sdk": frozenset({"perdure_views", "perdure"}),
+    "opentelemetry.exporter": frozenset({"perdure_views", "perdure"}),
+    "prometheus_client": frozenset({"perdure_views", "perdure"}),
     "typer": frozenset({"perdure"}),
     "rich": frozenset({"perdure"}),
 }

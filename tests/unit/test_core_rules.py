@@ -14,6 +14,7 @@ from perdure_actors.core.state import ActivityState, RecordId
 from perdure_actors.reads import READS
 from perdure_schemas import avro, events
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
+from perdure_schemas.tracing import trace_of
 from tests.unit.core_world import NOW_MS, CoreWorld
 
 BOOM = Failure(chain=[FailureCause(message="boom")])
@@ -161,7 +162,8 @@ def test_the_first_task_says_what_the_event_will_have_made() -> None:
     effects = rules.effects_of(run, event, AT, NOW_MS)
 
     made = ActivityState(event, 2, NOW_MS, 1, AT, NOW_MS)
-    assert effects == [SendTask("wf", "run-1", "Order", made)]
+    trace = trace_of(run.started, "run-1")
+    assert effects == [SendTask("wf", "run-1", "Order", made, trace=trace)]
     rules.apply(run, event, AT, NOW_MS)
     assert run.activities == {"1": made}
 

@@ -6,6 +6,7 @@ from perdure_actors.core.decision import Forward, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
 from perdure_actors.dispatch import Address, Dispatch
 from perdure_schemas.events import ActivityScheduled
+from perdure_schemas.tracing import TraceContext, attempt_span_id
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
 from perdure_topics.simulated import SimulatedBroker, SimulatedLog
@@ -83,3 +84,16 @@ def test_an_effect_that_waits_for_its_topic_holds_dispatched_back_until_its_ack(
     assert sender.dispatch.dispatched == 4
     assert sender.turn() == 10
     assert sender.dispatch.is_idle
+
+
+def test_a_task_carries_the_span_of_its_attempt() -> None:
+    sender = Sender()
+    sender.make("tasks", "orders")
+    scheduled = ActivityScheduled(activity_id="1", activity_type="a", task_queue="orders")
+    activity = ActivityState(scheduled, 2, 0, 3, RecordId(1, b"n", 4, 0), 0)
+    place = TraceContext(0xABC, 0xDEF, state="a=b")
+    sender.dispatch.send(4, [SendTask("wf", "run", "Order", activity, trace=place)], epoch=1)
+    sender.turn()
+    [record] = sender.broker.topics[topic_name("tasks", "ns", "orders")][1][0].records
+    attempt = place._replace(span_id=attempt_span_id("run", 2, 3))
+    assert record.headers == (("traceparent", attempt.header().encode()), ("tracestate", b"a=b"))

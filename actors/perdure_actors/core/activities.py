@@ -39,6 +39,7 @@ from perdure_schemas.events import (
 )
 from perdure_schemas.payloads import Failure, FailureCause, Payload, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
+from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Effect, Verdict, World
@@ -360,7 +361,14 @@ def effects_of_attempt(
 
 
 def _task(run: Run, activity: ActivityState) -> SendTask:
-    return SendTask(run.state.workflow_id, run.state.run_id, run.started.workflow_type, activity)
+    state, started = run.state, run.started
+    return SendTask(
+        state.workflow_id,
+        state.run_id,
+        started.workflow_type,
+        activity,
+        trace=trace_of(started, state.run_id),
+    )
 
 
 def effects_of_stop(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.soft import Soft
     from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
     from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_schemas.tracing import TraceContext
 
 
 class SendTask(NamedTuple):
@@ -20,6 +21,8 @@ class SendTask(NamedTuple):
     workflow_type: str
     activity: ActivityState
     resent: bool = False
+    trace: TraceContext | None = None
+    """The trace of the run, for the attempt's place in it."""
 
 
 class PushOrders(NamedTuple):

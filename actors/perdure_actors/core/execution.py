@@ -36,6 +36,7 @@ from perdure_schemas.events import (
 )
 from perdure_schemas.payloads import Failure, FailureCause
 from perdure_schemas.replies import Accepted
+from perdure_schemas.tracing import with_trace_of
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict, World
@@ -311,7 +312,7 @@ def apply_continued_as_new(
         retry_policy=event.retry_policy or before.retry_policy,
         memo=event.memo or before.memo,
         search_attributes=event.search_attributes or before.search_attributes,
-        header=event.header or before.header,
+        header=with_trace_of(event.header, before.header) if event.header else before.header,
         first_activation_delay_ms=0,
         continued_run_id=run.state.run_id,
         initiator="workflow",

@@ -177,8 +177,10 @@ async def serve_worker(
 ) -> None:
     """Run a worker until it is told to stop."""
     # Late: hosts and workers are half of all imports, and no other command needs them.
+    from perdure import telemetry
     from perdure.worker import Worker
 
+    telemetry.set_up_tracing(task_queue)
     workflows, activities = chosen
     running = Worker(
         client,
