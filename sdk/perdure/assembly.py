@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +30,7 @@ ENGINE_WAIT_S: Final = 5.0
 _SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 if TYPE_CHECKING:
     from perdure_topics.engine_server import EngineServer
+    from perdure_topics.rights import Right
 
 _STATE_DIR: Final = "PERDURE_STATE_DIR"
 
@@ -45,9 +46,11 @@ def open_log(
 
     A target is "host:port" of a Kafka broker (several with commas), "http://host:port" of an
     engine, or "file:DIRECTORY" for the embedded log in this process. The settings are
-    librdkafka's, such as those of TLS.
+    librdkafka's of the way to the broker; without any, those of PERDURE_KAFKA_CONFIG and the
+    PERDURE_KAFKA_ variables hold.
 
-    Raises ValueError for any other target, LogError when a directory is held by another process.
+    Raises ValueError for any other target or for settings that cannot be used, LogError when a
+    directory is held by another process.
     """
     if target.startswith("file:"):
         return _open_directory(target.removeprefix("file:"))
@@ -63,10 +66,13 @@ def open_log(
             " an engine, or file:DIRECTORY"
         )
     from perdure_topics.kafka import KafkaLog
+    from perdure_topics.kafka_access import access_settings, checked_settings
 
     kafka = KafkaLog(
         ",".join(server if ":" in server else f"{server}:9092" for server in servers),
-        client_settings=settings,
+        client_settings=(
+            access_settings() if settings is None else checked_settings(settings, "the settings")
+        ),
     )
     return kafka, kafka.close
 
@@ -99,6 +105,17 @@ def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:
             found.close()
 
     return log, close
+
+
+def grant_rights(bootstrap: str, rights: Sequence[Right], principal: str) -> None:
+    """Allow a principal what it needs, on a broker with an authorizer.
+
+    Raises LogError when the broker refuses, ValueError for settings that cannot be used.
+    """
+    from perdure_topics.kafka_access import access_settings
+    from perdure_topics.kafka_rights import grant
+
+    grant(bootstrap, access_settings(), rights, principal)
 
 
 def serve(

@@ -34,7 +34,8 @@ from perdure.handles import (
 from perdure.histories import HistoryEvent, WorkflowHistory, WorkflowHistoryEventAsyncIterator
 from perdure.outbound import LogOutbound
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
-from perdure.service import RPCError, RPCStatusCode
+from perdure.reaching import reach_settings
+from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
 from perdure.workflow_names import workflow_facts
@@ -50,6 +51,7 @@ __all__ = [
     "OutboundInterceptor",
     "RPCError",
     "RPCStatusCode",
+    "TLSConfig",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",
@@ -94,15 +96,26 @@ class Client(StartsWorkflows):
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         lazy: bool = False,
+        tls: bool | TLSConfig | None = None,
+        kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
     ) -> Self:
         """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
 
-        With lazy, the log is not looked for before the first call.
+        With lazy, the log is not looked for before the first call. How a Kafka broker is reached
+        says kafka_config: a file, or librdkafka's settings of TLS and SASL; without it the file
+        that PERDURE_KAFKA_CONFIG names and the variables PERDURE_KAFKA_... hold. tls adds to that.
 
-        Raises RPCError when it cannot be reached, ValueError when the target is none of these.
+        Raises RPCError when it cannot be reached, ValueError when the target is none of these or
+        a setting cannot be used.
+
+        Example:
+            client = await Client.connect("kafka:9093", kafka_config="/etc/perdure/kafka.toml")
         """
+        settings = reach_settings(kafka_config, tls)
         try:
-            log, close_log = await asyncio.to_thread(assembly.open_log, target_host)
+            log, close_log = await asyncio.to_thread(
+                assembly.open_log, target_host, settings=settings
+            )
         except LogError as error:
             raise unavailable("connecting", error) from error
         connection = Connection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 from perdure.exceptions import PerdureError
@@ -52,3 +53,21 @@ class RPCError(PerdureError):
     def raw_grpc_status(self) -> bytes:
         """Empty: no gRPC is spoken here."""
         return self._raw_grpc_status
+
+
+@dataclass(frozen=True)
+class TLSConfig:
+    """How TLS to a Kafka broker is spoken: certificates and key as PEM bytes.
+
+    domain and verification_server_name are accepted and without effect: a broker is verified by
+    the address that it is reached at.
+
+    Example:
+        tls = TLSConfig(server_root_ca_cert=Path("ca.pem").read_bytes())
+    """
+
+    server_root_ca_cert: bytes | None = None
+    domain: str | None = None
+    client_cert: bytes | None = None
+    client_private_key: bytes | None = None
+    verification_server_name: str | None = None

@@ -23,7 +23,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from perdure_topics.kafka_settings import log_error
+from perdure_topics.kafka_access import AccessError
+from perdure_topics.kafka_settings import is_away, log_error
 from perdure_topics.ports import LogError, LogUnavailableError, TopicInfo, TopicSpec
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ _TRY_AGAIN: Final = frozenset(
         KafkaError.NOT_CONTROLLER,
     }
 )
+# Said of a connection that was made and not let in.
+_REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _AGAIN_S: Final = 0.05
 # After a topic was made every broker must have heard of it before anyone uses it.
 _VISIBLE_S: Final = 10.0
@@ -96,7 +99,16 @@ class KafkaAdmin:
     def __init__(self, settings: Settings, *, address: str, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._client = AdminClient(settings)
+        self._refused = ""
+        """What the broker, or TLS, last said when a connection was refused."""
+        heard: Settings = {**settings, "error_cb": self._note}
+        try:
+            self._client = AdminClient(heard)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            raise AccessError(
+                f"the settings for the Kafka broker at {address} cannot be used: {cause.str()}"
+            ) from error
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="perdure-kafka-admin")
         self._lock = threading.Lock()
         self._bytes_max: dict[str, int | None] = {}
@@ -105,6 +117,15 @@ class KafkaAdmin:
         """Answer no more."""
         self._helper.shutdown(wait=False, cancel_futures=True)
 
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._refused = str(error.str())
+
+    def _refusal(self) -> str:
+        """Why connections are refused, for an error message; empty when they are not."""
+        self._client.poll(0)
+        return f"; it refused the connection: {self._refused}" if self._refused else ""
+
     def cluster(self) -> tuple[str, int]:
         """The cluster's id and how many brokers it has."""
         metadata = self._ask("ask for the cluster", self._list_topics)
@@ -112,10 +133,13 @@ class KafkaAdmin:
 
     def answers(self, timeout_s: float) -> bool:
         """Whether the broker is there, asked now."""
+        self._client.poll(0)
         try:
-            return bool(self._client.list_topics(timeout=timeout_s).brokers)
+            is_there = bool(self._client.list_topics(timeout=timeout_s).brokers)
         except KafkaException:
             return False
+        self._refused = ""
+        return is_there
 
     def topic_names(self) -> list[str]:
         """The names of all topics but Kafka's own."""
@@ -322,7 +346,10 @@ class KafkaAdmin:
                     return None
                 waited = time.monotonic() - started
                 if cause.code() not in _TRY_AGAIN or waited > self._timeout_s:
-                    raise log_error(f"cannot {what}", self._address, waited, cause) from error
+                    refusal = self._refusal() if is_away(cause) else ""
+                    raise log_error(
+                        f"cannot {what}", self._address, waited, cause, also=refusal
+                    ) from error
                 time.sleep(_AGAIN_S)
             except TimeoutError as error:
                 waited = time.monotonic() - started

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from perdure_topics.kafka_settings import remedy_of
 from perdure_topics.ports import PositionLostError, StoredRecord
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class KafkaTail:
             gone = f"{where}: the topic does not exist any more"
             self._exists(key[0], lambda there: None if there else self._lose(queue, gone))
         else:
-            _LOG.warning("reading %s: %s", where, error)
+            _LOG.warning("reading %s: %s%s", where, error, remedy_of(error))
 
     def _lose(self, queue: Queue, why: str) -> None:
         queue.lost = why

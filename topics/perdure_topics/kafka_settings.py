@@ -136,11 +136,33 @@ def is_away(error: KafkaError) -> bool:
     return error.code() in _AWAY
 
 
-def log_error(what: str, address: str, waited_s: float, error: KafkaError) -> LogError:
+_NOT_ALLOWED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+
+
+def remedy_of(error: KafkaError) -> str:
+    """What to do about an error that says a right is missing; empty for others."""
+    if error.code() not in _NOT_ALLOWED:
+        return ""
+    return "; the broker's rights do not allow it: `perdure acls ROLE` lists what each role needs"
+
+
+def log_error(
+    what: str, address: str, waited_s: float, error: KafkaError, *, also: str = ""
+) -> LogError:
     """What a failed call raises."""
     if is_away(error):
         return LogUnavailableError(
             f"{what}: no answer from the Kafka broker at {address} for {waited_s:.1f} s "
-            f"({error.name()}): is it running, and is the address right?"
+            f"({error.name()}): is it running, and is the address right?{also}"
         )
-    return LogError(f"{what}: the Kafka broker at {address} answered {error.name()}: {error.str()}")
+    return LogError(
+        f"{what}: the Kafka broker at {address} answered {error.name()}: {error.str()}"
+        f"{remedy_of(error)}"
+    )

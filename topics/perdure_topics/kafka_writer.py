@@ -119,7 +119,9 @@ class Pipe:
             if oldest is not None and time.monotonic() - oldest > _LATE_S:
                 self._watch.suspect(f"no answer to a write for {time.monotonic() - oldest:.1f} s")
         self.poll(0)
-        self.producer.close()
+        # A fatal error that nobody polled for, such as that of a missing right, is raised again.
+        with suppress(KafkaException):
+            self.producer.close()
 
     def poll(self, timeout_s: float) -> None:
         """Have what came in reported, on this thread."""

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from perdure.cli import queues, running, serving, topics, workflows
+from perdure.cli import queues, rights, running, serving, topics, workflows
 from perdure.cli.printing import notice_handler, print_error
 from perdure_schemas.version import VERSION
+from perdure_topics.kafka_access import CONFIG_VARIABLE
 
 __all__ = ["app", "main", "run"]
 
@@ -27,6 +29,7 @@ app = typer.Typer(
 app.add_typer(topics.app, name="topics")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(queues.app, name="task-queue")
+app.command("acls")(rights.acls)
 app.command("worker")(running.worker)
 app.command("engine")(running.engine)
 app.command("ui")(serving.ui)
@@ -41,11 +44,22 @@ def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
 
 @app.callback()
 def _perdure(
-    version: Annotated[  # noqa: FBT002 - an option
+    version: Annotated[  # noqa: ARG001, FBT002 - an option that acts by itself
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the release.")
     ] = False,
+    kafka_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--kafka-config",
+            envvar=CONFIG_VARIABLE,
+            help="How the broker is reached: TLS and SASL, as TOML or properties.",
+        ),
+    ] = None,
 ) -> None:
     """Durable workflows in plain Python on a Kafka log."""
+    if kafka_config is not None:
+        # Every way to a broker looks there, those of processes that this one starts too.
+        os.environ[CONFIG_VARIABLE] = str(kafka_config.expanduser().absolute())
 
 
 def main() -> None:

@@ -1,0 +1,54 @@
+"""The table of rights: only hosts write events, and every role has what it needs and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from perdure_topics.rights import ROLES, Right, acl_commands, rights_of
+
+
+def test_only_hosts_write_events() -> None:
+    writers = [
+        role
+        for role in ROLES
+        if Right("topic", "shop.orders.events", "literal", "WRITE")
+        in rights_of(role, "shop", "orders")
+    ]
+
+    assert writers == ["host"]
+
+
+def test_no_role_may_alter_topics_or_settings() -> None:
+    operations = {right.operation for role in ROLES for right in rights_of(role, "shop", "orders")}
+
+    assert operations <= {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "DELETE", "CREATE"}
+
+
+def test_a_role_makes_topics_below_its_own_prefix_only() -> None:
+    made = {
+        right
+        for role in ROLES
+        for right in rights_of(role, "shop", "orders")
+        if right.operation == "CREATE"
+    }
+
+    assert made == {Right("topic", "shop.orders.insights", "prefixed", "CREATE")}
+
+
+def test_an_unknown_role_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="'boss' is no role: give one of client, host, worker"):
+        rights_of("boss", "shop", "orders")
+
+
+def test_the_script_is_what_kafkas_own_command_takes() -> None:
+    lines = acl_commands(rights_of("relay", "shop", "orders"), "User:the relay", "kafka:9092")
+
+    assert lines[1] == (
+        "kafka-acls.sh --bootstrap-server kafka:9092 --add --allow-principal 'User:the relay'"
+        " --operation DescribeConfigs --topic shop.orders.events --resource-pattern-type literal"
+    )
+    assert lines[-1] == (
+        "kafka-acls.sh --bootstrap-server kafka:9092 --add --allow-principal 'User:the relay'"
+        " --operation Describe --transactional-id shop.orders.relay"
+        " --resource-pattern-type prefixed"
+    )
