@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
 from perdure_actors.activation import history_from
-from perdure_actors.core.state import BLOCKED, RUNNING, ActivityState, RunState
+from perdure_actors.core.state import BLOCKED, RUNNING, ActivityState, Facts, RunState
 from perdure_schemas import commands
 from perdure_schemas.payloads import RunRef
 from perdure_schemas.replies import (
@@ -105,6 +105,8 @@ def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:
 def summary_of(shard: Owned, state: RunState, started: WorkflowStarted) -> RunSummary:
     """A run as a list shows it."""
     block = state.block
+    data = shard.table.get(rows.facts_key(state.run_id))
+    facts = rows.decode_facts(data) if data else Facts(started.memo, started.search_attributes)
     return RunSummary(
         workflow_id=state.workflow_id,
         run_id=state.run_id,
@@ -115,8 +117,8 @@ def summary_of(shard: Owned, state: RunState, started: WorkflowStarted) -> RunSu
         history_length=state.seq,
         task_queue=shard.task_queue,
         partition=shard.partition,
-        memo=started.memo,
-        search_attributes=started.search_attributes,
+        memo=facts.memo,
+        search_attributes=facts.search_attributes,
         block=Block(
             cause=block.cause,
             message=block.message,

@@ -119,6 +119,9 @@ class Residents:
         resident = Resident(run)
         alarms = resident.key_alarm
         alarms["run", ""] = state.alarm_ms
+        facts = self._table.get(rows.facts_key(state.run_id))
+        if facts is not None:
+            run.facts = rows.decode_facts(facts)
         if state.is_open:
             for _, value in self._table.scan(*rows.activities_range(state.run_id)):
                 activity = rows.decode_activity(value)
@@ -173,6 +176,8 @@ class Residents:
                 timer = run.timers[entity_id]
                 ops[rows.timer_key(run_id, entity_id)] = rows.encode(timer)
                 self._move(resident, (kind, entity_id), timer.alarm_ms, ops, alarms)
+            elif kind == "facts":
+                ops[rows.facts_key(run_id)] = rows.encode(run.facts)
             else:
                 ops[rows.started_key(run_id)] = rows.encode(run.started)
         run.touched.clear()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from perdure_actors.core.state import ActivityState, ActorState, RunState, TimerState
+from perdure_actors.core.state import ActivityState, ActorState, Facts, RunState, TimerState
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
 
@@ -20,6 +20,7 @@ decode_actor = msgspec.msgpack.Decoder(ActorState).decode
 decode_run = msgspec.msgpack.Decoder(RunState).decode
 decode_started = msgspec.msgpack.Decoder(WorkflowStarted).decode
 decode_activity = msgspec.msgpack.Decoder(ActivityState).decode
+decode_facts = msgspec.msgpack.Decoder(Facts).decode
 decode_any = msgspec.msgpack.Decoder().decode
 decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 
@@ -108,6 +109,11 @@ def run_key(run_id: str) -> bytes:
 def started_key(run_id: str) -> bytes:
     """A run's WorkflowStarted event."""
     return b"S" + run_id.encode()
+
+
+def facts_key(run_id: str) -> bytes:
+    """A run's Facts; there are none until its code has changed them."""
+    return b"F" + run_id.encode()
 
 
 def activity_key(run_id: str, activity_id: str) -> bytes:

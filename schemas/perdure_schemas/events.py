@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
+from perdure_schemas.fact_events import (
+    MarkerRecorded,
+    MemoUpserted,
+    RecordEmitted,
+    SearchAttributesUpserted,
+)
 from perdure_schemas.payloads import (
     ExternalCall,
     Failure,
@@ -311,6 +317,10 @@ Output = (
     | WorkflowFailed
     | WorkflowCanceled
     | WorkflowContinuedAsNew
+    | MarkerRecorded
+    | MemoUpserted
+    | SearchAttributesUpserted
+    | RecordEmitted
 )
 """Events that the run's code asked for; they follow their input in the same transition."""
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from perdure.attribute_payloads import attribute_pairs
 from perdure.converter import DataConverter, records_converter
 from perdure.histories import WorkflowHistory, moment
 from perdure_schemas.payloads import Payload
@@ -180,8 +181,8 @@ def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) ->
         "raw_info": summary,
         "run_id": summary.run_id,
         "search_attributes": {
-            name: records_converter(converter).from_payloads([payload])[0]
-            for name, payload in attributes.items()
+            key.name: value
+            for key, value in attribute_pairs(attributes, records_converter(converter))
         },
         "start_time": moment(summary.start_ms),
         "status": status_of(summary.status),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -95,8 +95,8 @@ class WorkflowHistory:
 
 
 def _event_of(item: dict[str, Any]) -> HistoryEvent:
-    kind = getattr(events, item["event_type"], None)
-    if not (isinstance(kind, type) and issubclass(kind, Record)):
+    kind = {kind.__name__: kind for kind in get_args(events.Event)}.get(item["event_type"])
+    if kind is None:
         raise TypeError(f"there is no event {item['event_type']!r}")
     return HistoryEvent(
         event_id=item["event_id"],

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from perdure.attribute_payloads import attribute_payloads
 from perdure.calls import StartWorkflowInput
 from perdure.common import (
-    SearchAttributes,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
 )
 from perdure.records import milliseconds, priority_record, retry_record
@@ -27,7 +26,7 @@ def start_command(
     """
     values = converter.to_payloads(input.args, names=input.parameter_names)
     memo = _mapping(input.memo, converter, "memo")
-    attributes = _attributes(input.search_attributes, converter)
+    attributes = attribute_payloads(input.search_attributes, converter)
     summary = _text(input.static_summary, converter)
     details = _text(input.static_details, converter)
     conflict = input.id_conflict_policy
@@ -69,16 +68,6 @@ def _mapping(
         return {}
     names = [f"the {what} {key!r}" for key in values]
     return dict(zip(values, converter.to_payloads(list(values.values()), names=names), strict=True))
-
-
-def _attributes(
-    attributes: TypedSearchAttributes | SearchAttributes | None, converter: PayloadConverter
-) -> dict[str, Payload]:
-    if isinstance(attributes, TypedSearchAttributes):
-        return _mapping(
-            {pair.key.name: pair.value for pair in attributes}, converter, "search attribute"
-        )
-    return _mapping(attributes, converter, "search attribute")
 
 
 def _text(text: str | None, converter: PayloadConverter) -> Payload | None:

@@ -173,6 +173,14 @@ def _mended() -> Player:
     return player
 
 
+def _noting() -> Player:
+    """All that code can note down, before and after an activity and a timer."""
+    player = Player(workflows.Noting)
+    player.complete("1")
+    player.fire("1", after_s=1)
+    return player
+
+
 CASES: dict[str, Callable[[], Player]] = {
     "order_shipped": _shipped,
     "order_refunded": _refunded,
@@ -182,6 +190,7 @@ CASES: dict[str, Callable[[], Player]] = {
     "patient_cancelled": _cancelled,
     "counter_continued": _continued,
     "mended": _mended,
+    "noting": _noting,
 }
 
 

@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from perdure import workflow
-from perdure.common import RetryPolicy
+from perdure.common import RetryPolicy, SearchAttributeKey
 from perdure.exceptions import ActivityError, ApplicationError
 
 MINUTE = timedelta(minutes=1)
+STAGE = SearchAttributeKey.for_keyword("Stage")
 
 
 @dataclass
@@ -103,3 +104,21 @@ class Mended:
     @workflow.run
     async def run(self) -> list[Any]:
         return [await step("first"), await step("second")]
+
+
+@workflow.defn
+class Noting:
+    """A patch, a deprecated one, side effects, memo, search attributes, and a record emitted."""
+
+    @workflow.run
+    async def run(self) -> str:
+        number = workflow.side_effect(lambda: 7)
+        if workflow.patched("new-step"):
+            await step("new_step", number)
+        workflow.deprecate_patch("older-step")
+        level = workflow.mutable_side_effect("level", lambda: "low")
+        workflow.upsert_memo({"level": level})
+        workflow.upsert_search_attributes([STAGE.value_set("noted")])
+        workflow.emit("orders", "o-1", {"level": level})
+        await workflow.sleep(1)
+        return workflow.mutable_side_effect("level", lambda: "high")

@@ -134,3 +134,24 @@ def attributes() -> None:
     assert_type(found[amount], float)
     assert_type(found.get(word), str | None)
     amount.value_set("much")  # type: ignore[arg-type]
+
+
+def number() -> int:
+    return 7
+
+
+async def noted() -> None:
+    assert_type(workflow.patched("a"), bool)
+    assert_type(workflow.side_effect(number), int)
+    assert_type(workflow.side_effect(number, type_hint=str), str)
+    assert_type(workflow.mutable_side_effect("level", number), int)
+    workflow.upsert_search_attributes([SearchAttributeKey.for_int("Amount").value_set(7)])
+    workflow.emit("orders", "o-1", {"paid": True}, headers={"kind": b"paid"})
+
+
+async def noted_wrongly() -> None:
+    workflow.side_effect(7)  # type: ignore[call-overload]
+    workflow.mutable_side_effect(number)  # type: ignore[call-overload]
+    workflow.patched(7)  # type: ignore[arg-type]
+    SearchAttributeKey.for_int("Amount").value_set("7")  # type: ignore[arg-type]
+    workflow.emit("orders", 7, None)  # type: ignore[arg-type]

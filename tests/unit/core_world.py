@@ -148,7 +148,15 @@ class CoreWorld:
 
 
 def _facts(run: Run) -> tuple[object, ...]:
-    return run.state, run.started, run.activities, run.timers, run.touched, run.gone
+    return (
+        run.state,
+        run.started,
+        run.activities,
+        run.timers,
+        run.facts,
+        run.touched,
+        run.gone,
+    )
 
 
 def _check_run(run: Run) -> None:
@@ -183,6 +191,7 @@ def _check_pending(run: Run) -> None:
         assert timer.timer_id == timer_id
     # Nothing was saved here, so all that is pending is new.
     pending = {("activity", one) for one in run.activities} | {("timer", one) for one in run.timers}
+    pending |= {("facts", "")} if run.facts is not None else set()
     assert run.touched - {("started", "")} == pending
     assert ("started", "") in run.touched
     assert all(kind in ("activity", "timer") for kind, _, _ in run.gone)

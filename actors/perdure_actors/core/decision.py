@@ -121,6 +121,10 @@ class Limits(NamedTuple):
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024
     result_bytes_max: int = 1024 * 1024
+    marker_bytes_max: int = 1024 * 1024
+    memo_bytes_max: int = 256 * 1024
+    attribute_bytes_max: int = 40 * 1024
+    emit_bytes_max: int = 1_000_000
     retention_resend_ms: int = 7 * 24 * 3600 * 1000 // 2
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core import retry
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
+from perdure_actors.core.facts import carried_attributes
 from perdure_actors.core.starting import terminating
 from perdure_actors.core.state import (
     CANCELED,
@@ -310,8 +311,8 @@ def apply_continued_as_new(
         run_timeout_ms=event.run_timeout_ms or before.run_timeout_ms,
         task_timeout_ms=event.task_timeout_ms or before.task_timeout_ms,
         retry_policy=event.retry_policy or before.retry_policy,
-        memo=event.memo or before.memo,
-        search_attributes=event.search_attributes or before.search_attributes,
+        memo=event.memo or run.memo,
+        search_attributes=event.search_attributes or carried_attributes(run),
         header=with_trace_of(event.header, before.header) if event.header else before.header,
         first_activation_delay_ms=0,
         continued_run_id=run.state.run_id,
@@ -329,6 +330,8 @@ def _follow(run: Run, run_id: str, due_ms: int, failure: Failure) -> None:
         run.started,
         attempt=run.started.attempt + 1,
         first_activation_delay_ms=0,
+        memo=run.memo,
+        search_attributes=carried_attributes(run),
         continued_run_id=run.state.run_id,
         initiator="retry",
         last_failure=failure,

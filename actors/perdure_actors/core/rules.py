@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure_actors.core import activities, deadlines, execution, starting, timers
-from perdure_schemas import commands, events
+from perdure_actors.core import activities, deadlines, execution, facts, starting, timers
+from perdure_schemas import commands, events, fact_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     activities.check_activities,
     timers.check_timers,
     execution.check_continued,
+    facts.check_facts,
 )
 """What an activation asked for, as a whole -> why it cannot be had; empty when it can."""
 
@@ -88,6 +89,10 @@ APPLY: dict[type[Record], Apply] = {
     events.TimerStarted: timers.apply_timer_started,
     events.TimerFired: timers.apply_timer_fired,
     events.TimerCanceled: timers.apply_timer_canceled,
+    fact_events.MarkerRecorded: facts.apply_marker,
+    fact_events.MemoUpserted: facts.apply_memo,
+    fact_events.SearchAttributesUpserted: facts.apply_attributes,
+    fact_events.RecordEmitted: facts.apply_emitted,
 }
 """Event -> apply(run, event, at, now): the only place where a run's state changes."""
 

@@ -67,6 +67,13 @@ class TimerState(msgspec.Struct, array_like=True, gc=False):
     alarm_ms: int
 
 
+class Facts(msgspec.Struct, array_like=True, gc=False):
+    """What a run's code has changed of its memo and its search attributes: both as they are now."""
+
+    memo: dict[str, Payload]
+    search_attributes: dict[str, Payload]
+
+
 class Closing(msgspec.Struct, array_like=True, gc=False):
     """How a run ended."""
 
@@ -126,7 +133,7 @@ class ActorState(msgspec.Struct, array_like=True, gc=False):
 class Run:
     """A run with all that belongs to it, and what of it has been touched since it was saved."""
 
-    __slots__ = ("activities", "actor", "gone", "started", "state", "timers", "touched")
+    __slots__ = ("activities", "actor", "facts", "gone", "started", "state", "timers", "touched")
 
     def __init__(self, state: RunState, started: WorkflowStarted, actor: ActorState) -> None:
         self.state = state
@@ -134,9 +141,22 @@ class Run:
         self.actor = actor
         self.activities: dict[str, ActivityState] = {}
         self.timers: dict[str, TimerState] = {}
+        self.facts: Facts | None = None
+        """None while its code has changed none of what it was started with."""
         self.touched: set[tuple[str, str]] = set()
         self.gone: list[tuple[str, str, int]] = []
         """Entities that ended: kind, id, and the alarm they had."""
+
+    @property
+    def memo(self) -> dict[str, Payload]:
+        """The run's memo as it is now."""
+        return self.started.memo if self.facts is None else self.facts.memo
+
+    @property
+    def search_attributes(self) -> dict[str, Payload]:
+        """The run's search attributes as they are now."""
+        facts = self.facts
+        return self.started.search_attributes if facts is None else facts.search_attributes
 
     def touch_activity(self, activity: ActivityState) -> None:
         """Mark an activity as changed."""

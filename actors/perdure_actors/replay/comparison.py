@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perdure_actors.core.facts import CHANGE_VERSION, PATCH
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.events import (
     ActivityCancelRequested,
@@ -14,6 +15,12 @@ from perdure_schemas.events import (
     WorkflowCompleted,
     WorkflowContinuedAsNew,
     WorkflowFailed,
+)
+from perdure_schemas.fact_events import (
+    MarkerRecorded,
+    MemoUpserted,
+    RecordEmitted,
+    SearchAttributesUpserted,
 )
 from perdure_schemas.payloads import Record
 
@@ -36,6 +43,9 @@ def compare(
     """
     if len(recorded) == len(produced) and all(map(_is_same, recorded, produced)):
         return
+    recorded, produced = _without_deprecated(recorded), _without_deprecated(produced)
+    if len(recorded) == len(produced) and all(map(_is_same, recorded, produced)):
+        return
     index = 0
     while index < min(len(recorded), len(produced)):
         if not _is_same(recorded[index], produced[index]):
@@ -46,12 +56,35 @@ def compare(
         new = describe(produced[index])
     else:
         new = f"nothing more; it waits at {waiting_at}" if waiting_at else "nothing more"
+    advice = _advice_of(recorded[index:], produced[index:])
     raise BlockedError(
         "nondeterminism",
-        f"{where}: the history recorded {old}, but the code now asks for {new}. {_ADVICE}",
+        f"{where}: the history recorded {old}, but the code now asks for {new}. {advice}",
         recorded=old,
         produced=new,
     )
+
+
+def _without_deprecated(outputs: Sequence[Record]) -> list[Record]:
+    """What must fit: code may ask for a deprecated patch, or do so no longer."""
+    return [
+        output for output in outputs if not (type(output) is MarkerRecorded and output.deprecated)
+    ]
+
+
+def _advice_of(recorded: Sequence[Record], produced: Sequence[Record]) -> str:
+    """What to do, by what is missing first."""
+    missing = recorded[0] if recorded else None
+    if type(missing) is MarkerRecorded and missing.kind == PATCH and missing not in produced:
+        name = missing.name
+        return (
+            f"The run took patch {name!r}, and the code asks for it there no longer: it was"
+            f" removed too early, or moved. Put workflow.patched({name!r}) back, or"
+            f" workflow.deprecate_patch({name!r}) in its place, and remove that only when no run"
+            f" with the patch is open (list them by {CHANGE_VERSION} = {name!r}). The run goes on"
+            " by itself as soon as the code fits its history."
+        )
+    return _ADVICE
 
 
 def _is_same(recorded: Record, produced: Record) -> bool:
@@ -68,6 +101,14 @@ def _identity(output: Record) -> object:
         return output.timer_id
     if isinstance(output, WorkflowContinuedAsNew):
         return output.workflow_type
+    if isinstance(output, MarkerRecorded):
+        return output.kind, output.name
+    if isinstance(output, MemoUpserted):
+        return sorted(output.memo)
+    if isinstance(output, SearchAttributesUpserted):
+        return sorted(output.search_attributes)
+    if isinstance(output, RecordEmitted):
+        return output.topic
     return None
 
 
@@ -81,6 +122,14 @@ def describe(output: Record) -> str:
         what = f"timer {output.timer_id} of {output.duration_ms / 1000:g} s"
     elif isinstance(output, TimerCanceled):
         what = f"cancelling timer {output.timer_id}"
+    elif isinstance(output, MarkerRecorded):
+        what = f"{output.kind.replace('_', ' ')} {output.name!r}"
+    elif isinstance(output, MemoUpserted):
+        what = f"the memo's {', '.join(output.memo)}"
+    elif isinstance(output, SearchAttributesUpserted):
+        what = f"the search attributes {', '.join(output.search_attributes)}"
+    elif isinstance(output, RecordEmitted):
+        what = f"a record for topic {output.topic!r}"
     else:
         what = _ENDS[type(output)]
     site = getattr(output, "call_site", "")

@@ -18,7 +18,9 @@ from perdure_actors.replay.comparison import compare
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
 from perdure_actors.replay.loop import Loop, Report, TimerHandle, make_loop
+from perdure_actors.replay.markers import Markers
 from perdure_actors.replay.seeded import random_of
+from perdure_actors.replay.timers import Timers
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
     INPUTS,
@@ -27,9 +29,7 @@ from perdure_schemas.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityTimedOut,
-    TimerCanceled,
     TimerFired,
-    TimerStarted,
     WorkflowBlocked,
     WorkflowCanceled,
     WorkflowCancelRequested,
@@ -65,6 +65,7 @@ class Coroutine:
         self.loop.is_unrestricted = 0 if definition.is_guarded else 1
         self.activities = Activities(self)
         self.conditions = Conditions(self.loop)
+        self.markers = Markers(self)
         self.started: WorkflowStarted | None = None
         self.started_ms = 0
         self.seq = 0
@@ -80,8 +81,7 @@ class Coroutine:
         self._context = contextvars.Context()
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
-        self._timers: dict[str, TimerHandle] = {}
-        self._timer_count = 0
+        self._timers = Timers(self)
         self._randoms: dict[str, random.Random] = {}
         self._waiting: dict[int, Record] = {}
         self._blocked: BlockedError | None = None
@@ -101,6 +101,7 @@ class Coroutine:
         """
         self._waiting.pop(seq, None)
         self.is_replaying = False
+        self.markers.recorded = None
         return self._activate(event, seq, time_ms)
 
     def recall(self, events: Sequence[Record], *, seq: int, time_ms: int) -> None:
@@ -159,6 +160,10 @@ class Coroutine:
             raise ReadOnlyContextError(
                 "a wait_condition's function must only look: it may not start anything"
             )
+        if self.markers.is_calling:
+            raise ReadOnlyContextError(
+                "a side effect's function only gives a value: it may not start anything"
+            )
         self._outputs.append(output)
 
     def take_back(self, output: Record) -> bool:
@@ -181,27 +186,11 @@ class Coroutine:
 
     def start_timer(self, delay_ms: int, handle: TimerHandle, summary: str | None) -> str:
         """Ask for a durable timer; its id."""
-        self._timer_count += 1
-        timer_id = str(self._timer_count)
-        payload = None if summary is None else self.converter.to_payload(summary)
-        self.ask(
-            TimerStarted(
-                timer_id=timer_id, duration_ms=delay_ms, summary=payload, call_site=self.call_site()
-            )
-        )
-        self._timers[timer_id] = handle
-        return timer_id
+        return self._timers.start(delay_ms, handle, summary)
 
     def cancel_timer(self, timer_id: str) -> None:
         """Ask for a timer no longer."""
-        if self.is_closed or self._timers.pop(timer_id, None) is None:
-            return
-        for index in range(len(self._outputs) - 1, -1, -1):
-            output = self._outputs[index]
-            if type(output) is TimerStarted and output.timer_id == timer_id:
-                del self._outputs[index]
-                return
-        self.ask(TimerCanceled(timer_id=timer_id, call_site=self.call_site()))
+        self._timers.cancel(timer_id)
 
     async def wait_condition(
         self,
@@ -276,10 +265,12 @@ class Coroutine:
         """Run until everything waits."""
         self.loop.run_ready()
         self.conditions.settle()
-        if self._blocked is not None:
-            raise self._blocked
+        blocked = self.markers.lost or self._blocked
+        if blocked is not None:
+            raise blocked
 
     def _recall_one(self, event: Record, recorded: list[Record], seq: int, time_ms: int) -> None:
+        self.markers.recorded = recorded
         produced = self._activate(event, seq, time_ms)
         where = f"{self.workflow_type} {self.facts.workflow_id!r} at event {seq}"
         same = len(recorded) == len(produced)
@@ -350,9 +341,7 @@ class Coroutine:
             if self._main is None:
                 self._begin()
             return
-        handle = self._timers.pop(event.timer_id, None)
-        if handle is not None:
-            self.loop.fire(handle)
+        self._timers.fire(event.timer_id)
 
 
 _NO_HOOKS = (None, None)

@@ -53,6 +53,8 @@ def end_of(error: BaseException, run: Ending) -> Record:
 
 def blocked_by(error: BaseException, workflow_type: str) -> BlockedError:
     """The block that an exception of user code leads to."""
+    if isinstance(error, BlockedError):
+        return error
     site = last_user_line(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return BlockedError(

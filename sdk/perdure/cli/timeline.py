@@ -9,7 +9,7 @@ from rich.table import Table
 
 from perdure.cli.printing import console, payload_value, short, span, text
 from perdure.histories import HistoryEvent, WorkflowHistory
-from perdure_schemas import events
+from perdure_schemas import events, fact_events
 from perdure_schemas.payloads import Failure, Payload, Record
 
 # A timeline shows what was passed; `--output json` has all of it.
@@ -125,6 +125,25 @@ def _workflow(event: Record) -> tuple[str, str]:
             return f"timer {event.timer_id} fired" if event.timer_id else "start delay over", ""
         case events.TimerCanceled():
             return f"timer {event.timer_id} cancelled", ""
+        case _:
+            return _noted(event)
+
+
+def _noted(event: Record) -> tuple[str, str]:
+    match event:
+        case fact_events.MarkerRecorded():
+            kind = event.kind.replace("_", " ")
+            return f"{kind} noted", text(event.name)
+        case fact_events.MemoUpserted():
+            return "memo changed", text(", ".join(event.memo))
+        case fact_events.SearchAttributesUpserted():
+            changed = event.search_attributes
+            values = [f"{k}={short(payload_value(v))}" for k, v in changed.items()]
+            return "search attributes changed", text(", ".join(values))
+        case fact_events.RecordEmitted():
+            return f"record emitted to {event.topic}", text(
+                (event.key or b"").decode("utf-8", "replace")
+            )
         case _:
             return type(event).__name__, ""
 

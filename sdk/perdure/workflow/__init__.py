@@ -14,6 +14,17 @@ from perdure.workflow.continuing import continue_as_new
 from perdure.workflow.decorators import defn, init, run
 from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
 from perdure.workflow.logs import LoggerAdapter, logger
+from perdure.workflow.noting import (
+    deprecate_patch,
+    emit,
+    get_current_details,
+    mutable_side_effect,
+    patched,
+    set_current_details,
+    side_effect,
+    upsert_memo,
+    upsert_search_attributes,
+)
 from perdure.workflow.risks import unsafe
 from perdure.workflow.running import (
     as_completed,
@@ -52,9 +63,12 @@ __all__ = [
     "cancellation_reason",
     "continue_as_new",
     "defn",
+    "deprecate_patch",
+    "emit",
     "execute_activity",
     "execute_activity_class",
     "execute_activity_method",
+    "get_current_details",
     "in_workflow",
     "info",
     "init",
@@ -62,12 +76,16 @@ __all__ = [
     "logger",
     "memo",
     "memo_value",
+    "mutable_side_effect",
     "new_random",
     "now",
+    "patched",
     "payload_converter",
     "random",
     "random_seed",
     "run",
+    "set_current_details",
+    "side_effect",
     "sleep",
     "start_activity",
     "start_activity_class",
@@ -75,6 +93,8 @@ __all__ = [
     "time",
     "time_ns",
     "unsafe",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "uuid7",
     "wait",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
+from perdure.attribute_payloads import attribute_payloads
 from perdure.common import RetryPolicy, SearchAttributes, TypedSearchAttributes
 from perdure.records import milliseconds, retry_record
 from perdure.workflow.calling import UNSET, values_of
@@ -52,10 +53,8 @@ def continue_as_new(
             run_timeout_ms=milliseconds(run_timeout, "run_timeout") or started.run_timeout_ms,
             task_timeout_ms=milliseconds(task_timeout, "task_timeout") or started.task_timeout_ms,
             retry_policy=retry_record(retry_policy) or started.retry_policy,
-            memo=started.memo if memo is None else _mapping(run, memo, "memo"),
-            search_attributes=started.search_attributes
-            if search_attributes is None
-            else _mapping(run, _plain(search_attributes), "search attribute"),
+            memo={} if memo is None else _mapping(run, memo, "memo"),
+            search_attributes=attribute_payloads(search_attributes, run.converter),
             delay_ms=milliseconds(backoff_start_interval, "backoff_start_interval"),
             call_site=run.call_site(),
         )
@@ -72,12 +71,6 @@ def _target(
         return workflow, None
     definition = workflow_definition(workflow)
     return definition.name, definition
-
-
-def _plain(attributes: TypedSearchAttributes | SearchAttributes) -> Mapping[str, Any]:
-    if isinstance(attributes, TypedSearchAttributes):
-        return {pair.key.name: pair.value for pair in attributes}
-    return attributes
 
 
 def _mapping(run: Run, values: Mapping[str, Any], what: str) -> dict[str, Payload]:

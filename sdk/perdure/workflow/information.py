@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
+from perdure.attribute_payloads import attribute_pairs
 from perdure.common import (
     Priority,
     RetryPolicy,
-    SearchAttributeKey,
-    SearchAttributePair,
     TypedSearchAttributes,
 )
 from perdure.records import duration_of, priority_of, retry_policy_of, time_of
+from perdure_actors.core.facts import upserted
+from perdure_actors.core.state import Facts
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.runtime import current
 from perdure_schemas.payloads import Payload, RunRef
@@ -23,6 +24,7 @@ T = TypeVar("T")
 AnyDefault = TypeVar("AnyDefault")
 TASK_TIMEOUT_DEFAULT = timedelta(seconds=10)
 HISTORY_LENGTH_SUGGESTED_MAX = 4096
+_FACTS = "facts"
 _INFO = "info"
 _MEMO = "memo"
 
@@ -81,6 +83,31 @@ class Info:
         return current().seq >= HISTORY_LENGTH_SUGGESTED_MAX
 
 
+def facts_of(run: Run) -> Facts:
+    """The run's memo and search attributes as its code has changed them."""
+    found = run.kept.get(_FACTS)
+    if found is None:
+        started = run.started
+        assert started is not None, "user code runs only after WorkflowStarted"
+        found = run.kept[_FACTS] = Facts(started.memo, started.search_attributes)
+    facts: Facts = found
+    return facts
+
+
+def change_facts(
+    run: Run,
+    *,
+    memo: Mapping[str, Payload] | None = None,
+    search_attributes: Mapping[str, Payload] | None = None,
+) -> None:
+    """Remember what the code changed, so that it sees it at once."""
+    facts = facts_of(run)
+    facts.memo = upserted(facts.memo, dict(memo or {}))
+    facts.search_attributes = upserted(facts.search_attributes, dict(search_attributes or {}))
+    for made in (_INFO, _MEMO):
+        run.kept.pop(made, None)
+
+
 def info() -> Info:
     """What the current run knows of itself."""
     run = current()
@@ -94,7 +121,8 @@ def info() -> Info:
 def _info_of(run: Run) -> Info:
     started, facts = run.started, run.facts
     assert started is not None, "user code runs only after WorkflowStarted"
-    attributes = _search_attributes(run, started.search_attributes)
+    known = facts_of(run)
+    pairs = attribute_pairs(known.search_attributes, run.converter)
     return Info(
         attempt=started.attempt,
         continued_run_id=started.continued_run_id or None,
@@ -109,19 +137,17 @@ def _info_of(run: Run) -> Info:
         if started.root is None
         else RootInfo(run_id=started.root.run_id, workflow_id=started.root.workflow_id),
         priority=priority_of(started.priority),
-        raw_memo=started.memo,
+        raw_memo=known.memo,
         retry_policy=retry_policy_of(started.retry_policy),
         run_id=facts.run_id,
         run_timeout=duration_of(started.run_timeout_ms),
         search_attributes={
-            key: value if isinstance(value, list) else [value] for key, value in attributes.items()
+            key.name: value if isinstance(value, list) else [value] for key, value in pairs
         },
         start_time=time_of(run.started_ms),
         task_queue=started.task_queue or facts.task_queue,
         task_timeout=duration_of(started.task_timeout_ms) or TASK_TIMEOUT_DEFAULT,
-        typed_search_attributes=TypedSearchAttributes(
-            [SearchAttributePair(_key_of(key, value), value) for key, value in attributes.items()]
-        ),
+        typed_search_attributes=TypedSearchAttributes(pairs),
         workflow_id=facts.workflow_id,
         workflow_start_time=time_of(run.started_ms),
         workflow_type=started.workflow_type,
@@ -134,32 +160,12 @@ def _parent(parent: RunRef | None, namespace: str) -> ParentInfo | None:
     return ParentInfo(namespace=namespace, run_id=parent.run_id, workflow_id=parent.workflow_id)
 
 
-def _search_attributes(run: Run, payloads: Mapping[str, Payload]) -> dict[str, Any]:
-    names = [f"the search attribute {name!r}" for name in payloads]
-    values = run.converter.from_payloads(list(payloads.values()), names=names) if payloads else []
-    return dict(zip(payloads, values, strict=True))
-
-
-def _key_of(name: str, value: Any) -> SearchAttributeKey[Any]:
-    """The key that a stored value fits; whether text or keyword is the index's knowledge."""
-    if isinstance(value, bool):
-        return SearchAttributeKey.for_bool(name)
-    if isinstance(value, int):
-        return SearchAttributeKey.for_int(name)
-    if isinstance(value, float):
-        return SearchAttributeKey.for_float(name)
-    if isinstance(value, list):
-        return SearchAttributeKey.for_keyword_list(name)
-    return SearchAttributeKey.for_keyword(name)
-
-
 def memo() -> Mapping[str, Any]:
     """The run's memo, as its values."""
     run = current()
     found = run.kept.get(_MEMO)
     if found is None:
-        assert run.started is not None, "user code runs only after WorkflowStarted"
-        raw = run.started.memo
+        raw = facts_of(run).memo
         names = [f"the memo {key!r}" for key in raw]
         values = run.converter.from_payloads(list(raw.values()), names=names) if raw else []
         found = run.kept[_MEMO] = dict(zip(raw, values, strict=True))
@@ -184,8 +190,7 @@ def memo_value(key: str, default: Any = ..., *, type_hint: Any = None) -> Any:
     Raises KeyError when there is none and no default.
     """
     run = current()
-    assert run.started is not None, "user code runs only after WorkflowStarted"
-    payload = run.started.memo.get(key)
+    payload = facts_of(run).memo.get(key)
     if payload is not None:
         return run.converter.from_payload(payload, type_hint, what=f"the memo {key!r}")
     if default is ...:

@@ -1,0 +1,112 @@
+"""What a run's code notes down: markers, its memo, its search attributes, and what it emits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from perdure_actors.core.state import Facts, RecordId, Run
+from perdure_schemas.fact_events import (
+    MarkerRecorded,
+    MemoUpserted,
+    RecordEmitted,
+    SearchAttributesUpserted,
+)
+from perdure_schemas.payloads import Payload
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import World
+    from perdure_schemas.payloads import Record
+
+CHANGE_VERSION = "TemporalChangeVersion"
+"""The search attribute of the patches that a run has taken, under the name that queries know."""
+PATCH = "patch"
+NULL = "binary/null"
+"""The encoding of None: an upsert with it removes."""
+
+
+def upserted(values: dict[str, Payload], updates: dict[str, Payload]) -> dict[str, Payload]:
+    """Values with updates in place of those of their names; None removes."""
+    merged = {**values, **updates}
+    return {name: payload for name, payload in merged.items() if payload.encoding != NULL}
+
+
+def carried_attributes(run: Run) -> dict[str, Payload]:
+    """The search attributes that a run's successor begins with: its patches are its own."""
+    attributes = run.search_attributes
+    return {name: payload for name, payload in attributes.items() if name != CHANGE_VERSION}
+
+
+def _size(values: dict[str, Payload]) -> int:
+    return sum(len(name) + len(payload.data) for name, payload in values.items())
+
+
+def check_facts(world: World, run: Run, outputs: list[Record]) -> str:
+    """Why what the code notes down cannot be had; empty when it can."""
+    limits = world.limits
+    memo, attributes, emitted = run.memo, run.search_attributes, 0
+    for output in outputs:
+        problem = ""
+        if isinstance(output, MarkerRecorded):
+            size = len(output.value.data) if output.value else 0
+            if size > limits.marker_bytes_max:
+                problem = f"a side effect gave {size} bytes; {limits.marker_bytes_max} is the most"
+        elif isinstance(output, MemoUpserted):
+            memo = upserted(memo, output.memo)
+            if _size(memo) > limits.memo_bytes_max:
+                problem = f"the memo has {_size(memo)} bytes; {limits.memo_bytes_max} is the most"
+        elif isinstance(output, SearchAttributesUpserted):
+            attributes = upserted(attributes, output.search_attributes)
+            size = _size(attributes)
+            if size > limits.attribute_bytes_max:
+                problem = (
+                    f"the search attributes have {size} bytes;"
+                    f" {limits.attribute_bytes_max} is the most"
+                )
+        elif isinstance(output, RecordEmitted):
+            size = len(output.key or b"") + len(output.value or b"")
+            emitted += size
+            if size > limits.emit_bytes_max:
+                problem = f"it emits {size} bytes in a record; {limits.emit_bytes_max} is the most"
+            elif emitted > limits.activation_bytes_max:
+                problem = f"over {limits.activation_bytes_max} bytes are emitted at once"
+        else:
+            continue
+        if problem:
+            return f"{problem} ({output.call_site})"
+    return ""
+
+
+def apply_marker(run: Run, event: MarkerRecorded, _at: RecordId, _now_ms: int) -> None:
+    """A patch is found by a search attribute; other markers are for replay alone."""
+    if event.kind != PATCH:
+        return
+    held = run.search_attributes.get(CHANGE_VERSION)
+    names: list[str] = msgspec.json.decode(held.data, type=list[str]) if held else []
+    data = msgspec.json.encode([*names, event.name])
+    payload = Payload(data=data, metadata={"type": b"KeywordList"})
+    _facts(run).search_attributes = {**run.search_attributes, CHANGE_VERSION: payload}
+
+
+def apply_memo(run: Run, event: MemoUpserted, _at: RecordId, _now_ms: int) -> None:
+    """The memo as it is now."""
+    _facts(run).memo = upserted(run.memo, event.memo)
+
+
+def apply_attributes(
+    run: Run, event: SearchAttributesUpserted, _at: RecordId, _now_ms: int
+) -> None:
+    """The search attributes as they are now."""
+    _facts(run).search_attributes = upserted(run.search_attributes, event.search_attributes)
+
+
+def apply_emitted(_run: Run, _event: RecordEmitted, _at: RecordId, _now_ms: int) -> None:
+    """Nothing: whoever publishes it reads it from the log."""
+
+
+def _facts(run: Run) -> Facts:
+    if run.facts is None:
+        run.facts = Facts(run.started.memo, run.started.search_attributes)
+    run.touched.add(("facts", ""))
+    return run.facts
