@@ -234,7 +234,8 @@ def test_inputs_outputs_and_the_rest_part_the_events() -> None:
     defined = [cls for cls in FRAMED if cls.__module__ == events.__name__]
 
     assert len(named) == len(set(named))
-    assert set(named) == set(defined)
+    # Those of other modules are named as their rules come; test_core_rules counts them.
+    assert set(defined) <= set(named) <= set(FRAMED)
     assert frozenset(get_args(events.Input)) == events.INPUTS
     assert frozenset(get_args(events.Output)) == events.OUTPUTS
 
