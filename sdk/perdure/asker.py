@@ -23,7 +23,7 @@ from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice, Reply
 from perdure_schemas.version import VERSION
-from perdure_topics.ports import LogError, LogFullError, PositionLostError
+from perdure_topics.ports import DENIED, LogError, LogFullError, PositionLostError
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender, Log, Tail
@@ -194,7 +194,13 @@ class Asker:
         failed = False
         for report in appender.reports():
             ask = report.tag
-            if report.error is not None or report.offset is None:
+            if report.error is not None and report.error.startswith(DENIED):
+                failed = True
+                if isinstance(ask, Ask):
+                    self._finish(ask)
+                    what = f"{ask.question.what}: {report.error.removeprefix(DENIED)}"
+                    ask.fail(RPCError(what, RPCStatusCode.PERMISSION_DENIED))
+            elif report.error is not None or report.offset is None:
                 failed = True
                 self._last_error = report.error or "its fate is unknown"
             elif isinstance(ask, Ask):

@@ -40,14 +40,14 @@ _OPEN_LOCK: Final = threading.Lock()
 
 
 def open_log(
-    target: str, *, settings: Mapping[str, str] | None = None
+    target: str, *, settings: Mapping[str, str] | None = None, api_key: str = ""
 ) -> tuple[Log, Callable[[], None]]:
     """The log of a target, and what lets go of it.
 
     A target is "host:port" of a Kafka broker (several with commas), "http://host:port" of an
-    engine, or "file:DIRECTORY" for the embedded log in this process. The settings are
+    engine or gateway, or "file:DIRECTORY" for the embedded log in this process. The settings are
     librdkafka's of the way to the broker; without any, those of PERDURE_KAFKA_CONFIG and the
-    PERDURE_KAFKA_ variables hold.
+    PERDURE_KAFKA_ variables hold. The key is for a gateway that asks who one is.
 
     Raises ValueError for any other target or for settings that cannot be used, LogError when a
     directory is held by another process.
@@ -57,7 +57,7 @@ def open_log(
     if target.startswith(("http://", "https://")):
         from perdure_topics.remote import RemoteLog
 
-        remote = RemoteLog.connect(target, wait_s=ENGINE_WAIT_S)
+        remote = RemoteLog.connect(target, wait_s=ENGINE_WAIT_S, api_key=api_key)
         return remote, remote.close
     servers = target.split(",")
     if not all(_SERVERS.fullmatch(server.strip()) for server in servers):

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, Self
+from typing import Any, Concatenate, Final, Self
 
 from perdure import assembly
 from perdure.calls import (
@@ -67,6 +67,9 @@ __all__ = [
 ]
 
 
+API_KEY: Final = "PERDURE_API_KEY"
+
+
 class Client(StartsWorkflows):
     """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
 
@@ -98,12 +101,14 @@ class Client(StartsWorkflows):
         lazy: bool = False,
         tls: bool | TLSConfig | None = None,
         kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
+        api_key: str | None = None,
     ) -> Self:
         """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
 
         With lazy, the log is not looked for before the first call. How a Kafka broker is reached
         says kafka_config: a file, or librdkafka's settings of TLS and SASL; without it the file
         that PERDURE_KAFKA_CONFIG names and the variables PERDURE_KAFKA_... hold. tls adds to that.
+        The key is the token of a gateway that asks who one is; without one, PERDURE_API_KEY.
 
         Raises RPCError when it cannot be reached, ValueError when the target is none of these or
         a setting cannot be used.
@@ -114,7 +119,10 @@ class Client(StartsWorkflows):
         settings = reach_settings(kafka_config, tls)
         try:
             log, close_log = await asyncio.to_thread(
-                assembly.open_log, target_host, settings=settings
+                assembly.open_log,
+                target_host,
+                settings=settings,
+                api_key=api_key or os.environ.get(API_KEY, ""),
             )
         except LogError as error:
             raise unavailable("connecting", error) from error

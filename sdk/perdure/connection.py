@@ -17,7 +17,7 @@ from perdure_schemas.commands import DescribeWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Notice, Refused, RunDescription
 from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name, unquote
-from perdure_topics.ports import LogError, LogUnavailableError
+from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log
@@ -287,8 +287,11 @@ def seconds(timeout: timedelta | None, *, default_s: float | None = RPC_TIMEOUT_
 
 def unavailable(what: str, error: LogError) -> RPCError:
     """An error of the log as a call's error: it already says where, and how long it was tried."""
-    away = isinstance(error, LogUnavailableError)
-    code = RPCStatusCode.UNAVAILABLE if away else RPCStatusCode.FAILED_PRECONDITION
+    code = RPCStatusCode.FAILED_PRECONDITION
+    if isinstance(error, LogUnavailableError):
+        code = RPCStatusCode.UNAVAILABLE
+    elif isinstance(error, LogDeniedError):
+        code = RPCStatusCode.UNAUTHENTICATED
     return RPCError(f"{what}: {error}", code)
 
 

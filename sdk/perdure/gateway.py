@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 def application(client: Client, settings: Settings) -> ASGIApp:
     """The gateway of a client's namespace as an ASGI application. Raises SettingsError."""
     # Late: a worker without pages does not load a web framework.
+    from perdure.gateway_socket import Clients
     from perdure_views.gateway.app import Gateway
 
     settings.check()
-    return Gateway(ConnectionDesk(client.connection), settings).application()
+    gateway = Gateway(ConnectionDesk(client.connection), settings)
+    return gateway.application([Clients(gateway, client, settings).route()])
 
 
 @asynccontextmanager

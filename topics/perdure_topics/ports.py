@@ -7,7 +7,7 @@ on Kafka, on the embedded log and, step by step, in the simulated world.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +21,10 @@ class LogError(Exception):
 
 class LogFullError(LogError):
     """Nothing was queued: the writer's queue is full, or the record too large for its topic."""
+
+
+class LogDeniedError(LogError):
+    """The log does not serve whoever asks: no token, a bad one, or too small a role."""
 
 
 class LogUnavailableError(LogError):
@@ -46,6 +50,10 @@ class StoredRecord(NamedTuple):
     headers: Headers
     timestamp_ms: int
     leader_epoch: int = -1
+
+
+DENIED: Final = "denied: "
+"""An error of a report that begins so is for ever: whoever appended may not."""
 
 
 class Report(NamedTuple):

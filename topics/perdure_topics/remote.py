@@ -23,13 +23,14 @@ class RemoteLog:
         self._link = link
 
     @classmethod
-    def connect(cls, url: str, *, wait_s: float = 10.0) -> RemoteLog:
-        """Connect to the engine at http://HOST:PORT; from then on it connects again by itself.
+    def connect(cls, url: str, *, wait_s: float = 10.0, api_key: str = "") -> RemoteLog:
+        """Connect to the engine or gateway at http://HOST:PORT; it connects again by itself.
 
         Raises LogUnavailableError when it was not reached in this time, LogError when the
-        address is none, or the engine and this release do not understand each other.
+        address is none, or the engine and this release do not understand each other,
+        LogDeniedError when the key is not known there.
         """
-        link = Link(url)
+        link = Link(url, api_key=api_key)
         link.start(wait_s)
         return cls(link)
 

@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 
 from perdure_schemas.version import VERSION as RELEASE
 from perdure_topics import wire
-from perdure_topics.ports import LogError, LogUnavailableError
+from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 from perdure_topics.wire_outbox import Batch, Outbox
 from perdure_topics.wire_socket import QUIET, WireClosedError, WireSocket
 
@@ -63,8 +63,9 @@ class Ask:
 class Link:
     """The connection of a remote log. Its own thread receives; another one sends."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, api_key: str = "") -> None:
         self.address, self._host, self._port = _parse(url)
+        self._api_key = api_key
         self.cluster_id = ""
         self.up = Event()
         self.writers: dict[int, Callable[[list[wire.AckRow]], None]] = {}
@@ -235,9 +236,16 @@ class Link:
         protocol = ClientProtocol(uri, max_size=wire.MESSAGE_BYTES_MAX, logger=QUIET)
         one = WireSocket(connection, protocol)
         try:
-            protocol.send_request(protocol.connect())
+            request = protocol.connect()
+            if self._api_key:
+                request.headers["Authorization"] = f"Bearer {self._api_key}"
+            protocol.send_request(request)
             one.flush()
             response = one.receive_handshake()
+            if isinstance(response, Response) and response.status_code in (401, 403):
+                said = (response.body or b"")[:500].decode(errors="replace")
+                msg = f"{self.address} lets nobody in without a token that it knows: {said}"
+                raise LogDeniedError(msg)
             if not isinstance(response, Response) or protocol.handshake_exc is not None:
                 msg = f"{self.address} does not speak with Perdure: {protocol.handshake_exc}"
                 raise LogError(msg)

@@ -26,6 +26,7 @@ from perdure.cli.running import (
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.client import Client
 from perdure.gateway import serving, serving_engine
+from perdure_views.gateway.oidc import OidcSettings, OidcVerifier
 from perdure_views.gateway.people import Register, TokenList, Verifier
 from perdure_views.gateway.settings import Settings
 
@@ -54,6 +55,15 @@ def ui(
             help=f"File with a line `read|operate|admin NAME TOKEN` each. [env: {TOKENS}: lines]",
         ),
     ] = None,
+    oidc_issuer: Annotated[
+        str, typer.Option("--oidc-issuer", help="Identity provider whose tokens are taken.")
+    ] = "",
+    oidc_audience: Annotated[
+        str, typer.Option("--oidc-audience", help="For whom its tokens must be.")
+    ] = "",
+    oidc_role_claim: Annotated[
+        str, typer.Option("--oidc-role-claim", help="The claim with read, operate or admin.")
+    ] = "roles",
     host_name: Annotated[
         list[str] | None,
         typer.Option("--host-name", help="A name that browsers call this gateway by."),
@@ -66,14 +76,21 @@ def ui(
 ) -> None:
     """Serve the pages and the JSON API of a namespace, in front of a broker or an engine.
 
-    It listens on loopback; another --host needs --auth-tokens.
+    It listens on loopback; another --host needs --auth-tokens or --oidc-issuer.
     """
     set_up_logging(verbose=verbose)
     settings = Settings(
         host=host,
         port=port,
         host_names=tuple(host_name or ()),
-        register=Register(_verifiers(auth_tokens)),
+        register=Register(
+            _verifiers(
+                auth_tokens,
+                OidcSettings(
+                    issuer=oidc_issuer, audience=oidc_audience, role_claim=oidc_role_claim
+                ),
+            )
+        ),
         secure_cookie=secure_cookie,
         jaeger_url=jaeger_url,
     )
@@ -156,10 +173,12 @@ async def _traffic(client: Client, traffic: Traffic | None) -> AsyncIterator[Non
             await task
 
 
-def _verifiers(auth_tokens: Path | None) -> list[Verifier]:
+def _verifiers(auth_tokens: Path | None, oidc: OidcSettings) -> list[Verifier]:
     found: list[Verifier] = []
     if auth_tokens is not None:
         found.append(TokenList.of_file(auth_tokens))
     if text := os.environ.get(TOKENS):
         found.append(TokenList.of_text(text, where=TOKENS))
+    if oidc.issuer:
+        found.append(OidcVerifier(oidc))
     return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
@@ -67,7 +67,7 @@ class Gateway:
 
     def _serving(self, row: Endpoint) -> _Handler:
         async def serve(request: Request) -> Response:
-            person = await self._person(request)
+            person = await self.person_of(request)
             if not person.may(row.role):
                 raise ProblemError(
                     "permission_denied",
@@ -110,7 +110,8 @@ class Gateway:
 
     # Who asks.
 
-    async def _person(self, request: Request) -> Person:
+    async def person_of(self, request: HTTPConnection) -> Person:
+        """Who asks. Raises ProblemError when that is not proven and must be."""
         register = self._settings.register
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
@@ -137,7 +138,7 @@ class Gateway:
 
     async def _me(self, request: Request) -> Response:
         register = self._settings.register
-        person = await self._person(request)
+        person = await self.person_of(request)
         return _json(
             Me(
                 name=person.name,

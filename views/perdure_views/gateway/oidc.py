@@ -1,0 +1,160 @@
+"""Tokens of an identity provider: JWTs checked against its keys, kept while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import urllib.request
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import jwt
+
+from perdure_views.gateway.people import ROLES, Person, SignInError
+from perdure_views.gateway.settings import SettingsError, is_loopback
+
+_LOG = logging.getLogger("perdure.gateway")
+ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+"""Signatures by a private key only: no token says itself how it is checked."""
+FETCH_S: Final = 5.0
+FETCH_BYTES_MAX: Final = 512 * 1024
+REFRESH_S: Final = 300.0
+ASK_AGAIN_S: Final = 10.0
+"""Keys are asked for again at most so often, whatever tokens come in."""
+KEEP_S: Final = 7 * 24 * 3600.0
+"""Known keys are used for so long while the provider does not answer."""
+LEEWAY_S: Final = 30
+NAME_CHARS_MAX: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class OidcSettings:
+    """Which provider is trusted, for whom its tokens must be, and where they say the role."""
+
+    issuer: str
+    audience: str
+    role_claim: str = "roles"
+    name_claim: str = ""
+
+    def check(self) -> None:
+        """Refuse a provider that anybody on the way could be. Raises SettingsError."""
+        parts = urlsplit(self.issuer)
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and is_loopback(parts.hostname or "")
+        ):
+            raise SettingsError(f"the issuer {self.issuer!r} must begin with https://")
+        if not self.audience:
+            raise SettingsError("say for whom the tokens must be: --oidc-audience")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The provider's addresses are fixed: an answer must not lead elsewhere."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow nothing."""
+
+
+class OidcVerifier:
+    """Knows people by the tokens of one provider."""
+
+    def __init__(self, settings: OidcSettings) -> None:
+        settings.check()
+        self._settings = settings
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._known_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def person(self, token: str) -> Person | None:
+        """Who a token is of; None when it is no JWT at all. Raises SignInError."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            return None
+        if header.get("alg") not in ALGORITHMS:
+            raise SignInError(f"a token signed with {header.get('alg')!r} proves nothing here")
+        key = await self._key(str(header.get("kid", "")))
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[str(header["alg"])],
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except (jwt.InvalidTokenError, TypeError, ValueError) as error:
+            raise SignInError(f"the token is not valid: {error}") from error
+        return self._person(claims)
+
+    def _person(self, claims: dict[str, Any]) -> Person:
+        settings = self._settings
+        found = claims.get(settings.role_claim, ())
+        given = {found} if isinstance(found, str) else {str(one) for one in found or ()}
+        roles = [role for role in ROLES if role in given or f"perdure:{role}" in given]
+        name = str(claims.get(settings.name_claim) or claims.get("email") or claims["sub"])
+        if not roles:
+            raise SignInError(
+                f"{name[:NAME_CHARS_MAX]} has no role here: the claim {settings.role_claim!r} needs"
+                f" one of {', '.join(ROLES)}"
+            )
+        return Person(name=name[:NAME_CHARS_MAX], role=roles[-1], by_header=True)
+
+    async def _key(self, kid: str) -> jwt.PyJWK:
+        now = time.monotonic()
+        if kid not in self._keys or now - self._known_at > REFRESH_S:
+            await self._refresh()
+        key = self._keys.get(kid)
+        if key is None:
+            raise SignInError("the token is signed with a key that its provider does not show")
+        if time.monotonic() - self._known_at > KEEP_S:
+            raise SignInError("the identity provider has not answered for too long")
+        return key
+
+    async def _refresh(self) -> None:
+        """Ask for the keys; the known ones stay when there is no answer."""
+        async with self._lock:
+            if time.monotonic() - self._asked_at < ASK_AGAIN_S:
+                return
+            self._asked_at = time.monotonic()
+            try:
+                self._keys = await asyncio.to_thread(self._fetch_keys)
+                self._known_at = time.monotonic()
+            except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
+                _LOG.warning(
+                    "the keys of %s could not be read (%s); the known ones stay",
+                    self._settings.issuer,
+                    error,
+                )
+
+    def _fetch_keys(self) -> dict[str, jwt.PyJWK]:
+        issuer = self._settings.issuer
+        about = self._fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if about.get("issuer") != issuer:
+            raise ValueError(f"it says that it is {about.get('issuer')!r}")
+        place = str(about["jwks_uri"])
+        if urlsplit(place).scheme != urlsplit(issuer).scheme:
+            raise ValueError(f"its keys are at {place!r}")
+        keys = {}
+        for one in self._fetch(place)["keys"]:
+            try:
+                key = jwt.PyJWK(one)
+            except jwt.PyJWTError:
+                continue  # a key of a kind that no token here is checked with
+            keys[str(one.get("kid", ""))] = key
+        return keys
+
+    def _fetch(self, url: str) -> dict[str, Any]:
+        with self._opener.open(url, timeout=FETCH_S) as answer:
+            raw = answer.read(FETCH_BYTES_MAX + 1)
+        if len(raw) > FETCH_BYTES_MAX:
+            raise ValueError(f"{url} answered with more than {FETCH_BYTES_MAX} bytes")
+        found = json.loads(raw)
+        if not isinstance(found, dict):
+            raise TypeError(f"{url} answered with no object")
+        return found
