@@ -39,38 +39,41 @@ Jaeger = Annotated[
     typer.Option("--jaeger-url", envvar="JAEGER_URL", help="Where a run's trace is looked up."),
 ]
 
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+AuthTokens = Annotated[
+    Path | None,
+    typer.Option(
+        "--auth-tokens",
+        help=f"File with a line `read|operate|admin NAME TOKEN` each. [env: {TOKENS}: lines]",
+    ),
+]
+OidcIssuer = Annotated[
+    str, typer.Option("--oidc-issuer", help="Identity provider whose tokens are taken.")
+]
+OidcAudience = Annotated[str, typer.Option("--oidc-audience", help="For whom its tokens must be.")]
+OidcRoleClaim = Annotated[
+    str, typer.Option("--oidc-role-claim", help="The claim with read, operate or admin.")
+]
+HostNames = Annotated[
+    list[str] | None,
+    typer.Option("--host-name", help="A name that browsers call this gateway by."),
+]
+SecureCookie = Annotated[bool, typer.Option("--secure-cookie", help="Browsers come through TLS.")]
+
 
 def ui(
     broker: Broker = None,
     engine: Engine = None,
     namespace: Namespace = "default",
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
-    ] = UI_PORT,
-    auth_tokens: Annotated[
-        Path | None,
-        typer.Option(
-            "--auth-tokens",
-            help=f"File with a line `read|operate|admin NAME TOKEN` each. [env: {TOKENS}: lines]",
-        ),
-    ] = None,
-    oidc_issuer: Annotated[
-        str, typer.Option("--oidc-issuer", help="Identity provider whose tokens are taken.")
-    ] = "",
-    oidc_audience: Annotated[
-        str, typer.Option("--oidc-audience", help="For whom its tokens must be.")
-    ] = "",
-    oidc_role_claim: Annotated[
-        str, typer.Option("--oidc-role-claim", help="The claim with read, operate or admin.")
-    ] = "roles",
-    host_name: Annotated[
-        list[str] | None,
-        typer.Option("--host-name", help="A name that browsers call this gateway by."),
-    ] = None,
-    secure_cookie: Annotated[  # noqa: FBT002 - an option
-        bool, typer.Option("--secure-cookie", help="Browsers come through TLS.")
-    ] = False,
+    host: Host = "127.0.0.1",
+    port: Port = UI_PORT,
+    auth_tokens: AuthTokens = None,
+    oidc_issuer: OidcIssuer = "",
+    oidc_audience: OidcAudience = "",
+    oidc_role_claim: OidcRoleClaim = "roles",
+    host_name: HostNames = None,
+    secure_cookie: SecureCookie = False,  # noqa: FBT002 - an option
     jaeger_url: Jaeger = "",
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
@@ -113,9 +116,7 @@ def dev(
     data: Annotated[
         Path, typer.Option("--data", help="The directory that is kept between runs.")
     ] = DEV_DATA,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Loopback port; 0 takes a free one.")
-    ] = UI_PORT,
+    port: Port = UI_PORT,
     task_queue: TaskQueue = None,
     namespace: Namespace = "default",
     no_traffic: Annotated[  # noqa: FBT002 - an option
