@@ -10,7 +10,7 @@ WORLDS ?= 200
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
-.PHONY: records pages clean
+.PHONY: jaeger records pages clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ broker: $(VENV)/.dev ## The tests on a real Kafka
 
 kafka: $(VENV)/.dev ## Run one Kafka broker until Ctrl-C (PORT=9092; needs Java and Maven)
 	$(BIN)/python -m tests.broker.kafka_broker --port $(PORT)
+
+jaeger: .cache/jaeger-1.48.0 ## Build the Jaeger that the trace tests look into (needs Go, takes two minutes)
+
+.cache/jaeger-1.48.0:
+	GOBIN="$(CURDIR)/.cache" go install github.com/jaegertracing/jaeger/cmd/all-in-one@v1.48.0
+	mv .cache/all-in-one $@
 
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel

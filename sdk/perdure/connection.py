@@ -16,7 +16,7 @@ from perdure.telemetry import trace_headers
 from perdure_schemas.commands import DescribeWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Notice, Refused, RunDescription
-from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name, unquote
+from perdure_topics.names import check_workflow_id, partition_of, quote, task_queues_of, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 
 if TYPE_CHECKING:
@@ -118,16 +118,11 @@ class Connection:
 
     async def task_queues(self) -> list[str]:
         """The task queues that have topics in the namespace."""
-        prefix, suffix = f"{quote(self.namespace, 'namespace')}.", ".commands"
         try:
             names = await asyncio.to_thread(self.log.topic_names)
         except LogError as error:
             raise unavailable("looking for task queues", error) from error
-        return sorted(
-            unquote(name.removeprefix(prefix).removesuffix(suffix))
-            for name in names
-            if name.startswith(prefix) and name.endswith(suffix) and name.count(".") == 2
-        )
+        return task_queues_of(names, self.namespace)
 
     def _no_topics(self, what: str, topic: str, task_queue: str) -> RPCError:
         address = self.log.address

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perdure_views.span_queue import SpanQueue
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+INSTANCE: Final = "service.instance.id"
 INSTALL: Final = "pip install 'perdure[telemetry]'"
 
 
@@ -54,6 +55,17 @@ def resource_of(task_queue: str) -> Resource:
     return Resource.create(attributes)
 
 
+def resource_of_log(task_queue: str) -> Resource:
+    """Whose the spans of a log are: of no process, so that whoever sends one sends the same."""
+    from opentelemetry.sdk.resources import Resource
+
+    whole = resource_of(task_queue)
+    attributes = dict(whole.attributes)
+    if INSTANCE not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        attributes.pop(INSTANCE, None)
+    return Resource(attributes, whole.schema_url)
+
+
 def span_exporter(endpoint: str = "") -> SpanExporter:
     """OpenTelemetry's exporter over OTLP and HTTP: to an endpoint, or as the environment says.
 
@@ -82,7 +94,7 @@ def host_spans(task_queue: str) -> SpanQueue | None:
     from perdure_views.otlp import OtlpSpans
     from perdure_views.span_queue import SpanQueue
 
-    return SpanQueue(OtlpSpans(span_exporter(), resource_of(task_queue)), address=address)
+    return SpanQueue(OtlpSpans(span_exporter(), resource_of_log(task_queue)), address=address)
 
 
 def set_up_tracing(task_queue: str) -> None:

@@ -56,3 +56,13 @@ def test_compose_asks_the_broker_itself_whether_it_is_healthy() -> None:
     assert check[0] == "CMD"
     assert check[1].endswith("kafka-broker-api-versions.sh")
     assert check[-1] == "localhost:9092"
+
+
+def test_compose_runs_a_jaeger_that_takes_spans_and_shows_them_on_this_machine_only() -> None:
+    jaeger = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["jaeger"]
+
+    name, _, release = jaeger["image"].partition(":")
+    assert name == "jaegertracing/jaeger"
+    # From 2 on, and older ones from 1.62 on, a span that was sent twice is shown once.
+    assert int(release.split(".")[0]) >= 2
+    assert jaeger["ports"] == [f"127.0.0.1:{port}:{port}" for port in (4317, 4318, 16686)]

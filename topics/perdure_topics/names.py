@@ -6,9 +6,12 @@ The page docs/topics.md is made from this table. Nothing else may spell a topic'
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from perdure_schemas.avro import COMMAND_BYTES_MAX, RECORD_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NAME_BYTES_MAX = 200
 WORKFLOW_ID_BYTES_MAX = 1000
@@ -168,6 +171,16 @@ def role_of(topic: str) -> str | None:
         ):
             return row.role
     return None
+
+
+def task_queues_of(topics: Iterable[str], namespace: str) -> list[str]:
+    """The task queues of a namespace among the names of topics."""
+    prefix, suffix = f"{quote(namespace, 'namespace')}.", ".commands"
+    return sorted(
+        unquote(name.removeprefix(prefix).removesuffix(suffix))
+        for name in topics
+        if name.startswith(prefix) and name.endswith(suffix) and name.count(".") == 2
+    )
 
 
 def group_name(role: str, namespace: str, queue: str) -> str:

@@ -95,20 +95,24 @@ def project(
         At(view, 1, time_ms, out).mark(
             f"workflow {view.workflow_type} started", view.span_id, {"perdure.kind": "workflow"}
         )
-    if view is not None and not view.trace.sampled:
+    if view is not None and not view.sampled:
         out.clear()
     return view, out
 
 
 def _started(event: WorkflowStarted, run: tuple[str, str], time_ms: int) -> RunView:
     workflow_id, run_id = run
+    trace = trace_of(event, run_id)
     return RunView(
         workflow_id=workflow_id,
         run_id=run_id,
         workflow_type=event.workflow_type,
         task_queue=event.task_queue,
-        trace=trace_of(event, run_id),
+        trace_id=trace.trace_id.to_bytes(16, "big"),
         start_ms=time_ms,
+        caller_id=trace.span_id,
+        sampled=trace.sampled,
+        trace_state=trace.state,
         attempt=event.attempt,
         first_run_id=event.first_run_id,
         continued_run_id=event.continued_run_id,

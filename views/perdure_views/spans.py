@@ -93,8 +93,12 @@ class RunView(msgspec.Struct):
     run_id: str
     workflow_type: str
     task_queue: str
-    trace: TraceContext
+    trace_id: bytes
     start_ms: int
+    caller_id: int = 0
+    """The span that the run is beneath; 0 for none."""
+    sampled: bool = True
+    trace_state: str = ""
     attempt: int = 1
     first_run_id: str = ""
     continued_run_id: str = ""
@@ -104,6 +108,12 @@ class RunView(msgspec.Struct):
     activities: dict[str, OpenActivity] = {}
     timers: dict[str, OpenTimer] = {}
     kept: Kept = msgspec.field(default_factory=Kept)
+
+    @property
+    def trace(self) -> TraceContext:
+        """The run's trace, and the caller's span in it."""
+        trace_id = int.from_bytes(self.trace_id, "big")
+        return TraceContext(trace_id, self.caller_id, self.sampled, self.trace_state)
 
     @property
     def span_id(self) -> int:
