@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from perdure_actors import rows
+from perdure_actors.edges import CodecError
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.coroutine import RunFacts
 from perdure_schemas.avro import decode, decode_as
@@ -73,8 +74,10 @@ class Activation:
             coroutine = resident.coroutine
             if coroutine is None:
                 coroutine = resident.coroutine = self.replay(resident, before_seq=before_seq)
+            plain = self._incoming([event], f"event {seq} of workflow {label!r}")[0]
             with self._services.code.watching(label):
-                return coroutine.advance(event, seq=seq, time_ms=now_ms)
+                outputs = coroutine.advance(plain, seq=seq, time_ms=now_ms)
+            return self._outgoing(outputs, f"what workflow {label!r} asks for at event {seq}")
         except DeadlockError as error:
             resident.drop_code()
             raise BlockedError("deadlock", str(error)) from None
@@ -102,7 +105,10 @@ class Activation:
             for _, _, time_ms, body in history_of(self._table, state.run_id):
                 if body.seq >= before_seq:
                     break
-                events = [decode(data) for data in body.events]
+                events = self._incoming(
+                    [decode(data) for data in body.events],
+                    f"the events from {body.seq} on of workflow {state.workflow_id!r}",
+                )
                 self.replayed_events += len(events)
                 with self._services.code.watching(state.workflow_id):
                     coroutine.recall(events, seq=body.seq, time_ms=time_ms)
@@ -114,6 +120,20 @@ class Activation:
             raise
         return coroutine
 
+    def _incoming(self, records: list[Record], what: str) -> list[Record]:
+        """Recorded events as user code may read them. Raises BlockedError when they cannot be."""
+        try:
+            return self._services.code.door.incoming(records, what=what)
+        except CodecError as error:
+            raise _unopened(error) from error
+
+    def _outgoing(self, records: list[Record], what: str) -> list[Record]:
+        """What the code asked for, as the log may hold it. Raises BlockedError when it cannot."""
+        try:
+            return self._services.code.door.outgoing(records, what=what)
+        except CodecError as error:
+            raise _unopened(error) from error
+
     def event_at(self, run_id: str, seq: int) -> Record | None:
         """An event of a run's history by its seq."""
         start, _ = rows.history_range(run_id)
@@ -123,3 +143,11 @@ class Activation:
             place = seq - body.seq
             return decode(body.events[place]) if 0 <= place < len(body.events) else None
         return None
+
+
+def _unopened(error: CodecError) -> BlockedError:
+    return BlockedError(
+        "codec",
+        f"{error}. Give this worker's client the payload codec, key or storage that wrote them;"
+        " the run goes on by itself once it is there",
+    )

@@ -12,8 +12,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 
 from perdure_actors.activity_context import ActivityContext, Flag, cancellation_details
-from perdure_actors.activity_desk import ActivityDesk
 from perdure_actors.activity_executors import AsyncExecutor, Outcome, ThreadExecutor
+from perdure_actors.activity_gate import Desk
 from perdure_actors.activity_processes import ProcessExecutor
 from perdure_actors.activity_tasks import WORKER_SHUTDOWN, Attempt, application_failure
 from perdure_actors.definitions import ActivityRegistry
@@ -47,7 +47,7 @@ class ActivityRunner:
         self._loop_thread_id = threading.get_ident()
         self.shutdown = Flag()
         self.running: dict[Attempt, ActivityContext] = {}
-        self.desk: ActivityDesk | None = None
+        self.desk: Desk | None = None
         inherited = contextvars.copy_context()
         self._async = AsyncExecutor(self, loop=asyncio.get_running_loop(), inherited=inherited)
         self._threads: ThreadExecutor | None = None
@@ -148,7 +148,7 @@ class ActivityRunner:
         desk.hand_back(attempt, WORKER_SHUTDOWN)
         desk.free(attempt)
 
-    def _ended(self, attempt: Attempt) -> ActivityDesk:
+    def _ended(self, attempt: Attempt) -> Desk:
         assert self.desk is not None
         self.running.pop(attempt, None)
         self._on_change()

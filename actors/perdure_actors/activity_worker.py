@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 from perdure_actors.activity_desk import ActivityDesk
 from perdure_actors.activity_executors import AsyncExecutor
+from perdure_actors.activity_gate import ActivityGate
 from perdure_actors.activity_mail import WorkerFacts
 from perdure_actors.activity_runner import ActivityRunner
 from perdure_actors.activity_tasks import WORKER_SHUTDOWN
 from perdure_actors.activity_watchdog import LoopWatchdog
 from perdure_actors.definitions import ActivityRegistry
+from perdure_actors.edges import Edge
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.worker_lease import LeaseBook
 from perdure_actors.worker_outbox import Outbox
@@ -60,6 +62,7 @@ class ActivityWorker:
         converter: PayloadConverter,
         executor: Executor | None = None,
         clock: Clock | None = None,
+        edge: Edge | None = None,
     ) -> None:
         if settings.max_concurrent_activities < 1:
             raise ValueError("max_concurrent_activities must be at least 1")
@@ -68,6 +71,7 @@ class ActivityWorker:
         self._activities = activities
         self._converter = converter
         self._user_executor = executor
+        self._edge = edge
         self._clock: Clock = clock or SystemClock()
         self.worker_id = uuid.uuid4().hex
         self._stop = asyncio.Event()
@@ -180,13 +184,18 @@ class ActivityWorker:
             on_fatal=self._die,
             ring=self.ring,
         )
+        self._gate = (
+            None
+            if self._edge is None
+            else ActivityGate(self._edge, on_change=self._changed.set, on_fatal=self._die)
+        )
         group = group_name("workers", settings.namespace, settings.task_queue)
         tasks = topic_name("tasks", settings.namespace, settings.task_queue)
         self._outbox = Outbox(self._log, clock=self._clock, on_ready=self.ring)
         self._intake = TaskIntake(self._log.group_reader(group, tasks, on_ready=self.ring))
         self._desk = ActivityDesk(
             self._facts(partition),
-            self._runner,
+            self._gate or self._runner,
             clock=self._clock,
             outbox=self._outbox,
             intake=self._intake,
@@ -195,7 +204,9 @@ class ActivityWorker:
             wake=self.ring,
         )
         self._counts = self._desk.counts
-        self._runner.desk = self._desk
+        self._runner.desk = self._gate or self._desk
+        if self._gate is not None:
+            self._gate.desk, self._gate.runner = self._desk, self._runner
         self._watch()
         self._is_open = True
         self._turn()
@@ -227,9 +238,10 @@ class ActivityWorker:
         running = self._runner.running
         self._runner.begin_shutdown()
         self._desk.stop_taking()
-        await self._until(lambda: not running, self._settings.graceful_shutdown_timeout_s)
+        is_quiet = self._is_quiet
+        await self._until(is_quiet, self._settings.graceful_shutdown_timeout_s)
         self._runner.cancel_all()
-        await self._until(lambda: not running, CANCEL_GRACE_S)
+        await self._until(is_quiet, CANCEL_GRACE_S)
         for attempt in list(running):
             logger.error(
                 "%r did not stop within %g s of being cancelled: it is handed back though its code"
@@ -251,6 +263,10 @@ class ActivityWorker:
         await asyncio.to_thread(self._intake.close)
         await asyncio.to_thread(self._outbox.close)
         self._replies.close()
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing runs, and no outcome is still being encoded."""
+        return not self._runner.running and (self._gate is None or not self._gate.is_busy)
 
     async def _until(self, is_true: Callable[[], bool], timeout_s: float) -> None:
         """Wait, turning, until something is true or the time is over."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESUMED_A_TURN = 16
 SLOW_RETRY_MS = 60_000
+SLOW_CAUSES = ("deadlock", "codec")
+"""What time may mend: a machine that was slow, a key or a store that was away."""
 
 
 class Firing:
@@ -35,14 +37,14 @@ class Firing:
         return bool(self._resumes)
 
     def keep_house(self, now_ms: int) -> None:
-        """Let runs try again that a slow machine may have blocked, not their code."""
+        """Let runs try again that something else than their code has blocked."""
         if now_ms < self._slow_at_ms:
             return
         self._slow_at_ms = now_ms + SLOW_RETRY_MS
         shard = self._shard
         for key, _ in shard.table.scan(*rows.prefix_range(rows.BLOCKED), limit=RESUMED_A_TURN):
             run = shard.world.run(key[1:].decode())
-            if run is not None and run.state.block and run.state.block.cause == "deadlock":
+            if run is not None and run.state.block and run.state.block.cause in SLOW_CAUSES:
                 self._resumes.append(run.state.run_id)
 
     def try_again(self, run_id: str) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from perdure_actors.core.decision import Limits
+    from perdure_actors.edges import Door
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record, ReplyTo
@@ -21,6 +22,8 @@ class Code(Protocol):
     """The workflow code of this process."""
 
     version: str
+    door: Door
+    """What events go through on their way from the log to user code and back."""
 
     def make(self, started: WorkflowStarted, facts: RunFacts) -> Coroutine:
         """The code of a run. Raises BlockedError when its type is not registered."""

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from perdure_actors.definitions import WorkflowRegistry, code_version
+from perdure_actors.edges import Door, Edge
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.coroutine import Coroutine
 from perdure_actors.watchdog import LIMIT_S, Watchdog
@@ -34,9 +35,11 @@ class WorkflowCode:
         failure_exception_types: Iterable[type[BaseException]] = (),
         build_id: str = "",
         deadlock_timeout_s: float = LIMIT_S,
+        edge: Edge | None = None,
     ) -> None:
         self.registry = WorkflowRegistry(workflows)
         self.version = code_version(self.registry.by_name.values(), build_id=build_id)
+        self.door = Door(edge)
         self._converter = converter
         self._failures = tuple(failure_exception_types)
         self._watchdog = Watchdog(limit_s=deadlock_timeout_s, on_stuck=_give_up)
@@ -65,6 +68,7 @@ class WorkflowCode:
     def close(self) -> None:
         """Stop watching."""
         self._watchdog.close()
+        self.door.close()
 
 
 def _give_up(label: str) -> None:

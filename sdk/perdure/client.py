@@ -15,8 +15,9 @@ from perdure.calls import (
     ListWorkflowsInput,
     WorkflowHistoryEventFilterType,
 )
+from perdure.common import HeaderCodecBehavior
 from perdure.connection import Connection, seconds, unavailable
-from perdure.converter import DataConverter, records_converter
+from perdure.converter import DataConverter, edge_of, records_converter
 from perdure.executions import (
     WorkflowExecution,
     WorkflowExecutionAsyncIterator,
@@ -39,6 +40,7 @@ from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
 from perdure.workflow_names import workflow_facts
+from perdure_actors.edges import Edge
 from perdure_schemas.commands import DescribeTaskQueue
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import TaskQueueInfo
@@ -79,8 +81,11 @@ class Client(StartsWorkflows):
         *,
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
     ) -> None:
-        self._connection = connection
+        edge = edge_of(data_converter, headers=header_codec_behavior == HeaderCodecBehavior.CODEC)
+        connection = self._connection = connection.through(edge)
+        self._header_codec_behavior = header_codec_behavior
         self._data_converter = data_converter
         self._values = records_converter(data_converter)
         self._interceptors = tuple(interceptors)
@@ -102,6 +107,7 @@ class Client(StartsWorkflows):
         tls: bool | TLSConfig | None = None,
         kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
         api_key: str | None = None,
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
     ) -> Self:
         """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
 
@@ -132,7 +138,12 @@ class Client(StartsWorkflows):
             identity=identity or f"{os.getpid()}@{socket.gethostname()}",
             close_log=close_log,
         )
-        client = cls(connection, data_converter=data_converter, interceptors=interceptors)
+        client = cls(
+            connection,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            header_codec_behavior=header_codec_behavior,
+        )
         if not lazy:
             try:
                 await connection.prepare()
@@ -169,6 +180,12 @@ class Client(StartsWorkflows):
     def values(self) -> PayloadConverter:
         """The data converter as the rooms below know one."""
         return self._values
+
+    @property
+    def worker_edge(self) -> Edge | None:
+        """What the payloads of this client's workers go through."""
+        behavior = self._header_codec_behavior
+        return edge_of(self._data_converter, headers=behavior != HeaderCodecBehavior.NO_CODEC)
 
     @property
     def log(self) -> Log:

@@ -31,6 +31,7 @@ from perdure.search_attributes import (
 from perdure_schemas.payloads import Payload
 
 __all__ = [
+    "HeaderCodecBehavior",
     "MetricCommon",
     "MetricCounter",
     "MetricGauge",
@@ -140,6 +141,17 @@ class QueryRejectCondition(IntEnum):
     NONE = 1
     NOT_OPEN = 2
     NOT_COMPLETED_CLEANLY = 3
+
+
+class HeaderCodecBehavior(IntEnum):
+    """Whether headers go through the payload codec as well."""
+
+    NO_CODEC = 1
+    """Nowhere: they can be read by all that reads the log."""
+    CODEC = 2
+    """Everywhere."""
+    WORKFLOW_ONLY_CODEC = 3
+    """In workers, and not in the client's own calls."""
 
 
 class VersioningBehavior(IntEnum):

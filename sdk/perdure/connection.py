@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import weakref
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -13,9 +14,11 @@ from perdure.asker import Asker
 from perdure.asks import Ask, Question
 from perdure.service import RPCError, RPCStatusCode
 from perdure.telemetry import trace_headers
+from perdure_actors.edges import Edge, decode_records, encode_payloads
 from perdure_schemas.commands import DescribeWorkflow
+from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Notice, Refused, RunDescription
+from perdure_schemas.replies import HistoryPage, Notice, Refused, RunDescription, RunPage
 from perdure_topics.names import check_workflow_id, partition_of, quote, task_queues_of, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 RPC_TIMEOUT_S: Final = 30.0
 OTHER_QUEUES_S: Final = 2.0
+# What lists and descriptions hold is decoded when it is asked for, so that a missing key hides
+# no run; a history is read as it was written.
+LEFT_ENCODED: Final = (HistoryPage, RunDescription, RunPage)
 CLOSED: Final = frozenset({"completed", "failed", "canceled", "terminated", "timed_out"})
 
 
@@ -38,10 +44,23 @@ class Connection:
         self.namespace = namespace
         self.identity = identity
         self.on_notice: Callable[[Notice], None] | None = None
+        self.edge: Edge | None = None
+        """What the payloads of commands and answers go through."""
+        self._origin: Connection | None = None
         self._askers: list[Asker] = []
         self._opening: dict[int, asyncio.Task[Asker]] = {}
         self._partitions: dict[str, int] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._askers, close_log)
+
+    def through(self, edge: Edge | None) -> Connection:
+        """The same connection for a client whose payloads go through an edge."""
+        if edge is self.edge:
+            return self
+        view = copy.copy(self)
+        view.edge = edge
+        # Askers and log are let go of when the one that opened them is forgotten.
+        view._origin = self
+        return view
 
     async def asker(self) -> Asker:
         """The asker of the running loop, opened at its first call."""
@@ -155,6 +174,7 @@ class Connection:
         check_workflow_id(workflow_id)
         partitions = await self.partitions(task_queue)
         asker = await self.asker()
+        make = await self._encoded(what, make)
         return asker, asker.send(
             Question(
                 what=what,
@@ -190,7 +210,27 @@ class Connection:
             timeout_s=timeout_s,
             is_prompt=is_prompt,
         )
-        return await finish(asker, ask)
+        return await self.opened(what, await finish(asker, ask))
+
+    async def _encoded(
+        self, what: str, make: Callable[[ReplyTo], Record]
+    ) -> Callable[[ReplyTo], Record]:
+        """What makes the command with its payloads encoded. Raises CodecError."""
+        edge = self.edge
+        if edge is None:
+            return make
+        draft = make(ReplyTo(partition=0, correlation_id=""))
+        found = payloads_in(draft, headers=edge.headers)
+        if not found:
+            return make
+        encoded = await encode_payloads(found, edge, what=what)
+        return lambda reply: with_payloads(make(reply), encoded, headers=edge.headers)
+
+    async def opened(self, what: str, answer: Record) -> Record:
+        """An answer with its payloads decoded. Raises CodecError when they cannot be."""
+        if self.edge is None or isinstance(answer, LEFT_ENCODED):
+            return answer
+        return (await decode_records([answer], self.edge, what=what))[0]
 
     async def ask_partitions(
         self,
@@ -221,7 +261,8 @@ class Connection:
 
         asks = [ask(partition) for partition in partitions]
         try:
-            return list(await asyncio.gather(*(ask.answer for ask in asks)))
+            answers = await asyncio.gather(*(ask.answer for ask in asks))
+            return [await self.opened(what, answer) for answer in answers]
         finally:
             for one in asks:
                 asker.drop(one)

@@ -9,8 +9,9 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 from perdure.attribute_payloads import attribute_pairs
-from perdure.converter import DataConverter, records_converter
+from perdure.converter import DataConverter, edge_of, records_converter
 from perdure.histories import WorkflowHistory, moment
+from perdure_actors.edges import decode_payloads
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import (
     Block,
@@ -78,8 +79,17 @@ class WorkflowExecution:
     async def memo(self) -> Mapping[str, Any]:
         """The values that were kept with the run at its start."""
         memo = self.raw_info.memo
-        values = records_converter(self._data_converter).from_payloads(list(memo.values()))
+        values = await self._values(list(memo.values()), "the memo")
         return dict(zip(memo, values, strict=True))
+
+    async def _values(
+        self, payloads: Sequence[Payload], what: str, hints: Sequence[Any] | None = None
+    ) -> list[Any]:
+        """Values of this run. Raises CodecError when they cannot be decoded."""
+        converter = self._data_converter
+        what = f"{what} of workflow {self.id!r}"
+        plain = await decode_payloads(payloads, edge_of(converter), what=what)
+        return records_converter(converter).from_payloads(plain, hints)
 
     async def memo_value(
         self, key: str, default: Any = None, *, type_hint: type[T] | None = None
@@ -89,7 +99,7 @@ class WorkflowExecution:
         if payload is None:
             return default
         hints = [type_hint] if type_hint is not None else None
-        return records_converter(self._data_converter).from_payloads([payload], hints)[0]
+        return (await self._values([payload], f"the memo {key!r}", hints))[0]
 
 
 @dataclass
@@ -109,7 +119,7 @@ class WorkflowExecutionDescription(WorkflowExecution):
     async def _text(self, payload: Payload | None) -> str | None:
         if payload is None:
             return None
-        text: str = records_converter(self._data_converter).from_payloads([payload], [str])[0]
+        text: str = (await self._values([payload], "the summary", [str]))[0]
         return text
 
     @property

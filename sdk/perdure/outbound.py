@@ -103,7 +103,8 @@ class LogOutbound(OutboundInterceptor):
         if input.closing is not None and input.rpc_timeout is None:
             asker = await self._connection.asker()
             if asker.loop is input.closing.answer.get_loop():
-                return expect(RunClosed, what, await finish(asker, input.closing))
+                answer = await finish(asker, input.closing)
+                return expect(RunClosed, what, await self._connection.opened(what, answer))
         answer = await self._ask(
             what,
             lambda reply: AwaitResult(

@@ -272,6 +272,7 @@ class Worker:
             activities=self._registry,
             converter=self._client.values,
             executor=self._executor,
+            edge=self._client.worker_edge,
         )
 
 
@@ -295,6 +296,7 @@ def _code(
         converter=client.values,
         failure_exception_types=failures,
         build_id=build_id or "",
+        edge=client.worker_edge,
     )
 
 

@@ -206,9 +206,20 @@ async def test_a_data_converter_applies_its_codec_to_payloads() -> None:
     assert await converter.decode_wrapper(None) == []
 
 
-def test_a_codec_that_would_not_cover_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="payload codec Rot would not be applied"):
-        records_converter(DataConverter(payload_codec=Rot()))
+async def test_a_codec_covers_failures() -> None:
+    converter = DataConverter(
+        payload_codec=Rot(), failure_converter_class=DefaultFailureConverterWithEncodedAttributes
+    )
+    failure = Failure()
+
+    await converter.encode_failure(ApplicationError("secret", "ab"), failure)
+
+    assert (failure.message, failure.info.details[0].data) == ("Encoded failure", b'"ba"')
+    assert failure.encoded_attributes is not None
+    assert failure.encoded_attributes.data.startswith(b"}")
+    found = await converter.decode_failure(failure)
+    assert isinstance(found, ApplicationError)
+    assert (found.message, found.details) == ("secret", ("ab",))
 
 
 async def test_failures_go_through_the_data_converter() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from perdure.converter.codecs import PayloadCodec
 from perdure.converter.data import DataConverter, default, records_converter
+from perdure.converter.edge import edge_of
 from perdure.converter.encodings import (
     AdvancedJSONEncoder,
     BinaryNullPayloadConverter,
@@ -12,7 +14,6 @@ from perdure.converter.encodings import (
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
     JSONTypeConverter,
-    PayloadCodec,
     PayloadConverter,
     value_to_type,
 )
@@ -21,23 +22,46 @@ from perdure.converter.failures import (
     DefaultFailureConverterWithEncodedAttributes,
     FailureConverter,
 )
+from perdure.converter.storage import (
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverActivityInfo,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+    StorageWarning,
+)
+from perdure_actors.edges import CodecError
 
 __all__ = [
     "AdvancedJSONEncoder",
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
+    "CodecError",
     "CompositePayloadConverter",
     "DataConverter",
     "DefaultFailureConverter",
     "DefaultFailureConverterWithEncodedAttributes",
     "DefaultPayloadConverter",
     "EncodingPayloadConverter",
+    "ExternalStorage",
     "FailureConverter",
     "JSONPlainPayloadConverter",
     "JSONTypeConverter",
     "PayloadCodec",
     "PayloadConverter",
+    "StorageDriver",
+    "StorageDriverActivityInfo",
+    "StorageDriverClaim",
+    "StorageDriverRetrieveContext",
+    "StorageDriverSelectContext",
+    "StorageDriverStoreContext",
+    "StorageDriverWorkflowInfo",
+    "StorageWarning",
     "default",
+    "edge_of",
     "records_converter",
     "value_to_type",
 ]

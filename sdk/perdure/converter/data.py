@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 from perdure.api.common.v1 import Payload, Payloads
 from perdure.api.failure.v1 import Failure
-from perdure.converter.encodings import DefaultPayloadConverter, PayloadCodec, PayloadConverter
+from perdure.converter.codecs import PayloadCodec
+from perdure.converter.encodings import DefaultPayloadConverter, PayloadConverter
 from perdure.converter.failures import (
     DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
     FailureConverter,
     RecordsConverter,
     RecordsConverterWithFailures,
 )
+from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
 from perdure_schemas import converters
 
 
@@ -25,6 +28,7 @@ class DataConverter:
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
     payload_codec: PayloadCodec | None = None
     failure_converter_class: type[FailureConverter] = DefaultFailureConverter
+    external_storage: ExternalStorage | None = None
     payload_converter: PayloadConverter = field(init=False)
     failure_converter: FailureConverter = field(init=False)
     default: ClassVar[DataConverter]
@@ -32,19 +36,29 @@ class DataConverter:
     def __post_init__(self) -> None:
         """Make one converter of each class."""
         object.__setattr__(self, "payload_converter", self.payload_converter_class())
-        object.__setattr__(self, "failure_converter", self.failure_converter_class())
+        failures, codec = self.failure_converter_class, self.payload_codec
+        # What an error says may be as secret as the values it is about.
+        if failures is DefaultFailureConverter and codec is not None and codec.hides_failures:
+            failures = DefaultFailureConverterWithEncodedAttributes
+        object.__setattr__(self, "failure_converter", failures())
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
         """The payloads of values, as they may leave this process."""
         payloads = self.payload_converter.to_payloads(values)
-        return await self.payload_codec.encode(payloads) if self.payload_codec else payloads
+        if self.payload_codec is not None:
+            payloads = await self.payload_codec.encode(payloads)
+        if self.external_storage is not None:
+            payloads = await store_large(payloads, self.external_storage)
+        return payloads
 
     async def decode(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
         """The values of payloads."""
-        decoded = await self.payload_codec.decode(payloads) if self.payload_codec else payloads
-        return self.payload_converter.from_payloads(decoded, type_hints)
+        plain = await retrieve_large(payloads, self.external_storage)
+        if self.payload_codec is not None:
+            plain = await self.payload_codec.decode(plain)
+        return self.payload_converter.from_payloads(plain, type_hints)
 
     async def encode_wrapper(self, values: Sequence[Any]) -> Payloads:
         """The payloads of values, as one object."""
@@ -57,22 +71,16 @@ class DataConverter:
         return await self.decode(payloads.payloads, type_hints) if payloads else []
 
     async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
-        """Fill a failure from an exception."""
-        self._refuse_codec()
+        """Fill a failure from an exception, its payloads as they may leave this process."""
         self.failure_converter.to_failure(exception, self.payload_converter, failure)
+        if self.payload_codec is not None:
+            await self.payload_codec.encode_failure(failure)
 
     async def decode_failure(self, failure: Failure) -> BaseException:
         """The exception of a failure."""
-        self._refuse_codec()
-        return self.failure_converter.from_failure(failure, self.payload_converter)
-
-    def _refuse_codec(self) -> None:
         if self.payload_codec is not None:
-            raise ValueError(
-                f"the payload codec {type(self.payload_codec).__name__} would not be applied to "
-                "everything that leaves: codecs are not supported by this release; "
-                "leave payload_codec out"
-            )
+            await self.payload_codec.decode_failure(failure)
+        return self.failure_converter.from_failure(failure, self.payload_converter)
 
 
 DataConverter.default = DataConverter()
@@ -84,13 +92,12 @@ def default() -> DataConverter:
 
 
 def records_converter(data_converter: DataConverter) -> converters.PayloadConverter:
-    """A data converter as the rooms below know one; the default's is the fast one.
+    """A data converter's values as the rooms below convert them; the default's way is fast.
 
-    Raises ValueError for a payload codec, because leaving one out in silence would leak.
+    The codec and the external storage are not part of it: they are the edge's.
     """
-    data_converter._refuse_codec()
     # A subclass may do anything, so only the very classes are taken for what they are.
-    if data_converter.failure_converter_class is not DefaultFailureConverter:
+    if type(data_converter.failure_converter) is not DefaultFailureConverter:
         return RecordsConverterWithFailures(
             data_converter.payload_converter, data_converter.failure_converter
         )

@@ -246,18 +246,6 @@ DefaultPayloadConverter.default_encoding_payload_converters = (
 PayloadConverter.default = DefaultPayloadConverter()
 
 
-class PayloadCodec(ABC):
-    """Changes payloads on their way out and in: compresses, encrypts."""
-
-    @abstractmethod
-    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """The payloads as they may leave this process."""
-
-    @abstractmethod
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """The payloads as `encode` took them."""
-
-
 def value_to_type(
     hint: Any, value: Any, custom_converters: Sequence[JSONTypeConverter] = ()
 ) -> Any:

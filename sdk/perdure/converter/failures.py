@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from perdure.api.common.v1 import Payload
 from perdure.api.failure.v1 import Failure
+from perdure.converter.codecs import payload_of, payload_record
 from perdure.converter.encodings import PayloadConverter
 from perdure_actors.replay.failures import LINKS_MAX, default_exception_of, default_failure_of
 from perdure_schemas import converters, payloads
@@ -124,22 +124,6 @@ class RecordsConverterWithFailures(RecordsConverter):
     def exception_of(self, failure: payloads.Failure) -> BaseException:
         """The exception of a failure record."""
         return self._failures.from_failure(from_record(failure), self._converter)
-
-
-def payload_record(payload: Payload) -> payloads.Payload:
-    """A user's payload as a record. Raises ValueError when it names no encoding."""
-    metadata = dict(payload.metadata)
-    encoding = metadata.pop("encoding", None)
-    if encoding is None:
-        raise ValueError("a payload converter made a payload without metadata['encoding']")
-    return payloads.Payload(encoding=encoding.decode(), data=payload.data, metadata=metadata)
-
-
-def payload_of(record: payloads.Payload) -> Payload:
-    """A payload as a user's converter knows it."""
-    return Payload(
-        metadata={**record.metadata, "encoding": record.encoding.encode()}, data=record.data
-    )
 
 
 def to_record(failure: Failure) -> payloads.Failure:

@@ -1,0 +1,1 @@
+"""What is built on the public API: codecs, storage drivers, other libraries."""

@@ -1,0 +1,61 @@
+"""A data converter's codec and external storage as the rooms below know an edge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perdure.api.common.v1 import Payload
+from perdure.converter.codecs import PayloadCodec, payload_of, payload_record
+from perdure.converter.data import DataConverter
+from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
+from perdure_actors.edges import CodecError, text_of
+from perdure_schemas import payloads as records
+
+
+class DataEdge:
+    """Encodes by the codec, then keeps what is large elsewhere; decodes the other way around."""
+
+    def __init__(
+        self,
+        codec: PayloadCodec | None,
+        storage: ExternalStorage | None,
+        *,
+        headers: bool = False,
+    ) -> None:
+        self._codec = codec
+        self._storage = storage
+        self._headers = headers
+
+    @property
+    def headers(self) -> bool:
+        """Whether headers go through it as well."""
+        return self._headers
+
+    async def encode(self, payloads: Sequence[records.Payload]) -> list[records.Payload]:
+        """As many payloads, as they may leave."""
+        made: Sequence[Payload] = [payload_of(payload) for payload in payloads]
+        if self._codec is not None:
+            try:
+                made = await self._codec.encode(made)
+            except Exception as error:
+                raise CodecError(f"{type(self._codec).__name__}: {text_of(error)}") from error
+        if self._storage is not None:
+            made = await store_large(made, self._storage)
+        return [payload_record(payload) for payload in made]
+
+    async def decode(self, payloads: Sequence[records.Payload]) -> list[records.Payload]:
+        """As many payloads, as they were before `encode`."""
+        made = await retrieve_large([payload_of(payload) for payload in payloads], self._storage)
+        if self._codec is not None:
+            try:
+                made = await self._codec.decode(made)
+            except Exception as error:
+                raise CodecError(f"{type(self._codec).__name__}: {text_of(error)}") from error
+        return [payload_record(payload) for payload in made]
+
+
+def edge_of(data_converter: DataConverter, *, headers: bool = False) -> DataEdge | None:
+    """The edge of a data converter; None when nothing happens there."""
+    if data_converter.payload_codec is None and data_converter.external_storage is None:
+        return None
+    return DataEdge(data_converter.payload_codec, data_converter.external_storage, headers=headers)
