@@ -115,6 +115,7 @@ class ActivityContext:
         "dressed",
         "fn",
         "interrupt",
+        "outbound",
         "shutdown",
         "started_ms",
         "task",
@@ -148,6 +149,8 @@ class ActivityContext:
         """How a cancellation reaches the code of a thread."""
         self.dressed: Any = None
         """What the front door made of this context, so that it makes it once."""
+        self.outbound: Any = None
+        """The chain that the code's own calls go through, where there are interceptors."""
         self._beat = beat
 
     def heartbeat(self, details: Sequence[Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import ctypes
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from types import CodeType
 from typing import Any, Protocol
@@ -68,21 +68,24 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 def call(context: ActivityContext) -> Any:
-    """Read the arguments and call the function: the one place where that happens.
+    """Read the arguments and call the function.
 
     Raises ActivityInputError when the arguments cannot be read, and whatever the function raises.
     """
+    return context.fn(*arguments_of(context))
+
+
+def arguments_of(context: ActivityContext) -> list[Any]:
+    """The arguments of a call. Raises ActivityInputError when they cannot be read."""
     definition = context.definition
     signature = definition.signature
     payloads = context.task.input
     try:
         if definition.is_dynamic:
-            args = [_unread(payloads, signature.item_type, context)]
-        else:
-            args = signature.read(payloads, context.converter, what=f"activity {definition.name}")
+            return [_unread(payloads, signature.item_type, context)]
+        return signature.read(payloads, context.converter, what=f"activity {definition.name}")
     except (TypeError, ValueError) as error:
         raise ActivityInputError(str(error)) from error
-    return context.fn(*args)
 
 
 def _unread(payloads: list[Payload], item_type: Any, context: ActivityContext) -> list[Any]:
@@ -172,8 +175,10 @@ class AsyncExecutor:
         *,
         loop: asyncio.AbstractEventLoop,
         inherited: contextvars.Context,
+        through: Callable[[Attempt, ActivityContext], Awaitable[Any]] | None = None,
     ) -> None:
         self._outcomes = outcomes
+        self._through = through
         self._loop = loop
         self._inherited = inherited
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
@@ -203,7 +208,9 @@ class AsyncExecutor:
                 adopt_trace(attempt.headers)
             if context.cancellation is not None:
                 self._tasks[attempt].cancel()
-            outcome = outcome_of_result(await call(context), context)
+            through = self._through
+            waiting = call(context) if through is None else through(attempt, context)
+            outcome = outcome_of_result(await waiting, context)
         except (KeyboardInterrupt, SystemExit) as error:
             outcome_of_error(error, context).tell(self._outcomes, attempt)
             raise
@@ -272,6 +279,20 @@ def run_interruptibly(context: ActivityContext) -> Outcome:
         if interrupt is not None:
             _end(interrupt)
     return outcome
+
+
+def call_interruptibly(
+    fn: Callable[..., Any], args: Sequence[Any], context: ActivityContext
+) -> Any:
+    """The same for a function whose outcome the caller sees to."""
+    interrupt = context.interrupt
+    try:
+        if interrupt is not None:
+            interrupt.begin()
+        return fn(*args)
+    finally:
+        if interrupt is not None:
+            _end(interrupt)
 
 
 def _end(interrupt: ThreadInterrupt) -> None:

@@ -104,21 +104,31 @@ class ProcessExecutor:
         self._closed = threading.Event()
         threading.Thread(target=self._accept, name="perdure-lines", daemon=True).start()
 
-    def start(self, attempt: Attempt, context: ActivityContext) -> None:
-        """Run it in a process. Raises RuntimeError when the pool takes nothing any more."""
+    def start(
+        self,
+        attempt: Attempt,
+        context: ActivityContext,
+        *,
+        fn: Callable[..., Any] | None = None,
+        deliver: Callable[[Attempt, Outcome], None] | None = None,
+    ) -> None:
+        """Run it, or another function for it, in a process; the outcome goes to who is named.
+
+        Raises RuntimeError when the pool takes nothing any more.
+        """
         with self._lock:
             self._live.add(attempt.token)
         line = msgspec.msgpack.encode(_Line(str(self._listener.address), self._key))
         future = self._pool.submit(
             run_in_process,
-            context.fn,
+            fn or context.fn,
             encode(attempt.task),
             context.started_ms,
             context.converter,
             attempt.headers,
             line,
         )
-        future.add_done_callback(partial(self._ended, attempt))
+        future.add_done_callback(partial(self._ended, attempt, deliver or self._deliver))
 
     def cancel(self, attempt: Attempt, reason: str) -> None:
         """Tell the process that runs an attempt, or that will, that it should stop."""
@@ -144,7 +154,12 @@ class ProcessExecutor:
         for line in list(self._lines):
             line.close()
 
-    def _ended(self, attempt: Attempt, future: Future[bytes]) -> None:
+    def _ended(
+        self,
+        attempt: Attempt,
+        deliver: Callable[[Attempt, Outcome], None],
+        future: Future[bytes],
+    ) -> None:
         with self._lock:
             self._live.discard(attempt.token)
             self._by_token.pop(attempt.token, None)
@@ -153,7 +168,7 @@ class ProcessExecutor:
         end = self._end_of(attempt, future)
         if end.last is not None and end.last.number > heard:
             self._beat(attempt.token, end.last.details or [])
-        self._deliver(attempt, end.outcome)
+        deliver(attempt, end.outcome)
 
     def _end_of(self, attempt: Attempt, future: Future[bytes]) -> _End:
         try:

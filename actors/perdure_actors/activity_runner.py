@@ -14,6 +14,7 @@ from functools import partial
 from perdure_actors.activity_context import ActivityContext, Flag, cancellation_details
 from perdure_actors.activity_executors import AsyncExecutor, Outcome, ThreadExecutor
 from perdure_actors.activity_gate import Desk
+from perdure_actors.activity_interception import Intercept, InterceptedCalls
 from perdure_actors.activity_processes import ProcessExecutor
 from perdure_actors.activity_tasks import WORKER_SHUTDOWN, Attempt, application_failure
 from perdure_actors.definitions import ActivityRegistry
@@ -36,6 +37,7 @@ class ActivityRunner:
         on_change: Callable[[], None],
         on_fatal: Callable[[BaseException], None],
         ring: Callable[[], None],
+        intercept: Intercept | None = None,
     ) -> None:
         self._activities = activities
         self._task_queue = task_queue
@@ -49,7 +51,6 @@ class ActivityRunner:
         self.running: dict[Attempt, ActivityContext] = {}
         self.desk: Desk | None = None
         inherited = contextvars.copy_context()
-        self._async = AsyncExecutor(self, loop=asyncio.get_running_loop(), inherited=inherited)
         self._threads: ThreadExecutor | None = None
         self._processes: ProcessExecutor | None = None
         if isinstance(pool, ProcessPoolExecutor):
@@ -58,6 +59,17 @@ class ActivityRunner:
             )
         else:
             self._threads = ThreadExecutor(pool, deliver=self._deliver, inherited=inherited)
+        self._intercepted = (
+            None
+            if intercept is None
+            else InterceptedCalls(intercept, pool=pool, processes=self._processes)
+        )
+        self._async = AsyncExecutor(
+            self,
+            loop=asyncio.get_running_loop(),
+            inherited=inherited,
+            through=None if self._intercepted is None else self._intercepted.call,
+        )
 
     def work_off(self) -> None:
         """Do what other threads have posted."""
@@ -101,7 +113,7 @@ class ActivityRunner:
             trace_headers=attempt.headers,
         )
         self.running[attempt] = context
-        if definition.is_async:
+        if definition.is_async or self._intercepted is not None:
             self._async.start(attempt, context)
             return
         try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from perdure_actors.activity_desk import ActivityDesk
 from perdure_actors.activity_executors import AsyncExecutor
 from perdure_actors.activity_gate import ActivityGate
+from perdure_actors.activity_interception import Intercept
 from perdure_actors.activity_mail import WorkerFacts
 from perdure_actors.activity_runner import ActivityRunner
 from perdure_actors.activity_tasks import WORKER_SHUTDOWN
@@ -63,6 +64,7 @@ class ActivityWorker:
         executor: Executor | None = None,
         clock: Clock | None = None,
         edge: Edge | None = None,
+        intercept: Intercept | None = None,
     ) -> None:
         if settings.max_concurrent_activities < 1:
             raise ValueError("max_concurrent_activities must be at least 1")
@@ -72,6 +74,7 @@ class ActivityWorker:
         self._converter = converter
         self._user_executor = executor
         self._edge = edge
+        self._intercept = intercept
         self._clock: Clock = clock or SystemClock()
         self.worker_id = uuid.uuid4().hex
         self._stop = asyncio.Event()
@@ -183,6 +186,7 @@ class ActivityWorker:
             on_change=self._changed.set,
             on_fatal=self._die,
             ring=self.ring,
+            intercept=self._intercept,
         )
         self._gate = (
             None

@@ -13,9 +13,10 @@ from perdure_actors.replay.coroutine import Coroutine
 from perdure_actors.watchdog import LIMIT_S, Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
+    from perdure_actors.replay.code import Inbound
     from perdure_actors.replay.coroutine import RunFacts
     from perdure_schemas.converters import PayloadConverter
     from perdure_schemas.events import WorkflowStarted
@@ -36,10 +37,12 @@ class WorkflowCode:
         build_id: str = "",
         deadlock_timeout_s: float = LIMIT_S,
         edge: Edge | None = None,
+        chains: Callable[[Coroutine], Inbound] | None = None,
     ) -> None:
         self.registry = WorkflowRegistry(workflows)
         self.version = code_version(self.registry.by_name.values(), build_id=build_id)
         self.door = Door(edge)
+        self._chains = chains
         self._converter = converter
         self._failures = tuple(failure_exception_types)
         self._watchdog = Watchdog(limit_s=deadlock_timeout_s, on_stuck=_give_up)
@@ -59,6 +62,7 @@ class WorkflowCode:
             facts,
             converter=self._converter,
             failure_exception_types=self._failures,
+            chains=self._chains,
         )
 
     def watching(self, label: str) -> AbstractContextManager[object]:

@@ -34,6 +34,7 @@ __all__ = [
     "heartbeat",
     "in_activity",
     "info",
+    "info_of",
     "is_cancelled",
     "is_worker_shutdown",
     "logger",
@@ -152,6 +153,14 @@ def in_activity() -> bool:
 def info() -> Info:
     """What the running activity is."""
     context = _context()
+    if context.outbound is not None:
+        told: Info = context.outbound.info()
+        return told
+    return info_of(context)
+
+
+def info_of(context: ActivityContext) -> Info:
+    """What an activity is, before interceptors."""
     if context.dressed is None:
         context.dressed = _info(context)
     found: Info = context.dressed
@@ -163,7 +172,11 @@ def heartbeat(*details: Any) -> None:
 
     Call it as often as is handy: the worker sends what its throttle allows, and always the last.
     """
-    _context().heartbeat(details)
+    context = _context()
+    if context.outbound is not None:
+        context.outbound.heartbeat(*details)
+    else:
+        context.heartbeat(details)
 
 
 def is_cancelled() -> bool:

@@ -11,8 +11,14 @@ from typing import Any, Concatenate, Final, Self
 
 from perdure import assembly
 from perdure.calls import (
+    AwaitWorkflowResultInput,
+    CancelWorkflowInput,
     CountWorkflowsInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
     ListWorkflowsInput,
+    StartWorkflowInput,
+    TerminateWorkflowInput,
     WorkflowHistoryEventFilterType,
 )
 from perdure.common import HeaderCodecBehavior
@@ -47,13 +53,21 @@ from perdure_schemas.replies import TaskQueueInfo
 from perdure_topics.ports import Log, LogError
 
 __all__ = [
+    "AwaitWorkflowResultInput",
+    "CancelWorkflowInput",
     "Client",
+    "CountWorkflowsInput",
+    "DescribeWorkflowInput",
+    "FetchWorkflowHistoryEventsInput",
     "HistoryEvent",
     "Interceptor",
+    "ListWorkflowsInput",
     "OutboundInterceptor",
     "RPCError",
     "RPCStatusCode",
+    "StartWorkflowInput",
     "TLSConfig",
+    "TerminateWorkflowInput",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",

@@ -11,6 +11,7 @@ from perdure.calls import StartWorkflowInput
 from perdure.common import (
     WorkflowIDConflictPolicy,
 )
+from perdure.converter.codecs import payload_record
 from perdure.records import milliseconds, priority_record, retry_record
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.converters import PayloadConverter
@@ -52,7 +53,7 @@ def start_command(
             start_delay_ms=milliseconds(input.start_delay, "start_delay"),
             memo=memo,
             search_attributes=attributes,
-            header=dict(input.headers),
+            header={key: payload_record(one) for key, one in input.headers.items()},
             static_summary=summary,
             static_details=details,
             priority=priority_record(input.priority),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,3 +148,14 @@ async def test_too_few_threads_for_the_slots_are_warned_of(client: Client, caplo
         Worker(client, task_queue="greetings", activities=[key_of], activity_executor=pool)
 
     assert "has 3 threads for max_concurrent_activities=100" in caplog.text
+
+
+def test_options_of_temporals_are_taken_and_typos_are_not(client: Client) -> None:
+    def make(**options: Any) -> Worker:
+        return Worker(client, task_queue="q", activities=[greet], **options)
+
+    make(nonsticky_to_sticky_poll_ratio=0.5, disable_eager_activity_execution=True)
+    with pytest.raises(TypeError, match="has no option 'max_cached_workflow'"):
+        make(max_cached_workflow=1)
+    with pytest.raises(TypeError, match="deployment_config: there are no worker deployments here"):
+        make(deployment_config=object())

@@ -41,3 +41,10 @@ class WorkflowCode(Protocol):
 
     def read_input(self, started: WorkflowStarted, converter: PayloadConverter) -> Sequence[Any]:
         """The arguments of a start."""
+
+
+class Inbound(Protocol):
+    """What calls of a run's code go through; one for each run."""
+
+    async def execute_workflow(self, args: Sequence[Any]) -> Any:
+        """Call the run method."""

@@ -13,7 +13,7 @@ from perdure_actors.replay.activities import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
 from perdure_actors.replay.call_site import call_site, user_stack, waiting_sites
 from perdure_actors.replay.closing import close_coroutines
-from perdure_actors.replay.code import RunFacts, WorkflowCode
+from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
@@ -56,6 +56,7 @@ class Coroutine:
         converter: PayloadConverter,
         failure_exception_types: tuple[type[BaseException], ...] = (),
         report: Report | None = None,
+        chains: Callable[[Coroutine], Inbound] | None = None,
     ) -> None:
         self.definition = definition
         self.facts = facts
@@ -78,6 +79,9 @@ class Coroutine:
         """Why the run was asked to cancel, once it was."""
         self.kept: dict[str, Any] = {}
         """What the workflow API keeps for the run: its info, its current details."""
+        self.inbound: Inbound | None = None
+        """What calls of the code go through, where there are interceptors."""
+        self._chains = chains
         self._context = contextvars.Context()
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
@@ -294,8 +298,13 @@ class Coroutine:
         assert started is not None, "a run begins with WorkflowStarted"
         try:
             args = definition.read_input(started, self.converter)
+            if self._chains is not None:
+                self.inbound = self._chains(self)
             self.instance = definition.instantiate(args)
-            result = await definition.call_run(self.instance, args)
+            if self.inbound is None:
+                result = await definition.call_run(self.instance, args)
+            else:
+                result = await self.inbound.execute_workflow(args)
             payload = self.converter.to_payload(result, what=f"the result of {self.workflow_type}")
             end: Record = WorkflowCompleted(result=payload)
         except (Exception, asyncio.CancelledError, ContinueAsNewError) as error:

@@ -9,10 +9,11 @@ from perdure.workflow.activity_methods import (
     start_activity_class,
     start_activity_method,
 )
-from perdure.workflow.calling import ActivityCancellationType, ActivityConfig
+from perdure.workflow.calling import ActivityConfig
 from perdure.workflow.continuing import continue_as_new
 from perdure.workflow.decorators import defn, init, run
 from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
+from perdure.workflow.kinds import ActivityCancellationType
 from perdure.workflow.logs import LoggerAdapter, logger
 from perdure.workflow.noting import (
     deprecate_patch,

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
-from enum import IntEnum
 from typing import Any, TypedDict, Unpack
 
 from perdure.common import Priority, RetryPolicy
-from perdure.records import milliseconds, priority_record, retry_record
-from perdure_actors.definitions import ActivityDefinition, activity_definition
-from perdure_actors.replay.activities import (
-    ABANDON,
-    TRY_CANCEL,
-    WAIT_CANCELLATION_COMPLETED,
-    ActivityHandle,
-    PendingActivity,
-)
+from perdure.workflow.chains import is_intercepted, outbound_of
+from perdure.workflow.innermost import ask_activity
+from perdure.workflow.intercepted import StartActivityInput
+from perdure.workflow.kinds import ActivityCancellationType
+from perdure_actors.definitions import activity_definition
+from perdure_actors.replay.activities import ActivityHandle
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.runtime import current
-from perdure_schemas.events import ActivityScheduled
-from perdure_schemas.payloads import Payload
-
-
-class ActivityCancellationType(IntEnum):
-    """What cancelling an activity does."""
-
-    TRY_CANCEL = 0
-    """Ask it to stop, and end the wait at once."""
-    WAIT_CANCELLATION_COMPLETED = 1
-    """Ask it to stop, and wait until it has."""
-    ABANDON = 2
-    """End the wait, and leave it alone."""
-
-
-_CANCELLATION = {
-    ActivityCancellationType.TRY_CANCEL: TRY_CANCEL,
-    ActivityCancellationType.WAIT_CANCELLATION_COMPLETED: WAIT_CANCELLATION_COMPLETED,
-    ActivityCancellationType.ABANDON: ABANDON,
-}
 
 
 class ActivityConfig(TypedDict, total=False):
@@ -63,8 +39,7 @@ class _Unset:
 UNSET: Any = _Unset()
 
 
-def _ask(
-    run: Run,
+def _call(
     site: str,
     activity: Any,
     values: Sequence[Any],
@@ -80,61 +55,35 @@ def _ask(
     activity_id: str | None = None,
     summary: str | None = None,
     priority: Priority = Priority.default,
-) -> PendingActivity:
+) -> StartActivityInput:
+    """A call as the outbound chain knows it."""
     definition = None if isinstance(activity, str) else activity_definition(activity)
     name = activity if definition is None else definition.name
     if not name:
         raise ValueError("a dynamic activity is called by a name of yours: give it as a string")
-    if start_to_close_timeout is None and schedule_to_close_timeout is None:
-        raise ValueError(
-            f"activity {name!r} needs start_to_close_timeout (for one attempt) or "
-            "schedule_to_close_timeout (for all of them)"
-        )
     if definition is not None and result_type is None:
         result_type = definition.signature.result_type
-    scheduled = ActivityScheduled(
-        activity_id=run.activities.next_id(activity_id),
-        activity_type=name,
-        task_queue=task_queue or "",
-        input=_input(run, name, definition, values),
-        schedule_to_close_ms=0
-        if schedule_to_close_timeout is None
-        else milliseconds(schedule_to_close_timeout, "schedule_to_close_timeout"),
-        schedule_to_start_ms=0
-        if schedule_to_start_timeout is None
-        else milliseconds(schedule_to_start_timeout, "schedule_to_start_timeout"),
-        start_to_close_ms=0
-        if start_to_close_timeout is None
-        else milliseconds(start_to_close_timeout, "start_to_close_timeout"),
-        heartbeat_ms=0
-        if heartbeat_timeout is None
-        else milliseconds(heartbeat_timeout, "heartbeat_timeout"),
-        retry_policy=retry_record(retry_policy),
-        priority=priority_record(priority),
-        cancellation_type=_CANCELLATION[cancellation_type],
-        summary=None if summary is None else run.converter.to_payload(summary),
-        call_site=site,
+    call = StartActivityInput(
+        activity=name,
+        args=values,
+        activity_id=activity_id,
+        task_queue=task_queue,
+        schedule_to_close_timeout=schedule_to_close_timeout,
+        schedule_to_start_timeout=schedule_to_start_timeout,
+        start_to_close_timeout=start_to_close_timeout,
+        heartbeat_timeout=heartbeat_timeout,
+        retry_policy=retry_policy,
+        cancellation_type=cancellation_type,
+        headers={},
+        disable_eager_execution=False,
+        versioning_intent=None,
+        summary=summary,
+        priority=priority,
+        arg_types=None if definition is None else list(definition.signature.arg_types),
+        ret_type=result_type,
     )
-    return run.activities.ask(scheduled, result_type)
-
-
-def _input(
-    run: Run, name: str, definition: ActivityDefinition | None, values: Sequence[Any]
-) -> list[Payload]:
-    """The payloads of the arguments; TypeError or ValueError name the activity and the argument."""
-    names: Sequence[str] = ()
-    if definition is not None:
-        signature = definition.signature
-        names = signature.names
-        if not signature.required <= len(values) <= len(names) and not definition.is_variadic:
-            raise TypeError(
-                f"activity {name!r} ({definition.where}) takes ({', '.join(names)}), "
-                f"but was given {len(values)} argument{'' if len(values) == 1 else 's'}"
-            )
-    try:
-        return run.converter.to_payloads(values, names=names)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"activity {name!r}: {error}") from error
+    call.call_site, call.definition = site, definition
+    return call
 
 
 def values_of(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -156,10 +105,8 @@ def start(
 ) -> ActivityHandle[Any]:
     """Start an activity."""
     run = current()
-    values = values_of(arg, args)
-    return run.activities.handle(
-        _ask(run, run.call_site(), activity, values, result_type, **options)
-    )
+    call = _call(run.call_site(), activity, values_of(arg, args), result_type, **options)
+    return outbound_of(run).start_activity(call)
 
 
 def execute(
@@ -184,4 +131,7 @@ async def _outcome(
     result_type: Any,
     options: ActivityConfig,
 ) -> Any:
-    return await run.activities.outcome(_ask(run, site, activity, values, result_type, **options))
+    call = _call(site, activity, values, result_type, **options)
+    if is_intercepted(run):
+        return await outbound_of(run).start_activity(call)
+    return await run.activities.outcome(ask_activity(run, call))

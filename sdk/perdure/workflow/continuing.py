@@ -6,16 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from perdure.attribute_payloads import attribute_payloads
 from perdure.common import RetryPolicy, SearchAttributes, TypedSearchAttributes
-from perdure.records import milliseconds, retry_record
 from perdure.workflow.calling import UNSET, values_of
+from perdure.workflow.chains import outbound_of
+from perdure.workflow.intercepted import ContinueAsNewInput
 from perdure_actors.definitions import WorkflowDefinition, workflow_definition
 from perdure_actors.replay.coroutine import Coroutine as Run
-from perdure_actors.replay.ending import ContinueAsNewError
 from perdure_actors.replay.runtime import current
-from perdure_schemas.events import WorkflowContinuedAsNew
-from perdure_schemas.payloads import Payload
 
 
 def continue_as_new(
@@ -36,29 +33,25 @@ def continue_as_new(
     What is not given is as it was. It raises ContinueAsNewError, so nothing after it runs.
     """
     run = current()
-    started = run.started
-    assert started is not None, "user code runs only after WorkflowStarted"
     name, definition = _target(run, workflow)
-    values = values_of(arg, args)
-    names = () if definition is None else definition.signature.names
-    try:
-        payloads = run.converter.to_payloads(values, names=names)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"continue_as_new of {name}: {error}") from error
-    raise ContinueAsNewError(
-        WorkflowContinuedAsNew(
-            workflow_type=name,
-            input=payloads,
-            task_queue=task_queue or "",
-            run_timeout_ms=milliseconds(run_timeout, "run_timeout") or started.run_timeout_ms,
-            task_timeout_ms=milliseconds(task_timeout, "task_timeout") or started.task_timeout_ms,
-            retry_policy=retry_record(retry_policy) or started.retry_policy,
-            memo={} if memo is None else _mapping(run, memo, "memo"),
-            search_attributes=attribute_payloads(search_attributes, run.converter),
-            delay_ms=milliseconds(backoff_start_interval, "backoff_start_interval"),
-            call_site=run.call_site(),
-        )
+    call = ContinueAsNewInput(
+        workflow=name,
+        args=values_of(arg, args),
+        task_queue=task_queue,
+        run_timeout=run_timeout,
+        task_timeout=task_timeout,
+        backoff_start_interval=backoff_start_interval,
+        retry_policy=retry_policy,
+        memo=memo,
+        search_attributes=search_attributes,
+        headers={},
+        versioning_intent=None,
+        initial_versioning_behavior=None,
+        arg_types=None if definition is None else list(definition.signature.arg_types),
     )
+    call.call_site = run.call_site()
+    call.parameter_names = () if definition is None else definition.signature.names
+    outbound_of(run).continue_as_new(call)
 
 
 def _target(
@@ -71,9 +64,3 @@ def _target(
         return workflow, None
     definition = workflow_definition(workflow)
     return definition.name, definition
-
-
-def _mapping(run: Run, values: Mapping[str, Any], what: str) -> dict[str, Payload]:
-    names = [f"the {what} {key!r}" for key in values]
-    payloads = run.converter.to_payloads(list(values.values()), names=names)
-    return dict(zip(values, payloads, strict=True))

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
+from perdure.api.common.v1 import Payload as UserPayload
 from perdure.attribute_payloads import attribute_pairs
 from perdure.common import (
     Priority,
     RetryPolicy,
     TypedSearchAttributes,
 )
+from perdure.converter.codecs import payload_of
 from perdure.records import duration_of, priority_of, retry_policy_of, time_of
 from perdure_actors.core.facts import upserted
 from perdure_actors.core.state import Facts
@@ -55,7 +57,7 @@ class Info:
     cron_schedule: str | None
     execution_timeout: timedelta | None
     first_execution_run_id: str
-    headers: Mapping[str, Payload]
+    headers: Mapping[str, UserPayload]
     namespace: str
     original_execution_run_id: str
     parent: ParentInfo | None
@@ -111,14 +113,24 @@ def change_facts(
 def info() -> Info:
     """What the current run knows of itself."""
     run = current()
+    # Its chain may be asked without being named here, for it names what is here.
+    chain = run.kept.get("chain")
+    if chain is not None:
+        told: Info = chain.outbound.info()
+        return told
+    return info_of(run)
+
+
+def info_of(run: Run) -> Info:
+    """What a run knows of itself, before interceptors."""
     found = run.kept.get(_INFO)
     if found is None:
-        found = run.kept[_INFO] = _info_of(run)
+        found = run.kept[_INFO] = _made_info(run)
     result: Info = found
     return result
 
 
-def _info_of(run: Run) -> Info:
+def _made_info(run: Run) -> Info:
     started, facts = run.started, run.facts
     assert started is not None, "user code runs only after WorkflowStarted"
     known = facts_of(run)
@@ -129,7 +141,7 @@ def _info_of(run: Run) -> Info:
         cron_schedule=started.cron_schedule or None,
         execution_timeout=duration_of(started.execution_timeout_ms),
         first_execution_run_id=started.first_run_id or facts.run_id,
-        headers=started.header,
+        headers={key: payload_of(one) for key, one in started.header.items()},
         namespace=facts.namespace,
         original_execution_run_id=started.original_run_id or facts.run_id,
         parent=_parent(started.parent, facts.namespace),

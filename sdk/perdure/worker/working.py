@@ -10,15 +10,19 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from perdure import assembly, telemetry
 from perdure.client import Client
 from perdure.records import milliseconds
+from perdure.worker.interception import Interceptor, intercepting, workflow_classes
+from perdure.worker.options import OptionsWithoutEffect, check_options
+from perdure.workflow.chains import chains_of
 from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.host_thread import HostThread
 from perdure_actors.services import Viewer
+from perdure_actors.watchdog import LIMIT_S
 from perdure_actors.workflow_code import WorkflowCode
 from perdure_topics.names import quote
 from perdure_topics.ports import LogUnavailableError
@@ -54,12 +58,19 @@ class Worker:
             and handed back.
         workflow_failure_exception_types: Exceptions that fail a workflow; any other one
             blocks it until its code is mended.
+        interceptors: What calls of workflows and activities go through, after those of the
+            client that are worker interceptors as well.
         on_fatal_error: Called with the error that stops the worker, before run raises it.
+        debug_mode: Whether code may stand still, as in a debugger, without being blocked.
         state_directory: Where the hosts' tables are kept, a cache of the log.
 
     Raises:
         ValueError: When it has nothing to do, a name is taken twice, or a number is too small.
     """
+
+    _stopping: asyncio.Event | None = None
+    _stopped: asyncio.Event | None = None
+    _task: asyncio.Task[None] | None = None
 
     def __init__(
         self,
@@ -77,9 +88,13 @@ class Worker:
         default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        interceptors: Sequence[Interceptor] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        debug_mode: bool = False,
         state_directory: str | Path | None = None,
+        **without_effect: Unpack[OptionsWithoutEffect],
     ) -> None:
+        check_options(without_effect, of=type(self))
         if not activities and not workflows:
             raise ValueError("the worker has nothing to do: give it activities, workflows or both")
         quote(task_queue, "task queue")
@@ -92,30 +107,29 @@ class Worker:
         self._state_directory = state_directory
         self._executor = activity_executor
         self._registry = ActivityRegistry(activities)
+        self._interceptors = [*_of_workers(client.interceptors), *interceptors]
         self._settings = ActivityWorkerSettings(
             namespace=client.namespace,
             task_queue=task_queue,
             identity=self._identity,
             max_concurrent_activities=slots,
-            graceful_shutdown_timeout_s=_seconds(
-                graceful_shutdown_timeout, "graceful_shutdown_timeout"
-            ),
-            max_heartbeat_throttle_s=_seconds(
-                max_heartbeat_throttle_interval, "max_heartbeat_throttle_interval"
-            ),
-            default_heartbeat_throttle_s=_seconds(
-                default_heartbeat_throttle_interval, "default_heartbeat_throttle_interval"
+            **_all_seconds(
+                graceful_shutdown_timeout=graceful_shutdown_timeout,
+                max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+                default_heartbeat_throttle_interval=default_heartbeat_throttle_interval,
             ),
         )
         self._code = _code(
-            client, workflows, failures=workflow_failure_exception_types, build_id=build_id
+            client,
+            workflows,
+            failures=workflow_failure_exception_types,
+            build_id=build_id,
+            interceptors=self._interceptors,
+            is_watched=not debug_mode,
         )
         _check_slots(activity_executor, slots)
-        self._stopping: asyncio.Event | None = None
-        self._stopped: asyncio.Event | None = None
         self._grounded = asyncio.Event()
         """Set once the topics are there."""
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def client(self) -> Client:
@@ -273,12 +287,16 @@ class Worker:
             converter=self._client.values,
             executor=self._executor,
             edge=self._client.worker_edge,
+            intercept=intercepting(self._interceptors, self._executor),
         )
 
 
-def _seconds(duration: timedelta, name: str) -> float:
-    """A duration in seconds. Raises ValueError for a negative one."""
-    return milliseconds(duration, name) / 1000
+def _all_seconds(**durations: timedelta) -> dict[str, float]:
+    """Durations in seconds, by the settings' names. Raises ValueError for a negative one."""
+    return {
+        f"{name.removesuffix('_interval')}_s": milliseconds(duration, name) / 1000
+        for name, duration in durations.items()
+    }
 
 
 def _code(
@@ -287,6 +305,8 @@ def _code(
     *,
     failures: Sequence[type[BaseException]],
     build_id: str | None,
+    interceptors: Sequence[Interceptor],
+    is_watched: bool,
 ) -> WorkflowCode | None:
     """The workflow code to host, if there is any."""
     if not workflows:
@@ -296,8 +316,15 @@ def _code(
         converter=client.values,
         failure_exception_types=failures,
         build_id=build_id or "",
+        deadlock_timeout_s=LIMIT_S if is_watched else 0.0,
         edge=client.worker_edge,
+        chains=chains_of(workflow_classes(interceptors)),
     )
+
+
+def _of_workers(interceptors: Sequence[Any]) -> list[Interceptor]:
+    """Those of a client's interceptors that are a worker's as well."""
+    return [one for one in interceptors if isinstance(one, Interceptor)]
 
 
 def _check_slots(executor: Executor | None, slots: int) -> None:

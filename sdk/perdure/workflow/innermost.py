@@ -1,0 +1,134 @@
+"""The last link of a run's outbound chain: calls become records that the run asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from perdure.api.common.v1 import Payload
+from perdure.attribute_payloads import attribute_payloads
+from perdure.converter.codecs import payload_record
+from perdure.records import milliseconds, priority_record, retry_record
+from perdure.workflow.information import Info, info_of
+from perdure.workflow.intercepted import ContinueAsNewInput, StartActivityInput
+from perdure.workflow.interception import WorkflowOutboundInterceptor
+from perdure.workflow.kinds import ActivityCancellationType
+from perdure_actors.replay.activities import (
+    ABANDON,
+    TRY_CANCEL,
+    WAIT_CANCELLATION_COMPLETED,
+    ActivityHandle,
+    PendingActivity,
+)
+from perdure_actors.replay.coroutine import Coroutine as Run
+from perdure_actors.replay.ending import ContinueAsNewError
+from perdure_schemas import payloads as records
+from perdure_schemas.events import ActivityScheduled, WorkflowContinuedAsNew
+
+_CANCELLATION = {
+    ActivityCancellationType.TRY_CANCEL: TRY_CANCEL,
+    ActivityCancellationType.WAIT_CANCELLATION_COMPLETED: WAIT_CANCELLATION_COMPLETED,
+    ActivityCancellationType.ABANDON: ABANDON,
+}
+
+
+class Innermost(WorkflowOutboundInterceptor):
+    """Asks the run itself."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def info(self) -> Info:
+        """What the run knows of itself."""
+        return info_of(self._run)
+
+    def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
+        """Start an activity."""
+        return self._run.activities.handle(ask_activity(self._run, input))
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
+        """End the run by starting the next one."""
+        raise ContinueAsNewError(_continued(self._run, input))
+
+
+def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
+    """Ask for an activity."""
+    name = call.activity
+    if call.start_to_close_timeout is None and call.schedule_to_close_timeout is None:
+        raise ValueError(
+            f"activity {name!r} needs start_to_close_timeout (for one attempt) or "
+            "schedule_to_close_timeout (for all of them)"
+        )
+    scheduled = ActivityScheduled(
+        activity_id=run.activities.next_id(call.activity_id),
+        activity_type=name,
+        task_queue=call.task_queue or "",
+        input=_input(run, call),
+        header=header_of(call.headers),
+        schedule_to_close_ms=milliseconds(
+            call.schedule_to_close_timeout, "schedule_to_close_timeout"
+        ),
+        schedule_to_start_ms=milliseconds(
+            call.schedule_to_start_timeout, "schedule_to_start_timeout"
+        ),
+        start_to_close_ms=milliseconds(call.start_to_close_timeout, "start_to_close_timeout"),
+        heartbeat_ms=milliseconds(call.heartbeat_timeout, "heartbeat_timeout"),
+        retry_policy=retry_record(call.retry_policy),
+        priority=priority_record(call.priority),
+        cancellation_type=_CANCELLATION[call.cancellation_type],
+        summary=None if call.summary is None else run.converter.to_payload(call.summary),
+        call_site=call.call_site or run.call_site(),
+    )
+    return run.activities.ask(scheduled, call.ret_type)
+
+
+def _input(run: Run, call: StartActivityInput) -> list[records.Payload]:
+    """The payloads of the arguments; TypeError or ValueError name the activity and the argument."""
+    names: Sequence[str] = ()
+    name, values, definition = call.activity, call.args, call.definition
+    if definition is not None and definition.name == name:
+        signature = definition.signature
+        names = signature.names
+        if not signature.required <= len(values) <= len(names) and not definition.is_variadic:
+            raise TypeError(
+                f"activity {name!r} ({definition.where}) takes ({', '.join(names)}), "
+                f"but was given {len(values)} argument{'' if len(values) == 1 else 's'}"
+            )
+    try:
+        return run.converter.to_payloads(values, names=names)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"activity {name!r}: {error}") from error
+
+
+def header_of(headers: Mapping[str, Payload | records.Payload]) -> dict[str, records.Payload]:
+    """Headers as records hold them."""
+    return {key: payload_record(payload) for key, payload in headers.items()}
+
+
+def _continued(run: Run, call: ContinueAsNewInput) -> WorkflowContinuedAsNew:
+    started = run.started
+    assert started is not None, "user code runs only after WorkflowStarted"
+    name = call.workflow or started.workflow_type
+    try:
+        payloads = run.converter.to_payloads(call.args, names=call.parameter_names)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"continue_as_new of {name}: {error}") from error
+    return WorkflowContinuedAsNew(
+        workflow_type=name,
+        input=payloads,
+        task_queue=call.task_queue or "",
+        run_timeout_ms=milliseconds(call.run_timeout, "run_timeout") or started.run_timeout_ms,
+        task_timeout_ms=milliseconds(call.task_timeout, "task_timeout") or started.task_timeout_ms,
+        retry_policy=retry_record(call.retry_policy) or started.retry_policy,
+        memo={} if call.memo is None else _mapping(run, call.memo, "memo"),
+        search_attributes=attribute_payloads(call.search_attributes, run.converter),
+        header=header_of(call.headers),
+        delay_ms=milliseconds(call.backoff_start_interval, "backoff_start_interval"),
+        call_site=call.call_site or run.call_site(),
+    )
+
+
+def _mapping(run: Run, values: Mapping[str, Any], what: str) -> dict[str, records.Payload]:
+    names = [f"the {what} {key!r}" for key in values]
+    payloads = run.converter.to_payloads(list(values.values()), names=names)
+    return dict(zip(values, payloads, strict=True))
