@@ -13,10 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measures import MEASURES, Figures
+from benchmarks.measures import MEASURES as MAIN
+from benchmarks.measures import Figures, Measure
+from benchmarks.moves import moves
 from benchmarks.stage import Stage
 
 app = typer.Typer(add_completion=False)
+MEASURES: dict[str, Measure] = {**MAIN, "moves": moves}
+ON_KAFKA_ONLY = {"spread", "moves"}
 
 
 @app.command()
@@ -36,7 +40,7 @@ def main(
         bootstrap, pid = _broker(stack) if "kafka" in logs else ("", 0)
         for name in chosen:
             for one in logs:
-                if one == "embedded" and name == "spread":
+                if one == "embedded" and name in ON_KAFKA_ONLY:
                     continue
                 figures = _run(name, one, bootstrap, pid, partitions)
                 for label, value in figures.items():

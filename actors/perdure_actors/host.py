@@ -38,6 +38,7 @@ REVOKE_FLUSH_S = 1.0
 RETRY_MS = 2_000
 UNREADABLE_MS = 30_000
 IDLE_MS = 1_000
+COMMIT_EVERY_MS = 1_000
 ANSWER_TIMEOUT_MS = 10_000
 
 
@@ -89,13 +90,15 @@ def _nothing() -> None:
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
-    __slots__ = ("due_ms", "opening", "shard", "takeover", "was_epoch")
+    __slots__ = ("committed", "due_ms", "opening", "shard", "takeover", "was_epoch")
 
     def __init__(self) -> None:
         self.opening: Future[Table] | None = None
         self.takeover: Takeover | None = None
         self.shard: Shard | None = None
         self.due_ms = 0
+        self.committed = -1
+        """Up to which input the group was told that commands are read."""
         self.was_epoch = 0
         """The epoch of a shard whose append failed here, until it is settled who goes on."""
 
@@ -119,6 +122,7 @@ class Host:
         self._member: Member = services.log.member(group, self._topic, on_ready=ring)
         self.slots: dict[int, _Slot] = {}
         self._ready: deque[int] = deque()
+        self._commit_at_ms = 0
         self.takeovers = 0
 
     def _ready_now(self, partition: int) -> None:
@@ -141,7 +145,17 @@ class Host:
                 slot.due_ms = now_ms + self._turn(number, slot)
             wait_ms = min(wait_ms, slot.due_ms - now_ms)
         self._answers.step()
+        if now_ms >= self._commit_at_ms:
+            self._commit_at_ms = now_ms + COMMIT_EVERY_MS
+            self._commit()
         return 0 if self._ready else max(0, wait_ms)
+
+    def _commit(self) -> None:
+        """Show lag tools how far commands are read. Nobody goes on from there."""
+        for number, slot in self.slots.items():
+            if slot.shard is not None and slot.shard.cursor.upto != slot.committed:
+                slot.committed = slot.shard.cursor.upto
+                self._member.commit(number, slot.committed + 1)
 
     def _turn(self, number: int, slot: _Slot) -> int:
         """One slot's turn; in how many ms the next is due."""
@@ -233,6 +247,8 @@ class Host:
         if change.kind == "assigned":
             self.slots.setdefault(number, _Slot())
             return
+        if change.kind == "revoked":
+            self._commit()
         slot = self.slots.pop(number, None)
         if slot is not None:
             self._drop(number, slot, flush_s=REVOKE_FLUSH_S if change.kind == "revoked" else 0.0)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from perdure import assembly
+from perdure.cli.fleet import PROCESSES_MAX, command_of_one, run_fleet
 from perdure.cli.modules import CONVENTION, Found, load
 from perdure.cli.printing import error_console, text
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
@@ -41,6 +43,10 @@ StateDir = Annotated[
     Path | None,
     typer.Option("--state-dir", help="Where tables are kept. [env: PERDURE_STATE_DIR]"),
 ]
+Processes = Annotated[
+    int,
+    typer.Option("--processes", min=1, max=PROCESSES_MAX, help="Processes to run, each the same."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 
 
@@ -55,6 +61,7 @@ def worker(
     activities_only: ActivitiesOnly = False,  # noqa: FBT002 - an option
     max_concurrent_activities: Slots = 100,
     graceful_shutdown_timeout: Grace = 10.0,
+    processes: Processes = 1,
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
     """Run the workflows and activities of MODULE, in any number of processes.
@@ -63,6 +70,8 @@ def worker(
     """
     set_up_logging(verbose=verbose)
     found = load(module)
+    if processes > 1:
+        raise typer.Exit(run_fleet(command_of_one(sys.argv[1:]), processes))
     queue = queue_of(module, found, task_queue)
     is_remote = engine is not None or (broker is None and bool(os.environ.get("PERDURE_ENGINE")))
     chosen = chosen_of(
