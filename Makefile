@@ -24,7 +24,7 @@ bench: $(VENV)/.dev ## Measure, and print the tables
 	$(BIN)/python -m benchmarks
 
 check: lint types ## The quick round: format, lint, types, unit and house tests
-	$(BIN)/pytest tests/unit tests/house
+	$(BIN)/pytest tests/unit tests/house tests/parity
 
 lint: $(VENV)/.dev ## Format and lint, changing nothing
 	$(BIN)/ruff format --check .
@@ -40,8 +40,8 @@ format: $(VENV)/.dev ## Format, and mend what the linter can mend safely
 test: $(VENV)/.dev ## Every test; those with Kafka need Java and Maven, or PERDURE_TEST_KAFKA=host:port
 	$(BIN)/pytest
 
-unit: $(VENV)/.dev ## The unit tests
-	$(BIN)/pytest tests/unit
+unit: $(VENV)/.dev ## The unit tests, and our names against Temporal's
+	$(BIN)/pytest tests/unit tests/parity
 
 histories: $(VENV)/.dev ## Replay the golden histories
 	$(BIN)/pytest tests/histories
@@ -68,7 +68,7 @@ wheel: $(VENV)/.dev ## Build the wheel into dist/
 records: $(VENV)/.dev ## Keep schemas and golden records as those of the version that is not out yet
 	$(BIN)/python -m tests.histories.golden_records
 
-pages: $(VENV)/.dev ## Make docs/topics.md and docs/records.md from the tables they show
+pages: $(VENV)/.dev ## Make the tables of docs/topics.md, docs/records.md and docs/temporal.md
 	$(BIN)/python -m tests.pages
 
 clean: ## Remove caches and built things, not the virtual environment

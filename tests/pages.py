@@ -1,4 +1,4 @@
-"""Makes the pages that show a table: docs/topics.md and docs/records.md. `make pages` runs it."""
+"""Makes the pages that show a table, and the table of docs/temporal.md. `make pages` runs it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from perdure_schemas import avro, replies, tasks, transition
 from perdure_topics.names import TOPICS, topic_settings
+from tests.parity import table
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Made by `make pages` from {source}: change that, not this. -->"
@@ -19,6 +20,7 @@ FRAMING = (
     "Avro, in single-object encoding. A field with a default need not be given to an Avro"
     " library that fills defaults in, as fastavro and Java's do."
 )
+TABLE_MARK = "<!-- Made by `make pages` from tests/parity: change rows.toml, not what follows. -->"
 ROOMS = (
     (avro.COMMAND_MODULES, "Commands", "What may be asked of a host; any producer may write them"),
     (avro.EVENT_MODULES, "Events", "What has happened; they stand inside transitions"),
@@ -109,7 +111,14 @@ def _gather(kind: Any, found: dict[str, Any]) -> None:
                 _gather(kind.get(inner), found)
 
 
-PAGES = {"topics.md": topics_page, "records.md": records_page}
+def temporal_page() -> str:
+    """The page as people wrote it, with today's table under its last line of theirs."""
+    written, mark, _ = (DOCS / "temporal.md").read_text().partition(TABLE_MARK)
+    assert mark, f"docs/temporal.md has lost its line {TABLE_MARK!r}"
+    return f"{written}{mark}\n\n{table.section()}"
+
+
+PAGES = {"topics.md": topics_page, "records.md": records_page, "temporal.md": temporal_page}
 
 
 def write() -> None:

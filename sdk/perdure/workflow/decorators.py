@@ -67,7 +67,7 @@ def run(fn: CallableAsyncType) -> CallableAsyncType:
     return fn
 
 
-def init(fn: CallableType) -> CallableType:
+def init(init_fn: CallableType) -> CallableType:
     """Let `__init__` be given the arguments of the run method."""
-    mark_init(fn)
-    return fn
+    mark_init(init_fn)
+    return init_fn

@@ -1,0 +1,1 @@
+"""The names of Temporal's Python SDK held against ours."""
