@@ -224,6 +224,33 @@ class ReadingContract(Contract):
         assert later.end() == 3
         tail.close()
 
+    def test_a_position_is_behind_what_was_taken_and_never_before_what_was_not(
+        self, make_log, wait
+    ):
+        log = make_log()
+        topic = new_topic(log)
+        tail = log.tail(on_ready=no_bell, committed=True)
+        assert tail.position(topic, 0) == -1
+        self.write(log, wait, topic, 0, [b"%d" % n for n in range(10)])
+        tail.assign(topic, 0, 4)
+        assert tail.position(topic, 0) == 4
+        seen: list[int] = []
+
+        def all_of_them() -> bool:
+            assert tail.position(topic, 0) == 4 + len(seen)
+            seen.extend(record.offset for record in tail.take(topic, 0, 1))
+            return len(seen) == 6
+
+        assert wait(all_of_them)
+        assert tail.position(topic, 0) == 10
+        tail.assign(topic, 0, 7)
+        assert tail.position(topic, 0) == 7
+        assert len(collect(tail, wait, topic, 0, 3)) == 3
+        assert tail.position(topic, 0) == 10
+        tail.unassign(topic, 0)
+        assert tail.position(topic, 0) == -1
+        tail.close()
+
     def test_deleted_records_are_lost_to_readers_below_and_not_above(self, make_log, wait):
         log = make_log()
         topic = new_topic(log, self.host_role)

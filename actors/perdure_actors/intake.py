@@ -133,6 +133,7 @@ class Intake:
             if not records or records[0].offset <= shard.upto:
                 return bool(records)
             self._tried = records[0]
+            self._horizon.in_hand = True
             shard.propose_mark(records[0].offset)
             return False
         if shard.pending:
@@ -145,6 +146,7 @@ class Intake:
                 " host died; the code is not run on it again"
             )
         self._take_one(record, now_ms)
+        self._horizon.in_hand = False
         shard.activation.refusal = ""
         self._doubts -= 1
         return True
@@ -356,9 +358,7 @@ class Intake:
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing needs to be done here."""
-        if self._horizon.is_asking:
-            return 5
-        return max(0, self._house_at_ms + HOUSE_MS - now_ms)
+        return self._horizon.wait_ms(max(0, self._house_at_ms + HOUSE_MS - now_ms))
 
     def keep_house(self, now_ms: int) -> None:
         """Every now and then: lost workers, waiting effects, word to those who wait."""

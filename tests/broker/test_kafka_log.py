@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from perdure_topics.ground import check_ground, mismatches
 from perdure_topics.kafka import KafkaLog
@@ -17,6 +18,7 @@ from perdure_topics.ports import (
     LogError,
     LogUnavailableError,
     Report,
+    Tail,
     TopicMismatchError,
     TopicSpec,
 )
@@ -165,3 +167,43 @@ def test_the_ground_is_checked_setting_by_setting(log: KafkaLog) -> None:
     info = log.topic(name)
     assert info is not None
     check_ground(log, "tasks", info)
+
+
+def test_a_position_passes_what_transactions_leave_and_stands_before_one_that_is_open(
+    log: KafkaLog,
+) -> None:
+    topic = new_topic(log, "commands")
+    tail = log.tail(on_ready=no_bell, committed=True)
+    tail.assign(topic, 0, 0)
+    foreign = Producer(
+        {"bootstrap.servers": log.address, "transactional.id": f"foreign-{topic}", "linger.ms": 0}
+    )
+    foreign.init_transactions(10)
+    foreign.begin_transaction()
+    foreign.produce(topic, b"kept", partition=0)
+    foreign.commit_transaction(10)
+    assert [record.offset for record in collect(tail, wait_for, topic, 0, 1)] == [0]
+    assert end_of(tail, topic) == 2
+    assert wait_for(lambda: tail.position(topic, 0) == 2), "behind the mark"
+
+    foreign.begin_transaction()
+    foreign.produce(topic, b"rolled back", partition=0)
+    assert foreign.flush(10) == 0
+    appender = log.appender(on_ready=no_bell)
+    assert ack(appender, topic, 0).offset == 3
+    assert end_of(tail, topic) == 4, "it was appended, whoever may read it"
+    assert tail.take(topic, 0, 9) == []
+    assert tail.position(topic, 0) == 2
+    foreign.abort_transaction(10)
+
+    assert [record.offset for record in collect(tail, wait_for, topic, 0, 1)] == [3]
+    assert end_of(tail, topic) == 5
+    assert wait_for(lambda: tail.position(topic, 0) == 5), "behind the mark"
+    for opened in (appender, tail):
+        opened.close()
+
+
+def end_of(tail: Tail, topic: str) -> int | None:
+    probe = tail.probe_end(topic, 0)
+    wait_for(lambda: probe.end() is not None)
+    return probe.end()

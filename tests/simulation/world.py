@@ -67,6 +67,11 @@ class World:
         self._worker_number = 0
         self.workers: list[SimWorker] = []
 
+    @property
+    def clock_slack_ms(self) -> int:
+        """How far apart clocks may be before it counts."""
+        return self.settings.clock_slack_ms
+
     def after_step(self, host: SimHost) -> None:
         """A host has made a turn: for worlds that look closer."""
 
@@ -327,7 +332,7 @@ class World:
     def dump(self) -> dict[str, list[StoredRecord]]:
         """All records by topic."""
         return {
-            name: [record for partition in partitions for record in partition.records]
+            name: [record for partition in partitions for record in partition.given]
             for name, (_, partitions) in self.broker.topics.items()
         }
 
@@ -348,7 +353,7 @@ class World:
             self.ops,
             self.effects,
             models={TYPE: expected_chain},
-            clock_slack_ms=self.settings.clock_slack_ms,
+            clock_slack_ms=self.clock_slack_ms,
         )
         self.violations += check_replays(self)
         self.violations += check_tables(self)

@@ -204,6 +204,9 @@ class MemoryTail:
     def ready(self) -> list[tuple[str, int]]:
         return list(self._at)
 
+    def position(self, topic: str, partition: int) -> int:
+        return self._at.get((topic, partition), -1)
+
     def probe_end(self, topic: str, partition: int) -> KnownEnd:
         return KnownEnd(len(self._log.topics[topic][partition]))
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from perdure_topics.names import topic_settings
+from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import LogUnavailableError, Report, TopicSpec
 from perdure_topics.simulated import FaultPlan, SimulatedBroker, SimulatedLog
 from tests.log_contract import (
@@ -240,18 +240,28 @@ def test_a_broker_that_is_away_takes_and_gives_nothing() -> None:
 
 def test_a_foreign_transaction_hides_from_committed_readers_only() -> None:
     broker, log = world(8)
+    topic = topic_name("commands", "t", "q")
+    log.create_topics([TopicSpec(topic, 1, 1, topic_settings("commands"))])
     tails = [log.tail(on_ready=no_bell, committed=flag) for flag in (True, False)]
     for tail in tails:
-        tail.assign(TOPIC, 0, 0)
-    broker.write(TOPIC, 0, b"before")
-    broker.stall(TOPIC, 0, 5_000)
-    broker.write(TOPIC, 0, b"after")
+        tail.assign(topic, 0, 0)
+    broker.write(topic, 0, b"before")
+    broker.stall(topic, 0, 5_000)
+    broker.write(topic, 0, b"after")
     broker.run_until(1_000)
-    committed, uncommitted = ([r.value for r in tail.take(TOPIC, 0, 9)] for tail in tails)
+    committed, uncommitted = ([r.value for r in tail.take(topic, 0, 9)] for tail in tails)
     assert committed == [b"before"]
     assert uncommitted == [b"before", b"after"]
+    # It is appended, though it cannot be read yet.
+    probe = tails[0].probe_end(topic, 0)
+    broker.run_until(2_000)
+    assert (probe.end(), tails[0].position(topic, 0)) == (2, 1)
     broker.run_until(6_000)
-    assert [r.value for r in tails[0].take(TOPIC, 0, 9)] == [b"after"]
+    assert [r.value for r in tails[0].take(topic, 0, 9)] == [b"after"]
+    # Behind it stands the mark of the transaction, which is nothing to read.
+    broker.run_until(7_000)
+    assert tails[0].take(topic, 0, 9) == []
+    assert tails[0].position(topic, 0) == broker.partition(topic, 0).end == 3
 
 
 def test_a_truncated_tail_is_lost_and_its_offsets_come_again() -> None:

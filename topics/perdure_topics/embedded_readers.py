@@ -25,7 +25,7 @@ class KnownEnd:
         self._end = end
 
     def end(self) -> int | None:
-        """The offset after the last readable record."""
+        """The offset after all that was appended."""
         return self._end
 
 
@@ -74,6 +74,10 @@ class EmbeddedTail:
             if offset < found.end:
                 self._on_ready()
         return records
+
+    def position(self, topic: str, partition: int) -> int:
+        """Below this offset everything was taken."""
+        return self._offsets.get((topic, partition), -1)
 
     def ready(self) -> list[tuple[str, int]]:
         """The (topic, partition)s that have something to take."""

@@ -71,7 +71,7 @@ class KafkaEndProbe:
         self._asked: Future[Any] = ask()
 
     def end(self) -> int | None:
-        """The offset after the last readable record, once answered; None until then.
+        """The offset after all that was appended, once answered; None until then.
 
         Raises LogError when the broker could not say within the call timeout.
         """
@@ -251,16 +251,15 @@ class KafkaAdmin:
             ),
         )
 
-    def probe_end(
-        self, topic: str, partition: int, on_ready: Callable[[], None], *, committed: bool
-    ) -> KafkaEndProbe:
+    def probe_end(self, topic: str, partition: int, on_ready: Callable[[], None]) -> KafkaEndProbe:
         """Ask where a partition ends, without waiting."""
         where = TopicPartition(topic, partition)
-        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
 
         def ask() -> Future[Any]:
             asked = self._client.list_offsets(
-                {where: _LATEST}, isolation_level=level, request_timeout=self._timeout_s
+                {where: _LATEST},
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._timeout_s,
             )[where]
             asked.add_done_callback(lambda _: on_ready())
             return asked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perdure_topics.kafka_admin import KafkaAdmin
@@ -98,7 +97,7 @@ class KafkaLog:
             reader_settings(self._bootstrap, self._extra, committed=committed),
             on_ready=on_ready,
             watch=self._watch,
-            probe=partial(self._admin.probe_end, committed=committed),
+            probe=self._admin.probe_end,
             exists=self._admin.exists,
         )
 

@@ -83,10 +83,12 @@ def _raw(value: object) -> bytes | None:
 class Queue:
     """What has come in of one partition."""
 
-    __slots__ = ("bytes_in", "bytes_out", "lost", "messages", "paused", "rung")
+    __slots__ = ("bytes_in", "bytes_out", "end", "lost", "messages", "next", "paused", "rung")
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int = 0) -> None:
         self.messages: deque[Message] = deque()
+        # The owner's: behind what it took. The reading thread's: where the log last ended.
+        self.next = self.end = offset
         # One counter a thread: the reading one adds, the owner's takes.
         self.bytes_in = 0
         self.bytes_out = 0
@@ -116,7 +118,17 @@ class Queue:
             message = self.messages.popleft()
             self.bytes_out += len(message)
             taken.append(stored(message))
+        if taken:
+            self.next = taken[-1].offset + 1
         return taken
+
+    def position(self) -> int:
+        """Below this all was taken, or is no record; the owner calls it."""
+        # In this order: what precedes an end was put in before the end was noted.
+        end = self.end
+        if self.messages:
+            return _number(self.messages[0].offset())
+        return max(self.next, end)
 
 
 class KafkaTail:
@@ -152,7 +164,7 @@ class KafkaTail:
     def assign(self, topic: str, partition: int, offset: int) -> None:
         """Read a partition from an offset on; also moves a partition already read."""
         key = (topic, partition)
-        queue = self._queues[key] = Queue()
+        queue = self._queues[key] = Queue(offset)
         self._order(partial(self._start, key, offset, queue))
 
     def unassign(self, topic: str, partition: int) -> None:
@@ -178,6 +190,11 @@ class KafkaTail:
         if not taken and queue.lost:
             raise PositionLostError(queue.lost)
         return taken
+
+    def position(self, topic: str, partition: int) -> int:
+        """Below this offset everything was taken, or is nothing that is ever given out."""
+        queue = self._queues.get((topic, partition))
+        return -1 if queue is None else queue.position()
 
     def ready(self) -> list[PartitionKey]:
         """The (topic, partition)s that have something to take, or to say."""
@@ -247,7 +264,11 @@ class KafkaTail:
                 continue
             error = message.error()
             if error is not None:
-                self._trouble(key, queue, error)
+                if error.code() == KafkaError._PARTITION_EOF:
+                    # Behind the marks of transactions, too, of which nothing else tells.
+                    queue.end = _number(message.offset())
+                else:
+                    self._trouble(key, queue, error)
                 continue
             queue.put(message)
             if not queue.rung:

@@ -99,6 +99,7 @@ def reader_settings(bootstrap: str, extra: Settings, *, committed: bool) -> Sett
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed" if committed else "read_uncommitted",
+        "enable.partition.eof": True,
         "check.crcs": True,
         "fetch.wait.max.ms": 50,
         "fetch.min.bytes": 1,
@@ -116,6 +117,7 @@ def group_settings(bootstrap: str, extra: Settings, *, group: str, protocol: str
     settings = {
         **reader_settings(bootstrap, extra, committed=False),
         "group.id": group,
+        "enable.partition.eof": False,
         "auto.offset.reset": "earliest",
         "max.poll.interval.ms": POLL_INTERVAL_MAX_MS,
         "queued.min.messages": 500,

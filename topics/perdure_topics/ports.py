@@ -95,9 +95,10 @@ class EndProbe(Protocol):
     """A question to the log for the end of a partition, asked at a known moment."""
 
     def end(self) -> int | None:
-        """The offset after the last readable record, once answered; None until then.
+        """The offset after all that was appended, once answered; None until then.
 
-        Raises LogError when the log could not answer.
+        What a transaction that is still open hides counts, too: a reader's position passes it
+        when that has ended. Raises LogError when the log could not answer.
         """
 
 
@@ -114,6 +115,12 @@ class Tail(Protocol):
         """Take what has come in, in order.
 
         Raises PositionLostError when the position is not in the log any more.
+        """
+
+    def position(self, topic: str, partition: int) -> int:
+        """Below this offset everything was taken, or is nothing that is ever given out.
+
+        Such are the marks that transactions leave, and what was rolled back. -1: not assigned.
         """
 
     def ready(self) -> list[tuple[str, int]]:

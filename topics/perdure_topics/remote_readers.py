@@ -76,6 +76,12 @@ class _Feed:
             self._took_bytes = 0
         return taken
 
+    def position(self) -> int:
+        """The offset of what is taken next."""
+        # In this order: what precedes an end was put in before the end was noted.
+        end = self.next
+        return self._records[0].offset if self._records else end
+
     def is_empty(self) -> bool:
         """Whether nothing waits to be taken."""
         return not self._records
@@ -120,6 +126,11 @@ class RemoteTail:
         if taken and not feed.is_empty():
             self._on_ready()
         return taken
+
+    def position(self, topic: str, partition: int) -> int:
+        """Below this offset everything was taken."""
+        feed = self._feeds.get((topic, partition))
+        return -1 if feed is None else feed.position()
 
     def ready(self) -> list[tuple[str, int]]:
         """The (topic, partition)s that have something to take, or to say."""

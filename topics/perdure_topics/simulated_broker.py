@@ -6,6 +6,7 @@ import heapq
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol
 
+from perdure_topics.names import role_of
 from perdure_topics.ports import LogError, LogUnavailableError, StoredRecord, TopicInfo, TopicSpec
 from perdure_topics.simulated_faults import FaultPlan
 
@@ -34,6 +35,8 @@ class SimulatedPartition:
         self.number = number
         self.base = 0
         self.records: list[StoredRecord] = []
+        self.marks: set[int] = set()
+        """Offsets that a transaction's mark takes, which no reader is given."""
         self.leader_epoch = 0
         self.time_ms = 0
         self.stalled_at: int | None = None
@@ -50,6 +53,11 @@ class SimulatedPartition:
         if committed and self.stalled_at is not None:
             return min(self.stalled_at, self.end)
         return self.end
+
+    @property
+    def given(self) -> list[StoredRecord]:
+        """The records that readers are given."""
+        return [record for record in self.records if record.offset not in self.marks]
 
     def changed(self) -> None:
         """Tell all readers that there may be news."""
@@ -166,12 +174,16 @@ class SimulatedBroker:
         lost = min(count, len(where.records))
         if lost:
             del where.records[-lost:]
+            where.marks = {offset for offset in where.marks if offset < where.end}
             where.leader_epoch += 1
             where.changed()
         return lost
 
     def stall(self, topic: str, number: int, for_ms: int) -> None:
-        """Leave a foreign transaction open in a partition for so long."""
+        """Leave a foreign transaction open in a partition for so long.
+
+        Its end leaves a mark, except in events, whose offsets no stranger may take.
+        """
         where = self.partition(topic, number)
         if where.stalled_at is not None:
             return
@@ -179,6 +191,9 @@ class SimulatedBroker:
 
         def end() -> None:
             where.stalled_at = None
+            if role_of(topic) != "events":
+                where.marks.add(where.end)
+                self.write(topic, number, None)
             where.changed()
 
         self.at(for_ms, end)

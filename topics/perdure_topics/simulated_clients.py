@@ -270,7 +270,7 @@ class SimulatedEndProbe:
         self.answer: int | None = None
 
     def end(self) -> int | None:
-        """The offset after the last readable record, once answered; None until then."""
+        """The offset after all that was appended, once answered; None until then."""
         return self.answer
 
 
@@ -323,7 +323,14 @@ class SimulatedTail:
             raise PositionLostError(reading.lost or f"{topic}-{partition}: deleted below")
         taken = where.records[start:stop]
         reading.position += len(taken)
+        if where.marks:
+            return [record for record in taken if record.offset not in where.marks]
         return taken
+
+    def position(self, topic: str, partition: int) -> int:
+        """Below this offset everything was taken, or is nothing that is ever given out."""
+        found = self._reading.get((topic, partition))
+        return -1 if found is None else found[0].position
 
     def ready(self) -> list[tuple[str, int]]:
         """The (topic, partition)s that have something to take, or to say."""
@@ -342,7 +349,7 @@ class SimulatedTail:
             delay += broker.rng.randrange(1, broker.plan.probe_ms)
 
         def answer() -> None:
-            end = where.readable_end(committed=self._committed)
+            end = where.end
             broker.at(broker.rng.randrange(1, 3), lambda: tell(end))
 
         def tell(end: int) -> None:
