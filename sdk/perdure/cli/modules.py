@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from perdure.converter import DataConverter
 from perdure_actors.definitions import ACTIVITY, WORKFLOW, activity_definition
 
 CONVENTION = """
@@ -20,7 +21,8 @@ MODULE is a dotted module or the path of a .py file. Taken from it are: every cl
 @workflow.defn; what its ACTIVITIES list, or its function activities(), holds: functions with
 @activity.defn, and objects whose @activity.defn methods are all taken. Without either, every
 @activity.defn function of the module, and the methods of every object that stands in it.
-TASK_QUEUE in the module is the default of --task-queue.
+TASK_QUEUE in the module is the default of --task-queue, DATA_CONVERTER how values are read and
+written.
 """
 
 
@@ -40,6 +42,7 @@ class Found:
     task_queue: str | None
     traffic: Traffic | None = None
     """The module's `dev(client)`, which `perdure dev` runs beside it."""
+    data_converter: DataConverter = DataConverter.default
 
 
 def load(name: str) -> Found:
@@ -48,17 +51,38 @@ def load(name: str) -> Found:
     Raises ModuleError, with the line, when it does not import or defines neither.
     """
     module = _import(name)
+    converter = getattr(module, "DATA_CONVERTER", None)
     found = Found(
         workflows=_workflows(module),
         activities=_activities(module),
         task_queue=getattr(module, "TASK_QUEUE", None),
         traffic=_traffic(module),
+        data_converter=_converter(f"{name}.DATA_CONVERTER", converter),
     )
     if not found.workflows and not found.activities:
         raise ModuleError(
             f"{name} defines no workflow and no activity: put @workflow.defn above a class, or"
             " @activity.defn above a function"
         )
+    return found
+
+
+def load_converter(place: str) -> DataConverter:
+    """The data converter at a place written module:NAME.
+
+    Raises ModuleError when the module does not import or holds no converter there.
+    """
+    name, colon, attribute = place.partition(":")
+    if not colon or not attribute:
+        raise ModuleError(f"{place!r} names no data converter: give module:NAME")
+    return _converter(place, getattr(_import(name), attribute, place))
+
+
+def _converter(place: str, found: object) -> DataConverter:
+    if found is None:
+        return DataConverter.default
+    if not isinstance(found, DataConverter):
+        raise ModuleError(f"{place} is no DataConverter: make one with DataConverter(...)")
     return found
 
 

@@ -20,6 +20,7 @@ from perdure.cli.modules import CONVENTION, Found, load
 from perdure.cli.printing import error_console, text
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.client import Client, RPCError, RPCStatusCode
+from perdure.converter import DataConverter
 from perdure.gateway import serving_engine
 from perdure_views.gateway.settings import Settings
 
@@ -79,7 +80,7 @@ def worker(
     )
 
     async def go() -> None:
-        client = await _connect(target(broker, engine), namespace)
+        client = await _connect(target(broker, engine), namespace, found.data_converter)
         try:
             await serve_worker(
                 client,
@@ -121,7 +122,9 @@ def engine(
     )
 
     async def go() -> None:
-        client = await Client.connect(f"file:{data}", namespace=namespace)
+        client = await Client.connect(
+            f"file:{data}", namespace=namespace, data_converter=found.data_converter
+        )
         try:
             await asyncio.to_thread(assembly.ensure_topics, client.log, namespace, queue)
             async with serving_engine(client, Settings(port=port)) as address:
@@ -164,11 +167,13 @@ def queue_of(module: str, found: Found, given: str | None) -> str:
     return queue
 
 
-async def _connect(where: str, namespace: str) -> Client:
+async def _connect(where: str, namespace: str, converter: DataConverter) -> Client:
     """A client, however long its log is away: a worker waits for it, and says so."""
     while True:
         try:
-            return await Client.connect(where, namespace=namespace, lazy=True)
+            return await Client.connect(
+                where, namespace=namespace, data_converter=converter, lazy=True
+            )
         except RPCError as error:
             if error.status != RPCStatusCode.UNAVAILABLE:
                 raise

@@ -137,7 +137,9 @@ def dev(
     settings.check()
 
     async def go() -> None:
-        client = await Client.connect(f"file:{data}", namespace=namespace)
+        client = await Client.connect(
+            f"file:{data}", namespace=namespace, data_converter=found.data_converter
+        )
         try:
             await asyncio.to_thread(assembly.ensure_topics, client.log, namespace, queue)
             async with (

@@ -10,9 +10,12 @@ from typing import Annotated, Final
 
 import typer
 
+from perdure.cli.modules import load_converter
 from perdure.client import Client
+from perdure.converter import DataConverter
 
 DEFAULT_BROKER: Final = "localhost:9092"
+CONVERTER_VARIABLE: Final = "PERDURE_DATA_CONVERTER"
 
 
 class OutputFormat(StrEnum):
@@ -76,7 +79,12 @@ async def connected(
     broker: str | None, engine: str | None, namespace: str
 ) -> AsyncIterator[Client]:
     """A client for as long as a command runs."""
-    client = await Client.connect(target(broker, engine), namespace=namespace)
+    place = os.environ.get(CONVERTER_VARIABLE)
+    client = await Client.connect(
+        target(broker, engine),
+        namespace=namespace,
+        data_converter=load_converter(place) if place else DataConverter.default,
+    )
     try:
         yield client
     finally:

@@ -1,0 +1,1 @@
+"""An ML pipeline: preprocess, train with checkpoints, evaluate, deploy, and roll back."""
