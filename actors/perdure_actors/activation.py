@@ -58,6 +58,9 @@ class Activation:
         self.code_version = services.code.version
         self.refusal = ""
         """Why no code may run now; empty when it may."""
+        self.activations = 0
+        self.cache_hits = 0
+        self.replays = 0
         self.replayed_events = 0
 
     def feed(
@@ -69,11 +72,14 @@ class Activation:
         """
         if self.refusal:
             raise BlockedError("killer", self.refusal)
+        self.activations += 1
         label = resident.run.state.workflow_id
         try:
             coroutine = resident.coroutine
             if coroutine is None:
                 coroutine = resident.coroutine = self.replay(resident, before_seq=before_seq)
+            else:
+                self.cache_hits += 1
             plain = self._incoming([event], f"event {seq} of workflow {label!r}")[0]
             with self._services.code.watching(label):
                 outputs = coroutine.advance(plain, seq=seq, time_ms=now_ms)
@@ -101,6 +107,7 @@ class Activation:
         coroutine = self._services.code.make(run.started, facts)
         if before_seq <= 1:
             return coroutine
+        self.replays += 1
         try:
             for _, _, time_ms, body in history_of(self._table, state.run_id):
                 if body.seq >= before_seq:

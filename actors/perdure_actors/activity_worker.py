@@ -93,6 +93,12 @@ class ActivityWorker:
         """What happened so far, by name: started, completed, failed and so on."""
         return self._counts
 
+    @property
+    def slots(self) -> tuple[int, int]:
+        """How many activities run now, and how many may."""
+        used = len(self._runner.running) if self._is_open else 0
+        return used, self._settings.max_concurrent_activities
+
     async def wait_ready(self) -> None:
         """Wait until it takes tasks."""
         await self._ready.wait()

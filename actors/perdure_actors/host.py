@@ -7,7 +7,7 @@ calls `step` and waits as long as it says, or until its bell rings.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -87,6 +87,21 @@ def _nothing() -> None:
     """No news is needed of answers."""
 
 
+def counts_of(shard: Shard) -> Counter[str]:
+    """What a shard has counted so far, by name."""
+    activation = shard.activation
+    return Counter(
+        {
+            **shard.counters,
+            "transitions": shard.showing.accepted_count,
+            "activations": activation.activations,
+            "cache hits": activation.cache_hits,
+            "replays": activation.replays,
+            "replayed events": activation.replayed_events,
+        }
+    )
+
+
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
@@ -124,6 +139,8 @@ class Host:
         self._ready: deque[int] = deque()
         self._commit_at_ms = 0
         self.takeovers = 0
+        self.past_counts: Counter[str] = Counter()
+        """What shards counted that are gone."""
 
     def _ready_now(self, partition: int) -> None:
         """Ring for one partition; may be called from any thread."""
@@ -229,6 +246,7 @@ class Host:
         self.services.inputs.unassign(self._topic, number)
         try:
             if slot.shard is not None:
+                self.past_counts.update(counts_of(slot.shard))
                 slot.shard.close(flush_s=flush_s)
                 slot.shard.table.close()
             if slot.takeover is not None:
@@ -254,6 +272,14 @@ class Host:
             self._drop(number, slot, flush_s=REVOKE_FLUSH_S if change.kind == "revoked" else 0.0)
         if change.kind == "revoked":
             self._member.release(number)
+
+    def counts(self) -> Counter[str]:
+        """What has been counted so far. May be called from any thread."""
+        total = Counter(self.past_counts)
+        for slot in list(self.slots.values()):
+            if slot.shard is not None:
+                total.update(counts_of(slot.shard))
+        return total
 
     @property
     def is_settled(self) -> bool:

@@ -6,6 +6,7 @@ has accepted it.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
@@ -47,6 +48,7 @@ class Pending:
 
     __slots__ = (
         "alarms",
+        "began_s",
         "body",
         "closed",
         "effects",
@@ -63,6 +65,7 @@ class Pending:
     def __init__(self, envelope: Transition, body: bytes) -> None:
         self.envelope = envelope
         self.body = body
+        self.began_s = time.perf_counter()
         self.ops: Ops = {}
         self.history_key: bytes | None = None
         self.alarms: list[rows.Alarm] = []

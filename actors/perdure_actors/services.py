@@ -62,6 +62,9 @@ class PartitionView(Protocol):
         Without a pseq it is of the past: the view takes it in, and nothing is shown.
         """
 
+    def took(self, seconds: float) -> None:
+        """How long an accepted record was on its way."""
+
     def passed(self, pseq: int) -> None:
         """A record was accepted that has nothing to show."""
 

@@ -7,6 +7,7 @@ not have had the time to.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +61,7 @@ class Showing:
         viewer = shard.services.viewer
         self._view = None if viewer is None else viewer.open(shard.partition, shard.meta.shown)
         self._last = self._said = shard.meta.shown
+        self.accepted_count = 0
 
     @property
     def shown(self) -> int:
@@ -84,8 +86,10 @@ class Showing:
     def accepted(self, pending: Pending) -> None:
         """Show a transition that has just been accepted."""
         resident, envelope = pending.resident, pending.envelope
+        self.accepted_count += 1
         if self._view is None:
             return
+        self._view.took(time.perf_counter() - pending.began_s)
         if resident is None:
             self._view.passed(envelope.pseq)
             return

@@ -307,6 +307,7 @@ class Takeover:
         verified = rows.decode_verified(saved) if saved else rows.Verified()
         shard.trailing = Trailing(self._events, self._topic, self._partition, verified)
         shard.checkpoints = self._checkpoints
+        shard.counters["stale"] = self._recovery.stale
         shard.recover()
         shard.showing.repeat(self._recovery.recent)
         return shard

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, overload
 
 from perdure.common import MetricMeter, Priority, RetryPolicy
+from perdure.meters import OpenTelemetryMeter
 from perdure.records import duration_of, priority_of, retry_policy_of, time_of
 from perdure.types import CallableType
 from perdure_actors.activity_context import (
@@ -247,8 +248,14 @@ def payload_converter() -> PayloadConverter:
 
 def metric_meter() -> MetricMeter:
     """A meter for metrics of the activity's own."""
-    _context()
-    return MetricMeter.noop
+    task = _context().task
+    return OpenTelemetryMeter(
+        {
+            "namespace": task.namespace,
+            "task_queue": task.task_queue,
+            "activity_type": task.activity_type,
+        }
+    )
 
 
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):

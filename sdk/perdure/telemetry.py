@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.trace import ProxyTracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from perdure_schemas.version import VERSION
 from perdure_topics.ports import Headers
 
 if TYPE_CHECKING:
@@ -83,18 +84,60 @@ def span_exporter(endpoint: str = "") -> SpanExporter:
     return OTLPSpanExporter(endpoint=endpoint.rstrip("/") + path)
 
 
-def host_spans(task_queue: str) -> SpanQueue | None:
-    """The way of a host's spans, where the environment names one.
+def has_meter_provider() -> bool:
+    """Whether anything is made of what is measured: the API's own providers measure nothing."""
+    return not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
+
+
+def host_spans(namespace: str, task_queue: str) -> SpanQueue | None:
+    """What looks at a host's transitions: sends spans, measures, both, or None where neither is on.
 
     Raises TelemetryError when what it needs is not installed.
     """
     address = traces_address()
-    if not address:
+    measures = has_meter_provider()
+    if not address and not measures:
         return None
-    from perdure_views.otlp import OtlpSpans
+    from perdure_views.span_metrics import SpanMetrics
     from perdure_views.span_queue import SpanQueue
 
-    return SpanQueue(OtlpSpans(span_exporter(), resource_of_log(task_queue)), address=address)
+    export = None
+    if address:
+        from perdure_views.otlp import OtlpSpans
+
+        export = OtlpSpans(span_exporter(), resource_of_log(task_queue))
+    meter = metrics.get_meter("perdure", VERSION)
+    return SpanQueue(
+        export,
+        measures=SpanMetrics(meter, namespace=namespace, task_queue=task_queue)
+        if measures
+        else None,
+        address=address,
+    )
+
+
+def serve_metrics(port: int, task_queue: str, *, host: str = "") -> str:
+    """Serve this process's metrics to Prometheus; the address.
+
+    On loopback unless PERDURE_METRICS_HOST says otherwise. Raises TelemetryError when what it
+    needs is not installed, OSError when the port is taken.
+    """
+    try:
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader
+        from prometheus_client import start_http_server
+    except ImportError as error:
+        raise TelemetryError(
+            f"metrics are to be served, and the exporter is not installed: {INSTALL}"
+        ) from error
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    listen = host or os.environ.get("PERDURE_METRICS_HOST") or "127.0.0.1"
+    server, _ = start_http_server(port, addr=listen)
+    if not has_meter_provider():
+        reader = PrometheusMetricReader()
+        provider = MeterProvider([reader], resource=resource_of(task_queue))
+        metrics.set_meter_provider(provider)
+    return f"http://{listen}:{server.server_port}/metrics"
 
 
 def set_up_tracing(task_queue: str) -> None:

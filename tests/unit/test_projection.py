@@ -184,13 +184,6 @@ def test_a_run_whose_beginning_is_not_known_shows_nothing() -> None:
     assert project(None, ("wf", "run-1"), 7, 1000, [completed]) == (None, [])
 
 
-def test_what_its_caller_does_not_record_is_not_shown() -> None:
-    unsampled = with_context({}, CALLER._replace(sampled=False))
-    run = Run(WorkflowStarted(workflow_type="Order", header=unsampled))
-    run.at(1500, WorkflowCompleted())
-    assert run.spans == []
-
-
 def test_a_long_attempt_and_a_long_timer_are_marked_where_they_belong() -> None:
     run = Run()
     run.at(1000, _charge(), TimerStarted(timer_id="t", duration_ms=9_999))

@@ -11,6 +11,7 @@ import pytest
 
 from perdure_actors.services import Seen
 from perdure_schemas.events import WorkflowCompleted, WorkflowResumed, WorkflowStarted
+from perdure_schemas.tracing import TraceContext, with_context
 from perdure_views.projection import EVENTS
 from perdure_views.span_queue import PartitionSpans, SpanCounts, SpanQueue
 from perdure_views.spans import Span
@@ -125,3 +126,15 @@ def test_a_defect_in_showing_does_not_reach_the_shard(
     assert "run run-1 is not shown: this is a defect" in caplog.text
     queue.flush(10)
     assert view.shown() == 2
+
+
+def test_what_its_caller_does_not_sample_is_not_sent(
+    queue: SpanQueue, collector: Collector
+) -> None:
+    view = queue.open(0, 0)
+    header = with_context({}, TraceContext(7, 8, sampled=False))
+    events = [WorkflowStarted(workflow_type="Order", header=header), WorkflowCompleted()]
+    view.see(None, Seen("wf", "run-1", 1, 1000, list[Any](events)), 1)
+    _runs(view, [2])
+    queue.flush(10)
+    assert [span.attributes["perdure.run.id"] for span in collector.spans] == ["run-2"]

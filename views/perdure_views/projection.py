@@ -95,8 +95,6 @@ def project(
         At(view, 1, time_ms, out).mark(
             f"workflow {view.workflow_type} started", view.span_id, {"perdure.kind": "workflow"}
         )
-    if view is not None and not view.sampled:
-        out.clear()
     return view, out
 
 

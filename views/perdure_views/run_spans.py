@@ -73,6 +73,7 @@ def _timer_facts(timer_id: str, duration_ms: int) -> Attributes:
 def blocked(at: At, event: WorkflowBlocked) -> None:
     """The run's code cannot go on: shown at once."""
     facts: Attributes = {"perdure.kind": "blocked", "perdure.cause": event.cause}
+    facts["perdure.workflow.type"] = at.run.workflow_type
     why = f"{event.cause}: {event.message}"[:MESSAGE_CHARS_MAX]
     at.mark(f"workflow {at.run.workflow_type} blocked", at.run.span_id, facts, error=why)
     at.run.kept.add("blocked", at.time_ms, {"perdure.cause": event.cause})

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from perdure_schemas.payloads import Record
 from perdure_views.projection import project
+from perdure_views.span_metrics import SpanMetrics
 from perdure_views.spans import RunView, Span
 
 logger = logging.getLogger("perdure.traces")
@@ -94,9 +95,15 @@ class PartitionSpans:
             spans = []
         if pseq:
             self._last = pseq
-            if spans and self._queue.put(_Waiting(self, pseq, spans)):
-                self._put += 1
+            if spans and view is not None:
+                self._queue.measure(spans)
+                if view.sampled and self._queue.put(_Waiting(self, pseq, spans)):
+                    self._put += 1
         return view
+
+    def took(self, seconds: float) -> None:
+        """How long an accepted record was on its way."""
+        self._queue.took(seconds)
 
     def passed(self, pseq: int) -> None:
         """A record was accepted that has nothing to show."""
@@ -116,14 +123,16 @@ class SpanQueue:
 
     def __init__(
         self,
-        export: Export,
+        export: Export | None,
         *,
+        measures: SpanMetrics | None = None,
         queue_max: int = QUEUE_MAX,
         gather_s: float = GATHER_S,
         give_up_s: float = GIVE_UP_S,
         address: str = "",
     ) -> None:
         self._export = export
+        self._measures = measures
         self._max = queue_max
         self._gather_s = gather_s
         self._give_up_s = give_up_s
@@ -140,7 +149,8 @@ class SpanQueue:
         self._is_closing = False
         self._is_sending = False
         self._thread = threading.Thread(target=self._run, name="perdure-spans", daemon=True)
-        self._thread.start()
+        if export is not None:
+            self._thread.start()
 
     def open(self, partition: int, shown: int) -> PartitionSpans:
         """Look at a partition from now on; up to a pseq everything was shown before."""
@@ -152,8 +162,23 @@ class SpanQueue:
         with self._condition:
             return SpanCounts(self._exported, self._dropped, self._weight)
 
+    def measure(self, spans: Sequence[Span]) -> None:
+        """Measure spans where anything is measured. Raises nothing."""
+        if self._measures is not None:
+            try:
+                self._measures.measure(spans)
+            except Exception:
+                logger.exception("spans are not measured: this is a defect")
+
+    def took(self, seconds: float) -> None:
+        """Measure a record's way through the log."""
+        if self._measures is not None:
+            self._measures.took(seconds)
+
     def put(self, waiting: _Waiting) -> bool:
         """Take spans to send; False when there is no room, and they are dropped."""
+        if self._export is None:
+            return False
         weight = _weight(waiting.spans)
         with self._condition:
             if self._weight + weight > self._max or self._is_closing:
@@ -187,7 +212,8 @@ class SpanQueue:
             self._waiting.clear()
             self._condition.notify_all()
         self._say_dropped(now_s=float("inf"))
-        self._thread.join(flush_s)
+        if self._export is not None:
+            self._thread.join(flush_s)
 
     # On the thread.
 
@@ -256,6 +282,7 @@ class SpanQueue:
         return False
 
     def _try(self, spans: list[Span]) -> bool:
+        assert self._export is not None
         try:
             return self._export(spans)
         except Exception as error:

@@ -87,6 +87,8 @@ class PartitionReader:
             position.runs[body.run_id] = view
         else:
             position.runs.pop(body.run_id, None)
+        if view is not None and not view.sampled:
+            return []
         return [span for span in spans if span.end_ms >= self._since_ms]
 
 

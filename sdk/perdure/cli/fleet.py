@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,13 @@ PROCESSES_MAX: Final = 256
 # One that ends at once is started again a little later each time, up to this.
 AGAIN_S_MAX: Final = 30.0
 STEADY_S: Final = 60.0
+NUMBER: Final = "PERDURE_PROCESS"
+"""Which of the fleet a process is, from 1, in its environment."""
+
+
+def port_of_process(port: int) -> int:
+    """The port of this process, where each of a fleet has the next one; 0 stays any."""
+    return port and port + int(os.environ.get(NUMBER, "1")) - 1
 
 
 class _Member:
@@ -32,7 +40,9 @@ class _Member:
     def start(self) -> None:
         """Start it. Signals of a terminal reach only the parent, which passes them on."""
         self.process = subprocess.Popen(  # noqa: S603 - this very command
-            self._command, start_new_session=True
+            self._command,
+            start_new_session=True,
+            env={**os.environ, NUMBER: str(self.number)},
         )
         self._started_s = time.monotonic()
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from perdure import assembly
-from perdure.cli.fleet import PROCESSES_MAX, command_of_one, run_fleet
+from perdure.cli.fleet import PROCESSES_MAX, command_of_one, port_of_process, run_fleet
 from perdure.cli.modules import CONVENTION, Found, load
 from perdure.cli.printing import error_console, text
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
@@ -48,6 +48,16 @@ Processes = Annotated[
     int,
     typer.Option("--processes", min=1, max=PROCESSES_MAX, help="Processes to run, each the same."),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        envvar="PERDURE_METRICS_PORT",
+        min=0,
+        max=65535,
+        help="Serve metrics to Prometheus here; with --processes each has the next port.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 
 
@@ -63,6 +73,7 @@ def worker(
     max_concurrent_activities: Slots = 100,
     graceful_shutdown_timeout: Grace = 10.0,
     processes: Processes = 1,
+    metrics_port: MetricsPort = None,
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
     """Run the workflows and activities of MODULE, in any number of processes.
@@ -89,6 +100,7 @@ def worker(
                 state_dir=state_dir,
                 slots=max_concurrent_activities,
                 grace_s=graceful_shutdown_timeout,
+                metrics_port=metrics_port,
             )
         finally:
             await client.close()
@@ -108,6 +120,7 @@ def engine(
     activities_only: ActivitiesOnly = False,  # noqa: FBT002 - an option
     max_concurrent_activities: Slots = 100,
     graceful_shutdown_timeout: Grace = 10.0,
+    metrics_port: MetricsPort = None,
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
     """Own an embedded log: run MODULE on it, and serve clients and workers of this machine.
@@ -136,6 +149,7 @@ def engine(
                     state_dir=None,
                     slots=max_concurrent_activities,
                     grace_s=graceful_shutdown_timeout,
+                    metrics_port=metrics_port,
                 )
         finally:
             await client.close()
@@ -188,6 +202,7 @@ async def serve_worker(
     state_dir: Path | None,
     slots: int,
     grace_s: float,
+    metrics_port: int | None = None,
 ) -> None:
     """Run a worker until it is told to stop."""
     # Late: hosts and workers are half of all imports, and no other command needs them.
@@ -195,6 +210,9 @@ async def serve_worker(
     from perdure.worker import Worker
 
     telemetry.set_up_tracing(task_queue)
+    if metrics_port is not None:
+        place = telemetry.serve_metrics(port_of_process(metrics_port), task_queue)
+        say(f"metrics at {place}")
     workflows, activities = chosen
     running = Worker(
         client,

@@ -14,6 +14,7 @@ from typing import Any, Final, Self, Unpack
 
 from perdure import assembly, telemetry
 from perdure.client import Client
+from perdure.process_metrics import process_metrics
 from perdure.records import milliseconds
 from perdure.worker.interception import Interceptor, intercepting, workflow_classes
 from perdure.worker.options import OptionsWithoutEffect, check_options
@@ -26,6 +27,7 @@ from perdure_actors.watchdog import LIMIT_S
 from perdure_actors.workflow_code import WorkflowCode
 from perdure_topics.names import quote
 from perdure_topics.ports import LogUnavailableError
+from perdure_views.span_queue import SpanQueue
 
 __all__ = ["Worker"]
 
@@ -233,9 +235,11 @@ class Worker:
 
     async def _work(self, stopping: asyncio.Event) -> None:
         """Run host and activity worker until one of them ends or both are told to."""
-        spans = telemetry.host_spans(self._task_queue) if self._code is not None else None
+        spans = self._host_spans()
         host = self._make_host(spans)
         activities = self._make_activity_worker()
+        facts = {"namespace": self._client.namespace, "task_queue": self._task_queue}
+        forget = process_metrics().add(facts, host, activities, spans)
         parts: list[asyncio.Task[Any]] = []
         if host is not None:
             host.start()
@@ -253,6 +257,7 @@ class Worker:
                 await asyncio.wait(parts[-1:])
             if host is not None:
                 await asyncio.to_thread(host.stop)
+            forget()
             if spans is not None:
                 await asyncio.to_thread(spans.close)
             await asyncio.wait(parts)
@@ -260,6 +265,11 @@ class Worker:
             part.result()
         if host is not None and host.error is not None:
             raise host.error
+
+    def _host_spans(self) -> SpanQueue | None:
+        if self._code is None:
+            return None
+        return telemetry.host_spans(self._client.namespace, self._task_queue)
 
     def _make_host(self, viewer: Viewer | None) -> HostThread | None:
         if self._code is None:

@@ -15,6 +15,7 @@ from perdure.workflow.decorators import defn, init, run
 from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
 from perdure.workflow.kinds import ActivityCancellationType
 from perdure.workflow.logs import LoggerAdapter, logger
+from perdure.workflow.measuring import metric_meter
 from perdure.workflow.noting import (
     deprecate_patch,
     emit,
@@ -77,6 +78,7 @@ __all__ = [
     "logger",
     "memo",
     "memo_value",
+    "metric_meter",
     "mutable_side_effect",
     "new_random",
     "now",
