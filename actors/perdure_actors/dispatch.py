@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from perdure_actors.core.decision import Forward, PushOrders, SendCommand, SendTask
+from perdure_actors.core.decision import Forward, PushOrders, SendCommand, SendDead, SendTask
 from perdure_schemas.avro import RECORD_BYTES_MAX, encode
 from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
@@ -23,7 +23,7 @@ from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from perdure_actors.core.decision import Effect
     from perdure_actors.core.state import ActivityState, RecordId
@@ -42,6 +42,17 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Headers
+    place: int = -1
+    """Its place among the effects of its record, when it is kept until acknowledged."""
+
+
+class Held(NamedTuple):
+    """An effect, and where it comes from."""
+
+    pseq: int
+    place: int
+    epoch: int
+    effect: Effect
 
 
 class Address(NamedTuple):
@@ -77,8 +88,10 @@ class Dispatch:
         # Effects do not always come in the order of their records: some wait for a topic.
         self._open: Counter[int] = Counter()
         self._oldest: list[int] = []
-        self._waiting: list[tuple[int, Effect, int, int]] = []
-        """Effects for queues that do not exist yet."""
+        self._waiting: dict[str, deque[Held]] = {}
+        """Effects by the topic that does not exist yet: who reads it takes them in this order."""
+        self.done: list[tuple[int, int]] = []
+        """Kept effects that are acknowledged: their records' numbers and their places."""
         self._partitions: dict[str, int] = {}
         self._accepted = dispatched
         self.missing: set[str] = set()
@@ -100,79 +113,84 @@ class Dispatch:
         """The pseq up to which every effect is acknowledged."""
         while self._oldest and not self._open[self._oldest[0]]:
             del self._open[heapq.heappop(self._oldest)]
-        oldest = [held[0] for held in self._waiting] + self._oldest[:1]
-        return min(oldest) - 1 if oldest else self._accepted
+        return self._oldest[0] - 1 if self._oldest else self._accepted
 
-    def send(self, pseq: int, effects: list[Effect], *, epoch: int) -> None:
-        """Send the effects of an accepted record."""
+    def send(self, pseq: int, effects: Sequence[Effect], *, epoch: int, place: int = 0) -> None:
+        """Send the effects of an accepted record, from one of its places on.
+
+        What goes to one topic leaves in the order of these calls: receivers of commands take no
+        older one after a newer.
+        """
         self._accepted = max(self._accepted, pseq)
-        for place, effect in enumerate(effects):
-            self._send_one(pseq, effect, epoch, place)
+        for at, effect in enumerate(effects, place):
+            if isinstance(effect, PushOrders):
+                self._push(effect)
+                continue
+            if pseq not in self._open:
+                heapq.heappush(self._oldest, pseq)
+            self._open[pseq] += 1
+            self._send_one(Held(pseq, at, epoch, effect))
 
-    def _send_one(self, pseq: int, effect: Effect, epoch: int, place: int) -> None:
-        if isinstance(effect, PushOrders):
-            canceled = CanceledAttempt(token=self._token(effect.issued), reason=effect.reason)
-            self._answer(
-                ReplyTo(partition=effect.reply_partition, correlation_id=effect.worker_id),
-                WorkerOrders(canceled=[canceled]),
-            )
-            return
-        try:
-            outgoing = self._outgoing(pseq, effect, epoch, place)
-        except LogError:
-            outgoing = None
-        if outgoing is None:
-            self._waiting.append((pseq, effect, epoch, place))
-            return
+    def _push(self, effect: PushOrders) -> None:
+        canceled = CanceledAttempt(token=self._token(effect.issued), reason=effect.reason)
+        self._answer(
+            ReplyTo(partition=effect.reply_partition, correlation_id=effect.worker_id),
+            WorkerOrders(canceled=[canceled]),
+        )
+
+    def _send_one(self, held: Held) -> None:
+        topic, queue = self._target(held.effect)
+        count = None if topic in self._waiting else self._count(topic, queue)
+        if count is None:
+            self._waiting.setdefault(topic, deque()).append(held)
+        else:
+            self._put(held, topic, count)
+
+    def _put(self, held: Held, topic: str, count: int) -> None:
+        outgoing = self._outgoing(held, topic, count)
         self._serial += 1
         self._unacked[self._serial] = outgoing
-        if pseq not in self._open:
-            heapq.heappush(self._oldest, pseq)
-        self._open[pseq] += 1
         if self._appender is not None or len(self._unacked) == 1:
             self._append(self._serial, outgoing)
 
-    def _outgoing(self, pseq: int, effect: Effect, epoch: int, place: int) -> Outgoing | None:
-        """The record that an effect becomes; None while its topic does not exist."""
-        namespace = self._address.namespace
+    def _target(self, effect: Effect) -> tuple[str, str]:
+        """The topic an effect goes to, and its task queue."""
+        namespace, queue = self._address.namespace, self._address.task_queue
         if isinstance(effect, SendTask):
             queue = effect.activity.scheduled.task_queue
-            return self._task(pseq, effect, topic_name("tasks", namespace, queue), queue)
+            return topic_name("tasks", namespace, queue), queue
         if isinstance(effect, SendCommand):
-            topic = topic_name("commands", namespace, effect.task_queue)
-            count = self._count(topic, effect.task_queue)
-            if count is None:
-                return None
+            return topic_name("commands", namespace, effect.task_queue), effect.task_queue
+        if isinstance(effect, Forward):
+            return self._commands, queue
+        return topic_name("dead", namespace, queue), queue
+
+    def _outgoing(self, held: Held, topic: str, count: int) -> Outgoing:
+        """The record that an effect becomes, for a topic of so many partitions."""
+        effect, pseq = held.effect, held.pseq
+        if isinstance(effect, SendTask):
+            return self._task(pseq, effect, topic, count)
+        if isinstance(effect, SendCommand):
             workflow_id: str = effect.command.workflow_id  # type: ignore[attr-defined]
-            value = encode(_with_source(effect.command, self._address, epoch, pseq, place))
-            key = workflow_id.encode()
-            return Outgoing(pseq, topic, partition_of(workflow_id, count), key, value, ())
+            value = encode(_with_source(effect.command, self._address, held))
+            to, key = partition_of(workflow_id, count), workflow_id.encode()
+            return Outgoing(pseq, topic, to, key, value, (), held.place)
         if isinstance(effect, Forward):
             key = effect.key or b""
-            count = self._count(self._commands, self._address.task_queue)
-            if count is None:
-                return None
             to = partition_of(key.decode(errors="replace"), count)
-            return Outgoing(pseq, self._commands, to, key, effect.value or b"", ())
-        if isinstance(effect, PushOrders):
-            return None
+            return Outgoing(pseq, topic, to, key, effect.value or b"", (), held.place)
+        assert isinstance(effect, SendDead), "orders are pushed"
         headers = (
             ("perdure-error", effect.reason.encode()),
             ("perdure-topic", self._commands.encode()),
             ("perdure-partition", b"%d" % self._address.partition),
             ("perdure-offset", b"%d" % effect.offset),
         )
-        topic = topic_name("dead", namespace, self._address.task_queue)
-        count = self._count(topic, self._address.task_queue)
-        if count is None:
-            return None
         value = (effect.value or b"")[: RECORD_BYTES_MAX - 4096]
-        return Outgoing(pseq, topic, self._address.partition % count, effect.key, value, headers)
+        to = self._address.partition % count
+        return Outgoing(pseq, topic, to, effect.key, value, headers, held.place)
 
-    def _task(self, pseq: int, effect: SendTask, topic: str, queue: str) -> Outgoing | None:
-        count = self._count(topic, queue)
-        if count is None:
-            return None
+    def _task(self, pseq: int, effect: SendTask, topic: str, count: int) -> Outgoing:
         activity = effect.activity
         key = f"{effect.run_id}/{activity.scheduled.activity_id}/{activity.attempt}"
         # The record's number takes part, so that one handed back goes elsewhere.
@@ -212,7 +230,10 @@ class Dispatch:
         """The partitions of a topic; None while it does not exist."""
         count = self._partitions.get(topic)
         if count is None:
-            info = self._log.topic(topic)
+            try:
+                info = self._log.topic(topic)
+            except LogError:
+                return None
             if info is None:
                 self.missing.add(queue)
                 return None
@@ -257,12 +278,17 @@ class Dispatch:
             done = self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
             if done is not None:
                 self._open[done.pseq] -= 1
+                if done.place >= 0:
+                    self.done.append((done.pseq, done.place))
 
     def retry_waiting(self) -> None:
         """Try again what waits for a topic to be made; once a second is enough."""
-        waiting, self._waiting = self._waiting, []
-        for pseq, effect, epoch, place in waiting:
-            self._send_one(pseq, effect, epoch, place)
+        for topic, waiting in list(self._waiting.items()):
+            count = self._count(topic, self._target(waiting[0].effect)[1])
+            if count is not None:
+                del self._waiting[topic]
+                for held in waiting:
+                    self._put(held, topic, count)
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """End; what is not acknowledged is the next owner's."""
@@ -282,13 +308,13 @@ def _trace_headers(effect: SendTask) -> Headers:
     return (*headers, (TRACESTATE, place.state.encode())) if place.state else headers
 
 
-def _with_source(command: Record, address: Address, epoch: int, pseq: int, place: int) -> Record:
+def _with_source(command: Record, address: Address, held: Held) -> Record:
     """An actor's command says which event it comes from; its receiver takes each once."""
     source = EffectId(
         topic_id=address.events_topic_id,
         partition=address.partition,
-        epoch=epoch,
-        pseq=pseq,
-        index=place,
+        epoch=held.epoch,
+        pseq=held.pseq,
+        index=held.place,
     )
     return replace(command, source=source)

@@ -6,7 +6,6 @@ every input's outcome is in the log, and nothing that comes in stops the partiti
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -14,10 +13,11 @@ from msgspec.structs import replace
 from perdure_actors import rows
 from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Ignored, Rejection
-from perdure_actors.core.rules import COMMANDS, ROUTED
-from perdure_actors.outcomes import outcome_rows
+from perdure_actors.core.rules import COMMANDS, ROUTED, errands_of
+from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
+from perdure_actors.taken import Taken
 from perdure_schemas.avro import (
     COMMAND_BYTES_MAX,
     UnknownSchemaError,
@@ -37,14 +37,13 @@ if TYPE_CHECKING:
     from perdure_actors.horizon import Horizon
     from perdure_actors.owned import Owned
     from perdure_actors.proposal import Pending
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.payloads import EffectId, Errand, Record
     from perdure_topics.ports import StoredRecord
 
 INPUTS_A_TURN = 64
 INPUTS_AT_ONCE = 16
 TURN_MS = 20
 HOUSE_MS = 200
-REQUESTS_HELD = 20_000
 RESEND_EVERY_MS = 3_600_000
 BUMPS_IN_DOUBT = 4
 """The own bump, and three before it with nothing accepted between them."""
@@ -60,7 +59,7 @@ class Intake:
         self._asking = asking
         self._horizon = horizon
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
-        self._requests: OrderedDict[tuple[str, str], rows.RequestRow] = OrderedDict()
+        self._taken = Taken(shard.table)
         self._house_at_ms = 0
         self._resender = Resender(shard)
         self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
@@ -179,10 +178,11 @@ class Intake:
                 shard.count(f"ignored: {verdict.reason}")
             self._owe(verdict.reply or reply, verdict.answer)
             return
+        errands = errands_of(shard.world, command, verdict)
         if isinstance(verdict, Rejection):
-            self._refuse(record, command, verdict)
+            self._refuse(record, command, verdict, errands)
             return
-        self._outcome(record, command, "applied", run_id=verdict.run_id)
+        self._outcome(record, command, "applied", run_id=verdict.run_id, errands=errands)
         self._owe(reply, verdict.answer)
         if reply is not None and reply.wait == "completed" and verdict.run_id:
             shard.owed.waits.append((reply, verdict.run_id))
@@ -200,9 +200,11 @@ class Intake:
         *,
         run_id: str = "",
         reason: str = "",
+        errands: tuple[Errand, ...] = (),
     ) -> None:
         workflow_id = getattr(command, "workflow_id", "")
         request_id = getattr(command, "request_id", "")
+        source: EffectId | None = getattr(command, "source", None)
         self._shard.owed.outcomes.append(
             Outcome(
                 offset=record.offset,
@@ -211,16 +213,23 @@ class Intake:
                 workflow_id=workflow_id if request_id else "",
                 request_id=request_id,
                 run_id=run_id if request_id else "",
-                source=getattr(command, "source", None),
+                source=source,
+                errands=list(errands),
             )
         )
+        if source is not None:
+            self._taken.add_source(source)
         if request_id:
             row = rows.RequestRow(self._shard.world.now_ms(), outcome, run_id, reason)
-            self._requests[workflow_id, request_id] = row
-            if len(self._requests) > REQUESTS_HELD:
-                self._requests.popitem(last=False)
+            self._taken.add_request(workflow_id, request_id, row)
 
-    def _refuse(self, record: StoredRecord, command: Any, rejection: Rejection) -> None:
+    def _refuse(
+        self,
+        record: StoredRecord,
+        command: Any,
+        rejection: Rejection,
+        errands: tuple[Errand, ...] = (),
+    ) -> None:
         """A refusal is recorded; where nobody is named to hear it, people find it."""
         reply: ReplyTo | None = getattr(command, "reply", None)
         if reply is None and getattr(command, "source", None) is None:
@@ -232,6 +241,7 @@ class Intake:
             "refused",
             run_id=rejection.run_id,
             reason=f"{rejection.code}: {rejection.message}",
+            errands=errands,
         )
         self._owe(
             reply,
@@ -243,22 +253,34 @@ class Intake:
             ),
         )
 
-    def _put_aside(self, record: StoredRecord, outcome: str, reason: str) -> None:
+    def _put_aside(
+        self, record: StoredRecord, outcome: str, reason: str, source: EffectId | None = None
+    ) -> None:
         """An outcome that carries the record itself: dead, or forwarded."""
+        if source is not None:
+            self._taken.add_source(source)
         self._shard.owed.outcomes.append(
             Outcome(
                 offset=record.offset,
                 outcome=outcome,
                 reason=reason,
+                source=source,
                 key=record.key,
                 value=record.value,
             )
         )
         self._shard.count(outcome)
 
-    def _dead(self, record: StoredRecord, reason: str, *, unknown: bool = False) -> None:
+    def _dead(
+        self,
+        record: StoredRecord,
+        reason: str,
+        source: EffectId | None = None,
+        *,
+        unknown: bool = False,
+    ) -> None:
         """An input nobody can take; its sender is told when its headers say where."""
-        self._put_aside(record, "dead", reason)
+        self._put_aside(record, "dead", reason, source)
         for name, value in record.headers or ():
             if name == "perdure-reply":
                 partition, _, rest = value.decode(errors="replace").partition("|")
@@ -281,7 +303,7 @@ class Intake:
         if wanted == shard.partition:
             return False
         if command.source is not None:
-            self._dead(record, f"an actor's command for partition {wanted}")
+            self._dead(record, f"an actor's command for partition {wanted}", command.source)
             return True
         if not command.request_id:
             first = f"{self._topic}-{shard.partition}-{record.offset}"
@@ -293,13 +315,13 @@ class Intake:
     def _seen(self, record: StoredRecord, command: Any, now_ms: int) -> bool:
         """A command that was taken before: answered as then, or dropped."""
         source = getattr(command, "source", None)
-        if source is not None and self._seen_source(source):
+        if source is not None and self._taken.has_source(source):
             self._shard.count("doubled actor command")
             return True
         request_id = getattr(command, "request_id", "")
         if not request_id:
             return False
-        row = self._request(command.workflow_id, request_id)
+        row = self._taken.request(command.workflow_id, request_id)
         if row is not None:
             self._answer_again(command, row)
             return True
@@ -311,20 +333,6 @@ class Intake:
             self._refuse(record, command, Rejection("too_old", text))
             return True
         return False
-
-    def _seen_source(self, source: Any) -> bool:
-        data = self._shard.table.get(rows.last_seen_key(source.topic_id, source.partition))
-        if data is None:
-            return False
-        last: tuple[int, int, int] = tuple(rows.decode_any(data))
-        return (source.epoch, source.pseq, source.index) <= last
-
-    def _request(self, workflow_id: str, request_id: str) -> rows.RequestRow | None:
-        row = self._requests.get((workflow_id, request_id))
-        if row is None:
-            data = self._shard.table.get(rows.request_key(workflow_id, request_id))
-            row = rows.decode_request(data) if data is not None else None
-        return row
 
     def _answer_again(self, command: Any, row: rows.RequestRow) -> None:
         reply: ReplyTo | None = command.reply
@@ -348,11 +356,11 @@ class Intake:
 
     def note(self, pending: Pending) -> None:
         """The rows and effects that the outcomes a record covers bring."""
+        envelope = pending.envelope
         if pending.owed is not None:
-            envelope = pending.envelope
-            pending.effects += outcome_rows(
-                pending.owed.outcomes, envelope.pseq, envelope.time_ms, pending.ops
-            )
+            outcomes = pending.owed.outcomes
+            pending.effects += outcome_rows(outcomes, envelope.time_ms, pending.ops)
+        effect_rows(pending.effects, pending.first_pseq, envelope.epoch, pending.ops)
 
     # -- keeping house --
 
@@ -375,14 +383,7 @@ class Intake:
         if now_ms >= self._resend_at_ms:
             self._resend_at_ms = now_ms + RESEND_EVERY_MS
             self._resender.resend_stale(now_ms)
-            self._forget_requests(now_ms)
-
-    def _forget_requests(self, now_ms: int) -> None:
-        """Drop request ids that are so old that a command with one is refused."""
-        oldest_ms = now_ms - self._shard.world.limits.request_age_ms_max
-        rows_of = self._shard.table.scan(*rows.prefix_range(rows.REQUESTS))
-        old = [key for key, value in rows_of if rows.decode_request(value).time_ms < oldest_ms]
-        self._shard.table.write((), old)
+            self._taken.forget_requests(now_ms - shard.world.limits.request_age_ms_max)
 
     def _lose(self, worker_id: str, now_ms: int) -> None:
         """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
-from perdure_actors.core.decision import Forward, SendDead
+from perdure_actors.core.decision import Forward, SendCommand, SendDead
+from perdure_schemas.avro import decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure_actors.core.decision import Effect
     from perdure_actors.residents import Ops
     from perdure_schemas.transition import Outcome
 
+KEPT = (SendCommand, SendDead, Forward)
+"""Effects that no state says again: each is a row until it is acknowledged."""
 
-def outcome_rows(outcomes: list[Outcome], pseq: int, time_ms: int, ops: Ops) -> list[Effect]:
-    """Add the rows of outcomes: request ids, last-seen, kept effects; return their effects."""
+
+def outcome_rows(outcomes: Sequence[Outcome], time_ms: int, ops: Ops) -> list[Effect]:
+    """Add the rows of outcomes, request ids and last-seen, and return what they bring."""
     effects: list[Effect] = []
-    for place, outcome in enumerate(outcomes):
+    for outcome in outcomes:
         if outcome.request_id:
             row = rows.RequestRow(time_ms, outcome.outcome, outcome.run_id, outcome.reason)
             ops[rows.request_key(outcome.workflow_id, outcome.request_id)] = rows.encode(row)
@@ -28,16 +34,37 @@ def outcome_rows(outcomes: list[Outcome], pseq: int, time_ms: int, ops: Ops) -> 
             effects.append(SendDead(outcome.reason, outcome.offset, outcome.key, outcome.value))
         elif outcome.outcome == "forwarded":
             effects.append(Forward(outcome.offset, outcome.key, outcome.value))
-        else:
-            continue
-        kept = (outcome.outcome, outcome.reason, outcome.offset, outcome.key, outcome.value)
-        ops[rows.effect_key(pseq, place)] = rows.encode(kept)
+        effects += [SendCommand(one.task_queue, decode(one.command)) for one in outcome.errands]
     return effects
 
 
-def kept_effect(data: bytes) -> Effect:
-    """The effect that a kept row stands for."""
-    kind, reason, offset, key, value = rows.decode_any(data)
-    if kind == "dead":
-        return SendDead(reason, offset, key, value)
-    return Forward(offset, key, value)
+def effect_rows(effects: Sequence[Effect], pseq: int, epoch: int, ops: Ops) -> list[bytes]:
+    """Add the rows of a record's effects that must be kept; their keys.
+
+    An effect's place is its place among all the record's effects: those of its events in their
+    order, then those of its outcomes. `pseq` is that of the record's first part.
+    """
+    keys = []
+    for place, effect in enumerate(effects):
+        if isinstance(effect, KEPT):
+            key = rows.effect_key(pseq, place)
+            ops[key] = rows.encode((epoch, *_fields(effect)))
+            keys.append(key)
+    return keys
+
+
+def _fields(effect: SendCommand | SendDead | Forward) -> tuple[object, ...]:
+    if isinstance(effect, SendCommand):
+        return "command", effect.task_queue, encode(effect.command)
+    if isinstance(effect, SendDead):
+        return "dead", effect.reason, effect.offset, effect.key, effect.value
+    return "forwarded", effect.offset, effect.key, effect.value
+
+
+def kept_effect(data: bytes) -> tuple[int, Effect]:
+    """The epoch of the record that brought a kept effect, and the effect."""
+    epoch, kind, *fields = rows.decode_any(data)
+    if kind == "command":
+        task_queue, command = fields
+        return epoch, SendCommand(task_queue, decode(command))
+    return epoch, SendDead(*fields) if kind == "dead" else Forward(*fields)

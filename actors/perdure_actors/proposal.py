@@ -78,6 +78,11 @@ class Pending:
         self.mark = -1
         """The offset of the input that this record says is about to be tried."""
 
+    @property
+    def first_pseq(self) -> int:
+        """The number of the first part: that by which a transition and its effects are known."""
+        return self.envelope.pseq - self.envelope.part + 1
+
 
 class Draft:
     """One transition in the making."""

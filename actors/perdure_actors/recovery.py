@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from perdure_actors import rows
-from perdure_actors.core.rules import apply
+from perdure_actors.core.rules import apply, effects_of
 from perdure_actors.core.state import RecordId
-from perdure_actors.outcomes import outcome_rows
+from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.residents import Residents
 from perdure_actors.showing import Recent, RecentOnes
 from perdure_schemas.avro import decode, decode_as
@@ -19,6 +20,7 @@ from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Stale, fold_record
 
 if TYPE_CHECKING:
+    from perdure_actors.core.decision import Effect
     from perdure_actors.residents import Ops, Resident
     from perdure_schemas.payloads import Record
     from perdure_schemas.transition import Transition
@@ -76,6 +78,8 @@ class Recovery:
         self._pinned: list[Resident] = []
         self._unsaved = 0
         self.recent = RecentOnes()
+        self._kept: deque[bytes] = deque()
+        """Rows of effects that may not have gone out, in the order of their records."""
         self.stale = 0
         self.folded = 0
         """How many records were read, those compared included."""
@@ -124,11 +128,21 @@ class Recovery:
         self.meta.transitions += 1
         self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
         self.meta.shown = max(self.meta.shown, body.shown)
-        outcome_rows(body.outcomes, envelope.pseq, envelope.time_ms, self._ops)
         purge_marks(self.meta, envelope.upto)
+        effects = self._apply_run(body, accepted, record) if body.run_id else []
         if not body.run_id:
             self._apply_partition(body)
-            return
+        effects += outcome_rows(body.outcomes, envelope.time_ms, self._ops)
+        # A transition in several parts is known by its first: that is what its owner knew.
+        pseq = envelope.pseq - envelope.part + 1
+        self._kept += effect_rows(effects, pseq, envelope.epoch, self._ops)
+
+    def _apply_run(
+        self, body: TransitionBody, accepted: Accepted, record: StoredRecord
+    ) -> list[Effect]:
+        """Play a transition of a run; the errands that its owner had from it."""
+        envelope = accepted.envelope
+        effects: list[Effect] = []
         events = [decode(data) for data in body.events]
         first = events[0]
         if isinstance(first, WorkflowStarted):
@@ -141,7 +155,7 @@ class Recovery:
             resident = found
         state = resident.run.state
         if body.seq == state.seq + 1:
-            _apply_events(resident, events, body, envelope)
+            effects = _apply_events(resident, events, body, envelope)
         elif state.is_open:
             # The record counts all the same; only its run stands still, for a person to see.
             state.block = _misfit(body.seq, state.seq, record.offset)
@@ -152,6 +166,7 @@ class Recovery:
         self._ops[rows.history_key(body.run_id, body.seq)] = rows.pack_history(
             record.offset, envelope.pseq, envelope.time_ms, accepted.body
         )
+        return effects
 
     def _apply_partition(self, body: TransitionBody) -> None:
         for data in body.events:
@@ -161,6 +176,8 @@ class Recovery:
 
     def save(self) -> None:
         """Write what has been folded."""
+        while self._kept and rows.place_of_effect(self._kept[0])[0] <= self.meta.dispatched:
+            self._ops[self._kept.popleft()] = None
         self._ops[rows.META] = rows.encode(self.meta)
         verified = rows.Verified(next_offset=self.next_offset, cursor=self.cursor, mark=self._mark)
         self._ops[rows.VERIFIED] = rows.encode(verified)
@@ -188,13 +205,15 @@ class Recovery:
 
 def _apply_events(
     resident: Resident, events: list[Record], body: TransitionBody, envelope: Transition
-) -> None:
-    # A transition in several parts is known by its first: that is what its owner knew.
+) -> list[Effect]:
     pseq = envelope.pseq - envelope.part + 1
+    effects: list[Effect] = []
     for place, event in enumerate(events):
         at = RecordId(envelope.epoch, envelope.nonce, pseq, place)
+        effects += effects_of(resident.run, event, at, envelope.time_ms)
         apply(resident.run, event, at, envelope.time_ms)
         resident.run.state.history_bytes += len(body.events[place])
+    return effects
 
 
 def _misfit(seq: int, last: int, offset: int) -> WorkflowBlocked:

@@ -1,4 +1,4 @@
-"""Tasks sent again: after a take-over, and before a topic's retention can have dropped them."""
+"""Effects sent again: after a take-over, and before a topic's retention can have dropped them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Resender:
                 self._sent_ms[key] = sent_ms
 
 
-def resend_unacknowledged(shard: Owned) -> list[tuple[int, bytes]]:
-    """After a take-over: send again what may not have gone out; the kept effects there are."""
+def resend_unacknowledged(shard: Owned) -> None:
+    """After a take-over: send again what may not have gone out, as what it was sent first."""
     dispatched, epoch = shard.dispatch.dispatched, shard.cursor.epoch
     unsent = []
     for key, value in shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
@@ -51,14 +51,16 @@ def resend_unacknowledged(shard: Owned) -> list[tuple[int, bytes]]:
     # In the order of their records, because `dispatched` is told by the oldest without an ack.
     for _, run_id, activity in sorted(unsent, key=lambda item: item[0]):
         _resend(shard, run_id, activity)
-    kept = []
+    acknowledged = []
     for key, value in shard.table.scan(*rows.effects_range()):
-        pseq = rows.pseq_of_effect(key)
-        kept.append((pseq, key))
-        if pseq > dispatched:
-            shard.dispatch.send(pseq, [kept_effect(value)], epoch=epoch)
+        pseq, place = rows.place_of_effect(key)
+        if pseq <= dispatched:
+            acknowledged.append(key)
+            continue
+        first_epoch, effect = kept_effect(value)
+        shard.dispatch.send(pseq, [effect], epoch=first_epoch, place=place)
     shard.dispatch.send(shard.cursor.pseq, [], epoch=epoch)
-    return kept
+    shard.table.write((), acknowledged)
 
 
 def _resend(shard: Owned, run_id: str, activity: ActivityState) -> None:

@@ -216,7 +216,6 @@ def run_of_activity(key: bytes) -> str:
     return key[1:].partition(b"\0")[0].decode()
 
 
-def pseq_of_effect(key: bytes) -> int:
-    """The pseq that a kept effect's key names."""
-    pseq: int = _U64.unpack_from(key, 1)[0]
-    return pseq
+def place_of_effect(key: bytes) -> tuple[int, int]:
+    """The pseq of the record that brought a kept effect, and the effect's place in it."""
+    return _U64.unpack_from(key, 1)[0], _U64.unpack_from(key, 9)[0]

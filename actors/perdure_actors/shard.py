@@ -107,7 +107,6 @@ class Shard:
         self.owed = Owed()
         self.trailing: Trailing | None = None
         self.checkpoints: Checkpoints | None = None
-        self._kept: deque[tuple[int, bytes]] = deque()
         self.asking = Asking(self)
         self.showing = Showing(self)
         self.horizon = Horizon(self)
@@ -300,11 +299,11 @@ class Shard:
 
     def _write(self, ops: Ops) -> None:
         """One batch: state, history, indexes, timers, and how far the log is in it."""
-        dispatched = self.dispatch.dispatched
-        while self._kept and self._kept[0][0] <= dispatched:
-            ops[self._kept.popleft()[1]] = None
+        for pseq, place in self.dispatch.done:
+            ops[rows.effect_key(pseq, place)] = None
+        self.dispatch.done.clear()
         self.meta.cursor = self.cursor
-        self.meta.dispatched = dispatched
+        self.meta.dispatched = self.dispatch.dispatched
         self.meta.shown = self.showing.shown
         ops[rows.META] = rows.encode(self.meta)
         puts = [(key, value) for key, value in ops.items() if value is not None]
@@ -321,11 +320,7 @@ class Shard:
             self.alarms.add(alarm)
         if envelope.part == envelope.parts:
             # Parts without the last may be dropped, and their pseqs given to others.
-            pseq = envelope.pseq - envelope.part + 1
-            self.dispatch.send(pseq, pending.effects, epoch=envelope.epoch)
-        for key in pending.ops:
-            if key.startswith(rows.EFFECTS):
-                self._kept.append((envelope.pseq, key))
+            self.dispatch.send(pending.first_pseq, pending.effects, epoch=envelope.epoch)
         if pending.owed is not None:
             for reply, record in pending.owed.answers:
                 self.answer(reply, record)
@@ -376,7 +371,7 @@ class Shard:
 
     def recover(self) -> None:
         """After a take-over: send again what may not have gone out; let blocked runs try."""
-        self._kept.extend(resend_unacknowledged(self))
+        resend_unacknowledged(self)
         for key, _ in self.table.scan(*rows.prefix_range(rows.BLOCKED)):
             self.firing.try_again(key[1:].decode())
 

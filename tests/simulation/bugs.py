@@ -216,9 +216,9 @@ def skip_tail(self: Recovery, accepted: Accepted, record: Any) -> None:
 _rows_of = outcomes.outcome_rows
 
 
-def requests_forgotten(found: list[Any], pseq: int, time_ms: int, ops: Any) -> Any:
+def requests_forgotten(found: list[Any], time_ms: int, ops: Any) -> Any:
     """Recovery does not read which requests were taken."""
-    return _rows_of([replace(one, request_id="") for one in found], pseq, time_ms, ops)
+    return _rows_of([replace(one, request_id="") for one in found], time_ms, ops)
 
 
 def take_anyway(self: Recovery, record: Any) -> None:

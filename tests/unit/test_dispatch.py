@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from perdure_actors.core.decision import Forward, SendTask
+from perdure_actors.core.decision import Forward, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
 from perdure_actors.dispatch import Address, Dispatch
+from perdure_schemas.avro import decode
+from perdure_schemas.commands import CancelWorkflow
 from perdure_schemas.events import ActivityScheduled
 from perdure_schemas.tracing import TraceContext, attempt_span_id
 from perdure_topics.names import topic_name, topic_settings
@@ -39,6 +41,16 @@ class Sender:
         scheduled = ActivityScheduled(activity_id="1", activity_type="a", task_queue=queue)
         activity = ActivityState(scheduled, 1, 0, 1, RecordId(1, b"n", pseq, 0), 0)
         self.dispatch.send(pseq, [SendTask("wf", "run", "Order", activity)], epoch=1)
+
+    def cancel(self, pseq: int, queue: str, *, epoch: int = 1, place: int = 0) -> None:
+        effect = SendCommand(queue, CancelWorkflow(workflow_id="wf"))
+        self.dispatch.send(pseq, [effect], epoch=epoch, place=place)
+
+    def sources(self, queue: str) -> list[tuple[int, int, int]]:
+        """Where the commands of a queue's topic come from, in the order of the log."""
+        records = self.broker.partition(topic_name("commands", "ns", queue), 0).records
+        found = [decode(record.value).source for record in records]  # type: ignore[attr-defined]
+        return [(source.epoch, source.pseq, source.index) for source in found]
 
     def turn(self, passed_ms: int = 50) -> int:
         self.broker.run_until(self.broker.now_ms + passed_ms)
@@ -97,3 +109,47 @@ def test_a_task_carries_the_span_of_its_attempt() -> None:
     [record] = sender.broker.topics[topic_name("tasks", "ns", "orders")][1][0].records
     attempt = place._replace(span_id=attempt_span_id("run", 2, 3))
     assert record.headers == (("traceparent", attempt.header().encode()), ("tracestate", b"a=b"))
+
+
+def test_a_command_does_not_overtake_those_that_wait_for_its_topic() -> None:
+    sender = Sender()
+    sender.cancel(5, "later")
+    sender.make("commands", "later")
+    sender.cancel(6, "later")
+    sender.cancel(7, "orders")
+    sender.turn()
+    assert sender.sources("orders") == [(1, 7, 0)]
+    assert sender.dispatch.missing == {"later"}
+
+    sender.dispatch.retry_waiting()
+    sender.turn()
+
+    assert sender.sources("later") == [(1, 5, 0), (1, 6, 0)]
+    assert sender.dispatch.missing == set()
+    assert sender.dispatch.is_idle
+
+
+def test_an_appender_that_ends_is_followed_by_one_that_keeps_the_order() -> None:
+    sender = Sender()
+    for pseq in (4, 5):
+        sender.cancel(pseq, "orders")
+    sender.dispatch._restart()
+    sender.cancel(6, "orders")
+    assert sender.turn() == 3
+
+    assert sender.turn() == 6
+    taken = sender.sources("orders")
+    assert [source for n, source in enumerate(taken) if source not in taken[:n]] == [
+        (1, 4, 0),
+        (1, 5, 0),
+        (1, 6, 0),
+    ]
+
+
+def test_a_command_sent_again_says_where_it_came_from_first() -> None:
+    sender = Sender()
+    sender.cancel(4, "orders", epoch=9, place=3)
+    sender.turn()
+
+    assert sender.sources("orders") == [(9, 4, 3)]
+    assert sender.dispatch.done == [(4, 3)]

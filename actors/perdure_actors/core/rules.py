@@ -10,16 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors.core import activities, deadlines, execution, facts, starting, timers
 from perdure_schemas import commands, events, fact_events
+from perdure_schemas.avro import encode
+from perdure_schemas.payloads import Errand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from perdure_actors.core.decision import Due, Effect, Later, Verdict, World
+    from perdure_actors.core.decision import (
+        Decision,
+        Due,
+        Effect,
+        Later,
+        Rejection,
+        SendCommand,
+        Verdict,
+        World,
+    )
     from perdure_actors.core.state import RecordId, Run
     from perdure_schemas.payloads import Record
 
     Decide = Callable[[World, Any, int], Verdict]
     DecideOutput = Callable[[World, Run, Any, int], Record]
+    Errands = Callable[[World, Any, Decision | Rejection], Sequence[SendCommand]]
     Check = Callable[[World, Run, list[Record]], str]
     DecideAlarm = Callable[[World, Run, str, int], Due | Later]
     Apply = Callable[[Run, Any, RecordId, int], None]
@@ -49,6 +61,9 @@ OUTPUTS: dict[type[Record], DecideOutput] = {
     events.WorkflowContinuedAsNew: execution.decide_continued,
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
+
+ERRANDS: dict[type[Record], Errands] = {}
+"""Command -> what its sender, another actor, is told of the outcome."""
 
 CHECKS: tuple[Check, ...] = (
     activities.check_activities,
@@ -110,6 +125,13 @@ EFFECTS: dict[type[Record], Effects] = {
     events.WorkflowContinuedAsNew: activities.effects_of_closing,
 }
 """Event -> the errands it brings, from the state before it is applied."""
+
+
+def errands_of(world: World, command: Record, verdict: Decision | Rejection) -> tuple[Errand, ...]:
+    """What an actor that sent a command is told of its outcome, beside what events tell it."""
+    row = ERRANDS.get(type(command))
+    told = row(world, command, verdict) if row else ()
+    return tuple(Errand(task_queue=one.task_queue, command=encode(one.command)) for one in told)
 
 
 def apply(run: Run, event: Record, at: RecordId, now_ms: int) -> None:

@@ -1,0 +1,62 @@
+"""What was taken before: request ids and the newest command of each source, accepted or not yet.
+
+It is ahead of the table by what is proposed; a shard that loses an append is made anew, with this.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from perdure_actors import rows
+
+if TYPE_CHECKING:
+    from perdure_schemas.payloads import EffectId
+    from perdure_topics.ports import Table
+
+REQUESTS_HELD = 20_000
+
+
+class Taken:
+    """The memory by which each command is taken once."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._requests: OrderedDict[tuple[str, str], rows.RequestRow] = OrderedDict()
+        self._newest: dict[tuple[str, int], tuple[int, int, int]] = {}
+
+    def request(self, workflow_id: str, request_id: str) -> rows.RequestRow | None:
+        """What became of a request id; None when it was not seen."""
+        row = self._requests.get((workflow_id, request_id))
+        if row is None:
+            data = self._table.get(rows.request_key(workflow_id, request_id))
+            row = rows.decode_request(data) if data is not None else None
+        return row
+
+    def add_request(self, workflow_id: str, request_id: str, row: rows.RequestRow) -> None:
+        """Remember what becomes of a request id."""
+        self._requests[workflow_id, request_id] = row
+        if len(self._requests) > REQUESTS_HELD:
+            self._requests.popitem(last=False)
+
+    def has_source(self, source: EffectId) -> bool:
+        """Whether this command of another actor, or a newer one of its source, was taken."""
+        key = (source.topic_id, source.partition)
+        last = self._newest.get(key)
+        if last is None:
+            data = self._table.get(rows.last_seen_key(*key))
+            if data is None:
+                return False
+            last = self._newest[key] = tuple(rows.decode_any(data))
+        return (source.epoch, source.pseq, source.index) <= last
+
+    def add_source(self, source: EffectId) -> None:
+        """Remember the newest command of a source."""
+        seen = (source.epoch, source.pseq, source.index)
+        self._newest[source.topic_id, source.partition] = seen
+
+    def forget_requests(self, oldest_ms: int) -> None:
+        """Drop request ids that are so old that a command with one is refused."""
+        rows_of = self._table.scan(*rows.prefix_range(rows.REQUESTS))
+        old = [key for key, value in rows_of if rows.decode_request(value).time_ms < oldest_ms]
+        self._table.write((), old)
