@@ -102,7 +102,9 @@ class Asking:
         run = self._shard.world.run(run_id)
         if run is None:
             return
-        for notice in notices_of(self._shard, run.state, list(run.activities.values())):
+        for notice in notices_of(
+            self._shard, run.state, list(run.activities.values()), list(run.children.values())
+        ):
             for reply in self._waiters[run_id].values():
                 key = (reply.correlation_id, notice.code)
                 if key not in self._noticed:

@@ -1,4 +1,4 @@
-"""What no input brings: deadlines that are due, and blocked runs whose code may go on."""
+"""What no input brings: deadlines that are due, lost workers, blocked runs that may go on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
+from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.execution import decide_next_run
 from perdure_actors.core.rules import ALARMS
@@ -20,6 +21,7 @@ RESUMED_A_TURN = 16
 SLOW_RETRY_MS = 60_000
 SLOW_CAUSES = ("deadlock", "codec")
 """What time may mend: a machine that was slow, a key or a store that was away."""
+HOUSE_MS = 200
 
 
 class Firing:
@@ -30,6 +32,7 @@ class Firing:
         self._horizon = horizon
         self._resumes: deque[str] = deque()
         self._slow_at_ms = shard.world.time_ms + SLOW_RETRY_MS
+        self._house_at_ms = 0
 
     @property
     def is_resuming(self) -> bool:
@@ -37,11 +40,16 @@ class Firing:
         return bool(self._resumes)
 
     def keep_house(self, now_ms: int) -> None:
-        """Let runs try again that something else than their code has blocked."""
+        """Every now and then: lost workers, and runs that time or another machine may mend."""
+        shard = self._shard
+        if now_ms - self._house_at_ms >= HOUSE_MS:
+            self._house_at_ms = now_ms
+            for worker_id in shard.world.soft.lost_workers(now_ms):
+                self._lose(worker_id, now_ms)
+            shard.world.soft.drop_expired(now_ms)
         if now_ms < self._slow_at_ms:
             return
         self._slow_at_ms = now_ms + SLOW_RETRY_MS
-        shard = self._shard
         for key, _ in shard.table.scan(*rows.prefix_range(rows.BLOCKED), limit=RESUMED_A_TURN):
             run = shard.world.run(key[1:].decode())
             if run is not None and run.state.block and run.state.block.cause in SLOW_CAUSES:
@@ -115,3 +123,18 @@ class Firing:
             self._shard.append_draft(resident, draft, covers=False)
             if resident.run.state.block is not None:
                 self._resumes.append(run_id)
+
+    def _lose(self, worker_id: str, now_ms: int) -> None:
+        """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""
+        shard = self._shard
+        if not self._horizon.has_read_to(shard.world.soft.lease_ends_ms(worker_id)):
+            return
+        for run_id, activity_id in sorted(shard.world.soft.held.get(worker_id, ())):
+            run = shard.world.run(run_id)
+            if run is None:
+                shard.world.soft.forget(worker_id, run_id, activity_id)
+                continue
+            due = decide_worker_lost(shard.world, run, activity_id, worker_id, now_ms)
+            if isinstance(due, Due):
+                shard.propose_events(run, due.events)
+                shard.world.soft.forget(worker_id, run_id, activity_id)

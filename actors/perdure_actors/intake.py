@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from perdure_actors import rows
-from perdure_actors.core.deadlines import decide_worker_lost
-from perdure_actors.core.decision import Due, Ignored, Rejection
+from perdure_actors.core.decision import Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, ROUTED, errands_of
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.reads import READS
@@ -369,33 +368,15 @@ class Intake:
         return self._horizon.wait_ms(max(0, self._house_at_ms + HOUSE_MS - now_ms))
 
     def keep_house(self, now_ms: int) -> None:
-        """Every now and then: lost workers, waiting effects, word to those who wait."""
+        """Every now and then: waiting effects, word to those who wait, old request ids."""
         self._horizon.check(now_ms)
         if now_ms - self._house_at_ms < HOUSE_MS:
             return
         self._house_at_ms = now_ms
         shard = self._shard
         shard.dispatch.retry_waiting()
-        for worker_id in shard.world.soft.lost_workers(now_ms):
-            self._lose(worker_id, now_ms)
-        shard.world.soft.drop_expired(now_ms)
         self._asking.keep_house()
         if now_ms >= self._resend_at_ms:
             self._resend_at_ms = now_ms + RESEND_EVERY_MS
             self._resender.resend_stale(now_ms)
             self._taken.forget_requests(now_ms - shard.world.limits.request_age_ms_max)
-
-    def _lose(self, worker_id: str, now_ms: int) -> None:
-        """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""
-        shard = self._shard
-        if not self._horizon.has_read_to(shard.world.soft.lease_ends_ms(worker_id)):
-            return
-        for run_id, activity_id in sorted(shard.world.soft.held.get(worker_id, ())):
-            run = shard.world.run(run_id)
-            if run is None:
-                shard.world.soft.forget(worker_id, run_id, activity_id)
-                continue
-            due = decide_worker_lost(shard.world, run, activity_id, worker_id, now_ms)
-            if isinstance(due, Due):
-                shard.propose_events(run, due.events)
-                shard.world.soft.forget(worker_id, run_id, activity_id)

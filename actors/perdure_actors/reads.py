@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
 from perdure_actors.activation import history_from
-from perdure_actors.core.state import BLOCKED, RUNNING, ActivityState, Facts, RunState
+from perdure_actors.core.state import (
+    BLOCKED,
+    RUNNING,
+    ActivityState,
+    ChildState,
+    Facts,
+    RunState,
+)
 from perdure_schemas import commands
 from perdure_schemas.payloads import RunRef
 from perdure_schemas.replies import (
@@ -15,6 +22,7 @@ from perdure_schemas.replies import (
     HistoryPage,
     Notice,
     PendingActivity,
+    PendingChild,
     PendingTimer,
     Refused,
     RunClosed,
@@ -147,6 +155,9 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
         rows.decode_activity(value) for _, value in shard.table.scan(*rows.activities_range(run_id))
     ]
     timers = [rows.decode_timer(value) for _, value in shard.table.scan(*rows.timers_range(run_id))]
+    children = [
+        rows.decode_child(value) for _, value in shard.table.scan(*rows.children_range(run_id))
+    ]
     return RunDescription(
         summary=summary_of(shard, state, started),
         history_size=state.history_bytes,
@@ -157,7 +168,8 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
             PendingTimer(timer_id=timer.timer_id, due_ms=timer.alarm_ms) for timer in timers
         ],
         cancel_requested=state.cancel_requested,
-        notices=notices_of(shard, state, activities),
+        notices=notices_of(shard, state, activities, children),
+        pending_children=[_pending_child(child) for child in children],
         run_timeout_ms=started.run_timeout_ms,
         execution_timeout_ms=started.execution_timeout_ms,
         task_timeout_ms=started.task_timeout_ms,
@@ -191,7 +203,20 @@ def _pending(shard: Owned, run_id: str, activity: ActivityState) -> PendingActiv
     )
 
 
-def notices_of(shard: Owned, state: RunState, activities: list[ActivityState]) -> list[Notice]:
+def _pending_child(child: ChildState) -> PendingChild:
+    return PendingChild(
+        child_id=child.child_id,
+        workflow_id=child.workflow_id,
+        run_id=child.run_id,
+        workflow_type=child.workflow_type,
+        task_queue=child.task_queue,
+        parent_close_policy=child.parent_close_policy,
+    )
+
+
+def notices_of(
+    shard: Owned, state: RunState, activities: list[ActivityState], children: list[ChildState]
+) -> list[Notice]:
     """What somebody who waits for a run should know."""
     notices = []
     if state.block is not None and state.is_open:
@@ -204,11 +229,13 @@ def notices_of(shard: Owned, state: RunState, activities: list[ActivityState]) -
         for activity in activities
         if activity.state == "scheduled" and now_ms - activity.attempt_ms >= NOT_STARTED_MS
     }
-    for queue, activity in queues.items():
+    wanted = [*queues, *(child.task_queue for child in children if not child.run_id)]
+    for queue in dict.fromkeys(wanted):
         if queue in shard.dispatch.missing:
             text = f"task queue {queue!r} has no topics: perdure topics create --task-queue {queue}"
             notices.append(Notice(code="no_queue", message=text))
-        elif shard.services.workers_of(queue) == 0:
+    for queue, activity in queues.items():
+        if queue not in shard.dispatch.missing and shard.services.workers_of(queue) == 0:
             text = (
                 f"no worker listens on task queue {queue!r}: activity"
                 f" {activity.scheduled.activity_type} waits for one"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors import rows
 from perdure_actors.core.starting import open_run
-from perdure_actors.core.state import BLOCKED, ActorState, Run
+from perdure_actors.core.state import BLOCKED, ActorState, Run, alarm_of
 
 if TYPE_CHECKING:
     from perdure_actors.replay.coroutine import Coroutine
@@ -123,14 +123,12 @@ class Residents:
         if facts is not None:
             run.facts = rows.decode_facts(facts)
         if state.is_open:
-            for _, value in self._table.scan(*rows.activities_range(state.run_id)):
-                activity = rows.decode_activity(value)
-                run.activities[activity.scheduled.activity_id] = activity
-                alarms["activity", activity.scheduled.activity_id] = activity.alarm_ms
-            for _, value in self._table.scan(*rows.timers_range(state.run_id)):
-                timer = rows.decode_timer(value)
-                run.timers[timer.timer_id] = timer
-                alarms["timer", timer.timer_id] = timer.alarm_ms
+            for name, kind in rows.KINDS.items():
+                entities = run.entities(name)
+                for key, value in self._table.scan(*kind.range(state.run_id)):
+                    entity_id = rows.id_of_entity(key)
+                    entities[entity_id] = entity = kind.decode(value)
+                    alarms[name, entity_id] = alarm_of(entity)
         self._add(resident)
         return resident
 
@@ -168,22 +166,17 @@ class Residents:
         run_id = state.run_id
         alarms: list[rows.Alarm] = []
         for kind, entity_id in run.touched:
-            if kind == "activity":
-                activity = run.activities[entity_id]
-                ops[rows.activity_key(run_id, entity_id)] = rows.encode(activity)
-                self._move(resident, (kind, entity_id), activity.alarm_ms, ops, alarms)
-            elif kind == "timer":
-                timer = run.timers[entity_id]
-                ops[rows.timer_key(run_id, entity_id)] = rows.encode(timer)
-                self._move(resident, (kind, entity_id), timer.alarm_ms, ops, alarms)
+            if kind in rows.KINDS:
+                entity = run.entities(kind)[entity_id]
+                ops[rows.KINDS[kind].key(run_id, entity_id)] = rows.encode(entity)
+                self._move(resident, (kind, entity_id), alarm_of(entity), ops, alarms)
             elif kind == "facts":
                 ops[rows.facts_key(run_id)] = rows.encode(run.facts)
             else:
                 ops[rows.started_key(run_id)] = rows.encode(run.started)
         run.touched.clear()
         for kind, entity_id, _ in run.gone:
-            key = rows.activity_key if kind == "activity" else rows.timer_key
-            ops[key(run_id, entity_id)] = None
+            ops[rows.KINDS[kind].key(run_id, entity_id)] = None
             self._move(resident, (kind, entity_id), 0, ops, alarms)
         run.gone.clear()
         ops[rows.run_key(run_id)] = rows.encode(state)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
-from perdure_actors.core.state import ActivityState, ActorState, Facts, RunState, TimerState
+from perdure_actors.core.state import (
+    ActivityState,
+    ActorState,
+    CallState,
+    ChildState,
+    Facts,
+    RunState,
+    TimerState,
+)
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
 
@@ -23,6 +32,8 @@ decode_activity = msgspec.msgpack.Decoder(ActivityState).decode
 decode_facts = msgspec.msgpack.Decoder(Facts).decode
 decode_any = msgspec.msgpack.Decoder().decode
 decode_timer = msgspec.msgpack.Decoder(TimerState).decode
+decode_child = msgspec.msgpack.Decoder(ChildState).decode
+decode_call = msgspec.msgpack.Decoder(CallState).decode
 
 _U64 = struct.Struct(">Q")
 _HISTORY = struct.Struct(">qqq")
@@ -136,6 +147,49 @@ def timers_range(run_id: str) -> tuple[bytes, bytes]:
     """All timers of a run."""
     prefix = b"T" + run_id.encode()
     return prefix + b"\0", prefix + b"\1"
+
+
+def child_key(run_id: str, child_id: str) -> bytes:
+    """A ChildState."""
+    return b"C" + f"{run_id}\0{child_id}".encode()
+
+
+def call_key(run_id: str, call_id: str) -> bytes:
+    """A CallState."""
+    return b"X" + f"{run_id}\0{call_id}".encode()
+
+
+def children_range(run_id: str) -> tuple[bytes, bytes]:
+    """All children of a run."""
+    prefix = b"C" + run_id.encode()
+    return prefix + b"\0", prefix + b"\1"
+
+
+def calls_range(run_id: str) -> tuple[bytes, bytes]:
+    """All calls of a run that are not answered."""
+    prefix = b"X" + run_id.encode()
+    return prefix + b"\0", prefix + b"\1"
+
+
+class Kind(NamedTuple):
+    """How entities of a kind are kept: their keys, all of a run's, and a row's meaning."""
+
+    key: Callable[[str, str], bytes]
+    range: Callable[[str], tuple[bytes, bytes]]
+    decode: Callable[[bytes], Any]
+
+
+KINDS = {
+    "activity": Kind(activity_key, activities_range, decode_activity),
+    "timer": Kind(timer_key, timers_range, decode_timer),
+    "child": Kind(child_key, children_range, decode_child),
+    "call": Kind(call_key, calls_range, decode_call),
+}
+
+
+def id_of_entity(key: bytes) -> str:
+    """The id that an entity's key names."""
+    return key.partition(b"\0")[2].decode()
 
 
 def history_key(run_id: str, seq: int) -> bytes:

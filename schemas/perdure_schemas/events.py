@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from typing import get_args
 
+from perdure_schemas.child_events import (
+    ChildCancelRequested,
+    ChildWorkflowCanceled,
+    ChildWorkflowCompleted,
+    ChildWorkflowFailed,
+    ChildWorkflowInitiated,
+    ChildWorkflowStarted,
+    ChildWorkflowStartFailed,
+    ChildWorkflowTerminated,
+    ChildWorkflowTimedOut,
+    ExternalCancelFailed,
+    ExternalCancelInitiated,
+    ExternalCancelRequested,
+)
 from perdure_schemas.fact_events import (
     MarkerRecorded,
     MemoUpserted,
@@ -305,6 +319,15 @@ Input = (
     | ActivityTimedOut
     | ActivityCanceled
     | TimerFired
+    | ChildWorkflowStarted
+    | ChildWorkflowStartFailed
+    | ChildWorkflowCompleted
+    | ChildWorkflowFailed
+    | ChildWorkflowCanceled
+    | ChildWorkflowTimedOut
+    | ChildWorkflowTerminated
+    | ExternalCancelRequested
+    | ExternalCancelFailed
 )
 """Events that resume the run's code: each causes exactly one activation."""
 
@@ -313,6 +336,9 @@ Output = (
     | ActivityCancelRequested
     | TimerStarted
     | TimerCanceled
+    | ChildWorkflowInitiated
+    | ChildCancelRequested
+    | ExternalCancelInitiated
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCanceled

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from perdure.common import Priority, RetryPolicy
 from perdure_schemas import payloads
+from perdure_schemas.converters import PayloadConverter
 
 _SECOND_MS = 1000
 _DAY_S = 86_400
@@ -86,3 +89,17 @@ def priority_of(record: payloads.Priority | None) -> Priority:
         fairness_key=record.fairness_key or None,
         fairness_weight=record.fairness_weight or None,
     )
+
+
+def payload_mapping(
+    values: Mapping[str, Any] | None, converter: PayloadConverter, what: str
+) -> dict[str, payloads.Payload]:
+    """Named values as payloads.
+
+    Raises TypeError or ValueError, naming the value, for one that cannot be written.
+    """
+    if not values:
+        return {}
+    names = [f"the {what} {key!r}" for key in values]
+    found = converter.to_payloads(list(values.values()), names=names)
+    return dict(zip(values, found, strict=True))

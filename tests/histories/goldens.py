@@ -15,6 +15,11 @@ import msgspec
 
 from perdure_actors.definitions import workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
+from perdure_schemas.child_events import (
+    ChildWorkflowCanceled,
+    ChildWorkflowCompleted,
+    ChildWorkflowStarted,
+)
 from perdure_schemas.events import ActivityCompleted, Event, WorkflowBlocked, WorkflowResumed
 from perdure_schemas.payloads import Record
 from tests.histories import workflows
@@ -181,6 +186,17 @@ def _noting() -> Player:
     return player
 
 
+def _family() -> Player:
+    """A child's result and a child's cancellation, each once it was heard that they run."""
+    player = Player(workflows.Family)
+    for child_id in "12":
+        player.give(ChildWorkflowStarted(child_id=child_id, run_id=f"kid-{child_id}"))
+    result = CONVERTER.to_payload(11)
+    player.give(ChildWorkflowCompleted(child_id="1", run_id="kid-1", result=result))
+    player.give(ChildWorkflowCanceled(child_id="2", run_id="kid-2"))
+    return player
+
+
 CASES: dict[str, Callable[[], Player]] = {
     "order_shipped": _shipped,
     "order_refunded": _refunded,
@@ -191,6 +207,7 @@ CASES: dict[str, Callable[[], Player]] = {
     "counter_continued": _continued,
     "mended": _mended,
     "noting": _noting,
+    "family": _family,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from perdure import workflow
 from perdure.common import RetryPolicy, SearchAttributeKey
-from perdure.exceptions import ActivityError, ApplicationError
+from perdure.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 
 MINUTE = timedelta(minutes=1)
 STAGE = SearchAttributeKey.for_keyword("Stage")
@@ -122,3 +122,23 @@ class Noting:
         workflow.emit("orders", "o-1", {"level": level})
         await workflow.sleep(1)
         return workflow.mutable_side_effect("level", lambda: "high")
+
+
+@workflow.defn
+class Family:
+    """Two children: one gives its result; the other is cancelled after a while."""
+
+    @workflow.run
+    async def run(self) -> str:
+        kind = workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED
+        first = await workflow.start_child_workflow("Kid", 1, id="first", result_type=int)
+        second = await workflow.start_child_workflow(
+            "Kid", 2, task_queue="elsewhere", cancellation_type=kind
+        )
+        value = await first
+        second.cancel()
+        try:
+            await second
+        except ChildWorkflowError as error:
+            return f"{value}, {type(error.cause).__name__}"
+        return f"{value}, and both"

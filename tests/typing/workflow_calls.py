@@ -155,3 +155,22 @@ async def noted_wrongly() -> None:
     workflow.patched(7)  # type: ignore[arg-type]
     SearchAttributeKey.for_int("Amount").value_set("7")  # type: ignore[arg-type]
     workflow.emit("orders", 7, None)  # type: ignore[arg-type]
+
+
+class Wants:
+    async def run(self, order: Order, times: int) -> bytes:
+        return order.order_id.encode() * times
+
+
+async def children(order: Order) -> None:
+    handle = await workflow.start_child_workflow(
+        Right.run, order, parent_close_policy=workflow.ParentClosePolicy.ABANDON
+    )
+    assert_type(handle, workflow.ChildWorkflowHandle[Right, int])
+    assert_type(await handle, int)
+    assert_type(await workflow.execute_child_workflow(Right.run, order, id="kid"), int)
+    assert_type(await workflow.execute_child_workflow(Wants.run, args=[order, 2]), bytes)
+    await workflow.execute_child_workflow("Right", order, result_type=int)
+    await workflow.execute_child_workflow(Right.run, 7)  # type: ignore[misc]
+    await workflow.execute_child_workflow(Right.run, order, id=7)  # type: ignore[call-overload]
+    await workflow.start_child_workflow(Right.run, order, timeout=5)  # type: ignore[call-overload]

@@ -9,7 +9,7 @@ from perdure_actors.core.decision import Decision, Effect, Limits
 from perdure_actors.core.rules import COMMANDS, apply, effects_of, settle
 from perdure_actors.core.soft import Soft
 from perdure_actors.core.starting import open_run
-from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
+from perdure_actors.core.state import ENTITIES, ActivityState, ActorState, RecordId, Run
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import ActivityScheduled, WorkflowStarted
 from perdure_schemas.payloads import Record, RetryPolicy
@@ -148,23 +148,15 @@ class CoreWorld:
 
 
 def _facts(run: Run) -> tuple[object, ...]:
-    return (
-        run.state,
-        run.started,
-        run.activities,
-        run.timers,
-        run.facts,
-        run.touched,
-        run.gone,
-    )
+    pending = [run.entities(kind) for kind in ENTITIES]
+    return run.state, run.started, pending, run.facts, run.touched, run.gone
 
 
 def _check_run(run: Run) -> None:
     state = run.state
     if state.closing is not None:
         assert state.status == state.closing.status
-        assert not run.activities, "a closed run has nothing pending"
-        assert not run.timers
+        assert not any(map(run.entities, ENTITIES)), "a closed run has nothing pending"
         assert state.alarm_ms == 0
         assert state.block is None
         assert state.waiting == []
@@ -190,11 +182,11 @@ def _check_pending(run: Run) -> None:
     for timer_id, timer in run.timers.items():
         assert timer.timer_id == timer_id
     # Nothing was saved here, so all that is pending is new.
-    pending = {("activity", one) for one in run.activities} | {("timer", one) for one in run.timers}
+    pending = {(kind, one) for kind in ENTITIES for one in run.entities(kind)}
     pending |= {("facts", "")} if run.facts is not None else set()
     assert run.touched - {("started", "")} == pending
     assert ("started", "") in run.touched
-    assert all(kind in ("activity", "timer") for kind, _, _ in run.gone)
+    assert all(kind in ENTITIES for kind, _, _ in run.gone)
 
 
 def _deadlines(activity: ActivityState) -> list[int]:

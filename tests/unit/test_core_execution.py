@@ -46,8 +46,8 @@ def accepted(run_id: str, first_run_id: str = "run-1") -> Accepted:
 
 
 def test_a_cancel_says_who_asked_and_why(world: CoreWorld) -> None:
-    world.start()
     parent = RunRef(workflow_id="parent", run_id="p")
+    world.start(parent=parent)
 
     verdict = world.do(
         CancelWorkflow(workflow_id="wf", reason="why", identity="me", child_of=parent)

@@ -14,7 +14,7 @@ from perdure_actors.core.rules import settle
 from perdure_actors.core.state import Closing, Run
 from perdure_schemas import events as ev
 from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
-from perdure_schemas.payloads import Failure, FailureCause, Payload, RetryPolicy
+from perdure_schemas.payloads import Failure, FailureCause, Payload, Record, RetryPolicy
 from perdure_schemas.replies import Accepted
 from tests.unit.core_world import NOW_MS, CoreWorld
 
@@ -47,15 +47,18 @@ def accepted(run_id: str, first_run_id: str = "run-1") -> Accepted:
 
 
 @pytest.mark.parametrize(
-    ("given", "ended"),
+    ("given", "asked"),
     [
-        ({}, ev.WorkflowTerminated(reason="cancelled before it began")),
-        ({"reason": "why", "identity": "me"}, ev.WorkflowTerminated(reason="why", identity="me")),
-        ({"first_run_id": "run-1"}, ev.WorkflowTerminated(reason="cancelled before it began")),
+        ({}, ev.WorkflowCancelRequested()),
+        (
+            {"reason": "why", "identity": "me"},
+            ev.WorkflowCancelRequested(reason="why", identity="me"),
+        ),
+        ({"first_run_id": "run-1"}, ev.WorkflowCancelRequested()),
     ],
 )
 def test_a_cancel_ends_the_run_that_is_to_follow(
-    world: CoreWorld, following: Run, given: dict[str, Any], ended: ev.Event
+    world: CoreWorld, following: Run, given: dict[str, Any], asked: ev.Event
 ) -> None:
     waiting = following.actor.next_start
     assert waiting is not None
@@ -63,10 +66,10 @@ def test_a_cancel_ends_the_run_that_is_to_follow(
     verdict = world.do(CancelWorkflow(workflow_id="wf", **given))
 
     held = replace(waiting, first_activation_delay_ms=1)
-    answer = Accepted(workflow_id="wf", run_id="run-2")
-    assert verdict == Decision([Step("run-2", [held, ended])], answer, "run-2")
+    events: list[Record] = [held, asked, ev.WorkflowCanceled()]
+    assert verdict == Decision([Step("run-2", events)], accepted("run-2"), "run-2")
     assert (following.actor.next_run_id, following.actor.next_start) == ("", None)
-    assert world.runs["run-2"].state.status == "terminated"
+    assert world.runs["run-2"].state.status == "canceled"
 
 
 def test_a_terminate_ends_the_run_that_is_to_follow(world: CoreWorld, following: Run) -> None:

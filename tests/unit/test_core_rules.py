@@ -8,11 +8,12 @@ from typing import get_args
 
 import pytest
 
+from perdure_actors import rows
 from perdure_actors.core import rules
 from perdure_actors.core.decision import Limits, PushOrders, SendTask
-from perdure_actors.core.state import ActivityState, RecordId
+from perdure_actors.core.state import ENTITIES, ActivityState, RecordId
 from perdure_actors.reads import READS
-from perdure_schemas import avro, events
+from perdure_schemas import avro, child_events, events
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
 from perdure_schemas.tracing import trace_of
 from tests.unit.core_world import NOW_MS, CoreWorld
@@ -44,10 +45,6 @@ RESERVED_COMMANDS = {
     "FailActivityNow",
     "PauseActivity",
     "QueryWorkflow",
-    "ReportCall",
-    "ReportChildClosed",
-    "ReportChildRefused",
-    "ReportChildStarted",
     "ResetActivity",
     "RetryActivityNow",
     "SignalWorkflow",
@@ -61,18 +58,6 @@ RESERVED_EVENTS = {
     "ActivityPaused",
     "ActivityReset",
     "ActivityUnpaused",
-    "ChildCancelRequested",
-    "ChildWorkflowCanceled",
-    "ChildWorkflowCompleted",
-    "ChildWorkflowFailed",
-    "ChildWorkflowInitiated",
-    "ChildWorkflowStartFailed",
-    "ChildWorkflowStarted",
-    "ChildWorkflowTerminated",
-    "ChildWorkflowTimedOut",
-    "ExternalCancelFailed",
-    "ExternalCancelInitiated",
-    "ExternalCancelRequested",
     "ExternalSignalFailed",
     "ExternalSignalInitiated",
     "ExternalSignaled",
@@ -131,6 +116,10 @@ def test_routed_commands_name_their_workflow_and_their_request() -> None:
 def test_only_outputs_become_other_events_and_only_events_bring_errands() -> None:
     assert set(rules.OUTPUTS) <= events.OUTPUTS
     assert set(rules.EFFECTS) <= set(rules.APPLY)
+
+
+def test_every_entity_has_its_rows() -> None:
+    assert set(ENTITIES) == set(rows.KINDS)
 
 
 def test_alarms_are_those_that_rows_can_hold() -> None:
@@ -217,6 +206,10 @@ def test_every_event_that_brings_errands_was_asked_for_them_here() -> None:
     assert set(rules.EFFECTS) == asked | {
         events.ActivityScheduled,
         events.ActivityAttemptScheduled,
+        events.WorkflowStarted,
+        child_events.ChildWorkflowInitiated,
+        child_events.ChildCancelRequested,
+        child_events.ExternalCancelInitiated,
     }
 
 

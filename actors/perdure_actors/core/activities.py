@@ -339,7 +339,7 @@ def apply_activity_outcome(
     _now_ms: int,
 ) -> None:
     """The activity has its one outcome."""
-    run.drop_activity(event.activity_id)
+    run.drop("activity", event.activity_id)
 
 
 def effects_of_scheduled(

@@ -117,6 +117,8 @@ class Limits(NamedTuple):
 
     activities_max: int = 2000
     timers_max: int = 2000
+    children_max: int = 2000
+    calls_max: int = 2000
     request_age_ms_max: int = 24 * 3600 * 1000
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from perdure_actors.core import retry
+from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
 from perdure_actors.core.facts import carried_attributes
-from perdure_actors.core.starting import terminating
+from perdure_actors.core.starting import held_next, terminating
 from perdure_actors.core.state import (
     CANCELED,
     COMPLETED,
@@ -42,7 +43,7 @@ from perdure_schemas.tracing import with_trace_of
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict, World
     from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.payloads import Record, RunRef
 
 
 def _target(world: World, command: CancelWorkflow | TerminateWorkflow) -> Run | Rejection:
@@ -61,7 +62,21 @@ def _target(world: World, command: CancelWorkflow | TerminateWorkflow) -> Run | 
             f"workflow {command.workflow_id!r} is not of the chain that began with run"
             f" {command.first_run_id}",
         )
+    if command.child_of is not None and not _is_child(run, command.child_of):
+        return Rejection(
+            "not_found",
+            f"workflow {command.workflow_id!r} is no child of workflow"
+            f" {command.child_of.workflow_id!r}",
+        )
     return run
+
+
+def _is_child(run: Run, parent: RunRef) -> bool:
+    mine = run.started.parent
+    return mine is not None and (mine.workflow_id, mine.run_id) == (
+        parent.workflow_id,
+        parent.run_id,
+    )
 
 
 def _closed(run: Run) -> Rejection:
@@ -81,28 +96,32 @@ def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdic
     state = run.state
     if not state.is_open:
         if run.actor.next_run_id and not command.run_id:
-            ended = WorkflowTerminated(
-                reason=command.reason or "cancelled before it began", identity=command.identity
+            # Its code has not run, and will not; the chain ends here.
+            step = held_next(run)
+            step.events += [_asked(command), WorkflowCanceled()]
+            next_id = step.run_id
+            answer = Accepted(
+                workflow_id=state.workflow_id, run_id=next_id, first_run_id=state.first_run_id
             )
-            return Decision(
-                terminating(run, ended),
-                Accepted(workflow_id=state.workflow_id, run_id=run.actor.next_run_id),
-                run.actor.next_run_id,
-            )
+            return Decision([step], answer, next_id)
         return _closed(run)
     answer = Accepted(
         workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
     )
     if state.cancel_requested:
         return Decision([], answer, state.run_id)
-    asked = WorkflowCancelRequested(
-        reason=command.reason, identity=command.identity, external=command.child_of
-    )
-    events: list[Record] = [asked]
+    events: list[Record] = [_asked(command)]
     if not state.begun:
         # Its code has never run, so nobody else can answer for it.
         events.append(WorkflowCanceled())
     return Decision([Step(state.run_id, events)], answer, state.run_id)
+
+
+def _asked(command: CancelWorkflow) -> WorkflowCancelRequested:
+    caller = command.child_of or (command.external.run if command.external else None)
+    return WorkflowCancelRequested(
+        reason=command.reason, identity=command.identity, external=caller
+    )
 
 
 def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> Verdict:
@@ -125,15 +144,18 @@ def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> 
 
 
 def decide_completed(
-    world: World, _run: Run, output: WorkflowCompleted, _now_ms: int
+    world: World, run: Run, output: WorkflowCompleted, _now_ms: int
 ) -> WorkflowCompleted | WorkflowFailed:
     """A run that returned; a result too large to be answered fails it, plainly."""
     size = len(output.result.data) if output.result else 0
-    if size <= world.limits.result_bytes_max:
+    most = world.limits.result_bytes_max
+    if run.started.parent is not None:
+        most = min(most, REPORT_BYTES_MAX)
+    if size <= most:
         return output
     cause = FailureCause(
         message=(
-            f"the workflow returned {size} bytes; {world.limits.result_bytes_max} is the most:"
+            f"the workflow returned {size} bytes; {most} is the most:"
             " return a reference to where the data is"
         ),
         type="PayloadTooLarge",
@@ -345,7 +367,4 @@ def _close(run: Run, closing: Closing) -> None:
     state.alarm_ms = 0
     state.block = None
     state.waiting = []
-    for activity_id in list(run.activities):
-        run.drop_activity(activity_id)
-    for timer_id in list(run.timers):
-        run.drop_timer(timer_id)
+    run.drop_all()

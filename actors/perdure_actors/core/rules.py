@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure_actors.core import activities, deadlines, execution, facts, starting, timers
-from perdure_schemas import commands, events, fact_events
+from perdure_actors.core import (
+    activities,
+    calls,
+    child_reports,
+    children,
+    deadlines,
+    execution,
+    facts,
+    starting,
+    timers,
+)
+from perdure_schemas import child_commands, child_events, commands, events, fact_events
 from perdure_schemas.avro import encode
 from perdure_schemas.payloads import Errand
 
@@ -48,6 +58,10 @@ COMMANDS: dict[type[Record], Decide] = {
     commands.HeartbeatActivity: activities.decide_heartbeat,
     commands.HandBackActivity: activities.decide_hand_back,
     commands.WorkerLease: activities.decide_lease,
+    child_commands.ReportChildStarted: child_reports.decide_report_started,
+    child_commands.ReportChildRefused: child_reports.decide_report_refused,
+    child_commands.ReportChildClosed: child_reports.decide_report_closed,
+    child_commands.ReportCall: calls.decide_report,
 }
 """Command -> decide(world, command, now) -> Decision, Rejection or Ignored."""
 
@@ -59,15 +73,22 @@ OUTPUTS: dict[type[Record], DecideOutput] = {
     events.WorkflowCompleted: execution.decide_completed,
     events.WorkflowFailed: execution.decide_failed,
     events.WorkflowContinuedAsNew: execution.decide_continued,
+    child_events.ChildWorkflowInitiated: children.decide_initiated,
+    child_events.ExternalCancelInitiated: calls.decide_cancel_initiated,
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
 
-ERRANDS: dict[type[Record], Errands] = {}
+ERRANDS: dict[type[Record], tuple[Errands, ...]] = {
+    commands.StartWorkflow: (child_reports.errands_of_start, calls.errands_of_call),
+    commands.CancelWorkflow: (calls.errands_of_call,),
+}
 """Command -> what its sender, another actor, is told of the outcome."""
 
 CHECKS: tuple[Check, ...] = (
     activities.check_activities,
     timers.check_timers,
+    children.check_children,
+    calls.check_calls,
     execution.check_continued,
     facts.check_facts,
 )
@@ -108,30 +129,58 @@ APPLY: dict[type[Record], Apply] = {
     fact_events.MemoUpserted: facts.apply_memo,
     fact_events.SearchAttributesUpserted: facts.apply_attributes,
     fact_events.RecordEmitted: facts.apply_emitted,
+    child_events.ChildWorkflowInitiated: children.apply_initiated,
+    child_events.ChildWorkflowStarted: children.apply_started,
+    child_events.ChildWorkflowStartFailed: children.apply_outcome,
+    child_events.ChildWorkflowCompleted: children.apply_outcome,
+    child_events.ChildWorkflowFailed: children.apply_outcome,
+    child_events.ChildWorkflowCanceled: children.apply_outcome,
+    child_events.ChildWorkflowTimedOut: children.apply_outcome,
+    child_events.ChildWorkflowTerminated: children.apply_outcome,
+    child_events.ChildCancelRequested: children.apply_cancel_requested,
+    child_events.ExternalCancelInitiated: calls.apply_cancel_initiated,
+    child_events.ExternalCancelRequested: calls.apply_answered,
+    child_events.ExternalCancelFailed: calls.apply_answered,
 }
 """Event -> apply(run, event, at, now): the only place where a run's state changes."""
 
+
+def effects_of_closing(run: Run, event: Any, at: RecordId, now_ms: int) -> list[Effect]:
+    """What the end of a run means for those who work for it, below it and above it."""
+    return [
+        *activities.effects_of_closing(run, event, at, now_ms),
+        *children.effects_of_closing(run, event, at, now_ms),
+        *child_reports.effects_of_closing(run, event, at, now_ms),
+    ]
+
+
 EFFECTS: dict[type[Record], Effects] = {
+    events.WorkflowStarted: child_reports.effects_of_run_started,
     events.ActivityScheduled: activities.effects_of_scheduled,
     events.ActivityAttemptScheduled: activities.effects_of_attempt,
     events.ActivityCancelRequested: activities.effects_of_stop,
     events.ActivityTimedOut: activities.effects_of_stop,
     events.ActivityRetryScheduled: activities.effects_of_stop,
-    events.WorkflowCompleted: activities.effects_of_closing,
-    events.WorkflowFailed: activities.effects_of_closing,
-    events.WorkflowCanceled: activities.effects_of_closing,
-    events.WorkflowTerminated: activities.effects_of_closing,
-    events.WorkflowTimedOut: activities.effects_of_closing,
-    events.WorkflowContinuedAsNew: activities.effects_of_closing,
+    events.WorkflowCompleted: effects_of_closing,
+    events.WorkflowFailed: effects_of_closing,
+    events.WorkflowCanceled: effects_of_closing,
+    events.WorkflowTerminated: effects_of_closing,
+    events.WorkflowTimedOut: effects_of_closing,
+    events.WorkflowContinuedAsNew: effects_of_closing,
+    child_events.ChildWorkflowInitiated: children.effects_of_initiated,
+    child_events.ChildCancelRequested: children.effects_of_cancel_requested,
+    child_events.ExternalCancelInitiated: calls.effects_of_cancel_initiated,
 }
 """Event -> the errands it brings, from the state before it is applied."""
 
 
 def errands_of(world: World, command: Record, verdict: Decision | Rejection) -> tuple[Errand, ...]:
     """What an actor that sent a command is told of its outcome, beside what events tell it."""
-    row = ERRANDS.get(type(command))
-    told = row(world, command, verdict) if row else ()
-    return tuple(Errand(task_queue=one.task_queue, command=encode(one.command)) for one in told)
+    return tuple(
+        Errand(task_queue=one.task_queue, command=encode(one.command))
+        for row in ERRANDS.get(type(command), ())
+        for one in row(world, command, verdict)
+    )
 
 
 def apply(run: Run, event: Record, at: RecordId, now_ms: int) -> None:

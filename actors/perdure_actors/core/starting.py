@@ -119,6 +119,10 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
         parent_initiated_seq=command.parent_initiated_seq,
         root=command.root,
         parent_close_policy=command.parent_close_policy,
+        child_id=command.child_id,
+        external=command.external,
+        last_result=command.last_result,
+        last_failure=command.last_failure,
         first_run_id=run_id,
         original_run_id=run_id,
     )
@@ -128,11 +132,16 @@ def terminating(current: Run, ended: WorkflowTerminated) -> list[Step]:
     """The steps that end a run, or the one that is to follow it."""
     if current.state.is_open:
         return [Step(current.state.run_id, [ended])]
+    step = held_next(current)
+    step.events.append(ended)
+    return [step]
+
+
+def held_next(current: Run) -> Step:
+    """The run that is to follow begins, held back so that its code never runs."""
     following = current.actor.next_start
     assert following is not None, "a run that is to follow has what it starts with"
-    # It starts held back, so that its code never runs.
-    held = replace(following, first_activation_delay_ms=1)
-    return [Step(current.actor.next_run_id, [held, ended])]
+    return Step(current.actor.next_run_id, [replace(following, first_activation_delay_ms=1)])
 
 
 def open_run(actor: ActorState, run_id: str, event: WorkflowStarted, now_ms: int) -> Run:

@@ -6,12 +6,12 @@ entities of its own, so that a transition touches, and a table rewrites, only wh
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from perdure_schemas.events import ActivityScheduled, WorkflowBlocked, WorkflowStarted
-from perdure_schemas.payloads import Failure, Payload
+from perdure_schemas.payloads import Failure, Payload, RunRef
 
 RUNNING = "running"
 BLOCKED = "blocked"
@@ -21,6 +21,10 @@ CANCELED = "canceled"
 TERMINATED = "terminated"
 TIMED_OUT = "timed_out"
 CONTINUED_AS_NEW = "continued_as_new"
+
+SIGNAL = "signal"
+CANCEL = "cancel"
+START = "start"
 
 
 class RecordId(NamedTuple):
@@ -72,6 +76,31 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
 
     memo: dict[str, Payload]
     search_attributes: dict[str, Payload]
+
+
+class ChildState(msgspec.Struct, array_like=True, gc=False):
+    """A child workflow without an outcome."""
+
+    child_id: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    parent_close_policy: str
+    cancellation_type: str
+    initiated_seq: int
+    run_id: str = ""
+    """Its first run, once it is known to run."""
+    cancel_requested: bool = False
+
+
+class CallState(msgspec.Struct, array_like=True, gc=False):
+    """A call of another workflow that is not answered."""
+
+    call_id: str
+    kind: str
+    """signal, cancel or start."""
+    target: RunRef
+    initiated_seq: int
 
 
 class Closing(msgspec.Struct, array_like=True, gc=False):
@@ -133,7 +162,18 @@ class ActorState(msgspec.Struct, array_like=True, gc=False):
 class Run:
     """A run with all that belongs to it, and what of it has been touched since it was saved."""
 
-    __slots__ = ("activities", "actor", "facts", "gone", "started", "state", "timers", "touched")
+    __slots__ = (
+        "activities",
+        "actor",
+        "calls",
+        "children",
+        "facts",
+        "gone",
+        "started",
+        "state",
+        "timers",
+        "touched",
+    )
 
     def __init__(self, state: RunState, started: WorkflowStarted, actor: ActorState) -> None:
         self.state = state
@@ -143,6 +183,8 @@ class Run:
         self.timers: dict[str, TimerState] = {}
         self.facts: Facts | None = None
         """None while its code has changed none of what it was started with."""
+        self.children: dict[str, ChildState] = {}
+        self.calls: dict[str, CallState] = {}
         self.touched: set[tuple[str, str]] = set()
         self.gone: list[tuple[str, str, int]] = []
         """Entities that ended: kind, id, and the alarm they had."""
@@ -158,22 +200,44 @@ class Run:
         facts = self.facts
         return self.started.search_attributes if facts is None else facts.search_attributes
 
+    def ref(self) -> RunRef:
+        """The run as other actors name it."""
+        return RunRef(
+            workflow_id=self.state.workflow_id,
+            run_id=self.state.run_id,
+            task_queue=self.started.task_queue,
+            workflow_type=self.started.workflow_type,
+        )
+
     def touch_activity(self, activity: ActivityState) -> None:
         """Mark an activity as changed."""
         self.touched.add(("activity", activity.scheduled.activity_id))
 
-    def drop_activity(self, activity_id: str) -> ActivityState | None:
-        """Forget an activity that has its outcome."""
-        activity = self.activities.pop(activity_id, None)
-        if activity is not None:
-            self.touched.discard(("activity", activity_id))
-            self.gone.append(("activity", activity_id, activity.alarm_ms))
-        return activity
+    def entities(self, kind: str) -> dict[str, Any]:
+        """The entities of a kind that are pending, by their ids."""
+        found: dict[str, Any] = getattr(self, ENTITIES[kind])
+        return found
 
-    def drop_timer(self, timer_id: str) -> TimerState | None:
-        """Forget a timer that fired or was cancelled."""
-        timer = self.timers.pop(timer_id, None)
-        if timer is not None:
-            self.touched.discard(("timer", timer_id))
-            self.gone.append(("timer", timer_id, timer.alarm_ms))
-        return timer
+    def drop(self, kind: str, entity_id: str) -> Any:
+        """Forget an entity that has its outcome; None when there is none of that id."""
+        entity = self.entities(kind).pop(entity_id, None)
+        if entity is not None:
+            self.touched.discard((kind, entity_id))
+            self.gone.append((kind, entity_id, alarm_of(entity)))
+        return entity
+
+    def drop_all(self) -> None:
+        """Forget everything that is pending: the run is over."""
+        for kind in ENTITIES:
+            for entity_id in list(self.entities(kind)):
+                self.drop(kind, entity_id)
+
+
+ENTITIES = {"activity": "activities", "timer": "timers", "child": "children", "call": "calls"}
+"""What of a run is kept in rows of its own: its kind, and where a run has it."""
+
+
+def alarm_of(entity: Any) -> int:
+    """When an entity's next deadline is; 0 when it has none."""
+    due_ms: int = getattr(entity, "alarm_ms", 0)
+    return due_ms

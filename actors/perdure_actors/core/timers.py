@@ -57,9 +57,9 @@ def apply_timer_fired(run: Run, event: TimerFired, _at: RecordId, _now_ms: int) 
         times = (run.state.execution_expires_ms, run.state.run_expires_ms)
         run.state.alarm_ms = min((at for at in times if at), default=0)
     else:
-        run.drop_timer(event.timer_id)
+        run.drop("timer", event.timer_id)
 
 
 def apply_timer_canceled(run: Run, event: TimerCanceled, _at: RecordId, _now_ms: int) -> None:
     """Forget the timer."""
-    run.drop_timer(event.timer_id)
+    run.drop("timer", event.timer_id)

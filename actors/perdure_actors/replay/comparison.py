@@ -6,6 +6,11 @@ from collections.abc import Sequence
 
 from perdure_actors.core.facts import CHANGE_VERSION, PATCH
 from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.child_events import (
+    ChildCancelRequested,
+    ChildWorkflowInitiated,
+    ExternalCancelInitiated,
+)
 from perdure_schemas.events import (
     ActivityCancelRequested,
     ActivityScheduled,
@@ -99,6 +104,12 @@ def _identity(output: Record) -> object:
         return output.activity_id
     if isinstance(output, TimerStarted | TimerCanceled):
         return output.timer_id
+    if isinstance(output, ChildWorkflowInitiated):
+        return output.child_id, output.workflow_type, output.workflow_id
+    if isinstance(output, ChildCancelRequested):
+        return output.child_id
+    if isinstance(output, ExternalCancelInitiated):
+        return output.call_id, output.target.workflow_id
     if isinstance(output, WorkflowContinuedAsNew):
         return output.workflow_type
     if isinstance(output, MarkerRecorded):
@@ -130,6 +141,12 @@ def describe(output: Record) -> str:
         what = f"the search attributes {', '.join(output.search_attributes)}"
     elif isinstance(output, RecordEmitted):
         what = f"a record for topic {output.topic!r}"
+    elif isinstance(output, ChildWorkflowInitiated):
+        what = f"child workflow {output.workflow_type!r} (id {output.workflow_id!r})"
+    elif isinstance(output, ChildCancelRequested):
+        what = f"cancelling child {output.child_id}"
+    elif isinstance(output, ExternalCancelInitiated):
+        what = f"cancelling workflow {output.target.workflow_id!r}"
     else:
         what = _ENDS[type(output)]
     site = getattr(output, "call_site", "")

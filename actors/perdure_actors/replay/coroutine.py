@@ -12,6 +12,8 @@ from typing import Any
 from perdure_actors.replay.activities import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
 from perdure_actors.replay.call_site import call_site, user_stack, waiting_sites
+from perdure_actors.replay.calls import Calls
+from perdure_actors.replay.children import Children
 from perdure_actors.replay.closing import close_coroutines
 from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare
@@ -21,6 +23,17 @@ from perdure_actors.replay.loop import Loop, Report, TimerHandle, make_loop
 from perdure_actors.replay.markers import Markers
 from perdure_actors.replay.seeded import random_of
 from perdure_actors.replay.timers import Timers
+from perdure_schemas.child_events import (
+    ChildWorkflowCanceled,
+    ChildWorkflowCompleted,
+    ChildWorkflowFailed,
+    ChildWorkflowStarted,
+    ChildWorkflowStartFailed,
+    ChildWorkflowTerminated,
+    ChildWorkflowTimedOut,
+    ExternalCancelFailed,
+    ExternalCancelRequested,
+)
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
     INPUTS,
@@ -65,6 +78,9 @@ class Coroutine:
         self.loop = make_loop(self, report=report)
         self.loop.is_unrestricted = 0 if definition.is_guarded else 1
         self.activities = Activities(self)
+        self.children = Children(self)
+        self.calls = Calls(self, self.children)
+        self._timers = Timers(self)
         self.conditions = Conditions(self.loop)
         self.markers = Markers(self)
         self.started: WorkflowStarted | None = None
@@ -85,7 +101,6 @@ class Coroutine:
         self._context = contextvars.Context()
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
-        self._timers = Timers(self)
         self._randoms: dict[str, random.Random] = {}
         self._waiting: dict[int, Record] = {}
         self._blocked: BlockedError | None = None
@@ -364,4 +379,13 @@ _TAKES: dict[type[Record], Callable[[Coroutine, Any], None]] = {
     ActivityTimedOut: lambda run, event: run.activities.take_timed_out(event),
     ActivityCanceled: lambda run, event: run.activities.take_canceled(event),
     TimerFired: Coroutine._take_timer,
+    ChildWorkflowStarted: lambda run, event: run.children.take_started(event),
+    ChildWorkflowStartFailed: lambda run, event: run.children.take_start_failed(event),
+    ChildWorkflowCompleted: lambda run, event: run.children.take_completed(event),
+    ChildWorkflowFailed: lambda run, event: run.children.take_failed(event),
+    ChildWorkflowCanceled: lambda run, event: run.children.take_canceled(event),
+    ChildWorkflowTimedOut: lambda run, event: run.children.take_timed_out(event),
+    ChildWorkflowTerminated: lambda run, event: run.children.take_terminated(event),
+    ExternalCancelRequested: lambda run, event: run.calls.take_done(event),
+    ExternalCancelFailed: lambda run, event: run.calls.take_failed(event),
 }

@@ -10,10 +10,17 @@ from perdure.workflow.activity_methods import (
     start_activity_method,
 )
 from perdure.workflow.calling import ActivityConfig
+from perdure.workflow.child_calling import ChildWorkflowConfig
+from perdure.workflow.child_handles import ChildWorkflowHandle
+from perdure.workflow.child_workflows import execute_child_workflow, start_child_workflow
 from perdure.workflow.continuing import continue_as_new
 from perdure.workflow.decorators import defn, init, run
 from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
-from perdure.workflow.kinds import ActivityCancellationType
+from perdure.workflow.kinds import (
+    ActivityCancellationType,
+    ChildWorkflowCancellationType,
+    ParentClosePolicy,
+)
 from perdure.workflow.logs import LoggerAdapter, logger
 from perdure.workflow.measuring import metric_meter
 from perdure.workflow.noting import (
@@ -54,10 +61,14 @@ __all__ = [
     "ActivityCancellationType",
     "ActivityConfig",
     "ActivityHandle",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowConfig",
+    "ChildWorkflowHandle",
     "ContinueAsNewError",
     "Info",
     "LoggerAdapter",
     "NotInWorkflowError",
+    "ParentClosePolicy",
     "ParentInfo",
     "ReadOnlyContextError",
     "RootInfo",
@@ -70,6 +81,7 @@ __all__ = [
     "execute_activity",
     "execute_activity_class",
     "execute_activity_method",
+    "execute_child_workflow",
     "get_current_details",
     "in_workflow",
     "info",
@@ -93,6 +105,7 @@ __all__ = [
     "start_activity",
     "start_activity_class",
     "start_activity_method",
+    "start_child_workflow",
     "time",
     "time_ns",
     "unsafe",

@@ -9,8 +9,14 @@ from perdure.api.common.v1 import Payload
 from perdure.attribute_payloads import attribute_payloads
 from perdure.converter.codecs import payload_record
 from perdure.records import milliseconds, priority_record, retry_record
+from perdure.workflow.child_asking import ask_child
+from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.information import Info, info_of
-from perdure.workflow.intercepted import ContinueAsNewInput, StartActivityInput
+from perdure.workflow.intercepted import (
+    ContinueAsNewInput,
+    StartActivityInput,
+    StartChildWorkflowInput,
+)
 from perdure.workflow.interception import WorkflowOutboundInterceptor
 from perdure.workflow.kinds import ActivityCancellationType
 from perdure_actors.replay.activities import (
@@ -45,6 +51,15 @@ class Innermost(WorkflowOutboundInterceptor):
     def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
         """Start an activity."""
         return self._run.activities.handle(ask_activity(self._run, input))
+
+    async def start_child_workflow(
+        self, input: StartChildWorkflowInput
+    ) -> ChildWorkflowHandle[Any, Any]:
+        """Start a child, and wait until it runs."""
+        run = self._run
+        pending = ask_child(run, input)
+        await run.children.began(pending)
+        return ChildWorkflowHandle(run.children, pending, run.loop)
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
         """End the run by starting the next one."""

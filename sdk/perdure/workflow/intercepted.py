@@ -15,7 +15,11 @@ from perdure.common import (
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
 )
-from perdure.workflow.kinds import ActivityCancellationType
+from perdure.workflow.kinds import (
+    ActivityCancellationType,
+    ChildWorkflowCancellationType,
+    ParentClosePolicy,
+)
 from perdure_actors.definitions import ActivityDefinition
 
 # Task queues have no builds and events no groups here; the fields are there for code that names
@@ -110,8 +114,8 @@ class StartChildWorkflowInput:
     args: Sequence[Any]
     id: str
     task_queue: str | None
-    cancellation_type: Any
-    parent_close_policy: Any
+    cancellation_type: ChildWorkflowCancellationType
+    parent_close_policy: ParentClosePolicy
     execution_timeout: timedelta | None
     run_timeout: timedelta | None
     task_timeout: timedelta | None
@@ -131,6 +135,8 @@ class StartChildWorkflowInput:
     event_groups: Sequence[Any] | None = field(default=None, kw_only=True)
     call_site: str = field(default="", init=False, repr=False, compare=False)
     """Where the workflow's code made the call."""
+    parameter_names: Sequence[str] = field(default=(), init=False, repr=False, compare=False)
+    """The names of the parameters where known; they make errors readable."""
 
 
 @dataclass

@@ -1,0 +1,128 @@
+"""Calls of other workflows by a run: a signal, a cancel or a start sent, and what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
+from perdure_actors.core.state import CANCEL, CallState, RecordId, Run
+from perdure_schemas.child_commands import ReportCall
+from perdure_schemas.child_events import (
+    ExternalCancelFailed,
+    ExternalCancelInitiated,
+    ExternalCancelRequested,
+)
+from perdure_schemas.commands import CancelWorkflow
+from perdure_schemas.payloads import ExternalCall, RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure_actors.core.decision import Effect, Verdict, World
+    from perdure_schemas.commands import StartWorkflow
+    from perdure_schemas.message_commands import SignalWorkflow
+    from perdure_schemas.payloads import Record
+
+    Called = SignalWorkflow | CancelWorkflow | StartWorkflow
+
+OUTCOMES: dict[str, tuple[type[Record], type[Record]]] = {
+    CANCEL: (ExternalCancelRequested, ExternalCancelFailed),
+}
+"""A call's kind -> the event of its success, and that of its failure."""
+
+
+def decide_report(world: World, command: ReportCall, _now_ms: int) -> Verdict:
+    """A call was answered."""
+    run = world.run(command.run_id)
+    if run is None or run.state.workflow_id != command.workflow_id:
+        return Ignored("a call of no run here")
+    if not run.state.is_open:
+        return Ignored("a call of a closed run")
+    call = run.calls.get(command.call_id)
+    if call is None:
+        return Ignored("a call that is answered")
+    done, failed = OUTCOMES[call.kind]
+    if command.code:
+        event = failed(call_id=call.call_id, code=command.code, message=command.message)
+    else:
+        event = done(call_id=call.call_id, run_id=command.target_run_id)
+    return Decision([Step(run.state.run_id, [event])], run_id=run.state.run_id)
+
+
+def errands_of_call(
+    _world: World, command: Called, verdict: Decision | Rejection
+) -> Sequence[SendCommand]:
+    """A run that called is told what became of it."""
+    call = command.external
+    if call is None:
+        return ()
+    refusal = verdict if isinstance(verdict, Rejection) else None
+    report = ReportCall(
+        workflow_id=call.run.workflow_id,
+        run_id=call.run.run_id,
+        call_id=call.call_id,
+        code=refusal.code if refusal else "",
+        message=refusal.message if refusal else "",
+        target_run_id=verdict.run_id,
+    )
+    return (SendCommand(call.run.task_queue, report),)
+
+
+def check_calls(world: World, run: Run, outputs: list[Record]) -> str:
+    """Why the calls the code asked for cannot be had; empty when they can."""
+    asked = [output for output in outputs if isinstance(output, ExternalCancelInitiated)]
+    if len(run.calls) + len(asked) > world.limits.calls_max:
+        return (
+            f"the code has {len(run.calls)} calls of other workflows pending and asks for"
+            f" {len(asked)}; {world.limits.calls_max} is the most: await some first"
+        )
+    return ""
+
+
+def decide_cancel_initiated(
+    world: World, _run: Run, output: ExternalCancelInitiated, _now_ms: int
+) -> Record:
+    """A cancel the code asked for, on the run's own queue unless it named another."""
+    return replace(output, target=on_queue(world, output.target))
+
+
+def on_queue(world: World, target: RunRef) -> RunRef:
+    """Whom a call is for, with the run's own task queue where it names none."""
+    return target if target.task_queue else replace(target, task_queue=world.task_queue)
+
+
+def apply_cancel_initiated(
+    run: Run, event: ExternalCancelInitiated, _at: RecordId, _now_ms: int
+) -> None:
+    """Remember the call until it is answered."""
+    await_answer(run, event.call_id, CANCEL, event.target)
+
+
+def await_answer(run: Run, call_id: str, kind: str, target: RunRef) -> None:
+    """Remember a call until it is answered."""
+    run.calls[call_id] = CallState(call_id, kind, target, run.state.seq)
+    run.touched.add(("call", call_id))
+
+
+def apply_answered(
+    run: Run, event: ExternalCancelRequested | ExternalCancelFailed, _at: RecordId, _now_ms: int
+) -> None:
+    """The call has its one answer."""
+    run.drop("call", event.call_id)
+
+
+def effects_of_cancel_initiated(
+    run: Run, event: ExternalCancelInitiated, _at: RecordId, _now_ms: int
+) -> list[Effect]:
+    """The cancel itself."""
+    me, target = run.ref(), event.target
+    command = CancelWorkflow(
+        workflow_id=target.workflow_id,
+        run_id=target.run_id,
+        reason=event.reason,
+        identity=f"{me.workflow_id}/{me.run_id}",
+        external=ExternalCall(run=me, call_id=event.call_id),
+    )
+    return [SendCommand(target.task_queue, command)]

@@ -1,0 +1,66 @@
+"""How a call of a child workflow becomes a record that the run asks for."""
+
+from __future__ import annotations
+
+from perdure.attribute_payloads import attribute_payloads
+from perdure.converter.codecs import payload_record
+from perdure.records import milliseconds, payload_mapping, priority_record, retry_record
+from perdure.workflow.intercepted import StartChildWorkflowInput
+from perdure.workflow.kinds import ChildWorkflowCancellationType
+from perdure_actors.replay.children import (
+    ABANDON,
+    TRY_CANCEL,
+    WAIT_CANCELLATION_COMPLETED,
+    WAIT_CANCELLATION_REQUESTED,
+    PendingChild,
+)
+from perdure_actors.replay.coroutine import Coroutine as Run
+from perdure_schemas.child_events import ChildWorkflowInitiated
+from perdure_schemas.payloads import Payload
+
+_CANCELLATION = {
+    ChildWorkflowCancellationType.ABANDON: ABANDON,
+    ChildWorkflowCancellationType.TRY_CANCEL: TRY_CANCEL,
+    ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED: WAIT_CANCELLATION_COMPLETED,
+    ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED: WAIT_CANCELLATION_REQUESTED,
+}
+
+
+def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
+    """Ask for a child."""
+    converter = run.converter
+    initiated = ChildWorkflowInitiated(
+        child_id=run.children.next_id(),
+        workflow_id=call.id,
+        workflow_type=call.workflow,
+        task_queue=call.task_queue or "",
+        input=_input(run, call),
+        header={key: payload_record(payload) for key, payload in call.headers.items()},
+        execution_timeout_ms=milliseconds(call.execution_timeout, "execution_timeout"),
+        run_timeout_ms=milliseconds(call.run_timeout, "run_timeout"),
+        task_timeout_ms=milliseconds(call.task_timeout, "task_timeout"),
+        parent_close_policy=call.parent_close_policy.name.lower(),
+        cancellation_type=_CANCELLATION[call.cancellation_type],
+        id_reuse_policy=call.id_reuse_policy.name.lower(),
+        retry_policy=retry_record(call.retry_policy),
+        cron_schedule=call.cron_schedule,
+        memo=payload_mapping(call.memo, converter, "memo"),
+        search_attributes=attribute_payloads(call.search_attributes, converter),
+        static_summary=_text(run, call.static_summary),
+        static_details=_text(run, call.static_details),
+        priority=priority_record(call.priority),
+        call_site=call.call_site or run.call_site(),
+    )
+    return run.children.ask(initiated, call.ret_type)
+
+
+def _input(run: Run, call: StartChildWorkflowInput) -> list[Payload]:
+    """The payloads of the arguments; TypeError or ValueError name the child and the argument."""
+    try:
+        return run.converter.to_payloads(call.args, names=call.parameter_names)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"child workflow {call.workflow!r}: {error}") from error
+
+
+def _text(run: Run, text: str | None) -> Payload | None:
+    return None if text is None else run.converter.to_payload(text)
