@@ -30,7 +30,10 @@ SETTINGS: Final[Mapping[str, str]] = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # INTERNAL is the door between the services of docker-compose.yml; nothing listens there here.
+    "listener.security.protocol.map": (
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT"
+    ),
     # A topic that nobody made has the wrong partitions and the wrong clock.
     "auto.create.topics.enable": "false",
     # The default of 3 s is cold-start time of every first worker.
