@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from perdure_schemas.version import VERSION
-from perdure_views.gateway import commanding, live, queues, workflows
+from perdure_views.gateway import activities, commanding, live, messaging, queues, workflows
+from perdure_views.gateway.bodies import SignIn
 from perdure_views.gateway.desk import Desk, DeskError
 from perdure_views.gateway.doors import Doors
 from perdure_views.gateway.endpoints import Call, Endpoint, Said
@@ -23,13 +24,15 @@ from perdure_views.gateway.pages import page_routes
 from perdure_views.gateway.people import COOKIE, SESSION_S, Person, SignInError
 from perdure_views.gateway.problems import ProblemError, problem_of
 from perdure_views.gateway.settings import BODY_BYTES_MAX, STREAMS_MAX, Settings
-from perdure_views.gateway.shapes import Me, Problem, Shape, SignIn
+from perdure_views.gateway.shapes import Me, Problem, Shape
 from perdure_views.gateway.streams import EventStream
 
 _LOG = logging.getLogger("perdure.gateway")
 ENDPOINTS: Final = (
     *workflows.ENDPOINTS,
     *commanding.ENDPOINTS,
+    *messaging.ENDPOINTS,
+    *activities.ENDPOINTS,
     *queues.ENDPOINTS,
     *live.ENDPOINTS,
 )

@@ -10,8 +10,9 @@ import msgspec
 from perdure_schemas import commands
 from perdure_schemas.payloads import Payload, ReplyTo, RetryPolicy
 from perdure_views.gateway.asking import command, queue_of
+from perdure_views.gateway.bodies import Cancel, Start, Terminate
 from perdure_views.gateway.endpoints import Call, Endpoint
-from perdure_views.gateway.shapes import Cancel, Start, Taken, Terminate
+from perdure_views.gateway.shapes import Taken
 from perdure_views.gateway.showing import payload_of, payload_of_text
 
 

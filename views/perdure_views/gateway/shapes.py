@@ -1,4 +1,4 @@
-"""What goes in and out as JSON, one Struct a shape. Data only; openapi.json is made from it."""
+"""What goes out as JSON, one Struct a shape. Data only; openapi.json is made from it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import msgspec
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """What all answers are: plain JSON."""
-
-
-class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all request bodies are: JSON without a field that nobody reads."""
 
 
 class Problem(Shape, frozen=True, kw_only=True):
@@ -197,61 +193,20 @@ class Queues(Shape, frozen=True, kw_only=True):
     task_queues: list[str]
 
 
-class Retry(Body, frozen=True, kw_only=True):
-    """How often and how soon a failed attempt is tried again."""
+class Answered(Shape, frozen=True, kw_only=True):
+    """What a query returned, or why it was not answered."""
 
-    initial_interval_ms: int = 1000
-    backoff_coefficient: float = 2.0
-    maximum_interval_ms: int = 0
-    maximum_attempts: int = 0
-    non_retryable_error_types: list[str] = []
-
-
-class Start(Body, frozen=True, kw_only=True):
-    """Starts a workflow; `input` is its arguments as JSON, in order."""
-
-    workflow_id: str
-    workflow_type: str
-    task_queue: str
-    input: list[msgspec.Raw] = []
-    request_id: str = ""
-    id_reuse_policy: str = "allow_duplicate"
-    id_conflict_policy: str = "fail"
-    execution_timeout_ms: int = 0
-    run_timeout_ms: int = 0
-    task_timeout_ms: int = 0
-    start_delay_ms: int = 0
-    cron_schedule: str = ""
-    retry_policy: Retry | None = None
-    memo: dict[str, msgspec.Raw] = {}
-    search_attributes: dict[str, msgspec.Raw] = {}
-    summary: str = ""
-    details: str = ""
+    run_id: str
+    result: Any = None
+    failure: dict[str, Any] | None = None
+    rejected_status: str = ""
 
 
-class Cancel(Body, frozen=True, kw_only=True):
-    """Asks a run to cancel itself; without a run id, the newest run of the workflow."""
+class Updated(Shape, frozen=True, kw_only=True):
+    """How far an update is, and its outcome once it is completed."""
 
-    workflow_id: str
+    update_id: str
     run_id: str = ""
-    first_run_id: str = ""
-    task_queue: str = ""
-    reason: str = ""
-    request_id: str = ""
-
-
-class Terminate(Body, frozen=True, kw_only=True):
-    """Ends a run at once; its code is not asked."""
-
-    workflow_id: str
-    run_id: str = ""
-    first_run_id: str = ""
-    task_queue: str = ""
-    reason: str = ""
-    request_id: str = ""
-
-
-class SignIn(Body, frozen=True, kw_only=True):
-    """A token that a person typed, for a session of their browser."""
-
-    token: str
+    stage: str = ""
+    result: Any = None
+    failure: dict[str, Any] | None = None

@@ -10,8 +10,10 @@ import msgspec
 
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.converters import JSON_ENCODING, NULL_ENCODING, write_json
+from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.payloads import Payload, Record
-from perdure_schemas.replies import Block, HistoryPage, RunDescription, RunSummary
+from perdure_schemas.replies import Block, HistoryBatch, HistoryPage, RunDescription, RunSummary
+from perdure_schemas.tracing import trace_of
 from perdure_views.gateway.shapes import BlockShape, Description, Event, HistoryPart, Run
 
 VALUE_BYTES_MAX: Final = 32 * 1024
@@ -149,10 +151,9 @@ def description_of(found: RunDescription) -> Description:
 
 def history_of(page: HistoryPage, *, topic: str, partition: int) -> HistoryPart:
     """A part of a history; an event that this release cannot read is shown as such, not skipped."""
+    run_id = page.run_id
     events = [
-        _event(
-            framed, batch.seq + index, batch.time_ms, batch.offset, batch.pseq, batch.code_version
-        )
+        _event(batch, index, framed, run_id)
         for batch in page.batches
         for index, framed in enumerate(batch.events)
     ]
@@ -167,19 +168,21 @@ def history_of(page: HistoryPage, *, topic: str, partition: int) -> HistoryPart:
     )
 
 
-def _event(framed: bytes, number: int, time_ms: int, offset: int, pseq: int, version: str) -> Event:
+def _event(batch: HistoryBatch, index: int, framed: bytes, run_id: str) -> Event:
     try:
         event = decode(framed)
         kind, attributes = type(event).__name__, shown(event)
+        if isinstance(event, WorkflowStarted):
+            attributes["trace_id"] = f"{trace_of(event, run_id).trace_id:032x}"
     except UnreadableRecordError as error:
         kind = "Unreadable"
         attributes = {"message": str(error), "bytes": base64.b64encode(framed[:256]).decode()}
     return Event(
-        id=number,
+        id=batch.seq + index,
         type=kind,
-        time_ms=time_ms,
-        offset=offset,
-        pseq=pseq,
-        code_version=version,
+        time_ms=batch.time_ms,
+        offset=batch.offset,
+        pseq=batch.pseq,
+        code_version=batch.code_version,
         attributes=attributes,
     )

@@ -72,6 +72,13 @@ export async function post(path, body) {
   }
 }
 
+// Who we are, for parts that show or hide what one may do.
+export function useMe() {
+  const [found, setFound] = useState(me);
+  useEffect(() => void whoAmI().then(setFound, () => {}), []);
+  return found && { ...found, may: found.role !== "read" };
+}
+
 export async function signIn(token) {
   await call("/api/v1/session", {
     method: "POST",

@@ -48,8 +48,10 @@ export class Lanes {
     const type = event.type;
     if (type.startsWith("Activity")) this.activity(event, a, type);
     else if (type.startsWith("Timer") && a.timer_id) this.timer(event, a, type);
-    else if (type.startsWith("ChildWorkflow")) this.child(event, a, type);
-    else if (/^Workflow(Signal|Update)/.test(type) || /^(Signal|Update)/.test(type)) this.message(event, a, type);
+    else if (type.startsWith("Child") && a.child_id) this.child(event, a, type);
+    else if (type.startsWith("External") && a.call_id) this.call(event, a, type);
+    else if (type === "WorkflowSignaled") this.signal(event, a);
+    else if (type.startsWith("WorkflowUpdate") && a.update_id) this.update(event, a, type);
     else this.workflow(event, a, type);
   }
 
@@ -85,6 +87,15 @@ export class Lanes {
       lane.endMs = event.time_ms;
       lane.result = a.result;
       if (a.failure) lane.failure = a.failure;
+    } else if (type === "ActivityPaused") {
+      lane.pausedFromMs ||= event.time_ms;
+      lane.marks.push({ ms: event.time_ms, kind: "cancel", event });
+    } else if (type === "ActivityUnpaused" || type === "ActivityReset") {
+      if (lane.pausedFromMs && !a.keep_paused) {
+        lane.spans.push({ kind: "paused", fromMs: lane.pausedFromMs, toMs: event.time_ms });
+        lane.pausedFromMs = 0;
+      }
+      lane.marks.push({ ms: event.time_ms, kind: "message", event });
     } else if (type === "ActivityHeartbeat" || type === "ActivityCancelRequested") {
       lane.marks.push({ ms: event.time_ms, kind: type === "ActivityHeartbeat" ? "beat" : "cancel", event });
     } else {
@@ -114,32 +125,63 @@ export class Lanes {
   }
 
   child(event, a, type) {
-    const id = a.workflow_id ?? a.child?.workflow_id ?? a.child_id ?? a.initiated_seq ?? "";
-    const lane = this.lane(`child ${a.initiated_seq || id}`, "child", id, event);
+    const lane = this.lane(`child ${a.child_id}`, "child", a.workflow_id ?? `child ${a.child_id}`, event);
     put(lane, event);
-    if (a.workflow_type) lane.title = `${a.workflow_type} ${id}`;
-    if (a.call_site) lane.callSite = a.call_site;
-    if (a.input) lane.input = a.input;
-    if (type === "ChildWorkflowStarted") {
+    if (type === "ChildWorkflowInitiated") {
+      Object.assign(lane, { title: a.workflow_id, callSite: a.call_site, input: a.input, other: { workflow_id: a.workflow_id, task_queue: a.task_queue, workflow_type: a.workflow_type } });
+    } else if (type === "ChildWorkflowStarted") {
       lane.spans.push({ kind: "wait", fromMs: lane.startMs, toMs: event.time_ms });
       lane.runFromMs = event.time_ms;
+      lane.other = { ...lane.other, run_id: a.run_id };
     } else if (END[type]) {
-      lane.endMs = event.time_ms;
-      lane.state = END[type];
-      lane.result = a.result;
-      lane.failure = a.failure ?? null;
+      this.end(lane, event, a, END[type]);
       lane.spans.push({ kind: "child", fromMs: lane.runFromMs || lane.startMs, toMs: event.time_ms, how: END[type], event });
+    } else {
+      lane.marks.push({ ms: event.time_ms, kind: type.includes("Cancel") ? "cancel" : "other", event });
     }
   }
 
-  message(event, a, type) {
-    const name = a.signal_name ?? a.update_name ?? a.name ?? "";
-    const what = type.includes("Update") ? "update" : "signal";
-    const lane = this.lane(`${what} ${name}`, what, `${what} ${name}`.trim(), event);
+  // A call of another workflow: asked for, and taken or not.
+  call(event, a, type) {
+    const name = { ExternalSignalInitiated: "signal to", ExternalCancelInitiated: "cancel of", ExternalStartInitiated: "start of" }[type] ?? "call";
+    const lane = this.lane(`call ${a.call_id}`, "call", `${name} ${a.target?.workflow_id ?? "another"}`, event);
+    put(lane, event);
+    if (type.endsWith("Initiated")) {
+      Object.assign(lane, { callSite: a.call_site, input: a.input, other: a.target });
+    } else {
+      const how = type.endsWith("Failed") ? "bad" : "good";
+      this.end(lane, event, a, how);
+      lane.spans.push({ kind: "child", fromMs: lane.startMs, toMs: event.time_ms, how, event });
+    }
+  }
+
+  end(lane, event, a, how) {
+    lane.endMs = event.time_ms;
+    lane.state = how;
+    lane.result = a.result;
+    lane.failure = a.failure ?? null;
+  }
+
+  signal(event, a) {
+    const lane = this.lane(`signal ${a.signal_name}`, "signal", `signal ${a.signal_name}`, event);
     put(lane, event);
     lane.state = "good";
     lane.endMs = event.time_ms;
-    lane.marks.push({ ms: event.time_ms, kind: /Rejected|Failed/.test(type) ? "bad" : "message", event });
+    lane.input = a.input;
+    lane.marks.push({ ms: event.time_ms, kind: "message", event });
+  }
+
+  update(event, a, type) {
+    const lane = this.lane(`update ${a.update_id}`, "update", `update ${a.update_name}`, event);
+    put(lane, event);
+    if (type === "WorkflowUpdateAccepted") {
+      lane.input = a.input;
+    } else {
+      const how = a.failure ? "bad" : "good";
+      this.end(lane, event, a, how);
+      lane.callSite = a.call_site;
+      lane.spans.push({ kind: "child", fromMs: lane.startMs, toMs: event.time_ms, how, event });
+    }
   }
 
   workflow(event, a, type) {
@@ -186,6 +228,7 @@ export function openSpans(lane, lanes, nowMs, pending) {
     return lanes.blockedFromMs ? [{ kind: "blocked", fromMs: lanes.blockedFromMs, toMs: to, isOpen: true }] : [];
   }
   if (lane.kind === "activity") {
+    if (lane.pausedFromMs) return [{ kind: "paused", fromMs: lane.pausedFromMs, toMs: to, isOpen: true }];
     if (lane.state === "backoff" && lane.waitFromMs > to) return [];
     const running = lane.runFromMs || (pending?.state === "started" && pending.started_ms) || 0;
     const from = Math.max(lane.waitFromMs, 0);
@@ -196,6 +239,6 @@ export function openSpans(lane, lanes, nowMs, pending) {
     ];
   }
   if (lane.kind === "timer") return [{ kind: "timer", fromMs: lane.startMs, toMs: to, how: "open", isOpen: true, dueMs: lane.dueMs }];
-  if (lane.kind === "child") return [{ kind: "child", fromMs: lane.runFromMs || lane.startMs, toMs: to, how: "open", isOpen: true }];
+  if (["child", "call", "update"].includes(lane.kind)) return [{ kind: "child", fromMs: lane.runFromMs || lane.startMs, toMs: to, how: "open", isOpen: true }];
   return [];
 }

@@ -1,5 +1,5 @@
 // The workflows: blocked ones first with their cause, then the newest; live, and filtered by chips.
-import { get, useAsk, useStream, address } from "./api.js";
+import { address, get, useAsk, useMe, useStream } from "./api.js";
 import { queryOf } from "./filters.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
 import { Empty, Go, Live, ProblemBox, STATUSES, Status, runAddress, words } from "./parts.js";
@@ -33,7 +33,7 @@ export function ListView() {
       <h1>Workflows</h1>
       ${page ? html`<span class="dim">an older page, as it was when it was asked for</span>` : html`<${Live} state=${state} />`}
       <span class="spring"></span>
-      <${Go} to="/start" class="button primary">Start workflow</${Go}>
+      ${useMe()?.may && html`<${Go} to="/start" class="button primary">Start workflow</${Go}>`}
     </header>
     <${Filters} params=${params} />
     <${ProblemBox} problem=${page ? older.problem : problem} />

@@ -1,11 +1,12 @@
 // One run: what it is, how it stands, its timeline and history while it grows, and what can be done to it.
-import { address, get, post, useStream } from "./api.js";
+import { address, get, post, useMe, useStream } from "./api.js";
 import { Details, History } from "./history.js";
 import { Lanes } from "./lanes.js";
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { CLOSED, Copy, Dialog, Go, Live, ProblemBox, Status, Tabs, runAddress, toast, words } from "./parts.js";
 import { Pending } from "./pending.js";
 import { setParams, useHere } from "./router.js";
+import { Talk } from "./talk.js";
 import { Moment, size, span, useNow } from "./time.js";
 import { Timeline } from "./timeline.js";
 import { Failure, Fields, Values, payloadText } from "./values.js";
@@ -79,6 +80,8 @@ function Head({ run }) {
   const [asks, setAsks] = useState("");
   const which = { workflow_id: about.workflow_id, run_id: about.run_id, task_queue: about.task_queue };
   const isOpen = !CLOSED.has(about.status);
+  const me = useMe();
+  const traceId = run.lanes.run.events[0]?.attributes.trace_id;
   const act = (path, done) => async (reason) => {
     await post(path, { ...which, reason });
     toast(done);
@@ -87,11 +90,12 @@ function Head({ run }) {
     <h1><${Status} status=${about.status} /> <span class="run-id">${about.workflow_id}</span><${Copy} text=${about.workflow_id} label="copy workflow id" /></h1>
     <${Live} state=${isOpen ? state : "ended"} />
     <span class="spring"></span>
-    ${isOpen && html`<div class="button-row apart">
+    ${me?.trace_url && traceId && html`<a class="button" href=${`${me.trace_url}/trace/${traceId}`} target="_blank" rel="noreferrer">Trace ↗</a>`}
+    ${isOpen && me?.may && html`<div class="button-row apart">
       <button type="button" disabled=${description.cancel_requested} onClick=${() => setAsks("cancel")}>${description.cancel_requested ? "Cancel requested" : "Cancel"}</button>
       <button type="button" class="danger" onClick=${() => setAsks("terminate")}>Terminate</button>
     </div>`}
-    ${!isOpen && html`<${Go} to=${`/start?${new URLSearchParams({ type: about.workflow_type, queue: about.task_queue, input: inputText(description.input) })}`} class="button">Start one like it</${Go}>`}
+    ${!isOpen && me?.may && html`<${Go} to=${`/start?${new URLSearchParams({ type: about.workflow_type, queue: about.task_queue, input: inputText(description.input) })}`} class="button">Start one like it</${Go}>`}
     ${asks === "cancel" && html`<${Dialog} title="Cancel this run?" says="Its code is asked to stop, and may clean up first." action="Request cancel" withReason onDo=${act("/api/v1/workflow/cancel", "asked to cancel")} onClose=${() => setAsks("")} />`}
     ${asks === "terminate" && html`<${Dialog} title="Terminate this run?" says="It ends at once. Its code is not asked and cleans nothing up. This cannot be taken back." action="Terminate" danger withReason onDo=${act("/api/v1/workflow/terminate", "terminated")} onClose=${() => setAsks("")} />`}
   </header>`;
@@ -145,6 +149,7 @@ function Body({ run, params }) {
   const tabs = [
     { name: "timeline", title: "Timeline" }, { name: "history", title: "History", count: about.history_length },
     { name: "pending", title: "Pending", count: waits || null }, { name: "values", title: "Input and result" }, { name: "relations", title: "Relationships" },
+    { name: "talk", title: "Signal, query, update" },
   ];
   return html`<${Tabs} tabs=${tabs.map((one, index) => ({ ...one, title: html`<span data-key=${index + 1} onClick=${() => setParams({ tab: one.name })}>${one.title}</span>` }))} chosen=${tab} onChoose=${(name) => setParams({ tab: name })} />
     <div class="tab-body" role="tabpanel">
@@ -152,8 +157,9 @@ function Body({ run, params }) {
       ${chosen && html`<${Details} chosen=${chosen} events=${events} lanes=${lanes} topic=${topic} partition=${partition} onClose=${() => choose("")} />`}
       ${!chosen && html`<${Ends} run=${run} />`}`}
     ${tab === "history" && html`<${History} events=${events} lanes=${lanes} version=${version} topic=${topic} partition=${partition} chosen=${chosen} onChoose=${choose} />`}
-    ${tab === "pending" && html`<${Pending} description=${description} />`}
+    ${tab === "pending" && html`<${Pending} description=${description} which=${{ workflow_id: about.workflow_id, run_id: about.run_id, task_queue: about.task_queue }} />`}
     ${tab === "values" && html`<${Ends} run=${run} isWhole />`}
+    ${tab === "talk" && html`<${Talk} run=${about} isOpen=${isOpen} />`}
     ${tab === "relations" && html`<${Relations} run=${run} />`}
     </div>`;
 }
@@ -171,6 +177,7 @@ function Ends({ run, isWhole }) {
   </div>`;
 }
 
+const OUTCOMES = { good: "completed", bad: "failed", off: "cancelled", open: "running" };
 const LATER = { WorkflowCompleted: 1, WorkflowFailed: 1, WorkflowTimedOut: 1, WorkflowContinuedAsNew: 1 };
 
 function Relations({ run }) {
@@ -190,12 +197,7 @@ function Relations({ run }) {
   return html`<div class="relations">
     ${rows.map(([name, other]) => html`<div key=${name} class="relation"><span class="relation-name">${name}</span><${Go} to=${runAddress(other)}>${other.workflow_id}</${Go}> <code class="dim">${other.run_id}</code></div>`)}
     <div class="relation self"><span class="relation-name">This run</span><strong>${about.workflow_id}</strong> <code class="dim">${about.run_id}</code> <${Status} status=${about.status} /></div>
-    ${children.map((lane) => html`<div key=${lane.key} class="relation child"><span class="relation-name">Child</span><${Go} to=${runAddress(childOf(lane))}>${lane.title}</${Go}> <span class="dim">${lane.state}</span></div>`)}
+    ${children.map((lane) => html`<div key=${lane.key} class="relation child"><span class="relation-name">Child</span><${Go} to=${runAddress(lane.other ?? { workflow_id: lane.title })}>${lane.title}</${Go}> <span class="dim">${lane.other?.workflow_type ?? ""}</span> <span class="tag" data-kind=${lane.state}>${OUTCOMES[lane.state] ?? lane.state}</span></div>`)}
     ${!rows.length && !children.length && html`<p class="dim">No parent, no child, no run before or after it.</p>`}
   </div>`;
-}
-
-function childOf(lane) {
-  const known = Object.assign({}, ...lane.events.map((event) => event.attributes));
-  return { workflow_id: known.workflow_id ?? known.child?.workflow_id ?? "", run_id: known.child_run_id ?? known.run_id ?? known.child?.run_id ?? "", task_queue: known.task_queue ?? "" };
 }

@@ -10,6 +10,7 @@ const AXIS = 28;
 const NAMES = 220;
 const NAMES_NARROW = 110;
 const SPANS_DRAWN_MAX = 400;
+const SLIM = new Set(["wait", "paused"]);
 
 export function Timeline({ lanes, version, isOpen, pending, chosen, onChoose }) {
   const now = useNow(isOpen ? 250 : 60_000, isOpen);
@@ -54,7 +55,7 @@ export function Timeline({ lanes, version, isOpen, pending, chosen, onChoose }) 
     <div class="timeline-tools">
       <select aria-label="lanes" value=${kinds} onChange=${(event) => setKinds(event.target.value)}>
         <option value="">all lanes</option><option value="activity">activities</option><option value="timer">timers</option>
-        <option value="child">children</option><option value="signal">signals</option><option value="update">updates</option><option value="bad">with failures</option>
+        <option value="child">children</option><option value="call">calls</option><option value="signal">signals</option><option value="update">updates</option><option value="bad">with failures</option>
       </select>
       <label class="check"><input type="checkbox" checked=${isShort} onChange=${(event) => setShort(event.target.checked)} /> shorten silences</label>
       <span class="spring"></span>
@@ -124,7 +125,7 @@ function Plot({ lanes, shown, scale, originMs, names, plot, now, isOpen, pending
   </div>`;
 }
 
-const KIND_SIGNS = { run: "◆", activity: "▸", timer: "◷", child: "⑂", signal: "✉", update: "⇄" };
+const KIND_SIGNS = { run: "◆", activity: "▸", timer: "○", child: "↳", call: "→", signal: "»", update: "±" };
 
 function Lane({ lane, lanes, y, scale, names, plot, now, pending, isChosen, onChoose, onTip }) {
   const spans = [...lane.spans, ...openSpans(lane, lanes, now, pending)].filter((one) => one.toMs >= scale.fromMs && one.fromMs <= scale.toMs);
@@ -156,7 +157,7 @@ function Lane({ lane, lanes, y, scale, names, plot, now, pending, isChosen, onCh
         return html`<g key=${index} ...${says}><rect class="hit" ...${place} y=${y + 4} height=${LANE - 8} /><line class="timer" data-how=${one.how} x1=${place.x} x2=${place.x + place.width} y1=${y + 15} y2=${y + 15} />
           <circle class="timer-end" data-how=${one.how} cx=${one.how === "open" && one.dueMs ? names + Math.min(scale.x(Math.min(one.dueMs, scale.toMs)), plot) : place.x + place.width} cy=${y + 15} r="4" /></g>`;
       }
-      return html`<rect key=${index} class=${classes("bar", one.kind, one.isOpen && "open")} data-how=${one.how} ...${place} y=${y + (one.kind === "wait" ? 12 : 7)} height=${one.kind === "wait" ? 6 : 16} rx="3" ...${says} />`;
+      return html`<rect key=${index} class=${classes("bar", one.kind, one.isOpen && "open")} data-how=${one.how} ...${place} y=${y + (SLIM.has(one.kind) ? 12 : 7)} height=${SLIM.has(one.kind) ? 6 : 16} rx="3" ...${says} />`;
     })}
     ${lane.marks.slice(0, SPANS_DRAWN_MAX).map((mark, index) => mark.ms >= scale.fromMs && mark.ms <= scale.toMs && html`<path key=${index} class="mark" data-kind=${mark.kind} d=${`M${names + scale.x(mark.ms)} ${y + 7} l6 8 l-6 8 l-6 -8 z`} ...${hint([mark.event.type, moment(mark.ms, { millis: true })])} />`)}
     </g>
@@ -169,7 +170,7 @@ function spanLines(one, lane) {
   const says = {
     wait: ["waits for a worker", attempt], work: [`${attempt} ${one.how === "bad" ? "failed" : one.how === "open" ? "is running" : one.how === "off" ? "was cancelled" : "succeeded"}`],
     backoff: ["waits to be tried again", `after ${attempt}`], timer: [one.how === "open" ? `fires ${moment(one.dueMs)}` : one.how === "off" ? "was cancelled" : "fired"],
-    child: [`child ${one.how === "open" ? "is running" : one.how}`], blocked: ["blocked"],
+    child: [{ open: "is running", good: "done", bad: "failed", off: "cancelled" }[one.how] ?? ""], blocked: ["blocked"], paused: ["paused: no attempt starts"],
   }[one.kind] ?? [one.kind];
   return [lane.title, ...says.filter(Boolean), took];
 }

@@ -1,0 +1,141 @@
+"""What comes in as JSON, one Struct a request. Data only; openapi.json is made from it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all request bodies are: JSON without a field that nobody reads."""
+
+
+class Retry(Body, frozen=True, kw_only=True):
+    """How often and how soon a failed attempt is tried again."""
+
+    initial_interval_ms: int = 1000
+    backoff_coefficient: float = 2.0
+    maximum_interval_ms: int = 0
+    maximum_attempts: int = 0
+    non_retryable_error_types: list[str] = []
+
+
+class Start(Body, frozen=True, kw_only=True):
+    """Starts a workflow; `input` is its arguments as JSON, in order."""
+
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: list[msgspec.Raw] = []
+    request_id: str = ""
+    id_reuse_policy: str = "allow_duplicate"
+    id_conflict_policy: str = "fail"
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    start_delay_ms: int = 0
+    cron_schedule: str = ""
+    retry_policy: Retry | None = None
+    memo: dict[str, msgspec.Raw] = {}
+    search_attributes: dict[str, msgspec.Raw] = {}
+    summary: str = ""
+    details: str = ""
+
+
+class Cancel(Body, frozen=True, kw_only=True):
+    """Asks a run to cancel itself; without a run id, the newest run of the workflow."""
+
+    workflow_id: str
+    run_id: str = ""
+    first_run_id: str = ""
+    task_queue: str = ""
+    reason: str = ""
+    request_id: str = ""
+
+
+class Terminate(Body, frozen=True, kw_only=True):
+    """Ends a run at once; its code is not asked."""
+
+    workflow_id: str
+    run_id: str = ""
+    first_run_id: str = ""
+    task_queue: str = ""
+    reason: str = ""
+    request_id: str = ""
+
+
+class SignIn(Body, frozen=True, kw_only=True):
+    """A token that a person typed, for a session of their browser."""
+
+    token: str
+
+
+class OfRun(Body, frozen=True, kw_only=True):
+    """Names a run: without a run id the newest, without a task queue the one that knows the id."""
+
+    workflow_id: str
+    run_id: str = ""
+    task_queue: str = ""
+    request_id: str = ""
+
+
+class Signal(OfRun, frozen=True, kw_only=True):
+    """Sends a signal; `input` is its arguments as JSON, in order."""
+
+    signal_name: str
+    input: list[msgspec.Raw] = []
+
+
+class Query(OfRun, frozen=True, kw_only=True):
+    """Asks the code of a run for a value; nothing is written."""
+
+    query_name: str
+    input: list[msgspec.Raw] = []
+    reject_condition: str = "none"
+
+
+class Update(OfRun, frozen=True, kw_only=True):
+    """Asks a run for an update, and waits until it has reached a stage."""
+
+    update_name: str
+    update_id: str = ""
+    input: list[msgspec.Raw] = []
+    stage: str = "completed"
+    wait_s: int = 10
+
+
+class OfActivity(OfRun, frozen=True, kw_only=True):
+    """Names a pending activity of a run by its id, or all of a type."""
+
+    activity_id: str = ""
+    activity_type: str = ""
+
+
+class PauseAct(OfActivity, frozen=True, kw_only=True):
+    """Lets no further attempt begin."""
+
+    reason: str = ""
+
+
+class UnpauseAct(OfActivity, frozen=True, kw_only=True):
+    """Lets a paused activity go on, at once."""
+
+    reset_attempts: bool = False
+    reset_heartbeat: bool = False
+
+
+class ResetAct(OfActivity, frozen=True, kw_only=True):
+    """Starts an activity over from attempt 1."""
+
+    keep_paused: bool = False
+    reset_heartbeat: bool = False
+
+
+class RetryAct(OfActivity, frozen=True, kw_only=True):
+    """Starts the next attempt at once."""
+
+
+class FailAct(OfActivity, frozen=True, kw_only=True):
+    """Fails an activity for good, as its code would have."""
+
+    message: str
+    type: str = ""
