@@ -10,11 +10,12 @@ from perdure_schemas.events import (
     TimerFired,
     TimerStarted,
     WorkflowCompleted,
+    WorkflowFailed,
     WorkflowStarted,
 )
-from perdure_schemas.payloads import Payload, Record
+from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
-from perdure_topics.names import topic_name
+from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import Appender, Log
 
 EVENTS_A_RUN = 50
@@ -25,15 +26,16 @@ _START_MS = 1_700_000_000_000
 class _Writer:
     """Appends records to one partition and waits when too much is on its way."""
 
-    def __init__(self, log: Log, topic: str) -> None:
+    def __init__(self, log: Log, topic: str, partition: int = 0) -> None:
         self._bell = threading.Event()
         self._appender: Appender = log.appender(on_ready=self._bell.set)
         self._topic = topic
+        self._partition = partition
         self._open = 0
 
     def put(self, record: Record) -> None:
         """Append a record."""
-        self._appender.append(self._topic, 0, encode(record), tag=None)
+        self._appender.append(self._topic, self._partition, encode(record), tag=None)
         self._open += 1
         if self._open % 500 == 0:
             self.settle(IN_FLIGHT_MAX)
@@ -87,6 +89,64 @@ def write_history(log: Log, namespace: str, queue: str, transitions: int) -> Non
             )
         )
     writer.settle()
+
+
+def write_runs(log: Log, namespace: str, queue: str, runs: int, now_ms: int) -> None:
+    """Write so many runs of one transition over all partitions of a queue, the newest last.
+
+    Of twenty, two are open and one has failed; there are five types.
+    """
+    commands = log.topic(topic_name("commands", namespace, queue))
+    assert commands is not None
+    of: dict[int, list[int]] = {number: [] for number in range(commands.partitions)}
+    for number in range(runs):
+        of[partition_of(f"run-{number}", commands.partitions)].append(number)
+    for partition, numbers in of.items():
+        nonce = uuid.uuid4().bytes
+        writer = _Writer(log, topic_name("events", namespace, queue), partition)
+        writer.put(
+            EpochBump(
+                epoch=_START_MS,
+                nonce=nonce,
+                input_topic_id=commands.topic_id,
+                owner="benchmark",
+                time_ms=_START_MS,
+            )
+        )
+        for pseq, number in enumerate(numbers, 1):
+            body = TransitionBody(
+                workflow_id=f"run-{number}",
+                run_id=str(uuid.UUID(int=number + 1)),
+                seq=1,
+                code_version="benchmark",
+                events=[encode(event) for event in _run(number)],
+            )
+            writer.put(
+                Transition(
+                    epoch=_START_MS,
+                    nonce=nonce,
+                    pseq=pseq,
+                    after=-1,
+                    upto=-1,
+                    dispatched=pseq - 1,
+                    time_ms=now_ms - (runs - number) * 100,
+                    body=encode(body),
+                )
+            )
+        writer.settle()
+
+
+def _run(number: int) -> list[Record]:
+    """A run's events: started, and how it ended if it did."""
+    name = Payload(data=b'"a name"')
+    started = WorkflowStarted(workflow_type=f"Type{number % 5}", input=[name])
+    timer = TimerStarted(timer_id="1", duration_ms=86_400_000, call_site="app.py:1 in run")
+    if number % 20 in (3, 13):
+        return [started, timer]
+    if number % 20 == 7:
+        cause = FailureCause(message="sold out", type="OutOfStock")
+        return [started, WorkflowFailed(failure=Failure(chain=[cause]))]
+    return [started, WorkflowCompleted(result=name)]
 
 
 def _events(step: int) -> list[Record]:

@@ -17,6 +17,7 @@ from benchmarks.app import (
     SleeperWorkflow,
 )
 from benchmarks.history import write_history
+from benchmarks.pages import pages
 from benchmarks.stage import Stage, resident_kib
 from perdure.assembly import open_log
 from perdure.client import Client
@@ -254,4 +255,5 @@ MEASURES: dict[str, Measure] = {
     "recovery": recovery,
     "take_over": take_over,
     "sleepers": sleepers,
+    "pages": pages,
 }

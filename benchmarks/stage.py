@@ -21,6 +21,7 @@ from perdure.client import Client
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 30.0
 _ADDRESS = re.compile(rb"^perdure engine.*(http://127\.0\.0\.1:\d+)", re.MULTILINE)
+_PAGES = re.compile(rb"^perdure pages.*(http://127\.0\.0\.1:\d+)", re.MULTILINE)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -134,6 +135,17 @@ class Stage:
             process.kill()
             process.wait()
 
+    def start_gateway(self) -> str:
+        """Where the pages are: the engine itself, or a gateway before the broker."""
+        if self.log == "embedded":
+            return self.target
+        out = self.directory / "ui.log"
+        words = [sys.executable, "-m", "perdure.cli", "ui", "--broker", self.target]
+        words += ["--namespace", self.namespace, "--port", "0"]
+        with out.open("ab") as sink:
+            self.processes["ui"] = subprocess.Popen(words, cwd=ROOT, stdout=sink, stderr=sink)
+        return _address_in(out, self.processes["ui"], 0, _PAGES)
+
     async def client(self) -> Client:
         """A client of this log."""
         return await Client.connect(self.target, namespace=self.namespace)
@@ -147,13 +159,13 @@ class Stage:
         return used
 
 
-def _address_in(out: Path, process: subprocess.Popen[bytes], seen: int) -> str:
-    """The address that an engine prints when it is ready, after those of earlier starts."""
+def _address_in(
+    out: Path, process: subprocess.Popen[bytes], seen: int, line: re.Pattern[bytes] = _ADDRESS
+) -> str:
+    """The address that a server prints when it is ready, after those of earlier starts."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
-        found = re.findall(
-            rb"^perdure engine.*(http://127\.0\.0\.1:\d+)", out.read_bytes(), re.MULTILINE
-        )
+        found = line.findall(out.read_bytes())
         if len(found) > seen:
             return str(found[-1].decode())
         if process.poll() is not None:

@@ -46,6 +46,7 @@ class Gateway:
         self._desk = desk
         self._settings = settings
         self._streams = 0
+        self._shared: dict[Any, Any] = {}
 
     def application(self, more_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         """The whole application, behind its doors."""
@@ -83,6 +84,7 @@ class Gateway:
                 desk=self._desk,
                 settings=self._settings,
                 person=person,
+                shared=self._shared,
                 params={param.name: param.read(given.get(param.name)) for param in row.params},
                 body=None if row.body is None else await _body(request, row.body),
                 resume=request.headers.get("last-event-id", ""),

@@ -55,6 +55,8 @@ class Call:
     person: Person
     params: dict[str, Any] = field(default_factory=dict)
     body: Any = None
+    shared: dict[Any, Any] = field(default_factory=dict)
+    """What all calls of one gateway share; each user of it bounds its own part."""
     resume: str = ""
     """The id of the last event that a stream's reader has seen."""
 

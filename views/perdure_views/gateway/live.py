@@ -37,7 +37,7 @@ async def watch_list(call: Call) -> AsyncIterator[Said | None]:
     last = b""
     while True:
         try:
-            page = await list_workflows(call)
+            page = await _shared_page(call)
         except ProblemError as problem:
             if problem.code not in QUIET:
                 raise
@@ -47,6 +47,21 @@ async def watch_list(call: Call) -> AsyncIterator[Said | None]:
             yield Said(event="runs", data=page) if now != last else None
             last = now
         await asyncio.sleep(LIST_EVERY_S)
+
+
+async def _shared_page(call: Call) -> Runs:
+    """The first page as it is now, or was a moment ago: all who look at one list ask it once."""
+    now = asyncio.get_running_loop().time()
+    lists = call.shared.setdefault("lists", {})
+    key = (call.text("query"), call.text("queue"), call.number("limit"))
+    asked, asking = lists.get(key, (float("-inf"), None))
+    if asking is None or now - asked > LIST_EVERY_S * 0.9:
+        for old in [one for one, (at, _) in lists.items() if now - at > 10 * LIST_EVERY_S]:
+            del lists[old]
+        asking = asyncio.ensure_future(list_workflows(call))
+        lists[key] = (now, asking)
+    page: Runs = await asyncio.shield(asking)
+    return page
 
 
 async def watch_run(call: Call) -> AsyncIterator[Said | None]:

@@ -8,7 +8,7 @@ import { moment, span, useNow } from "./time.js";
 const LANE = 30;
 const AXIS = 28;
 const NAMES = 220;
-const NAMES_NARROW = 110;
+const NAMES_NARROW = 128;
 const SPANS_DRAWN_MAX = 400;
 const SLIM = new Set(["wait", "paused"]);
 
@@ -138,13 +138,13 @@ function Lane({ lane, lanes, y, scale, names, plot, now, pending, isChosen, onCh
     const x = names + Math.max(scale.x(Math.max(fromMs, scale.fromMs)), 0);
     return { x, width: Math.max(names + Math.min(scale.x(Math.min(toMs, scale.toMs)), plot) - x, 2) };
   };
-  const long = names < 150 ? 13 : 27;
+  const long = names < 150 ? 12 : 27;
   const title = lane.title.length > long ? `${lane.title.slice(0, long - 1)}…` : lane.title;
   return html`<g class=${classes("lane", isChosen && "chosen")} data-kind=${lane.kind} data-state=${lane.state} role="listitem" tabindex="0" aria-label=${`${lane.title}, ${lane.state}, ${took}`} onClick=${choose} onKeyDown=${enter}>
     <rect class="lane-back" x="0" y=${y} width=${names + plot + 14} height=${LANE} />
     <text class="lane-sign" x="12" y=${y + 20}>${KIND_SIGNS[lane.kind] ?? "•"}</text>
     <text class="lane-name" x="30" y=${y + 20}>${title}</text><title>${lane.title}</title>
-    ${lane.failures > 0 && html`<text class="lane-count" x=${names - 10} y=${y + 20}>×${lane.failures}</text>`}
+    ${lane.failures > 0 && names > 150 && html`<text class="lane-count" x=${names - 10} y=${y + 20}>×${lane.failures}</text>`}
     <g clip-path="url(#plot-clip)">
     ${lane.kind === "run" && html`<rect class="bar run" data-how=${lane.state} ...${box(lane.startMs, endMs)} y=${y + 11} height="8" rx="4" ...${hint([lane.title, `${took}, from ${moment(lane.startMs, { millis: true })}`])} />`}
     ${spans.slice(0, SPANS_DRAWN_MAX).map((one, index) => {
