@@ -52,8 +52,10 @@ class _Writer:
             self._bell.wait(5)
 
 
-def write_history(log: Log, namespace: str, queue: str, transitions: int) -> None:
-    """Write so many transitions into partition 0 of a queue's events."""
+def write_history(
+    log: Log, namespace: str, queue: str, transitions: int, *, steps: int = EVENTS_A_RUN
+) -> None:
+    """Write so many transitions into partition 0 of a queue's events, so many a run."""
     commands = log.topic(topic_name("commands", namespace, queue))
     assert commands is not None
     nonce = uuid.uuid4().bytes
@@ -68,13 +70,13 @@ def write_history(log: Log, namespace: str, queue: str, transitions: int) -> Non
         )
     )
     for number in range(transitions):
-        run, step = divmod(number, EVENTS_A_RUN)
+        run, step = divmod(number, steps)
         body = TransitionBody(
             workflow_id=f"ticker-{run}",
             run_id=str(uuid.UUID(int=run + 1)),
             seq=1 if step == 0 else 2 * step + 1,
             code_version="benchmark",
-            events=[encode(event) for event in _events(step)],
+            events=[encode(event) for event in _events(step, steps)],
         )
         writer.put(
             Transition(
@@ -149,13 +151,13 @@ def _run(number: int) -> list[Record]:
     return [started, WorkflowCompleted(result=name)]
 
 
-def _events(step: int) -> list[Record]:
+def _events(step: int, steps: int) -> list[Record]:
     """What one transition holds: an input, and what the code asked for."""
     started = TimerStarted(timer_id=str(step + 1), duration_ms=1, call_site="app.py:1 in run")
     if step == 0:
         count = Payload(data=b"50")
         return [WorkflowStarted(workflow_type="TickerWorkflow", input=[count]), started]
     fired = TimerFired(timer_id=str(step))
-    if step == EVENTS_A_RUN - 1:
+    if step == steps - 1:
         return [fired, WorkflowCompleted(result=Payload(data=b"50"))]
     return [fired, started]

@@ -54,6 +54,8 @@ class Window:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.wrongs: list[str] = []
+        self.asked: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
         page.on("pageerror", lambda error: self.wrongs.append(str(error)))
         page.on(
             "console",

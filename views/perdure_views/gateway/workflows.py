@@ -17,7 +17,7 @@ from perdure_views.gateway.settings import ASK_S, WAIT_MAX_S
 from perdure_views.gateway.shapes import Closing, Count, Description, HistoryPart, Runs
 from perdure_views.gateway.showing import description_of, history_of, run_of, shown
 
-HISTORY_BYTES: Final = 256 * 1024
+HISTORY_BYTES: Final = 128 * 1024
 HISTORY_BYTES_MAX: Final = 4 * 1024 * 1024
 
 LISTED: Final = (
@@ -133,7 +133,8 @@ async def history_part(call: Call, *, from_seq: int, wait_s: float | None) -> Hi
     page = expect(HistoryPage, "history", answer)
     partition = partition_of(call.text("id"), await call.desk.partitions(queue))
     topic = topic_name("events", call.desk.namespace, queue)
-    return history_of(page, topic=topic, partition=partition)
+    # Thousands of events take long enough to open to hold up everybody else.
+    return await asyncio.to_thread(history_of, page, topic=topic, partition=partition)
 
 
 async def await_result(call: Call) -> Closing:

@@ -44,7 +44,7 @@ function Frame() {
   return html`<div class="frame">
     <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.getElementById("main").focus())}>To the content</a>
     <header class="top">
-      <${Go} to="/workflows" class="brand"><img src="/icon.svg" alt="" width="22" height="22" />Perdure</${Go}>
+      <${Go} to="/workflows" class="brand"><img src="/icon.svg" alt="" width="22" height="22" /><span>Perdure</span></${Go}>
       <nav aria-label="views">
         <${Go} to="/workflows" aria-current=${at === "/workflows" || at === "/run" ? "page" : undefined}>Workflows</${Go}>
         <${Go} to="/task-queues" aria-current=${at === "/task-queues" ? "page" : undefined}>Task queues</${Go}>

@@ -140,6 +140,9 @@ function Summary({ run }) {
 function Body({ run, params }) {
   const { description, lanes, events, version, topic, partition } = run;
   const about = description.run;
+  // Known before the first event has come.
+  lanes.run.startMs ||= about.start_ms;
+  if (lanes.run.title === "workflow") lanes.run.title = about.workflow_type;
   const isOpen = !CLOSED.has(about.status);
   const tab = params.tab || "timeline";
   const chosen = params.at ?? "";
