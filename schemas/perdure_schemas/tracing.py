@@ -97,6 +97,16 @@ def with_context(header: Mapping[str, Payload], place: TraceContext) -> dict[str
     return out
 
 
+def beneath(
+    header: Mapping[str, Payload], started: WorkflowStarted, run_id: str, seq: int
+) -> dict[str, Payload]:
+    """The header of what a run sends by an event: beneath that event's span, unless it says."""
+    if TRACEPARENT in header:
+        return dict(header)
+    place = trace_of(started, run_id)._replace(span_id=span_id_of(run_id, seq))
+    return with_context(header, place)
+
+
 def with_trace_of(
     header: Mapping[str, Payload], other: Mapping[str, Payload]
 ) -> dict[str, Payload]:

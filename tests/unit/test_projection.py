@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
+from perdure_schemas.child_events import (
+    ChildWorkflowCompleted,
+    ChildWorkflowInitiated,
+    ChildWorkflowStarted,
+    ExternalCancelFailed,
+    ExternalCancelInitiated,
+    ExternalSignaled,
+    ExternalSignalInitiated,
+)
 from perdure_schemas.events import (
     ActivityAttemptScheduled,
     ActivityCanceled,
@@ -16,6 +25,7 @@ from perdure_schemas.events import (
     ActivityScheduled,
     ActivityStarted,
     ActivityTimedOut,
+    Event,
     InputTrying,
     TimerFired,
     TimerStarted,
@@ -27,16 +37,25 @@ from perdure_schemas.events import (
     WorkflowStarted,
     WorkflowTerminated,
 )
-from perdure_schemas.payloads import Failure, FailureCause, Record
+from perdure_schemas.fact_events import MemoUpserted, RecordEmitted, SearchAttributesUpserted
+from perdure_schemas.message_events import (
+    WorkflowSignaled,
+    WorkflowUpdateAccepted,
+    WorkflowUpdateCompleted,
+)
+from perdure_schemas.operator_events import ActivityPaused, ActivityReset
+from perdure_schemas.payloads import Failure, FailureCause, Record, RunRef
 from perdure_schemas.tracing import (
     TraceContext,
     attempt_span_id,
+    beneath,
+    carried,
     run_span_id,
     span_id_of,
     trace_of,
     with_context,
 )
-from perdure_views.projection import project
+from perdure_views.projection import EVENTS, project
 from perdure_views.spans import EVENTS_MAX, Attributes, Link, RunView, Span, SpanEvent
 
 STARTED = WorkflowStarted(workflow_type="Order", task_queue="orders", first_run_id="run-1")
@@ -287,3 +306,58 @@ def test_a_span_keeps_its_last_events_and_says_how_many_went_before() -> None:
     assert len(span.events) == EVENTS_MAX
     assert span.events[0].time_ms == 1503
     assert span.attributes["perdure.events_dropped"] == 3
+
+
+def test_signals_updates_and_children_are_spans_linked_to_who_called() -> None:
+    run = Run()
+    header = with_context({}, CALLER)
+    [signal] = run.at(1500, WorkflowSignaled(signal_name="approve", header=header, identity="ann"))
+    assert (signal.name, signal.start_ms, signal.end_ms) == ("signal approve", 1500, 1500)
+    assert signal.links == (Link(CALLER.trace_id, CALLER.span_id),)
+    update: dict[str, Any] = {"update_id": "u", "update_name": "rename"}
+    assert run.at(1600, WorkflowUpdateAccepted(header=header, **update)) == []
+    [renamed] = run.at(1900, WorkflowUpdateCompleted(failure=DECLINED, **update))
+    assert (renamed.name, renamed.start_ms, renamed.end_ms) == ("update rename", 1600, 1900)
+    assert (renamed.error, renamed.links) == ("CardError: declined", signal.links)
+    [mark] = run.at(
+        2000, ChildWorkflowInitiated(child_id="c", workflow_id="w-2", workflow_type="Ship")
+    )
+    assert mark.parent_id == span_id_of("run-1", 5)
+    run.at(2100, ChildWorkflowStarted(child_id="c", run_id="run-7"))
+    [child] = run.at(2500, ChildWorkflowCompleted(child_id="c", run_id="run-7"))
+    assert (child.span_id, child.start_ms, child.end_ms) == (mark.parent_id, 2000, 2500)
+    assert child.attributes["perdure.child.run.id"] == "run-7"
+    # What a child's start carries puts the child's own span beneath this one.
+    place = carried(beneath({}, STARTED, "run-1", 5))
+    assert place is not None
+    assert (place.trace_id, place.span_id) == (child.trace_id, child.span_id)
+    assert beneath(header, STARTED, "run-1", 5) == header
+
+
+def test_a_call_of_another_workflow_is_a_span_until_it_is_answered() -> None:
+    run = Run()
+    target = RunRef(workflow_id="w-2")
+    run.at(1500, ExternalSignalInitiated(call_id="1", target=target, signal_name="go"))
+    run.at(1500, ExternalCancelInitiated(call_id="2", target=target))
+    [sent] = run.at(1700, ExternalSignaled(call_id="1"))
+    assert (sent.name, sent.end_ms - sent.start_ms, sent.error) == ("signal go sent", 200, None)
+    [refused] = run.at(1800, ExternalCancelFailed(call_id="2", code="not_found", message="gone"))
+    assert (refused.name, refused.error) == ("cancel of a workflow", "not_found: gone")
+
+
+def test_attempts_after_a_reset_are_spans_of_their_own() -> None:
+    run = Run()
+    run.at(1000, _charge())
+    failed = ActivityPaused(activity_id="1", reason="look", failure=DECLINED, attempt=1)
+    [first] = run.at(1500, failed)
+    run.at(2000, ActivityReset(activity_id="1"))
+    run.at(2000, ActivityAttemptScheduled(activity_id="1", attempt=1))
+    second, activity = run.at(3000, ActivityCompleted(activity_id="1", attempt=1, started_ms=2100))
+    assert (first.name, second.name) == ("attempt charge", "attempt charge")
+    assert first.span_id != second.span_id
+    assert [event.name for event in activity.events] == ["paused", "reset"]
+
+
+def test_every_event_of_a_run_is_shown() -> None:
+    seen_only = {WorkflowStarted, MemoUpserted, SearchAttributesUpserted, RecordEmitted}
+    assert set(get_args(Event)) - set(EVENTS) <= seen_only

@@ -8,15 +8,14 @@ from typing import Any
 from perdure_schemas.events import (
     ActivityAttemptScheduled,
     ActivityCanceled,
-    ActivityCancelRequested,
     ActivityCompleted,
     ActivityFailed,
-    ActivityHeartbeat,
     ActivityRetryScheduled,
     ActivityScheduled,
     ActivityStarted,
     ActivityTimedOut,
 )
+from perdure_schemas.operator_events import ActivityPaused, ActivityReset, ActivityUnpaused
 from perdure_schemas.tracing import attempt_span_id, span_id_of
 from perdure_views.spans import At, Attributes, OpenActivity, message_of
 
@@ -35,7 +34,7 @@ def activity_started(at: At, event: ActivityStarted) -> None:
         return
     # A claim made before the code began has no time of its own.
     activity.started_ms = event.started_ms or at.time_ms
-    of = attempt_span_id(at.run.run_id, activity.seq, event.attempt)
+    of = _attempt_id(at, activity)
     attributes = {**_activity_facts(activity, event), "perdure.worker": event.identity}
     at.mark(f"attempt {activity.activity_type} started", of, attributes)
 
@@ -146,12 +145,19 @@ def _attempt_ended(at: At, activity: OpenActivity, event: Any, error: str | None
         attributes["perdure.worker"] = identity
     at.span(
         f"attempt {activity.activity_type}",
-        attempt_span_id(run_id, activity.seq, activity.attempt),
+        _attempt_id(at, activity),
         start_ms,
         attributes,
         parent_id=span_id_of(run_id, activity.seq),
         error=error,
     )
+
+
+def _attempt_id(at: At, activity: OpenActivity) -> int:
+    if not activity.resets:
+        return attempt_span_id(at.run.run_id, activity.seq, activity.attempt)
+    # After a reset the numbers begin again; a span of before keeps its id.
+    return span_id_of(at.run.run_id, activity.seq, f"{activity.attempt}.{activity.resets}")
 
 
 def _activity_facts(activity: OpenActivity, event: Any) -> Attributes:
@@ -163,10 +169,37 @@ def _activity_facts(activity: OpenActivity, event: Any) -> Attributes:
     }
 
 
+def activity_paused(at: At, event: ActivityPaused) -> None:
+    """Nobody may try it; a failure is of the attempt that ended meanwhile."""
+    activity = at.run.activities.get(event.activity_id)
+    if activity is None:
+        return
+    if event.failure is not None and activity.attempt_ms:
+        _attempt_ended(at, activity, event, message_of(event.failure))
+        activity.attempt_ms = activity.started_ms = 0
+    activity.kept.add("paused", at.time_ms, {"perdure.reason": event.reason[:200]})
+
+
+def activity_unpaused(at: At, event: ActivityUnpaused) -> None:
+    """A paused activity goes on."""
+    activity = at.run.activities.get(event.activity_id)
+    if activity is not None:
+        activity.resets += event.reset_attempts
+        activity.kept.add("unpaused", at.time_ms, {"perdure.caller": event.identity})
+
+
+def activity_reset(at: At, event: ActivityReset) -> None:
+    """An activity starts over."""
+    activity = at.run.activities.get(event.activity_id)
+    if activity is not None:
+        activity.resets += 1
+        activity.kept.add("reset", at.time_ms, {"perdure.caller": event.identity})
+
+
 def activity_noted(name: str) -> Callable[[At, Any], None]:
     """What only shows as an event on the activity's span."""
 
-    def note(at: At, event: ActivityHeartbeat | ActivityCancelRequested) -> None:
+    def note(at: At, event: Any) -> None:
         activity = at.run.activities.get(event.activity_id)
         if activity is not None:
             activity.kept.add(name, at.time_ms, {"perdure.attempt": activity.attempt})

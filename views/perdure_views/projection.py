@@ -11,6 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from perdure_schemas.child_events import (
+    ChildWorkflowCanceled,
+    ChildWorkflowCompleted,
+    ChildWorkflowFailed,
+    ChildWorkflowInitiated,
+    ChildWorkflowStarted,
+    ChildWorkflowStartFailed,
+    ChildWorkflowTerminated,
+    ChildWorkflowTimedOut,
+    ExternalCancelFailed,
+    ExternalCancelInitiated,
+    ExternalCancelRequested,
+    ExternalSignaled,
+    ExternalSignalFailed,
+    ExternalSignalInitiated,
+    ExternalStarted,
+    ExternalStartFailed,
+    ExternalStartInitiated,
+)
 from perdure_schemas.events import (
     ActivityAttemptScheduled,
     ActivityCanceled,
@@ -36,9 +55,22 @@ from perdure_schemas.events import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from perdure_schemas.fact_events import MarkerRecorded
+from perdure_schemas.message_events import (
+    WorkflowSignaled,
+    WorkflowUpdateAccepted,
+    WorkflowUpdateCompleted,
+)
+from perdure_schemas.operator_events import (
+    ActivityDetached,
+    ActivityOptionsUpdated,
+    ActivityPaused,
+    ActivityReset,
+    ActivityUnpaused,
+)
 from perdure_schemas.payloads import Record
 from perdure_schemas.tracing import trace_of
-from perdure_views import activity_spans, run_spans
+from perdure_views import activity_spans, call_spans, run_spans
 from perdure_views.spans import At, RunView, Span
 
 EVENTS: dict[type[Record], Callable[[At, Any], None]] = {
@@ -55,6 +87,32 @@ EVENTS: dict[type[Record], Callable[[At, Any], None]] = {
     TimerStarted: run_spans.timer_started,
     TimerFired: run_spans.timer_fired,
     TimerCanceled: run_spans.timer_canceled,
+    ActivityPaused: activity_spans.activity_paused,
+    ActivityUnpaused: activity_spans.activity_unpaused,
+    ActivityReset: activity_spans.activity_reset,
+    ActivityDetached: activity_spans.activity_noted("goes on elsewhere"),
+    ActivityOptionsUpdated: activity_spans.activity_noted("options changed"),
+    WorkflowSignaled: call_spans.signaled,
+    WorkflowUpdateAccepted: call_spans.update_accepted,
+    WorkflowUpdateCompleted: call_spans.update_completed,
+    ChildWorkflowInitiated: call_spans.child_initiated,
+    ChildWorkflowStarted: call_spans.child_started,
+    ChildWorkflowStartFailed: call_spans.child_ended("not_started"),
+    ChildWorkflowCompleted: call_spans.child_ended("completed"),
+    ChildWorkflowFailed: call_spans.child_ended("failed"),
+    ChildWorkflowCanceled: call_spans.child_ended("canceled"),
+    ChildWorkflowTimedOut: call_spans.child_ended("timed_out"),
+    ChildWorkflowTerminated: call_spans.child_ended("terminated"),
+    ExternalSignalInitiated: call_spans.called,
+    ExternalSignaled: call_spans.call_answered,
+    ExternalSignalFailed: call_spans.call_answered,
+    ExternalCancelInitiated: call_spans.called,
+    ExternalCancelRequested: call_spans.call_answered,
+    ExternalCancelFailed: call_spans.call_answered,
+    ExternalStartInitiated: call_spans.called,
+    ExternalStarted: call_spans.call_answered,
+    ExternalStartFailed: call_spans.call_answered,
+    MarkerRecorded: run_spans.marked,
     WorkflowBlocked: run_spans.blocked,
     WorkflowResumed: run_spans.resumed,
     WorkflowCancelRequested: run_spans.cancel_requested,

@@ -14,9 +14,11 @@ from perdure_schemas.events import (
     WorkflowFailed,
     WorkflowResumed,
 )
+from perdure_schemas.fact_events import MarkerRecorded
 from perdure_schemas.payloads import Record
 from perdure_schemas.tracing import run_span_id, span_id_of
 from perdure_views.activity_spans import give_activity
+from perdure_views.call_spans import call_ended
 from perdure_views.spans import (
     MESSAGE_CHARS_MAX,
     At,
@@ -89,6 +91,11 @@ def cancel_requested(at: At, event: WorkflowCancelRequested) -> None:
     at.run.kept.add("cancel requested", at.time_ms, {"perdure.reason": event.reason[:200]})
 
 
+def marked(at: At, event: MarkerRecorded) -> None:
+    """The code noted a value: only that it did is shown."""
+    at.run.kept.add(f"{event.kind} {event.name}".strip(), at.time_ms, {"perdure.seq": at.seq})
+
+
 def other(at: At, event: Record) -> None:
     """An event that has no row of its own is still seen."""
     at.run.kept.add(type(event).__name__, at.time_ms, {"perdure.seq": at.seq})
@@ -105,6 +112,8 @@ def closing(
             give_activity(at, activity, activity_id, "abandoned", None)
         for timer_id in list(run.timers):
             timer_ended(at, timer_id, "abandoned")
+        for key in list(run.calls):
+            call_ended(at, key, "abandoned")
         run.activities.clear()
         run.is_open = False
         error = error_of(event)[:MESSAGE_CHARS_MAX] if error_of is not None else None

@@ -72,6 +72,8 @@ class OpenActivity(msgspec.Struct):
     task_queue: str
     start_ms: int
     attempt: int = 1
+    resets: int = 0
+    """How often its attempts began to be counted anew."""
     attempt_ms: int = 0
     """When the attempt was issued; 0 while it is backing off."""
     started_ms: int = 0
@@ -84,6 +86,17 @@ class OpenTimer(msgspec.Struct):
     seq: int
     start_ms: int
     duration_ms: int
+
+
+class OpenCall(msgspec.Struct):
+    """Something else that has begun and not ended: a child, an update, a call of another run."""
+
+    seq: int
+    start_ms: int
+    name: str
+    facts: Attributes
+    link: tuple[bytes, int] | None = None
+    """The caller's span: trace id and span id."""
 
 
 class RunView(msgspec.Struct):
@@ -107,6 +120,7 @@ class RunView(msgspec.Struct):
     is_open: bool = True
     activities: dict[str, OpenActivity] = {}
     timers: dict[str, OpenTimer] = {}
+    calls: dict[str, OpenCall] = {}
     kept: Kept = msgspec.field(default_factory=Kept)
 
     @property
