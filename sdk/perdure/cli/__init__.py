@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli import queues, rights, running, serving, topics, traces, workflows
+from perdure.cli import doctor, queues, rights, running, serving, topics, traces, workflows
 from perdure.cli.printing import notice_handler, print_error
 from perdure_schemas.version import VERSION
 from perdure_topics.kafka_access import CONFIG_VARIABLE
@@ -35,6 +35,7 @@ app.command("engine")(running.engine)
 app.command("ui")(serving.ui)
 app.command("dev")(serving.dev)
 app.command("traces")(traces.traces)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
