@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -10,17 +12,27 @@ from perdure_actors import rows
 from perdure_actors.edges import CodecError
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.coroutine import RunFacts
+from perdure_actors.replay.messages import (
+    UnfinishedSignalHandlersWarning,
+    UnfinishedUpdateHandlersWarning,
+)
 from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.message_commands import QueryWorkflow
+from perdure_schemas.payloads import Failure, Payload
+from perdure_schemas.replies import QueryAnswer, UpdateAnswer
 from perdure_schemas.transition import TransitionBody
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from perdure_actors.replay.coroutine import Coroutine
+    from perdure_actors.replay.messages import Messages, Unfinished
     from perdure_actors.residents import Resident
     from perdure_actors.services import Services
     from perdure_schemas.payloads import Record
     from perdure_topics.ports import Table
+
+T = TypeVar("T")
 
 
 def history_of(
@@ -47,6 +59,31 @@ def history_from(
             continue
         cut = replace(body, seq=body.seq + skip, events=body.events[skip:]) if skip else body
         yield offset, pseq, time_ms, cut
+
+
+def warn_unfinished(workflow_id: str, unfinished: Sequence[Unfinished]) -> None:
+    """Tell whose handlers were abandoned with their run."""
+    for kind, category in (
+        ("signal", UnfinishedSignalHandlersWarning),
+        ("update", UnfinishedUpdateHandlersWarning),
+    ):
+        names = [
+            f"{one.name} ({one.id})" if one.id else one.name
+            for one in unfinished
+            if one.kind == kind
+        ]
+        if not names:
+            continue
+        # Where warnings are errors, the host goes on all the same.
+        with contextlib.suppress(Warning):
+            warnings.warn(
+                f"workflow {workflow_id!r} ended while {kind} handlers were at work, and they were"
+                f" abandoned: {', '.join(names[:20])}. Before the run ends, await"
+                " workflow.wait_condition(workflow.all_handlers_finished); or mark the handlers"
+                " with unfinished_policy=HandlerUnfinishedPolicy.ABANDON",
+                category,
+                stacklevel=2,
+            )
 
 
 class Activation:
@@ -83,13 +120,79 @@ class Activation:
             plain = self._incoming([event], f"event {seq} of workflow {label!r}")[0]
             with self._services.code.watching(label):
                 outputs = coroutine.advance(plain, seq=seq, time_ms=now_ms)
-            return self._outgoing(outputs, f"what workflow {label!r} asks for at event {seq}")
+            outputs = self._outgoing(outputs, f"what workflow {label!r} asks for at event {seq}")
         except DeadlockError as error:
             resident.drop_code()
             raise BlockedError("deadlock", str(error)) from None
         except BlockedError:
             resident.drop_code()
             raise
+        if coroutine.messages.unfinished:
+            warn_unfinished(label, coroutine.messages.unfinished)
+        return outputs
+
+    def consult(self, resident: Resident, event: Record) -> UpdateAnswer | None:
+        """Why the code refuses a message that has not happened yet; None when it does not.
+
+        Raises BlockedError when the code cannot be asked.
+        """
+        what = f"a message to workflow {resident.run.state.workflow_id!r}"
+        plain = self._incoming([event], what)[0]
+        failure = self._look(resident, "an update validator", lambda of: of.problem_of(plain))
+        if failure is None:
+            return None
+        answer = UpdateAnswer(
+            update_id=getattr(event, "update_id", ""),
+            run_id=resident.run.state.run_id,
+            stage="rejected",
+            failure=failure,
+        )
+        encoded = self._outgoing([answer], what)[0]
+        assert isinstance(encoded, UpdateAnswer), "an edge changes payloads, not records"
+        return encoded
+
+    def query(self, resident: Resident, ask: QueryWorkflow) -> QueryAnswer:
+        """What a query of the code returns, or why it does not.
+
+        Raises BlockedError when the code cannot be asked.
+        """
+        what = f"query {ask.query_name!r} of workflow {ask.workflow_id!r}"
+        plain = self._incoming([ask], what)[0]
+        assert isinstance(plain, QueryWorkflow), "an edge changes payloads, not records"
+        found = self._look(
+            resident, "a query handler", lambda of: of.answer(plain.query_name, plain.input)
+        )
+        run_id = resident.run.state.run_id
+        answer = QueryAnswer(
+            run_id=run_id,
+            result=found if isinstance(found, Payload) else None,
+            failure=found if isinstance(found, Failure) else None,
+        )
+        encoded = self._outgoing([answer], what)[0]
+        assert isinstance(encoded, QueryAnswer), "an edge changes payloads, not records"
+        return encoded
+
+    def _look(self, resident: Resident, what: str, fn: Callable[[Messages], T]) -> T:
+        """Ask the code for something as it stands; nothing of it is recorded.
+
+        Code that does not answer in time is kept: it has done nothing but look.
+        """
+        if self.refusal:
+            raise BlockedError("killer", self.refusal)
+        state = resident.run.state
+        coroutine = resident.coroutine
+        if coroutine is None:
+            coroutine = self.replay(resident, before_seq=state.seq + 1)
+            if state.is_open:
+                resident.coroutine = coroutine
+        try:
+            with self._services.code.watching(state.workflow_id):
+                return coroutine.look(what, fn)
+        except DeadlockError as error:
+            raise BlockedError("deadlock", str(error)) from None
+        finally:
+            if not state.is_open:
+                coroutine.close()
 
     def replay(self, resident: Resident, *, before_seq: int) -> Coroutine:
         """The code of a run, brought to where its history ends.

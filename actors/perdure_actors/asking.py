@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors.proposal import closing_of
 from perdure_actors.reads import READS, WAITS, notices_of
+from perdure_actors.update_waits import UpdateWaits
 
 if TYPE_CHECKING:
     from perdure_actors.owned import Owned
@@ -27,6 +28,7 @@ class Asking:
         self._watchers: dict[str, list[ReadHistory]] = {}
         self._waiters: dict[str, dict[str, ReplyTo]] = {}
         self._noticed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.updates = UpdateWaits(shard)
 
     @property
     def reads_wait(self) -> bool:
@@ -83,6 +85,7 @@ class Asking:
         """A run has closed, and that is accepted: tell those who wait."""
         for reply in self._waiters.pop(closed.run_id, {}).values():
             self._shard.answer(reply, closed)
+        self.updates.closed(closed.run_id)
 
     def keep_house(self) -> None:
         """Forget who has given up waiting; tell the others why a run does not move."""
@@ -93,6 +96,7 @@ class Asking:
                     del waiting[correlation_id]
             if not waiting:
                 del self._waiters[run_id]
+        self.updates.keep_house(wall_ms)
         for run_id in list(self._waiters)[:WAITERS_NOTICED]:
             self._notice(run_id)
         while len(self._noticed) > NOTICED_HELD:

@@ -12,12 +12,11 @@ from perdure_actors.definitions import (
     RUN,
     WORKFLOW,
     ActivityDefinition,
-    DefinitionError,
     WorkflowDefinition,
-    positional,
-    where_is,
 )
+from perdure_actors.handlers import QUERY, SIGNAL, UPDATE, handlers_of
 from perdure_actors.replay.call_site import call_site
+from perdure_actors.signatures import DefinitionError, positional, where_is
 
 NAME_BYTES_MAX = 255
 
@@ -49,6 +48,7 @@ def define_workflow(
             raise DefinitionError(
                 f"{where}: {kind!r} in failure_exception_types of {label} is no exception class"
             )
+    handlers = handlers_of(cls, where)
     definition = WorkflowDefinition(
         name=chosen,
         cls=cls,
@@ -58,6 +58,9 @@ def define_workflow(
         takes_input_in_init=_check_init(cls, run, label),
         failure_exception_types=tuple(failure_exception_types),
         where=where,
+        signals=handlers[SIGNAL],
+        queries=handlers[QUERY],
+        updates=handlers[UPDATE],
     )
     setattr(cls, WORKFLOW, definition)
     # A start names the run method.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from perdure_actors import rows
-from perdure_actors.core.decision import Ignored, Rejection
-from perdure_actors.core.rules import COMMANDS, ROUTED, errands_of
+from perdure_actors.core.decision import Decision, Ignored, Rejection
+from perdure_actors.core.rules import COMMANDS, errands_of
+from perdure_actors.deciding import decide_fully
+from perdure_actors.once import Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
+from perdure_actors.querying import ask_run, named
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
 from perdure_actors.taken import Taken
@@ -22,13 +23,13 @@ from perdure_schemas.avro import (
     UnknownSchemaError,
     UnreadableRecordError,
     decode,
-    encode,
 )
+from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.payloads import ReplyTo
-from perdure_schemas.replies import Accepted, Refused
+from perdure_schemas.replies import Refused
 from perdure_schemas.tracing import adopt_headers
 from perdure_schemas.transition import Outcome
-from perdure_topics.names import partition_of, topic_name
+from perdure_topics.names import topic_name
 from perdure_topics.ports import PositionLostError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from perdure_actors.horizon import Horizon
     from perdure_actors.owned import Owned
     from perdure_actors.proposal import Pending
-    from perdure_schemas.payloads import EffectId, Errand, Record
+    from perdure_schemas.payloads import EffectId, Errand
     from perdure_topics.ports import StoredRecord
 
 INPUTS_A_TURN = 64
@@ -59,6 +60,7 @@ class Intake:
         self._horizon = horizon
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
         self._taken = Taken(shard.table)
+        self._once = Once(shard, self._taken)
         self._house_at_ms = 0
         self._resender = Resender(shard)
         self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
@@ -161,35 +163,65 @@ class Intake:
         if record.headers:
             command = adopt_headers(command, record.headers)
         kind = type(command)
-        if kind in READS:
+        if isinstance(command, QueryWorkflow):
+            self._query(record.offset, command)
+        elif kind in READS:
             self._asking.ask(record.offset, command)
         elif kind not in COMMANDS:
             self._dead(record, f"a {kind.__name__} record is no command")
-        elif not self._misrouted(record, command) and not self._seen(record, command, now_ms):
+        else:
+            self._take_command(record, command, now_ms)
+
+    def _query(self, offset: int, ask: QueryWorkflow) -> None:
+        """Ask the code of an open run in its place; a closed one's is asked of the table."""
+        shard = self._shard
+        if 0 < ask.reply.deadline_ms < shard.services.clock.wall_ms():
+            return
+        answer = ask_run(shard, ask)
+        if answer is None:
+            self._asking.ask(offset, named(shard, ask))
+        else:
+            shard.owed.answer(ask.reply, answer)
+
+    def _take_command(self, record: StoredRecord, command: Any, now_ms: int) -> None:
+        """Decide a command, unless it belongs elsewhere or was taken before."""
+        moved = self._once.misrouted(record, command)
+        if isinstance(moved, str):
+            self._dead(record, moved, command.source)
+        elif moved is not None:
+            self._put_aside(moved, "forwarded", f"to partition {self._once.wanted(command)}")
+        elif self._once.answer_again(command):
+            return
+        elif self._once.is_too_old(command, now_ms):
+            text = f"first sent over {self._once.age_h} h ago: whether it was taken is not known"
+            self._refuse(record, command, Rejection("too_old", text))
+        else:
             self._decide(record, command, now_ms)
 
     def _decide(self, record: StoredRecord, command: Any, now_ms: int) -> None:
         shard = self._shard
-        verdict = COMMANDS[type(command)](shard.world, command, now_ms)
+        verdict = decide_fully(shard, command, now_ms)
         reply: ReplyTo | None = getattr(command, "reply", None)
         if isinstance(verdict, Ignored):
             if verdict.reason:
                 shard.count(f"ignored: {verdict.reason}")
-            self._owe(verdict.reply or reply, verdict.answer)
+            shard.owed.answer(verdict.reply or reply, verdict.answer)
             return
-        errands = errands_of(shard.world, command, verdict)
         if isinstance(verdict, Rejection):
-            self._refuse(record, command, verdict, errands)
+            self._refuse(record, command, verdict, errands_of(shard.world, command, verdict))
             return
-        self._outcome(record, command, "applied", run_id=verdict.run_id, errands=errands)
-        self._owe(reply, verdict.answer)
-        if reply is not None and reply.wait == "completed" and verdict.run_id:
-            shard.owed.waits.append((reply, verdict.run_id))
-        shard.decide_taken(verdict, getattr(command, "workflow_id", ""))
-
-    def _owe(self, reply: ReplyTo | None, answer: Record | None) -> None:
-        if reply is not None and answer is not None:
-            self._shard.owed.answers.append((reply, answer))
+        told = errands_of(shard.world, command, Decision([], run_id=verdict.run_id))
+        self._outcome(
+            record, command, "applied", run_id=verdict.run_id, reason=verdict.note, errands=told
+        )
+        for answer in verdict.answers:
+            shard.owed.answer(reply, answer)
+        if reply is not None and verdict.run_id:
+            if verdict.waits_for:
+                shard.owed.waits.append((verdict.reply or reply, verdict.run_id, verdict.waits_for))
+            elif reply.wait == "completed":
+                shard.owed.waits.append((reply, verdict.run_id, ""))
+        shard.decide_taken(verdict.steps, getattr(command, "workflow_id", ""))
 
     def _outcome(
         self,
@@ -242,9 +274,10 @@ class Intake:
             reason=f"{rejection.code}: {rejection.message}",
             errands=errands,
         )
-        self._owe(
+        self._shard.owed.answer(
             reply,
-            Refused(
+            rejection.answer
+            or Refused(
                 code=rejection.code,
                 message=rejection.message,
                 run_id=rejection.run_id,
@@ -286,72 +319,12 @@ class Intake:
                 correlation, _, version = rest.partition("|")
                 if partition.isdigit():
                     hint = f" (the client is of version {version})" if unknown else ""
-                    self._owe(
+                    self._shard.owed.answer(
                         ReplyTo(partition=int(partition), correlation_id=correlation),
                         Refused(code="unreadable", message=reason + hint),
                     )
 
-    # -- each command once, in its place --
-
-    def _misrouted(self, record: StoredRecord, command: Any) -> bool:
-        """A command of another partition: a client's is sent on, an actor's is put aside."""
-        shard = self._shard
-        if type(command) not in ROUTED:
-            return False
-        wanted = partition_of(command.workflow_id, shard.services.partitions)
-        if wanted == shard.partition:
-            return False
-        if command.source is not None:
-            self._dead(record, f"an actor's command for partition {wanted}", command.source)
-            return True
-        if not command.request_id:
-            first = f"{self._topic}-{shard.partition}-{record.offset}"
-            command = replace(command, request_id=first)
-        moved = record._replace(key=command.workflow_id.encode(), value=encode(command))
-        self._put_aside(moved, "forwarded", f"to partition {wanted}")
-        return True
-
-    def _seen(self, record: StoredRecord, command: Any, now_ms: int) -> bool:
-        """A command that was taken before: answered as then, or dropped."""
-        source = getattr(command, "source", None)
-        if source is not None and self._taken.has_source(source):
-            self._shard.count("doubled actor command")
-            return True
-        request_id = getattr(command, "request_id", "")
-        if not request_id:
-            return False
-        row = self._taken.request(command.workflow_id, request_id)
-        if row is not None:
-            self._answer_again(command, row)
-            return True
-        limit_ms = self._shard.world.limits.request_age_ms_max
-        if 0 < command.first_sent_ms < now_ms - limit_ms:
-            text = (
-                f"first sent over {limit_ms // 3_600_000} h ago: whether it was taken is not known"
-            )
-            self._refuse(record, command, Rejection("too_old", text))
-            return True
-        return False
-
-    def _answer_again(self, command: Any, row: rows.RequestRow) -> None:
-        reply: ReplyTo | None = command.reply
-        if row.outcome == "refused":
-            code, _, message = row.reason.partition(": ")
-            self._owe(reply, Refused(code=code, message=message, run_id=row.run_id))
-            return
-        run = self._shard.world.run(row.run_id)
-        started = run is not None and run.started.request_id == command.request_id
-        self._owe(
-            reply,
-            Accepted(
-                workflow_id=command.workflow_id,
-                run_id=row.run_id,
-                first_run_id=run.state.first_run_id if run else row.run_id,
-                started=started,
-            ),
-        )
-        if reply is not None and reply.wait == "completed":
-            self._shard.owed.waits.append((reply, row.run_id))
+    # -- keeping house --
 
     def note(self, pending: Pending) -> None:
         """The rows and effects that the outcomes a record covers bring."""
@@ -360,8 +333,6 @@ class Intake:
             outcomes = pending.owed.outcomes
             pending.effects += outcome_rows(outcomes, envelope.time_ms, pending.ops)
         effect_rows(pending.effects, pending.first_pseq, envelope.epoch, pending.ops)
-
-    # -- keeping house --
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing needs to be done here."""

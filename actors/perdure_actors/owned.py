@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from perdure_actors import rows
     from perdure_actors.activation import Activation
     from perdure_actors.alarms import Alarms
-    from perdure_actors.core.decision import Decision, Step
+    from perdure_actors.core.decision import Step
     from perdure_actors.core.state import Run
     from perdure_actors.dispatch import Dispatch
     from perdure_actors.proposal import Draft, Owed, Pending
@@ -64,14 +64,14 @@ class Owned(Protocol):
     def propose_lost(self, first: int, end: int) -> None:
         """Say in the log that inputs are gone, or were cut back, and go on from there."""
 
-    def decide_taken(self, decision: Decision, workflow_id: str) -> None:
+    def decide_taken(self, steps: list[Step], workflow_id: str) -> None:
         """Propose what a taken command brings."""
 
     def answer(self, reply: ReplyTo, record: Record) -> None:
         """Send an answer; only what is accepted may be in it."""
 
-    def wait(self, reply: ReplyTo, run_id: str) -> None:
-        """Answer an asker once a run has closed."""
+    def wait(self, reply: ReplyTo, run_id: str, update_id: str = "", stage: str = "") -> None:
+        """Answer an asker once a run has closed, or an update of it is so far."""
 
     def watch(self, run_id: str, ask: ReadHistory) -> None:
         """Answer a history ask once there are events for it."""

@@ -36,8 +36,13 @@ class Owed:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.answers: list[tuple[ReplyTo, Record]] = []
-        self.waits: list[tuple[ReplyTo, str]] = []
-        """Askers to be answered again when a run closes."""
+        self.waits: list[tuple[ReplyTo, str, str]] = []
+        """Askers to be answered again when a run closes, or when an update of it is so far."""
+
+    def answer(self, reply: ReplyTo | None, answer: Record | None) -> None:
+        """Owe an answer, where somebody is named to hear it."""
+        if reply is not None and answer is not None:
+            self.answers.append((reply, answer))
 
     def __bool__(self) -> bool:
         return bool(self.answers or self.outcomes or self.waits)
@@ -82,6 +87,11 @@ class Pending:
     def first_pseq(self) -> int:
         """The number of the first part: that by which a transition and its effects are known."""
         return self.envelope.pseq - self.envelope.part + 1
+
+    @property
+    def run_id(self) -> str:
+        """The run it is about; empty for a Progress."""
+        return self.resident.run.state.run_id if self.resident is not None else ""
 
 
 class Draft:
@@ -176,8 +186,7 @@ def draft_step(draft: Draft, residents: Residents, workflow_id: str, step: Step)
         draft.take(resident, event)
     state = resident.run.state
     inputs = [event for event in step.events if type(event) in INPUTS]
-    starts = isinstance(first, WorkflowStarted)
-    if inputs and state.is_open and state.block is None and (state.begun or starts):
+    if inputs and state.is_open and state.block is None:
         seq = draft.first_seq + step.events.index(inputs[0])
         draft.activate(resident, inputs[0], seq)
     return resident

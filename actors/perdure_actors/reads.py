@@ -14,7 +14,8 @@ from perdure_actors.core.state import (
     Facts,
     RunState,
 )
-from perdure_schemas import commands
+from perdure_actors.querying import ask_closed
+from perdure_schemas import commands, message_commands
 from perdure_schemas.payloads import RunRef
 from perdure_schemas.replies import (
     Block,
@@ -90,6 +91,15 @@ def await_result(shard: Owned, ask: commands.AwaitResult) -> Record | None:
         next_run_id=closing.next_run_id,
         close_ms=closing.time_ms,
     )
+
+
+def await_update(shard: Owned, ask: message_commands.AwaitUpdate) -> Record | None:
+    """How far an update is; one that is not so far is waited for."""
+    state = _state(shard, ask.workflow_id, ask.run_id)
+    if isinstance(state, Refused):
+        return state
+    shard.wait(ask.reply, state.run_id, ask.update_id, ask.stage)
+    return None
 
 
 def _is_to_follow(shard: Owned, workflow_id: str, run_id: str) -> bool:
@@ -347,6 +357,8 @@ READS: dict[type[Record], Read] = {
     commands.AwaitResult: await_result,
     commands.DescribeWorkflow: describe,
     commands.ReadHistory: read_history,
+    message_commands.AwaitUpdate: await_update,
+    message_commands.QueryWorkflow: ask_closed,
     commands.ListWorkflows: list_runs,
     commands.DescribeTaskQueue: describe_queue,
 }

@@ -122,6 +122,9 @@ class Residents:
         facts = self._table.get(rows.facts_key(state.run_id))
         if facts is not None:
             run.facts = rows.decode_facts(facts)
+        for _, value in self._table.scan(*rows.updates_range(state.run_id)):
+            update = rows.decode_update(value)
+            run.updates[update.update_id] = update
         if state.is_open:
             for name, kind in rows.KINDS.items():
                 entities = run.entities(name)
@@ -172,6 +175,8 @@ class Residents:
                 self._move(resident, (kind, entity_id), alarm_of(entity), ops, alarms)
             elif kind == "facts":
                 ops[rows.facts_key(run_id)] = rows.encode(run.facts)
+            elif kind == "update":
+                ops[rows.update_key(run_id, entity_id)] = rows.encode(run.updates[entity_id])
             else:
                 ops[rows.started_key(run_id)] = rows.encode(run.started)
         run.touched.clear()

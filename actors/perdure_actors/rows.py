@@ -16,6 +16,7 @@ from perdure_actors.core.state import (
     Facts,
     RunState,
     TimerState,
+    UpdateState,
 )
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
@@ -34,6 +35,7 @@ decode_any = msgspec.msgpack.Decoder().decode
 decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 decode_child = msgspec.msgpack.Decoder(ChildState).decode
 decode_call = msgspec.msgpack.Decoder(CallState).decode
+decode_update = msgspec.msgpack.Decoder(UpdateState).decode
 
 _U64 = struct.Struct(">Q")
 _HISTORY = struct.Struct(">qqq")
@@ -135,6 +137,17 @@ def activity_key(run_id: str, activity_id: str) -> bytes:
 def timer_key(run_id: str, timer_id: str) -> bytes:
     """A TimerState."""
     return b"T" + f"{run_id}\0{timer_id}".encode()
+
+
+def update_key(run_id: str, update_id: str) -> bytes:
+    """An UpdateState."""
+    return b"U" + f"{run_id}\0{update_id}".encode()
+
+
+def updates_range(run_id: str) -> tuple[bytes, bytes]:
+    """All updates of a run."""
+    prefix = b"U" + run_id.encode()
+    return prefix + b"\0", prefix + b"\1"
 
 
 def activities_range(run_id: str) -> tuple[bytes, bytes]:

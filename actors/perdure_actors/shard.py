@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors.checkpoints import Checkpoints
-    from perdure_actors.core.decision import Decision
     from perdure_actors.core.state import Run
     from perdure_actors.residents import Ops, Resident
     from perdure_actors.services import Services
@@ -152,12 +151,12 @@ class Shard:
         """Whether more may be decided before what is proposed is accepted."""
         return len(self.pending) < IN_FLIGHT_MAX and not self.dispatch.is_full
 
-    def decide_taken(self, decision: Decision, workflow_id: str) -> None:
+    def decide_taken(self, steps: list[Step], workflow_id: str) -> None:
         """Propose what a taken command brings: a record a step; the last covers its input."""
-        for step in decision.steps[:-1]:
+        for step in steps[:-1]:
             self.propose(step, workflow_id, covers=False)
-        if decision.steps:
-            self.propose(decision.steps[-1], workflow_id, covers=True)
+        if steps:
+            self.propose(steps[-1], workflow_id, covers=True)
 
     def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> None:
         """Append a transition, or without a step a Progress; `covers` takes in what is owed."""
@@ -324,8 +323,9 @@ class Shard:
         if pending.owed is not None:
             for reply, record in pending.owed.answers:
                 self.answer(reply, record)
-            for reply, run_id in pending.owed.waits:
-                self.asking.wait(reply, run_id)
+            for reply, run_id, update_id in pending.owed.waits:
+                self.wait(reply, run_id, update_id)
+        self.asking.updates.happened(pending.run_id, pending.events)
         if pending.closed is not None:
             self.asking.closed(pending.closed)
 
@@ -333,9 +333,12 @@ class Shard:
         """Send an answer; only what is accepted may be in it."""
         self.services.answers.send(reply, record, self.partition, self.meta.offset)
 
-    def wait(self, reply: ReplyTo, run_id: str) -> None:
-        """Answer an asker once a run has closed."""
-        self.asking.wait(reply, run_id)
+    def wait(self, reply: ReplyTo, run_id: str, update_id: str = "", stage: str = "") -> None:
+        """Answer an asker once a run has closed, or an update of it is so far."""
+        if update_id:
+            self.asking.updates.wait(reply, run_id, update_id, stage)
+        else:
+            self.asking.wait(reply, run_id)
 
     def watch(self, run_id: str, ask: ReadHistory) -> None:
         """Answer a history ask once there are events for it."""

@@ -24,6 +24,13 @@ from perdure_schemas.fact_events import (
     RecordEmitted,
     SearchAttributesUpserted,
 )
+from perdure_schemas.message_events import (
+    SignalBuffered,
+    SignalExpired,
+    WorkflowSignaled,
+    WorkflowUpdateAccepted,
+    WorkflowUpdateCompleted,
+)
 from perdure_schemas.payloads import (
     ExternalCall,
     Failure,
@@ -314,6 +321,8 @@ class InputRewound(Record, frozen=True, kw_only=True, gc=False):
 Input = (
     WorkflowStarted
     | WorkflowCancelRequested
+    | WorkflowSignaled
+    | WorkflowUpdateAccepted
     | ActivityCompleted
     | ActivityFailed
     | ActivityTimedOut
@@ -339,6 +348,7 @@ Output = (
     | ChildWorkflowInitiated
     | ChildCancelRequested
     | ExternalCancelInitiated
+    | WorkflowUpdateCompleted
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCanceled
@@ -362,7 +372,7 @@ Neutral = (
 )
 """Events of a run that its code does not see."""
 
-PartitionEvent = InputTrying | InputLost | InputRewound
+PartitionEvent = InputTrying | InputLost | InputRewound | SignalBuffered | SignalExpired
 """Events of a partition; they stand in records without a run."""
 
 Event = Input | Output | Neutral

@@ -33,23 +33,37 @@ from perdure.executions import (
     WorkflowExecutionStatus,
 )
 from perdure.handles import (
-    NO_METADATA,
     Interceptor,
     OutboundInterceptor,
     WorkflowHandle,
 )
 from perdure.histories import HistoryEvent, WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.message_calls import (
+    AwaitUpdateInput,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowUpdateInput,
+    WorkflowUpdateStage,
+)
+from perdure.message_errors import (
+    RPCTimeoutOrCancelledError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from perdure.outbound import LogOutbound
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
 from perdure.reaching import reach_settings
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
+from perdure.update_handles import NO_METADATA, WorkflowUpdateHandle
 from perdure.workflow_names import workflow_facts
 from perdure_actors.edges import Edge
 from perdure_schemas.commands import DescribeTaskQueue
 from perdure_schemas.converters import PayloadConverter
-from perdure_schemas.replies import TaskQueueInfo
+from perdure_schemas.replies import TaskQueueInfo, UpdateAnswer
 from perdure_topics.ports import Log, LogError
 
 __all__ = [
@@ -63,9 +77,13 @@ __all__ = [
     "Interceptor",
     "ListWorkflowsInput",
     "OutboundInterceptor",
+    "QueryWorkflowInput",
     "RPCError",
     "RPCStatusCode",
+    "RPCTimeoutOrCancelledError",
+    "SignalWorkflowInput",
     "StartWorkflowInput",
+    "StartWorkflowUpdateInput",
     "TLSConfig",
     "TerminateWorkflowInput",
     "WorkflowContinuedAsNewError",
@@ -80,6 +98,12 @@ __all__ = [
     "WorkflowHistory",
     "WorkflowHistoryEventAsyncIterator",
     "WorkflowHistoryEventFilterType",
+    "WorkflowQueryFailedError",
+    "WorkflowQueryRejectedError",
+    "WorkflowUpdateFailedError",
+    "WorkflowUpdateHandle",
+    "WorkflowUpdateRPCTimeoutOrCancelledError",
+    "WorkflowUpdateStage",
 ]
 
 
@@ -103,7 +127,8 @@ class Client(StartsWorkflows):
         self._data_converter = data_converter
         self._values = records_converter(data_converter)
         self._interceptors = tuple(interceptors)
-        outbound: OutboundInterceptor = LogOutbound(self, connection)
+        self._log_outbound = LogOutbound(self, connection)
+        outbound: OutboundInterceptor = self._log_outbound
         for interceptor in reversed(self._interceptors):
             outbound = interceptor.intercept_client(outbound)
         self._outbound = outbound
@@ -215,6 +240,10 @@ class Client(StartsWorkflows):
     def outbound(self) -> OutboundInterceptor:
         """The first link of the chain that calls go through."""
         return self._outbound
+
+    async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
+        """Wait for the outcome of an update."""
+        return await self._log_outbound.await_update(input)
 
     def _chain(self) -> OutboundInterceptor:
         return self._outbound

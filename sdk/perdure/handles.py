@@ -26,16 +26,24 @@ from perdure.executions import (
     WorkflowExecutionDescription,
 )
 from perdure.histories import WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.message_calls import (
+    AwaitUpdateInput,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
+)
+from perdure.messaging import SendsMessages
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, failure_of_status
 from perdure.service import RPCError, RPCStatusCode
 from perdure.types import ReturnType, SelfType
+from perdure.update_handles import NO_METADATA, WorkflowUpdateHandle
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.converters import PayloadConverter
-from perdure_schemas.replies import RunClosed
+from perdure_schemas.replies import RunClosed, UpdateAnswer
 
 FOLLOW_FIRST_S: Final = 0.05
 FOLLOW_MAX_S: Final = 5.0
-NO_METADATA: Mapping[str, str | bytes] = {}
 
 
 class OutboundInterceptor:
@@ -63,6 +71,26 @@ class OutboundInterceptor:
     async def await_workflow_result(self, input: AwaitWorkflowResultInput) -> RunClosed:
         """Wait for the end of a run."""
         return await self.next.await_workflow_result(input)
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        """Send a signal."""
+        await self.next.signal_workflow(input)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        """Ask a query."""
+        return await self.next.query_workflow(input)
+
+    async def start_workflow_update(
+        self, input: StartWorkflowUpdateInput
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update."""
+        return await self.next.start_workflow_update(input)
+
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update, and start its workflow where that does not run yet."""
+        return await self.next.start_update_with_start_workflow(input)
 
     def fetch_workflow_history_events(
         self, input: FetchWorkflowHistoryEventsInput
@@ -102,8 +130,11 @@ class HandlesClient(Protocol):
     def outbound(self) -> OutboundInterceptor:
         """The first link of the client's chain."""
 
+    async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
+        """Wait for the outcome of an update."""
 
-class WorkflowHandle(Generic[SelfType, ReturnType]):
+
+class WorkflowHandle(SendsMessages[SelfType], Generic[SelfType, ReturnType]):
     """A workflow, by its id and perhaps a run of it, whether it exists or not."""
 
     def __init__(
@@ -118,7 +149,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         task_queue: str | None = None,
         closing: Ask | None = None,
     ) -> None:
-        self._client = client
+        self._client: HandlesClient = client
         self._id = id
         self._run_id = run_id
         self._result_run_id = result_run_id

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from perdure.common import (
     Priority,
+    QueryRejectCondition,
     RetryPolicy,
     SearchAttributes,
     TypedSearchAttributes,
@@ -35,3 +36,27 @@ class StartOptions(TypedDict, total=False):
     rpc_timeout: timedelta | None
     request_eager_start: bool
     priority: Priority
+
+
+class SignalOptions(TypedDict, total=False):
+    """What a signal may say beside its arguments."""
+
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
+    buffer_for: timedelta | None
+
+
+class QueryOptions(TypedDict, total=False):
+    """What a query may say beside its arguments."""
+
+    reject_condition: QueryRejectCondition | None
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
+
+
+class UpdateOptions(TypedDict, total=False):
+    """What an update may say beside its arguments."""
+
+    id: str | None
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -30,6 +29,7 @@ from perdure.executions import (
 )
 from perdure.handles import HandlesClient, OutboundInterceptor, WorkflowHandle
 from perdure.histories import WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.message_outbound import Addressed, SendsToLog, now_ms
 from perdure.outcomes import expect, refusal, surprise
 from perdure.service import RPCError, RPCStatusCode
 from perdure.starts import start_command
@@ -56,7 +56,7 @@ HISTORY_PAGE_BYTES: Final = 1_000_000
 RUN_PAGE_MAX: Final = 500
 
 
-class LogOutbound(OutboundInterceptor):
+class LogOutbound(SendsToLog, OutboundInterceptor):
     """Sends each call to the partition that decides it."""
 
     def __init__(self, client: HandlesClient, connection: Connection) -> None:
@@ -130,7 +130,7 @@ class LogOutbound(OutboundInterceptor):
                 first_run_id=input.first_execution_run_id or "",
                 reason=input.reason,
                 request_id=reply.correlation_id,
-                first_sent_ms=_now_ms(),
+                first_sent_ms=now_ms(),
                 identity=self._connection.identity,
                 reply=reply,
             ),
@@ -151,7 +151,7 @@ class LogOutbound(OutboundInterceptor):
                 reason=input.reason or "",
                 details=details,
                 request_id=reply.correlation_id,
-                first_sent_ms=_now_ms(),
+                first_sent_ms=now_ms(),
                 identity=self._connection.identity,
                 reply=reply,
             ),
@@ -290,11 +290,21 @@ class LogOutbound(OutboundInterceptor):
         self,
         what: str,
         make: Callable[[ReplyTo], Record],
-        input: CancelWorkflowInput
-        | TerminateWorkflowInput
-        | DescribeWorkflowInput
-        | AwaitWorkflowResultInput
-        | FetchWorkflowHistoryEventsInput,
+        input: Addressed,
+        *,
+        default_s: float | None = seconds(None),
+        is_prompt: bool = True,
+    ) -> Record:
+        answer = await self._reply(what, make, input, default_s=default_s, is_prompt=is_prompt)
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=input.id)
+        return answer
+
+    async def _reply(
+        self,
+        what: str,
+        make: Callable[[ReplyTo], Record],
+        input: Addressed,
         *,
         default_s: float | None = seconds(None),
         is_prompt: bool = True,
@@ -313,8 +323,7 @@ class LogOutbound(OutboundInterceptor):
         )
         if isinstance(answer, Refused):
             self._located.pop(input.id, None)
-            raise refusal(what, answer, workflow_id=input.id)
-        if input.task_queue is None:
+        elif input.task_queue is None:
             self._remember(input.id, queue)
         return answer
 
@@ -332,7 +341,3 @@ def _refuse_query(query: str | None) -> None:
             " in a later release; leave the query out to get every run",
             RPCStatusCode.UNIMPLEMENTED,
         )
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -15,7 +15,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from perdure.handles import NO_METADATA, OutboundInterceptor, WorkflowHandle, positional
+from perdure.handles import OutboundInterceptor, WorkflowHandle, positional
 from perdure.options import StartOptions
 from perdure.types import (
     MethodAsyncNoParam,
@@ -25,6 +25,7 @@ from perdure.types import (
     ReturnType,
     SelfType,
 )
+from perdure.update_handles import NO_METADATA
 from perdure.workflow_names import workflow_facts
 
 _UNSET: Final = object()

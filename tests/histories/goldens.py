@@ -21,7 +21,7 @@ from perdure_schemas.child_events import (
     ChildWorkflowStarted,
 )
 from perdure_schemas.events import ActivityCompleted, Event, WorkflowBlocked, WorkflowResumed
-from perdure_schemas.payloads import Record
+from perdure_schemas.payloads import Record, SignalInput
 from tests.histories import workflows
 from tests.unit.player import CONVERTER, FACTS, Player
 
@@ -88,7 +88,7 @@ def write(path: Path, player: Player) -> None:
 def _without_defaults(event: Record) -> dict[str, Any]:
     """The fields that differ from what a record has by itself."""
     fields: dict[str, Any] = msgspec.to_builtins(event)
-    for link in fields.get("failure", {}).get("chain", []):
+    for link in (fields.get("failure") or {}).get("chain", []):
         # Where the file stood on the machine that wrote it is no part of what happened.
         link["stack_trace"] = ""
     defaults = {
@@ -197,6 +197,45 @@ def _family() -> Player:
     return player
 
 
+def _entity_signaled() -> Player:
+    """Signals before the code and after it; two handlers take turns at a lock."""
+    player = Player(
+        workflows.Entity,
+        ["z"],
+        signals=[SignalInput(signal_name="tell", input=CONVERTER.to_payloads(["a"]))],
+    )
+    player.signal("tell", "b")
+    player.complete("1")
+    player.signal("finish")
+    player.complete("2")
+    return player
+
+
+def _entity_updated() -> Player:
+    """An update waits for a signal's handler; one fails; the run ends when both have ended."""
+    player = Player(workflows.Entity, [])
+    player.signal("tell", "a")
+    player.update("tell_and_wait", "b", update_id="u1")
+    player.update("tell_and_wait", "bad", update_id="u2")
+    player.signal("finish")
+    player.complete("1")
+    player.fire("1", after_s=1)
+    player.fire("2", after_s=1)
+    return player
+
+
+def _entity_continued() -> Player:
+    """The fourth thing told is the last of this run; a signal that comes while it ends counts."""
+    player = Player(workflows.Entity, ["x", "y"])
+    player.signal("tell", "a")
+    player.signal("tell", "b")
+    player.complete("1")
+    player.signal("tell", "c")
+    player.complete("2")
+    player.complete("3")
+    return player
+
+
 CASES: dict[str, Callable[[], Player]] = {
     "order_shipped": _shipped,
     "order_refunded": _refunded,
@@ -208,6 +247,9 @@ CASES: dict[str, Callable[[], Player]] = {
     "mended": _mended,
     "noting": _noting,
     "family": _family,
+    "entity_signaled": _entity_signaled,
+    "entity_updated": _entity_updated,
+    "entity_continued": _entity_continued,
 }
 
 

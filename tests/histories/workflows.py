@@ -142,3 +142,50 @@ class Family:
         except ChildWorkflowError as error:
             return f"{value}, {type(error.cause).__name__}"
         return f"{value}, and both"
+
+
+@workflow.defn
+class Entity:
+    """An entity that is told things, one at a time, and begins anew when it was told enough."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.lock = asyncio.Lock()
+        self.is_done = False
+
+    @workflow.run
+    async def run(self, carried: list[str]) -> list[str]:
+        self.told = carried + self.told
+        await workflow.wait_condition(lambda: self.is_done or len(self.told) >= 4)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not self.is_done:
+            workflow.continue_as_new(self.told[-1:])
+        return self.told
+
+    @workflow.signal
+    async def tell(self, what: str) -> None:
+        async with self.lock:
+            await step("note", what)
+            self.told.append(what)
+
+    @workflow.signal
+    def finish(self) -> None:
+        self.is_done = True
+
+    @workflow.update
+    async def tell_and_wait(self, what: str) -> int:
+        async with self.lock:
+            await asyncio.sleep(1)
+            self.told.append(what)
+        if what == "bad":
+            raise ApplicationError("not to be told", type="Untold")
+        return len(self.told)
+
+    @tell_and_wait.validator
+    def check_tell_and_wait(self, what: str) -> None:
+        if not what:
+            raise ValueError("nothing to tell")
+
+    @workflow.query
+    def all_told(self) -> list[str]:
+        return self.told

@@ -62,6 +62,8 @@ class CoreWorld:
         if isinstance(verdict, Decision):
             for step in verdict.steps:
                 self.record(step.run_id, *step.events, workflow_id=_id_of(command))
+            if verdict.again is not None:
+                return self.do(verdict.again)
         return verdict
 
     def record(self, run_id: str, *events: Record, workflow_id: str = "wf") -> Run:
@@ -149,7 +151,7 @@ class CoreWorld:
 
 def _facts(run: Run) -> tuple[object, ...]:
     pending = [run.entities(kind) for kind in ENTITIES]
-    return run.state, run.started, pending, run.facts, run.touched, run.gone
+    return run.state, run.started, pending, run.facts, run.updates, run.touched, run.gone
 
 
 def _check_run(run: Run) -> None:
@@ -184,6 +186,7 @@ def _check_pending(run: Run) -> None:
     # Nothing was saved here, so all that is pending is new.
     pending = {(kind, one) for kind in ENTITIES for one in run.entities(kind)}
     pending |= {("facts", "")} if run.facts is not None else set()
+    pending |= {("update", one) for one in run.updates}
     assert run.touched - {("started", "")} == pending
     assert ("started", "") in run.touched
     assert all(kind in ENTITIES for kind, _, _ in run.gone)

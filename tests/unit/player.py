@@ -17,7 +17,8 @@ from perdure_schemas.events import (
     WorkflowCancelRequested,
     WorkflowStarted,
 )
-from perdure_schemas.payloads import Failure, FailureCause, Record
+from perdure_schemas.message_events import WorkflowSignaled, WorkflowUpdateAccepted
+from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
 
 FACTS = RunFacts("default", "queue", "order-1", "run-1")
 CONVERTER = DefaultPayloadConverter()
@@ -82,6 +83,28 @@ class Player:
     def cancel(self, reason: str = "enough") -> list[Record]:
         return self.give(WorkflowCancelRequested(reason=reason))
 
+    def signal(self, name: str, *args: Any) -> list[Record]:
+        return self.give(WorkflowSignaled(signal_name=name, input=CONVERTER.to_payloads(args)))
+
+    def update(self, name: str, *args: Any, update_id: str = "u") -> list[Record]:
+        """An update that its validator lets through."""
+        event = accepted(name, *args, update_id=update_id)
+        assert self.refusal(event) is None
+        return self.give(event)
+
+    def refusal(self, event: WorkflowUpdateAccepted | WorkflowSignaled) -> Failure | None:
+        """Why the code refuses a message; None when it does not."""
+        return self.run.look("a validator", lambda messages: messages.problem_of(event))
+
+    def query(self, name: str, *args: Any) -> Any:
+        """What a query returns."""
+        found = self.run.look(
+            "a query handler",
+            lambda messages: messages.answer(name, CONVERTER.to_payloads(args)),
+        )
+        assert isinstance(found, Payload), found
+        return CONVERTER.from_payload(found)
+
     def replayed(self, workflow: type | None = None) -> Coroutine:
         """A new coroutine that has been through the whole history."""
         run = coroutine(workflow or self.workflow)
@@ -97,6 +120,12 @@ class Player:
 
 def coroutine(workflow: type) -> Coroutine:
     return Coroutine(workflow_definition(workflow), FACTS, converter=CONVERTER)
+
+
+def accepted(name: str, *args: Any, update_id: str = "u") -> WorkflowUpdateAccepted:
+    return WorkflowUpdateAccepted(
+        update_id=update_id, update_name=name, input=CONVERTER.to_payloads(args)
+    )
 
 
 def kinds(outputs: list[Record]) -> list[str]:

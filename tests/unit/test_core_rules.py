@@ -40,17 +40,13 @@ STOPS = (
 
 # Records whose rows are still to come: this only shrinks.
 RESERVED_COMMANDS = {
-    "AwaitUpdate",
     "DetachActivity",
     "FailActivityNow",
     "PauseActivity",
-    "QueryWorkflow",
     "ResetActivity",
     "RetryActivityNow",
-    "SignalWorkflow",
     "UnpauseActivity",
     "UpdateActivityOptions",
-    "UpdateWorkflow",
 }
 RESERVED_EVENTS = {
     "ActivityDetached",
@@ -64,11 +60,6 @@ RESERVED_EVENTS = {
     "ExternalStartFailed",
     "ExternalStartInitiated",
     "ExternalStarted",
-    "SignalBuffered",
-    "SignalExpired",
-    "WorkflowSignaled",
-    "WorkflowUpdateAccepted",
-    "WorkflowUpdateCompleted",
 }
 
 

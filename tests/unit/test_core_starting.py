@@ -213,12 +213,12 @@ def test_an_id_may_have_a_thousand_bytes(world: CoreWorld, workflow_id: str) -> 
             "this release has no cron schedules: start the workflow without cron_schedule",
         ),
         (
-            {"signals": [SignalInput(signal_name="s")]},
-            "this release takes no signals or updates with a start",
+            {"signals": [SignalInput(signal_name="")]},
+            "the name of a signal has 1 to 1000 bytes; this one has 0",
         ),
         (
             {"update": UpdateInput(update_name="u")},
-            "this release takes no signals or updates with a start",
+            "an update id has 1 to 1000 bytes; this one has 0",
         ),
     ],
 )

@@ -14,12 +14,12 @@ from perdure import workflow
 from perdure_actors.defining import define_activity
 from perdure_actors.definitions import (
     ActivityRegistry,
-    DefinitionError,
     WorkflowRegistry,
     activity_definition,
     code_version,
     workflow_definition,
 )
+from perdure_actors.signatures import DefinitionError
 
 HERE = "tests/unit/test_definitions.py"
 

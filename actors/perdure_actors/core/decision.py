@@ -76,6 +76,12 @@ class Decision(msgspec.Struct):
     answer: Record | None = None
     run_id: str = ""
     """The run the command was about, for its outcome."""
+    waits_for: str = ""
+    """The update of the run that the asker waits for, rather than for the run's end."""
+    is_checked: bool = False
+    """Whether the code may refuse the one step, before anything of it happens."""
+    again: Record | None = None
+    """A command that is decided when these steps have been played, to complete this one."""
 
 
 class Rejection(msgspec.Struct):
@@ -85,6 +91,8 @@ class Rejection(msgspec.Struct):
     message: str
     run_id: str = ""
     status: str = ""
+    answer: Record | None = None
+    """What the sender is told, where the code and the message do not say all."""
 
 
 class Ignored(msgspec.Struct):
@@ -119,6 +127,13 @@ class Limits(NamedTuple):
     timers_max: int = 2000
     children_max: int = 2000
     calls_max: int = 2000
+    waiting_max: int = 2000
+    """Inputs that wait while a run is blocked or held back."""
+    signals_max: int = 10_000
+    """Signals that one run takes."""
+    updates_max: int = 10_000
+    """Updates that one run takes."""
+    updates_in_flight_max: int = 100
     request_age_ms_max: int = 24 * 3600 * 1000
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024

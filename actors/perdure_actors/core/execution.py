@@ -23,6 +23,7 @@ from perdure_actors.core.state import (
     RecordId,
     Run,
 )
+from perdure_actors.core.targets import closed, target
 from perdure_schemas.events import (
     TimerFired,
     WorkflowBlocked,
@@ -43,54 +44,12 @@ from perdure_schemas.tracing import with_trace_of
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict, World
     from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
-    from perdure_schemas.payloads import Record, RunRef
-
-
-def _target(world: World, command: CancelWorkflow | TerminateWorkflow) -> Run | Rejection:
-    """The run a command is about: the named one, or the current one."""
-    run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
-    if run is None or run.state.workflow_id != command.workflow_id:
-        which = f" run {command.run_id}" if command.run_id else ""
-        return Rejection(
-            "not_found",
-            f"no workflow {command.workflow_id!r}{which} on task queue {world.task_queue!r}",
-        )
-    first = run.state.first_run_id or run.state.run_id
-    if command.first_run_id and command.first_run_id != first:
-        return Rejection(
-            "not_found",
-            f"workflow {command.workflow_id!r} is not of the chain that began with run"
-            f" {command.first_run_id}",
-        )
-    if command.child_of is not None and not _is_child(run, command.child_of):
-        return Rejection(
-            "not_found",
-            f"workflow {command.workflow_id!r} is no child of workflow"
-            f" {command.child_of.workflow_id!r}",
-        )
-    return run
-
-
-def _is_child(run: Run, parent: RunRef) -> bool:
-    mine = run.started.parent
-    return mine is not None and (mine.workflow_id, mine.run_id) == (
-        parent.workflow_id,
-        parent.run_id,
-    )
-
-
-def _closed(run: Run) -> Rejection:
-    return Rejection(
-        "closed",
-        f"workflow {run.state.workflow_id!r} is {run.state.status} already",
-        run.state.run_id,
-        run.state.status,
-    )
+    from perdure_schemas.payloads import Record
 
 
 def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdict:
     """Ask a run to cancel itself; asking twice is asking once."""
-    run = _target(world, command)
+    run = target(world, command)
     if isinstance(run, Rejection):
         return run
     state = run.state
@@ -104,7 +63,7 @@ def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdic
                 workflow_id=state.workflow_id, run_id=next_id, first_run_id=state.first_run_id
             )
             return Decision([step], answer, next_id)
-        return _closed(run)
+        return closed(run)
     answer = Accepted(
         workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
     )
@@ -126,7 +85,7 @@ def _asked(command: CancelWorkflow) -> WorkflowCancelRequested:
 
 def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> Verdict:
     """End a run at once."""
-    run = _target(world, command)
+    run = target(world, command)
     if isinstance(run, Rejection):
         return run
     ended = WorkflowTerminated(
@@ -134,7 +93,7 @@ def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> 
     )
     waits = bool(run.actor.next_run_id) and not command.run_id
     if not run.state.is_open and not waits:
-        return _closed(run)
+        return closed(run)
     steps = terminating(run, ended)
     run_id = steps[-1].run_id
     answer = Accepted(
@@ -337,6 +296,8 @@ def apply_continued_as_new(
         search_attributes=event.search_attributes or carried_attributes(run),
         header=with_trace_of(event.header, before.header) if event.header else before.header,
         first_activation_delay_ms=0,
+        signals=[],
+        update=None,
         continued_run_id=run.state.run_id,
         initiator="workflow",
         last_failure=None,
@@ -354,6 +315,8 @@ def _follow(run: Run, run_id: str, due_ms: int, failure: Failure) -> None:
         first_activation_delay_ms=0,
         memo=run.memo,
         search_attributes=carried_attributes(run),
+        signals=[],
+        update=None,
         continued_run_id=run.state.run_id,
         initiator="retry",
         last_failure=failure,

@@ -16,10 +16,19 @@ from perdure_actors.core import (
     deadlines,
     execution,
     facts,
-    starting,
+    messages,
     timers,
+    with_start,
 )
-from perdure_schemas import child_commands, child_events, commands, events, fact_events
+from perdure_schemas import (
+    child_commands,
+    child_events,
+    commands,
+    events,
+    fact_events,
+    message_commands,
+    message_events,
+)
 from perdure_schemas.avro import encode
 from perdure_schemas.payloads import Errand
 
@@ -48,9 +57,11 @@ if TYPE_CHECKING:
     Effects = Callable[[Run, Any, RecordId, int], list[Effect]]
 
 COMMANDS: dict[type[Record], Decide] = {
-    commands.StartWorkflow: starting.decide_start,
+    commands.StartWorkflow: with_start.decide_start,
     commands.CancelWorkflow: execution.decide_cancel,
     commands.TerminateWorkflow: execution.decide_terminate,
+    message_commands.SignalWorkflow: messages.decide_signal,
+    message_commands.UpdateWorkflow: messages.decide_update,
     commands.ClaimActivity: activities.decide_claim,
     commands.CompleteActivity: activities.decide_complete,
     commands.FailActivity: activities.decide_fail,
@@ -65,11 +76,20 @@ COMMANDS: dict[type[Record], Decide] = {
 }
 """Command -> decide(world, command, now) -> Decision, Rejection or Ignored."""
 
-ROUTED = frozenset((commands.StartWorkflow, commands.CancelWorkflow, commands.TerminateWorkflow))
+ROUTED = frozenset(
+    (
+        commands.StartWorkflow,
+        commands.CancelWorkflow,
+        commands.TerminateWorkflow,
+        message_commands.SignalWorkflow,
+        message_commands.UpdateWorkflow,
+    )
+)
 """Commands that belong to the partition of their workflow id, whoever sends them."""
 
 OUTPUTS: dict[type[Record], DecideOutput] = {
     events.ActivityScheduled: activities.decide_activity_scheduled,
+    message_events.WorkflowUpdateCompleted: messages.decide_update_completed,
     events.WorkflowCompleted: execution.decide_completed,
     events.WorkflowFailed: execution.decide_failed,
     events.WorkflowContinuedAsNew: execution.decide_continued,
@@ -104,6 +124,9 @@ ALARMS: dict[str, DecideAlarm] = {
 APPLY: dict[type[Record], Apply] = {
     events.WorkflowStarted: execution.apply_started,
     events.WorkflowCancelRequested: execution.apply_cancel_requested,
+    message_events.WorkflowSignaled: messages.apply_signaled,
+    message_events.WorkflowUpdateAccepted: messages.apply_update_accepted,
+    message_events.WorkflowUpdateCompleted: messages.apply_update_completed,
     events.WorkflowBlocked: execution.apply_blocked,
     events.WorkflowResumed: execution.apply_resumed,
     events.WorkflowCompleted: execution.apply_completed,

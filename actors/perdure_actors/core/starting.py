@@ -90,8 +90,6 @@ def _invalid_start(command: StartWorkflow) -> str:
             return f"{name} is {time_ms}: give 0 to {TIMER_MS_MAX} (100 years)"
     if command.cron_schedule:
         return "this release has no cron schedules: start the workflow without cron_schedule"
-    if command.update is not None or command.signals:
-        return "this release takes no signals or updates with a start"
     return ""
 
 
@@ -125,6 +123,7 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
         last_failure=command.last_failure,
         first_run_id=run_id,
         original_run_id=run_id,
+        signals=command.signals,
     )
 
 
@@ -142,6 +141,14 @@ def held_next(current: Run) -> Step:
     following = current.actor.next_start
     assert following is not None, "a run that is to follow has what it starts with"
     return Step(current.actor.next_run_id, [replace(following, first_activation_delay_ms=1)])
+
+
+def starting_now(current: Run, now_ms: int) -> Step:
+    """The run that is to follow, started before its time; its delay goes on holding it back."""
+    following = current.actor.next_start
+    assert following is not None, "a run that is to follow has what it starts with"
+    rest_ms = max(0, current.actor.alarm_ms - now_ms)
+    return Step(current.actor.next_run_id, [replace(following, first_activation_delay_ms=rest_ms)])
 
 
 def open_run(actor: ActorState, run_id: str, event: WorkflowStarted, now_ms: int) -> Run:

@@ -103,6 +103,17 @@ class CallState(msgspec.Struct, array_like=True, gc=False):
     initiated_seq: int
 
 
+class UpdateState(msgspec.Struct, array_like=True, gc=False):
+    """An update that was accepted; it is kept as long as its run."""
+
+    update_id: str
+    digest: bytes
+    """Of its name and arguments, so that the id is not used for anything else."""
+    accepted_seq: int
+    completed_seq: int = 0
+    """The event that holds its outcome; 0 while its handler runs."""
+
+
 class Closing(msgspec.Struct, array_like=True, gc=False):
     """How a run ended."""
 
@@ -136,6 +147,10 @@ class RunState(msgspec.Struct, array_like=True):
     """While blocked: the seqs of the input events that its code has not taken."""
     closing: Closing | None = None
     first_run_id: str = ""
+    signals: int = 0
+    """How many signals it has taken."""
+    updates_in_flight: int = 0
+    """How many of its updates have no outcome yet."""
 
     @property
     def is_open(self) -> bool:
@@ -173,6 +188,7 @@ class Run:
         "state",
         "timers",
         "touched",
+        "updates",
     )
 
     def __init__(self, state: RunState, started: WorkflowStarted, actor: ActorState) -> None:
@@ -185,6 +201,7 @@ class Run:
         """None while its code has changed none of what it was started with."""
         self.children: dict[str, ChildState] = {}
         self.calls: dict[str, CallState] = {}
+        self.updates: dict[str, UpdateState] = {}
         self.touched: set[tuple[str, str]] = set()
         self.gone: list[tuple[str, str, int]] = []
         """Entities that ended: kind, id, and the alarm they had."""

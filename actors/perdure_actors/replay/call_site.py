@@ -86,6 +86,24 @@ def short_path(file_name: str, module: str) -> str:
     return "/".join(parts[-depth:])
 
 
+def task_stacks(tasks: Iterable[asyncio.Task[Any]]) -> str:
+    """The user frames of waiting tasks, the outermost first, the first few tasks of them."""
+    blocks = []
+    for task in itertools.islice(tasks, TASKS_MAX):
+        lines = [f"Task {task.get_name()}:"]
+        coro: Any = task.get_coro()
+        while isinstance(coro, CoroutineType) and coro.cr_frame is not None:
+            frame = coro.cr_frame
+            path = _remember(frame)
+            if path is not None:
+                lines.append(
+                    f'  File "{path}", line {frame.f_lineno}, in {frame.f_code.co_qualname}'
+                )
+            coro = coro.cr_await
+        blocks.append("\n".join(lines[: FRAMES_MAX + 1]))
+    return "\n\n".join(blocks)
+
+
 def waiting_sites(tasks: Iterable[asyncio.Task[Any]]) -> str:
     """Where tasks wait in user code, the first few of them."""
     sites = []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import WorkflowStarted
+from perdure_schemas.payloads import Payload
+
+DYNAMIC = ""
+"""The name of the handler that takes every name without one of its own."""
 
 
 class RunFacts(NamedTuple):
@@ -16,6 +20,40 @@ class RunFacts(NamedTuple):
     task_queue: str
     workflow_id: str
     run_id: str
+
+
+class Handler(Protocol):
+    """What is asked of the definition of a signal, a query or an update."""
+
+    @property
+    def name(self) -> str:
+        """Its name; empty for a dynamic one."""
+
+    @property
+    def description(self) -> str:
+        """What it is for, in the user's words."""
+
+    @property
+    def warns_unfinished(self) -> bool:
+        """Whether somebody should be told when its run ends before it does."""
+
+    @property
+    def has_validator(self) -> bool:
+        """Whether it may refuse an update."""
+
+    def bound(self, instance: Any) -> Callable[..., Any]:
+        """The function as it is called."""
+
+    def read(
+        self, name: str, payloads: Sequence[Payload], converter: PayloadConverter
+    ) -> Sequence[Any]:
+        """The arguments of a message; TypeError or ValueError name the handler and its line."""
+
+    def call(self, instance: Any, args: Sequence[Any]) -> Any:
+        """Call it; an awaitable when it is async."""
+
+    def validate(self, instance: Any, args: Sequence[Any]) -> None:
+        """Let the validator look at an update; what it raises refuses it."""
 
 
 class WorkflowCode(Protocol):
@@ -32,6 +70,18 @@ class WorkflowCode(Protocol):
     @property
     def failure_exception_types(self) -> tuple[type[BaseException], ...]:
         """What fails the run, beside failures."""
+
+    @property
+    def signals(self) -> Mapping[str, Handler]:
+        """Its handlers of signals, by name."""
+
+    @property
+    def queries(self) -> Mapping[str, Handler]:
+        """Its handlers of queries, by name."""
+
+    @property
+    def updates(self) -> Mapping[str, Handler]:
+        """Its handlers of updates, by name."""
 
     def instantiate(self, args: Sequence[Any]) -> Any:
         """An instance of the workflow class."""

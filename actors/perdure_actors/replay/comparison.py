@@ -27,6 +27,7 @@ from perdure_schemas.fact_events import (
     RecordEmitted,
     SearchAttributesUpserted,
 )
+from perdure_schemas.message_events import WorkflowUpdateCompleted
 from perdure_schemas.payloads import Record
 
 _ADVICE = (
@@ -110,6 +111,8 @@ def _identity(output: Record) -> object:
         return output.child_id
     if isinstance(output, ExternalCancelInitiated):
         return output.call_id, output.target.workflow_id
+    if isinstance(output, WorkflowUpdateCompleted):
+        return output.update_id
     if isinstance(output, WorkflowContinuedAsNew):
         return output.workflow_type
     if isinstance(output, MarkerRecorded):
@@ -147,6 +150,8 @@ def describe(output: Record) -> str:
         what = f"cancelling child {output.child_id}"
     elif isinstance(output, ExternalCancelInitiated):
         what = f"cancelling workflow {output.target.workflow_id!r}"
+    elif isinstance(output, WorkflowUpdateCompleted):
+        what = f"the end of update {output.update_name!r} (id {output.update_id})"
     else:
         what = _ENDS[type(output)]
     site = getattr(output, "call_site", "")

@@ -11,8 +11,6 @@ class Conditions:
     """The conditions of one run, in the order in which they were waited for."""
 
     def __init__(self, loop: Loop) -> None:
-        self.is_looking = False
-        """Whether a condition's function is running; it may only look."""
         self._loop = loop
         self._waiting: dict[Future[None], Callable[[], bool]] = {}
 
@@ -56,14 +54,18 @@ class Conditions:
         self._waiting.clear()
 
     def _look(self, future: Future[None], condition: Callable[[], bool]) -> bool:
-        self.is_looking = True
+        self._loop.looking = "a wait_condition's function"
+        error: Exception | None = None
+        holds = False
         try:
             holds = bool(condition())
-        except Exception as error:
+        except Exception as raised:
+            error = raised
+        finally:
+            self._loop.looking = ""
+        if error is not None:
             future.set_exception(error)
             return True
-        finally:
-            self.is_looking = False
         if holds:
             future.set_result(None)
         return holds

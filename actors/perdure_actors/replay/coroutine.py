@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Coroutine as AnyCoroutine
+from typing import Any, TypeVar
 
 from perdure_actors.replay.activities import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
@@ -19,29 +19,17 @@ from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
-from perdure_actors.replay.loop import Loop, Report, TimerHandle, make_loop
+from perdure_actors.replay.entering import Entered
+from perdure_actors.replay.loop import Report, TimerHandle, make_loop
 from perdure_actors.replay.markers import Markers
+from perdure_actors.replay.messages import Messages
 from perdure_actors.replay.seeded import random_of
+from perdure_actors.replay.taking import TAKES
 from perdure_actors.replay.timers import Timers
-from perdure_schemas.child_events import (
-    ChildWorkflowCanceled,
-    ChildWorkflowCompleted,
-    ChildWorkflowFailed,
-    ChildWorkflowStarted,
-    ChildWorkflowStartFailed,
-    ChildWorkflowTerminated,
-    ChildWorkflowTimedOut,
-    ExternalCancelFailed,
-    ExternalCancelRequested,
-)
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
     INPUTS,
     OUTPUTS,
-    ActivityCanceled,
-    ActivityCompleted,
-    ActivityFailed,
-    ActivityTimedOut,
     TimerFired,
     WorkflowBlocked,
     WorkflowCanceled,
@@ -54,6 +42,7 @@ from perdure_schemas.payloads import Record
 
 __all__ = ["START_TIMER_ID", "Coroutine", "RunFacts"]
 
+T = TypeVar("T")
 START_TIMER_ID = ""
 """The timer that ends a delayed start."""
 
@@ -83,6 +72,7 @@ class Coroutine:
         self._timers = Timers(self)
         self.conditions = Conditions(self.loop)
         self.markers = Markers(self)
+        self.messages = Messages(self, definition)
         self.started: WorkflowStarted | None = None
         self.started_ms = 0
         self.seq = 0
@@ -98,7 +88,6 @@ class Coroutine:
         self.inbound: Inbound | None = None
         """What calls of the code go through, where there are interceptors."""
         self._chains = chains
-        self._context = contextvars.Context()
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
         self._randoms: dict[str, random.Random] = {}
@@ -153,6 +142,23 @@ class Coroutine:
                 index += 1
             self._recall_one(event, recorded, at, time_ms)
 
+    def look(self, what: str, fn: Callable[[Messages], T]) -> T:
+        """Ask the code for something, as it stands; it may not act meanwhile.
+
+        Raises ReadOnlyContextError, or what the code raises.
+        """
+        with Entered(self.loop):
+            self.loop.looking = what
+            try:
+                return fn(self.messages)
+            finally:
+                self.loop.looking = ""
+
+    @property
+    def has_instance(self) -> bool:
+        """Whether the code has begun, so that it can be asked."""
+        return self.instance is not None
+
     def close(self) -> None:
         """Drop the code; its finally blocks run, but nothing they ask for counts or comes."""
         if self.is_closed:
@@ -163,6 +169,7 @@ class Coroutine:
             return
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self.loop)
+        self.loop.looking = ""
         try:
             close_coroutines(list(self.loop.tasks.values()))
         finally:
@@ -175,14 +182,11 @@ class Coroutine:
 
     def ask(self, output: Record) -> None:
         """Add an output event to those of this activation."""
-        if self.conditions.is_looking:
-            raise ReadOnlyContextError(
-                "a wait_condition's function must only look: it may not start anything"
-            )
         if self.markers.is_calling:
             raise ReadOnlyContextError(
                 "a side effect's function only gives a value: it may not start anything"
             )
+        self.loop.check_acting()
         self._outputs.append(output)
 
     def take_back(self, output: Record) -> bool:
@@ -226,6 +230,7 @@ class Coroutine:
 
     def random(self, name: str = "") -> random.Random:
         """The run's random generator of a name."""
+        self.loop.check_acting()
         found = self._randoms.get(name)
         if found is None:
             found = self._randoms[name] = random_of(self.facts.run_id, name)
@@ -241,20 +246,10 @@ class Coroutine:
         self._outputs = outputs
         self.seq, self.loop.time_ms = seq, time_ms
         take = _TAKES[type(event)]
-        outer = asyncio._get_running_loop()
-        if type(outer) is Loop:
-            # Left by an activation that was interrupted while it tidied up.
-            outer = None
-        task = None if outer is None else asyncio.current_task(outer)
-        if outer is not None and task is not None:
-            # A host that is itself a task steps aside: newer Pythons allow one task a thread.
-            asyncio.tasks._leave_task(outer, task)
-        hooks = sys.get_asyncgen_hooks()
-        if hooks != _NO_HOOKS:
-            # A host's own loop would take the run's generators for its own.
-            sys.set_asyncgen_hooks(None, None)
-        asyncio._set_running_loop(self.loop)
         is_going_on = False
+        self.loop.looking = ""
+        entered = Entered(self.loop)
+        entered.__enter__()
         try:
             take(self, event)
             self._settle()
@@ -270,11 +265,7 @@ class Coroutine:
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             raise blocked_by(error, self.workflow_type) from error
         finally:
-            asyncio._set_running_loop(outer)
-            if hooks != _NO_HOOKS:
-                sys.set_asyncgen_hooks(*hooks)
-            if outer is not None and task is not None:
-                asyncio.tasks._enter_task(outer, task)
+            entered.__exit__(None, None, None)
             if not is_going_on:
                 # No code runs any more, whether it ended or cannot go on.
                 self.close()
@@ -306,22 +297,32 @@ class Coroutine:
         return event
 
     def _begin(self) -> None:
-        self._main = self.loop.create_task(self._run(), name="main", context=self._context)
+        self._main = self.spawn(self._run(), "main")
 
     async def _run(self) -> None:
         definition, started = self.definition, self.started
         assert started is not None, "a run begins with WorkflowStarted"
+        args = definition.read_input(started, self.converter)
+        if self._chains is not None:
+            self.inbound = self._chains(self)
+        self.instance = definition.instantiate(args)
+        if self.messages.begin():
+            # Signals that were there first are handled before the run method's first step.
+            await asyncio.sleep(0)
+        if self.inbound is None:
+            result = await definition.call_run(self.instance, args)
+        else:
+            result = await self.inbound.execute_workflow(args)
+        payload = self.converter.to_payload(result, what=f"the result of {self.workflow_type}")
+        self._end(WorkflowCompleted(result=payload))
+
+    def spawn(self, coro: AnyCoroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a part of the code as a task; an exception out of it ends the run, or blocks it."""
+        return self.loop.create_task(self._guarded(coro), name=name, context=contextvars.Context())
+
+    async def _guarded(self, coro: AnyCoroutine[Any, Any, None]) -> None:
         try:
-            args = definition.read_input(started, self.converter)
-            if self._chains is not None:
-                self.inbound = self._chains(self)
-            self.instance = definition.instantiate(args)
-            if self.inbound is None:
-                result = await definition.call_run(self.instance, args)
-            else:
-                result = await self.inbound.execute_workflow(args)
-            payload = self.converter.to_payload(result, what=f"the result of {self.workflow_type}")
-            end: Record = WorkflowCompleted(result=payload)
+            await coro
         except (Exception, asyncio.CancelledError, ContinueAsNewError) as error:
             if self.is_closed:
                 return
@@ -331,13 +332,14 @@ class Coroutine:
                 self._end(None)
                 self._blocked = blocked
                 return
-        self._end(end)
+            self._end(end)
 
     def _end(self, output: Record | None) -> None:
         """No code runs after this; the end is the last thing asked for."""
         if output is not None:
             self._outputs.append(output)
         self.is_ended = True
+        self.messages.end()
         self.loop.drop_ready()
         self.conditions.clear()
 
@@ -345,6 +347,7 @@ class Coroutine:
         assert isinstance(event, WorkflowStarted)
         self.started = event
         self.started_ms = self.loop.time_ms
+        self.messages.take_start(event.signals)
         if event.first_activation_delay_ms <= 0:
             self._begin()
 
@@ -368,24 +371,11 @@ class Coroutine:
         self._timers.fire(event.timer_id)
 
 
-_NO_HOOKS = (None, None)
 _STARTS_ACTIVATION = INPUTS | {WorkflowResumed}
 
 _TAKES: dict[type[Record], Callable[[Coroutine, Any], None]] = {
     WorkflowStarted: Coroutine._take_started,
     WorkflowCancelRequested: Coroutine._take_cancel_requested,
-    ActivityCompleted: lambda run, event: run.activities.take_completed(event),
-    ActivityFailed: lambda run, event: run.activities.take_failed(event),
-    ActivityTimedOut: lambda run, event: run.activities.take_timed_out(event),
-    ActivityCanceled: lambda run, event: run.activities.take_canceled(event),
     TimerFired: Coroutine._take_timer,
-    ChildWorkflowStarted: lambda run, event: run.children.take_started(event),
-    ChildWorkflowStartFailed: lambda run, event: run.children.take_start_failed(event),
-    ChildWorkflowCompleted: lambda run, event: run.children.take_completed(event),
-    ChildWorkflowFailed: lambda run, event: run.children.take_failed(event),
-    ChildWorkflowCanceled: lambda run, event: run.children.take_canceled(event),
-    ChildWorkflowTimedOut: lambda run, event: run.children.take_timed_out(event),
-    ChildWorkflowTerminated: lambda run, event: run.children.take_terminated(event),
-    ExternalCancelRequested: lambda run, event: run.calls.take_done(event),
-    ExternalCancelFailed: lambda run, event: run.calls.take_failed(event),
+    **TAKES,
 }

@@ -66,6 +66,11 @@ def blocked_by(error: BaseException, workflow_type: str) -> BlockedError:
     )
 
 
+def is_failure(error: BaseException, run: Ending) -> bool:
+    """Whether an exception is a failure, or a group of nothing else."""
+    return _failures(error, run) is not None
+
+
 def _failures(error: BaseException, run: Ending) -> list[BaseException] | None:
     """The failures an error holds: itself, or all of a group's; None when one is no failure."""
     if isinstance(error, BaseExceptionGroup):

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, cast
 
-from perdure_actors.replay.blocked import ForbiddenCallError
+from perdure_actors.replay.blocked import ForbiddenCallError, ReadOnlyContextError
 from perdure_actors.replay.call_site import stop_at
 
 T = TypeVar("T")
@@ -142,6 +142,8 @@ class Loop(_Answers):
         self.time_ms = 0
         self.is_unrestricted = 0
         """How many blocks have switched the guards off."""
+        self.looking = ""
+        """What runs that may only look, in words; empty while code may act."""
         self.error: BaseException | None = None
         """What a callback that is no task raised; the activation ends with it."""
         self.tasks: dict[int, asyncio.Task[Any]] = {}
@@ -175,8 +177,15 @@ class Loop(_Answers):
         """Forget what is ready: the run has ended."""
         self._ready.clear()
 
+    def check_acting(self) -> None:
+        """Raise ReadOnlyContextError while code runs that may only look."""
+        if self.looking:
+            raise ReadOnlyContextError(f"{self.looking} must only look: it may not start anything")
+
     def next_number(self) -> int:
         """Count what is created, in the order of the code."""
+        if self.looking:
+            self.check_acting()
         self._number = number = self._number + 1
         return number
 
@@ -216,6 +225,8 @@ class Loop(_Answers):
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """Make a callback ready."""
+        if self.looking:
+            self.check_acting()
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -260,6 +271,8 @@ class Loop(_Answers):
         context: contextvars.Context | None = None,
     ) -> Task[T]:
         """A task of this loop."""
+        if self.looking:
+            coro.close()
         return Task(coro, loop=self, name=None if name is None else str(name), context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

@@ -15,6 +15,22 @@ from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.child_workflows import execute_child_workflow, start_child_workflow
 from perdure.workflow.continuing import continue_as_new
 from perdure.workflow.decorators import defn, init, run
+from perdure.workflow.handlers import (
+    all_handlers_finished,
+    current_update_info,
+    get_dynamic_query_handler,
+    get_dynamic_signal_handler,
+    get_dynamic_update_handler,
+    get_query_handler,
+    get_signal_handler,
+    get_update_handler,
+    set_dynamic_query_handler,
+    set_dynamic_signal_handler,
+    set_dynamic_update_handler,
+    set_query_handler,
+    set_signal_handler,
+    set_update_handler,
+)
 from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
 from perdure.workflow.kinds import (
     ActivityCancellationType,
@@ -23,6 +39,13 @@ from perdure.workflow.kinds import (
 )
 from perdure.workflow.logs import LoggerAdapter, logger
 from perdure.workflow.measuring import metric_meter
+from perdure.workflow.messages import (
+    HandlerUnfinishedPolicy,
+    UpdateMethodMultiParam,
+    query,
+    signal,
+    update,
+)
 from perdure.workflow.noting import (
     deprecate_patch,
     emit,
@@ -56,6 +79,11 @@ from perdure.workflow.running import (
 from perdure_actors.replay.activities import ActivityHandle
 from perdure_actors.replay.blocked import NotInWorkflowError, ReadOnlyContextError
 from perdure_actors.replay.ending import ContinueAsNewError
+from perdure_actors.replay.messages import (
+    UnfinishedSignalHandlersWarning,
+    UnfinishedUpdateHandlersWarning,
+    UpdateInfo,
+)
 
 __all__ = [
     "ActivityCancellationType",
@@ -65,6 +93,7 @@ __all__ = [
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
     "ContinueAsNewError",
+    "HandlerUnfinishedPolicy",
     "Info",
     "LoggerAdapter",
     "NotInWorkflowError",
@@ -72,9 +101,15 @@ __all__ = [
     "ParentInfo",
     "ReadOnlyContextError",
     "RootInfo",
+    "UnfinishedSignalHandlersWarning",
+    "UnfinishedUpdateHandlersWarning",
+    "UpdateInfo",
+    "UpdateMethodMultiParam",
+    "all_handlers_finished",
     "as_completed",
     "cancellation_reason",
     "continue_as_new",
+    "current_update_info",
     "defn",
     "deprecate_patch",
     "emit",
@@ -83,6 +118,12 @@ __all__ = [
     "execute_activity_method",
     "execute_child_workflow",
     "get_current_details",
+    "get_dynamic_query_handler",
+    "get_dynamic_signal_handler",
+    "get_dynamic_update_handler",
+    "get_query_handler",
+    "get_signal_handler",
+    "get_update_handler",
     "in_workflow",
     "info",
     "init",
@@ -96,11 +137,19 @@ __all__ = [
     "now",
     "patched",
     "payload_converter",
+    "query",
     "random",
     "random_seed",
     "run",
     "set_current_details",
+    "set_dynamic_query_handler",
+    "set_dynamic_signal_handler",
+    "set_dynamic_update_handler",
+    "set_query_handler",
+    "set_signal_handler",
+    "set_update_handler",
     "side_effect",
+    "signal",
     "sleep",
     "start_activity",
     "start_activity_class",
@@ -109,6 +158,7 @@ __all__ = [
     "time",
     "time_ns",
     "unsafe",
+    "update",
     "upsert_memo",
     "upsert_search_attributes",
     "uuid4",

@@ -27,7 +27,7 @@ class unsafe:  # noqa: N801 - Temporal's name
     @staticmethod
     def is_read_only() -> bool:
         """Whether the code may only look, as in the function of a wait_condition."""
-        return current().conditions.is_looking
+        return bool(current().loop.looking)
 
     @staticmethod
     @contextmanager

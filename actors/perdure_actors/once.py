@@ -1,0 +1,105 @@
+"""Each command once, and in its place: what was taken before, and what belongs elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from perdure_actors.core.rules import ROUTED
+from perdure_schemas.avro import encode
+from perdure_schemas.message_commands import UpdateWorkflow
+from perdure_schemas.replies import Accepted, Refused
+from perdure_topics.names import partition_of, topic_name
+
+if TYPE_CHECKING:
+    from perdure_actors import rows
+    from perdure_actors.owned import Owned
+    from perdure_actors.taken import Taken
+    from perdure_schemas.payloads import ReplyTo
+    from perdure_topics.ports import StoredRecord
+
+
+class Once:
+    """What one shard remembers of the commands it took."""
+
+    def __init__(self, shard: Owned, taken: Taken) -> None:
+        self._shard = shard
+        self._taken = taken
+        self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
+
+    @property
+    def age_h(self) -> int:
+        """How long request ids are remembered, in hours."""
+        return self._shard.world.limits.request_age_ms_max // 3_600_000
+
+    def wanted(self, command: Any) -> int:
+        """The partition that a command belongs to."""
+        return partition_of(command.workflow_id, self._shard.services.partitions)
+
+    def misrouted(self, record: StoredRecord, command: Any) -> StoredRecord | str | None:
+        """A command of another partition: a client's as it is sent on, an actor's by a reason."""
+        shard = self._shard
+        if type(command) not in ROUTED:
+            return None
+        wanted = self.wanted(command)
+        if wanted == shard.partition:
+            return None
+        if command.source is not None:
+            return f"an actor's command for partition {wanted}"
+        if not command.request_id:
+            first = f"{self._topic}-{shard.partition}-{record.offset}"
+            command = replace(command, request_id=first)
+        return record._replace(key=command.workflow_id.encode(), value=encode(command))
+
+    def answer_again(self, command: Any) -> bool:
+        """Whether a command was taken before; it is answered as then, or dropped."""
+        source = getattr(command, "source", None)
+        if source is not None and self._taken.has_source(source):
+            self._shard.count("doubled actor command")
+            return True
+        request_id = getattr(command, "request_id", "")
+        row = self._taken.request(command.workflow_id, request_id) if request_id else None
+        if row is None:
+            return False
+        self._answer(command, row)
+        return True
+
+    def is_too_old(self, command: Any, now_ms: int) -> bool:
+        """Whether it is so old that nobody knows any more whether it was taken."""
+        if not getattr(command, "request_id", ""):
+            return False
+        limit_ms = self._shard.world.limits.request_age_ms_max
+        return bool(0 < command.first_sent_ms < now_ms - limit_ms)
+
+    def _answer(self, command: Any, row: rows.RequestRow) -> None:
+        reply: ReplyTo | None = command.reply
+        owed = self._shard.owed
+        code, _, message = row.reason.partition(": ")
+        refused = Refused(code=code, message=message, run_id=row.run_id)
+        if row.outcome == "refused":
+            owed.answer(reply, refused)
+            return
+        if isinstance(command, UpdateWorkflow):
+            if reply is not None:
+                owed.waits.append((reply, row.run_id, command.update_id))
+            return
+        run = self._shard.world.run(row.run_id)
+        started = run is not None and run.started.request_id == command.request_id
+        accepted = Accepted(
+            workflow_id=command.workflow_id,
+            run_id=row.run_id,
+            first_run_id=run.state.first_run_id if run else row.run_id,
+            started=started,
+        )
+        owed.answer(reply, accepted)
+        update = getattr(command, "update", None)
+        if reply is None:
+            return
+        if update is not None and row.reason:
+            owed.answer(reply, refused)
+        elif update is not None:
+            waits = replace(reply, wait=update.wait_stage)
+            owed.waits.append((waits, row.run_id, update.update_id))
+        elif reply.wait == "completed":
+            owed.waits.append((reply, row.run_id, ""))

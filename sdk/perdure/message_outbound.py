@@ -1,0 +1,220 @@
+"""The last link for messages: signals, queries and updates as asks, decided by the partitions."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from perdure.connection import Connection, seconds
+from perdure.exceptions import ApplicationError
+from perdure.executions import status_of
+from perdure.handles import HandlesClient
+from perdure.message_calls import (
+    AwaitUpdateInput,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowUpdateInput,
+    WorkflowUpdateStage,
+)
+from perdure.message_errors import (
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from perdure.outcomes import expect, refusal, surprise
+from perdure.records import milliseconds
+from perdure.service import RPCError
+from perdure.update_handles import LATE, WorkflowUpdateHandle
+from perdure_actors.replay.failures import exception_of
+from perdure_schemas.message_commands import (
+    AwaitUpdate,
+    QueryWorkflow,
+    SignalWorkflow,
+    UpdateWorkflow,
+)
+from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.replies import Accepted, QueryAnswer, Refused, UpdateAnswer
+
+_STAGES = {WorkflowUpdateStage.ACCEPTED: "accepted", WorkflowUpdateStage.COMPLETED: "completed"}
+
+
+class Addressed(Protocol):
+    """What a call says of the workflow it is about."""
+
+    id: str
+    run_id: str | None
+    rpc_timeout: timedelta | None
+    task_queue: str | None
+
+
+class SendsToLog:
+    """The part of the last link that sends messages."""
+
+    _client: HandlesClient
+    _connection: Connection
+
+    async def _reply(
+        self,
+        what: str,
+        make: Callable[[ReplyTo], Record],
+        input: Addressed,
+        *,
+        default_s: float | None = seconds(None),
+        is_prompt: bool = True,
+    ) -> Record:
+        """Ask the partition of a workflow, wherever it is; a refusal is an answer."""
+        raise NotImplementedError
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        """Send a signal; the answer comes from the accepted transition."""
+        what = f"signal {input.signal!r} to workflow {input.id!r}"
+        values = self._client.values.to_payloads(input.args, names=input.parameter_names)
+        answer = await self._reply(
+            what,
+            lambda reply: SignalWorkflow(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                signal_name=input.signal,
+                input=values,
+                header=dict(input.headers),
+                request_id=reply.correlation_id,
+                first_sent_ms=now_ms(),
+                reply=reply,
+                identity=self._connection.identity,
+                buffer_ms=milliseconds(input.buffer_for, "buffer_for"),
+            ),
+            input,
+        )
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=input.id)
+        expect(Accepted, what, answer)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        """Ask a query."""
+        what = f"query {input.query!r} of workflow {input.id!r}"
+        values = self._client.values.to_payloads(input.args, names=input.parameter_names)
+        condition = input.reject_condition
+        answer = await self._reply(
+            what,
+            lambda reply: QueryWorkflow(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                query_name=input.query,
+                input=values,
+                header=dict(input.headers),
+                reject_condition=condition.name.lower() if condition is not None else "none",
+                identity=self._connection.identity,
+                reply=reply,
+            ),
+            input,
+        )
+        if isinstance(answer, Refused) and answer.code == "query_failed":
+            raise WorkflowQueryFailedError(answer.message)
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=input.id)
+        found = expect(QueryAnswer, what, answer)
+        if found.rejected_status:
+            raise WorkflowQueryRejectedError(status_of(found.rejected_status))
+        if found.failure is not None:
+            cause = exception_of(found.failure, self._client.values)
+            raise WorkflowQueryFailedError(str(cause)) from cause
+        if found.result is None:
+            return None
+        return self._client.values.from_payload(
+            found.result, input.ret_type, what=f"the result of query {input.query!r}"
+        )
+
+    async def start_workflow_update(
+        self, input: StartWorkflowUpdateInput
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update, and wait until it is as far as asked."""
+        what = f"update {input.update!r} of workflow {input.id!r}"
+        values = self._client.values.to_payloads(input.args, names=input.parameter_names)
+        update_id = input.update_id or str(uuid.uuid4())
+        stage = _STAGES[input.wait_for_stage]
+        is_long = input.wait_for_stage is WorkflowUpdateStage.COMPLETED
+        try:
+            answer = await self._reply(
+                what,
+                lambda reply: UpdateWorkflow(
+                    workflow_id=input.id,
+                    run_id=input.run_id or "",
+                    first_run_id=input.first_execution_run_id or "",
+                    update_name=input.update,
+                    update_id=update_id,
+                    input=values,
+                    header=dict(input.headers),
+                    request_id=reply.correlation_id,
+                    first_sent_ms=now_ms(),
+                    reply=replace(reply, wait=stage),
+                    identity=self._connection.identity,
+                ),
+                input,
+                default_s=None if is_long else seconds(None),
+                is_prompt=not is_long,
+            )
+        except RPCError as error:
+            if error.status in LATE:
+                raise WorkflowUpdateRPCTimeoutOrCancelledError from error
+            raise
+        return self._handle(what, answer, input.id, update_id, input.ret_type, input.task_queue)
+
+    def _handle(
+        self,
+        what: str,
+        answer: Record,
+        workflow_id: str,
+        update_id: str,
+        result_type: type | None,
+        task_queue: str | None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """The handle of an update that was answered. Raises WorkflowUpdateFailedError."""
+        if isinstance(answer, Refused) and answer.code == "rejected":
+            # Asked again: the first answer, which had the whole failure, was lost.
+            raise WorkflowUpdateFailedError(ApplicationError(answer.message))
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=workflow_id)
+        if not isinstance(answer, UpdateAnswer):
+            raise surprise(what, answer)
+        if answer.stage == "rejected" and answer.failure is not None:
+            raise WorkflowUpdateFailedError(exception_of(answer.failure, self._client.values))
+        return WorkflowUpdateHandle(
+            self._client,
+            update_id,
+            workflow_id,
+            workflow_run_id=answer.run_id,
+            result_type=result_type,
+            known_outcome=answer if answer.stage == "completed" else None,
+            task_queue=task_queue,
+        )
+
+    async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
+        """Wait for the outcome of an update."""
+        what = f"result of update {input.update_id!r} of workflow {input.id!r}"
+        answer = await self._reply(
+            what,
+            lambda reply: AwaitUpdate(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                update_id=input.update_id,
+                stage="completed",
+                reply=reply,
+            ),
+            input,
+            default_s=None,
+            is_prompt=False,
+        )
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=input.id)
+        return expect(UpdateAnswer, what, answer)
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return int(time.time() * 1000)
