@@ -82,7 +82,7 @@ def test_the_default_is_the_fast_one_and_writes_the_same() -> None:
     values = [None, b"x", {"a": 1}, "ü", [1.5]]
     fast = records_converter(default())
 
-    assert type(fast) is converters.DefaultPayloadConverter
+    assert isinstance(fast, converters.DefaultPayloadConverter)
     slow = PayloadConverter.default.to_payloads(values)
     assert [(payload.metadata["encoding"].decode(), payload.data) for payload in slow] == [
         (payload.encoding, payload.data) for payload in fast.to_payloads(values)

@@ -22,6 +22,7 @@ from perdure.converter.failures import (
     DefaultFailureConverterWithEncodedAttributes,
     FailureConverter,
 )
+from perdure.converter.protobufs import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
 from perdure.converter.storage import (
     ExternalStorage,
     StorageDriver,
@@ -39,6 +40,7 @@ __all__ = [
     "AdvancedJSONEncoder",
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
+    "BinaryProtoPayloadConverter",
     "CodecError",
     "CompositePayloadConverter",
     "DataConverter",
@@ -49,6 +51,7 @@ __all__ = [
     "ExternalStorage",
     "FailureConverter",
     "JSONPlainPayloadConverter",
+    "JSONProtoPayloadConverter",
     "JSONTypeConverter",
     "PayloadCodec",
     "PayloadConverter",

@@ -17,6 +17,7 @@ from perdure.converter.failures import (
     RecordsConverter,
     RecordsConverterWithFailures,
 )
+from perdure.converter.protobufs import RecordsConverterWithMessages
 from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
 from perdure_schemas import converters
 
@@ -103,4 +104,4 @@ def records_converter(data_converter: DataConverter) -> converters.PayloadConver
         )
     if data_converter.payload_converter_class is not DefaultPayloadConverter:
         return RecordsConverter(data_converter.payload_converter)
-    return converters.DefaultPayloadConverter()
+    return RecordsConverterWithMessages()

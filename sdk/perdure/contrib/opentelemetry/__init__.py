@@ -1,0 +1,11 @@
+"""Spans of users' code, and the caller's trace carried to it: OpenTelemetry by interceptors."""
+
+from __future__ import annotations
+
+from perdure.contrib.opentelemetry import workflow
+from perdure.contrib.opentelemetry.interceptor import (
+    TracingInterceptor,
+    TracingWorkflowInboundInterceptor,
+)
+
+__all__ = ["TracingInterceptor", "TracingWorkflowInboundInterceptor", "workflow"]
