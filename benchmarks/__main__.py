@@ -17,9 +17,10 @@ from benchmarks.measures import MEASURES as MAIN
 from benchmarks.measures import Figures, Measure
 from benchmarks.moves import moves
 from benchmarks.stage import Stage
+from benchmarks.telemetry import telemetry
 
 app = typer.Typer(add_completion=False)
-MEASURES: dict[str, Measure] = {**MAIN, "moves": moves}
+MEASURES: dict[str, Measure] = {**MAIN, "moves": moves, "telemetry": telemetry}
 ON_KAFKA_ONLY = {"spread", "moves"}
 
 

@@ -54,9 +54,9 @@ async def run_order(client: Client, stage: Stage, number: int, tag: str) -> floa
     return time.perf_counter() - began
 
 
-async def warm(client: Client, stage: Stage, count: int = 300) -> None:
+async def warm(client: Client, stage: Stage, count: int = 300, *, tag: str = "warm") -> None:
     """Orders before the clock runs, so that every partition and cache has been used."""
-    await run_many(client, stage, count, "warm")
+    await run_many(client, stage, count, tag)
 
 
 async def run_many(client: Client, stage: Stage, count: int, tag: str) -> float:

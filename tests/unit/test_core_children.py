@@ -17,7 +17,7 @@ from perdure_schemas import events as ev
 from perdure_schemas.avro import decode
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import ExternalCall, Failure, FailureCause, Payload, Record, RunRef
-from perdure_schemas.tracing import TRACEPARENT
+from perdure_schemas.tracing import carried, span_id_of
 from tests.unit.core_world import NOW_MS, CoreWorld
 
 AT = RecordId(1, b"n", 90, 1)
@@ -71,7 +71,10 @@ def test_a_child_is_started_by_a_command_that_says_whose_it_is(world: CoreWorld)
 
     start = effect.command
     assert isinstance(start, StartWorkflow)
-    assert set(start.header) == {TRACEPARENT}, "a child's spans stand beneath its parent's"
+    place = carried(start.header)
+    assert place is not None, "a child's spans stand beneath its parent's"
+    assert start.parent is not None
+    assert place.span_id == span_id_of(start.parent.run_id, start.parent_initiated_seq)
     assert (effect.task_queue, replace(start, header={})) == (
         "other",
         StartWorkflow(

@@ -25,7 +25,7 @@ class OtlpSpans:
 
     def __init__(self, exporter: SpanExporter, resource: Resource) -> None:
         self._exporter = exporter
-        self._resource = resource
+        self._resource = _HashedOnce(resource.attributes, resource.schema_url)
 
     def __call__(self, spans: Sequence[Span]) -> bool:
         """Send spans; whether they have arrived."""
@@ -35,6 +35,20 @@ class OtlpSpans:
     def close(self) -> None:
         """Let go of the connection."""
         self._exporter.shutdown()
+
+
+class _HashedOnce(Resource):
+    """A resource that the exporter may ask for its hash with every span: the SDK's writes JSON."""
+
+    _hash: int | None = None
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
 
 
 def readable_span(span: Span, resource: Resource) -> ReadableSpan:

@@ -22,7 +22,7 @@ from perdure_schemas.child_events import (
 )
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import ExternalCall, RunRef
-from perdure_schemas.tracing import trace_of, with_context
+from perdure_schemas.tracing import beneath
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Effect, World
@@ -129,7 +129,7 @@ def effects_of_initiated(
         cron_schedule=event.cron_schedule,
         memo=event.memo,
         search_attributes=event.search_attributes,
-        header=with_context(event.header, trace_of(run.started, me.run_id)),
+        header=beneath(event.header, run.started, me.run_id, run.state.seq + 1),
         static_summary=event.static_summary,
         static_details=event.static_details,
         priority=event.priority,
