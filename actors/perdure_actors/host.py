@@ -43,41 +43,53 @@ ANSWER_TIMEOUT_MS = 10_000
 
 
 class AnswerSender:
-    """Sends answers to the replies topic; one that is lost is asked for again."""
+    """Sends answers to the replies topic; one that is lost is asked for again.
+
+    Those of a turn leave together at its end, so that they share messages and wake-ups.
+    """
 
     def __init__(self, log: Log, namespace: str) -> None:
         self._log = log
         self._topic = topic_name("replies", namespace)
         self._appender: Appender | None = None
+        self._waiting: list[tuple[int, bytes]] = []
 
     def send(self, reply: ReplyTo, record: Record, partition: int, offset: int) -> None:
-        """Send one answer."""
+        """Send one answer, at the end of this turn."""
         answer = Reply(
             correlation_id=reply.correlation_id,
             partition=partition,
             offset=offset,
             body=encode(record),
         )
-        if self._appender is None:
-            self._appender = self._log.appender(on_ready=_nothing, timeout_ms=ANSWER_TIMEOUT_MS)
-        try:
-            self._appender.append(self._topic, reply.partition, encode(answer))
-        except LogError as error:
-            logger.warning("an answer was dropped; its asker will ask again: %s", error)
-            if not isinstance(error, LogFullError):
-                self._appender.close()
-                self._appender = None
+        self._waiting.append((reply.partition, encode(answer)))
 
     def step(self) -> None:
-        """Take reports; an appender that failed is replaced."""
+        """Let out the answers of this turn, and take reports; a failed appender is replaced."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for partition, answer in waiting:
+                self._append(partition, answer)
         if self._appender is not None:
             reports = self._appender.reports()
             if any(report.error for report in reports):
                 self._appender.close()
                 self._appender = None
 
+    def _append(self, partition: int, answer: bytes) -> None:
+        if self._appender is None:
+            self._appender = self._log.appender(on_ready=_nothing, timeout_ms=ANSWER_TIMEOUT_MS)
+        try:
+            self._appender.append(self._topic, partition, answer)
+        except LogError as error:
+            logger.warning("an answer was dropped; its asker will ask again: %s", error)
+            if not isinstance(error, LogFullError):
+                self._appender.close()
+                self._appender = None
+
     def close(self) -> None:
         """Flush for a moment and end."""
+        self.step()
         if self._appender is not None:
             self._appender.close(flush_s=1.0)
             self._appender = None

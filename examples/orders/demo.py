@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +30,8 @@ from perdure.client import Client, RPCError, WorkflowFailureError, WorkflowHisto
 from perdure.exceptions import ApplicationError
 
 ORDERS = 100
-PATIENCE_S = 55.0
+PATIENCE_S = 110.0
+OPEN_SHOWN = 5
 SLOW_REFUND = 7
 NO_REFUND = 13
 WORDS = {
@@ -88,10 +90,26 @@ class Demo:
             killing = asyncio.create_task(self._kill())
             async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(killing, *orders)
+        except TimeoutError:
+            await self._say_what_is_open(client)
+            raise
+        else:
             story = client.get_workflow_handle(f"order-{SLOW_REFUND:03}", task_queue=TASK_QUEUE)
             return await story.fetch_history()
         finally:
             await client.close()
+
+    async def _say_what_is_open(self, client: Client) -> None:
+        """Where the orders stand that did not end in time."""
+        names = [order_of(number).order_id for number in range(ORDERS)]
+        for name in [name for name in names if name not in self.outcomes][:OPEN_SHOWN]:
+            try:
+                handle = client.get_workflow_handle(name, task_queue=TASK_QUEUE)
+                found = await handle.describe(rpc_timeout=timedelta(seconds=5))
+                waits = found.raw_description.pending_activities
+                self._say(f"{name}: {found.status and found.status.name}, {waits}")
+            except RPCError as error:
+                self._say(f"{name}: {error}")
 
     async def _connect(self) -> Client:
         for _ in range(20):
