@@ -237,7 +237,11 @@ class ActivityDesk:
                 held.other_places = [*(held.other_places or ()), (record.partition, record.offset)]
             return
         attempt = Attempt(
-            task, record, taken_ms=now, may_be_redelivery=self._intake.may_be_redelivery(record)
+            task,
+            taken_ms=now,
+            headers=record.headers,
+            place=(record.partition, record.offset),
+            may_be_redelivery=self._intake.may_be_redelivery(record),
         )
         self._held[task.token] = attempt
         if self._slots_used < self._facts.slots and not self._room:

@@ -16,7 +16,7 @@ from perdure_schemas.commands import (
 )
 from perdure_schemas.payloads import Failure, FailureCause, Payload, ReplyTo
 from perdure_schemas.tasks import ActivityTask
-from perdure_topics.ports import Headers, StoredRecord
+from perdure_topics.ports import Headers
 
 CANCEL_REQUESTED = "cancel_requested"
 NOT_FOUND = "not_found"
@@ -69,14 +69,20 @@ class Attempt:
     )
 
     def __init__(
-        self, task: ActivityTask, record: StoredRecord, *, taken_ms: int, may_be_redelivery: bool
+        self,
+        task: ActivityTask,
+        *,
+        taken_ms: int,
+        headers: Headers = (),
+        place: tuple[int, int] = (-1, -1),
+        may_be_redelivery: bool = False,
     ) -> None:
+        """An attempt that came at a partition and offset of the tasks topic, if it came by it."""
         self.task = task
         self.token = task.token
         self.key = task.workflow_id.encode()
-        self.headers = trace_headers(record.headers)
-        self.task_partition = record.partition
-        self.offset = record.offset
+        self.headers = trace_headers(headers)
+        self.task_partition, self.offset = place
         self.other_places: list[tuple[int, int]] | None = None
         """Where the same attempt came again while it was held."""
         self.may_be_redelivery = may_be_redelivery

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from perdure_actors.core.decision import Forward, PushOrders, SendCommand, SendDead, SendTask
+from perdure_actors.core.decision import (
+    Forward,
+    PushOrders,
+    RunLocal,
+    SendCommand,
+    SendDead,
+    SendTask,
+    StopLocal,
+)
+from perdure_actors.task_records import Home, task_record, trace_headers
 from perdure_schemas.avro import RECORD_BYTES_MAX, encode
 from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
-from perdure_schemas.tasks import ActivityTask
-from perdure_schemas.tracing import TRACEPARENT, TRACESTATE, attempt_span_id
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure_actors.core.decision import Effect
-    from perdure_actors.core.state import ActivityState, RecordId
+    from perdure_actors.core.state import RecordId
     from perdure_schemas.payloads import Record
     from perdure_topics.ports import Appender, Headers, Log
 
@@ -97,6 +104,7 @@ class Dispatch:
         self.missing: set[str] = set()
         """Task queues that have no topics, so that their tasks wait."""
         self._commands = topic_name("commands", address.namespace, address.task_queue)
+        self._home = Home(address.namespace, self._commands, address.partition)
 
     @property
     def is_full(self) -> bool:
@@ -125,6 +133,9 @@ class Dispatch:
         for at, effect in enumerate(effects, place):
             if isinstance(effect, PushOrders):
                 self._push(effect)
+                continue
+            if isinstance(effect, RunLocal | StopLocal):
+                # They stay in this process.
                 continue
             if pseq not in self._open:
                 heapq.heappush(self._oldest, pseq)
@@ -195,36 +206,15 @@ class Dispatch:
         key = f"{effect.run_id}/{activity.scheduled.activity_id}/{activity.attempt}"
         # The record's number takes part, so that one handed back goes elsewhere.
         spread = zlib.crc32(f"{key}/{activity.issued.pseq}".encode())
-        value = encode(self._task_record(effect, activity))
-        return Outgoing(pseq, topic, spread % count, key.encode(), value, _trace_headers(effect))
-
-    def _task_record(self, effect: SendTask, activity: ActivityState) -> ActivityTask:
-        scheduled = activity.scheduled
-        policy = scheduled.retry_policy
-        return ActivityTask(
-            workflow_id=effect.workflow_id,
-            run_id=effect.run_id,
-            workflow_type=effect.workflow_type,
-            activity_id=scheduled.activity_id,
-            activity_type=scheduled.activity_type,
-            attempt=activity.attempt,
+        policy = activity.scheduled.retry_policy
+        task = task_record(
+            effect,
             token=self._token(activity.issued),
-            commands_topic=self._commands,
-            partition=self._address.partition,
-            input=scheduled.input,
-            header=scheduled.header,
-            schedule_to_close_ms=scheduled.schedule_to_close_ms,
-            start_to_close_ms=scheduled.start_to_close_ms,
-            heartbeat_ms=scheduled.heartbeat_ms,
-            retry_policy=policy,
-            priority=scheduled.priority,
-            scheduled_ms=activity.scheduled_ms,
-            attempt_scheduled_ms=activity.attempt_ms,
-            heartbeat_details=activity.heartbeat_details,
+            home=self._home,
             wants_claim=effect.resent or (policy is not None and policy.maximum_attempts == 1),
-            namespace=self._address.namespace,
-            task_queue=scheduled.task_queue,
         )
+        value = encode(task)
+        return Outgoing(pseq, topic, spread % count, key.encode(), value, trace_headers(effect))
 
     def _count(self, topic: str, queue: str) -> int | None:
         """The partitions of a topic; None while it does not exist."""
@@ -295,17 +285,6 @@ class Dispatch:
         if self._appender is not None:
             self._appender.close(flush_s=flush_s)
             self._appender = None
-
-
-def _trace_headers(effect: SendTask) -> Headers:
-    """The span of the attempt, so that what its code records is found beneath it."""
-    if effect.trace is None:
-        return ()
-    activity = effect.activity
-    span_id = attempt_span_id(effect.run_id, activity.scheduled_seq, activity.attempt)
-    place = effect.trace._replace(span_id=span_id)
-    headers = ((TRACEPARENT, place.header().encode()),)
-    return (*headers, (TRACESTATE, place.state.encode())) if place.state else headers
 
 
 def _with_source(command: Record, address: Address, held: Held) -> Record:

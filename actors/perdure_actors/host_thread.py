@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.core.decision import Limits
 from perdure_actors.host import AnswerSender, Host
-from perdure_actors.services import Code, Services, Viewer
+from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import Log, LogError, LogUnavailableError, TopicInfo
@@ -21,6 +21,7 @@ from perdure_topics.ports import Log, LogError, LogUnavailableError, TopicInfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure_actors.local_worker import LocalWorker
     from perdure_topics.ports import TableStore
 
 logger = logging.getLogger("perdure.host")
@@ -105,6 +106,7 @@ class HostThread:
         checkpoints: str = "",
         checkpoint_every: int = CHECKPOINT_EVERY,
         viewer: Viewer | None = None,
+        local: LocalWorker | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -119,6 +121,7 @@ class HostThread:
         self._checkpoints = checkpoints
         self._checkpoint_every = checkpoint_every
         self._viewer = viewer
+        self._local = local
         self._bell = threading.Event()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
         self._stopping = threading.Event()
@@ -165,6 +168,8 @@ class HostThread:
         finally:
             self.settled.set()
             host.close()
+            if self._local is not None:
+                self._local.close()
             self._openers.shutdown()
             self._code.close()
             self._store.close()
@@ -214,6 +219,7 @@ class HostThread:
             checkpoints=self._checkpoints,
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
             viewer=self._viewer,
+            local=self._local or NoLocalRunner(),
         )
 
 

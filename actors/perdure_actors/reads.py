@@ -237,7 +237,9 @@ def notices_of(
     queues = {
         activity.scheduled.task_queue: activity
         for activity in activities
-        if activity.state == "scheduled" and now_ms - activity.attempt_ms >= NOT_STARTED_MS
+        if activity.state == "scheduled"
+        and not activity.scheduled.local
+        and now_ms - activity.attempt_ms >= NOT_STARTED_MS
     }
     wanted = [*queues, *(child.task_queue for child in children if not child.run_id)]
     for queue in dict.fromkeys(wanted):

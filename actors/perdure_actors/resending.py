@@ -27,7 +27,7 @@ class Resender:
         sent_before, self._sent_ms = self._sent_ms, {}
         for key, value in self._shard.table.scan(*rows.prefix_range(rows.ACTIVITIES)):
             activity = rows.decode_activity(value)
-            if activity.state != "scheduled":
+            if activity.state != "scheduled" or activity.scheduled.local:
                 continue
             sent_ms = max(activity.attempt_ms, sent_before.get(key, 0))
             if sent_ms < limit_ms:
@@ -46,6 +46,8 @@ def resend_unacknowledged(shard: Owned) -> None:
         run_id = rows.run_of_activity(key)
         if activity.state == "started":
             shard.world.soft.hold(activity.worker_id, run_id, activity.scheduled.activity_id)
+        elif activity.scheduled.local:
+            continue
         elif activity.state == "scheduled" and activity.issued.pseq > dispatched:
             unsent.append((activity.issued.pseq, run_id, activity))
     # In the order of their records, because `dispatched` is told by the oldest without an ack.

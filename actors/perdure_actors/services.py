@@ -5,6 +5,9 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from perdure_schemas.commands import FailActivity
+from perdure_schemas.payloads import Failure, FailureCause
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record, ReplyTo
-    from perdure_topics.ports import Clock, Log, TableStore, Tail
+    from perdure_schemas.tasks import ActivityTask
+    from perdure_topics.ports import Clock, Headers, Log, TableStore, Tail
 
 
 class Code(Protocol):
@@ -82,6 +86,47 @@ class Viewer(Protocol):
         """Look at a partition from now on; up to a pseq everything was shown before."""
 
 
+class LocalRunner(Protocol):
+    """Runs the attempts of local activities in this process."""
+
+    def start(
+        self, task: ActivityTask, headers: Headers, *, deliver: Callable[[Record], None]
+    ) -> None:
+        """Run an attempt; its one report is delivered, perhaps on another thread."""
+
+    def stop(self, token: bytes, reason: str) -> None:
+        """Ask an attempt to stop."""
+
+
+class NoLocalRunner:
+    """What a host has that was given no activities."""
+
+    def start(
+        self, task: ActivityTask, headers: Headers, *, deliver: Callable[[Record], None]
+    ) -> None:
+        """Report that it cannot be run here."""
+        cause = FailureCause(
+            message=(
+                f"local activity {task.activity_type} is not registered with the worker that hosts"
+                " its workflow: give it to that worker's activities"
+            ),
+            type="NotFoundError",
+        )
+        deliver(
+            FailActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=task.token,
+                failure=Failure(chain=[cause]),
+            )
+        )
+
+    def stop(self, token: bytes, reason: str) -> None:
+        """Nothing runs."""
+
+
 def run_now(call: Callable[[], Any]) -> Future[Any]:
     """Run a call here and now; what it returned or raised."""
     done: Future[Any] = Future()
@@ -121,5 +166,6 @@ class Services(NamedTuple):
     """The directory of the table checkpoints."""
     residents_max: int = 1000
     viewer: Viewer | None = None
+    local: LocalRunner = NoLocalRunner()
     run: Callable[[Callable[[], Any]], Future[Any]] = run_now
     """Runs what only waits for a disk; on other threads, where there are any."""

@@ -19,6 +19,7 @@ from perdure_actors.dispatch import Address, Dispatch
 from perdure_actors.firing import Firing
 from perdure_actors.horizon import Horizon
 from perdure_actors.intake import Intake
+from perdure_actors.locals import Locals
 from perdure_actors.proposal import (
     Draft,
     Owed,
@@ -32,6 +33,7 @@ from perdure_actors.recovery import add_mark, purge_marks
 from perdure_actors.resending import resend_unacknowledged
 from perdure_actors.residents import Residents
 from perdure_actors.showing import Showing
+from perdure_actors.upkeep import Upkeep
 from perdure_actors.world import ShardWorld
 from perdure_schemas.avro import encode
 from perdure_schemas.events import InputLost, InputRewound, InputTrying
@@ -43,11 +45,9 @@ from perdure_topics.ports import LogError, TableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure_actors.checkpoints import Checkpoints
     from perdure_actors.core.state import Run
     from perdure_actors.residents import Ops, Resident
     from perdure_actors.services import Services
-    from perdure_actors.trailing import Trailing
     from perdure_schemas.commands import ReadHistory
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_topics.ports import Appender, Table
@@ -104,13 +104,13 @@ class Shard:
         """Inputs up to here are covered by what is proposed."""
         self._covered_at_ms = self.world.mono_ms
         self.owed = Owed()
-        self.trailing: Trailing | None = None
-        self.checkpoints: Checkpoints | None = None
+        self.upkeep = Upkeep(self, lambda: self._write({}))
         self.asking = Asking(self)
         self.showing = Showing(self)
         self.horizon = Horizon(self)
         self.intake = Intake(self, self.asking, self.horizon)
         self.firing = Firing(self, self.horizon)
+        self.locals = Locals(self, on_ready)
         self.dispatch = Dispatch(
             services.log,
             Address(services.namespace, services.task_queue, partition, services.events_topic_id),
@@ -131,16 +131,17 @@ class Shard:
         self._accept()
         self.dispatch.step()
         now_ms = self.world.now_ms()
-        busy = self.intake.take(now_ms)
+        busy = self.locals.take(now_ms)
+        busy |= self.intake.take(now_ms)
         self.firing.keep_house(now_ms)
         self.firing.fire(now_ms)
         self.firing.resume()
         self.intake.keep_house(now_ms)
         self._cover()
-        self._look_back()
+        self.upkeep.step()
         if busy or self.firing.is_resuming:
             return 0
-        if self.trailing is not None and self.trailing.is_reading:
+        if self.upkeep.is_reading:
             return 1
         due_ms = self.alarms.next_ms()
         wait_ms = self.intake.wait_ms(now_ms)
@@ -320,6 +321,7 @@ class Shard:
         if envelope.part == envelope.parts:
             # Parts without the last may be dropped, and their pseqs given to others.
             self.dispatch.send(pending.first_pseq, pending.effects, epoch=envelope.epoch)
+            self.locals.act(pending.effects)
         if pending.owed is not None:
             for reply, record in pending.owed.answers:
                 self.answer(reply, record)
@@ -360,23 +362,12 @@ class Shard:
         if late or (soon and uncovered > 0):
             self.propose(None, covers=True)
 
-    def _look_back(self) -> None:
-        """Compare the log with the table, some time later; copy the table, now and then."""
-        if self.trailing is not None:
-            verified = self.trailing.step(self.meta.offset, self.cursor, self.world.mono_ms)
-            if verified is not None:
-                self.table.write([(rows.VERIFIED, rows.encode(verified))], ())
-        every = self.services.checkpoint_every
-        if every and self.checkpoints and self.meta.transitions - self.meta.copied >= every:
-            self.meta.copied = self.meta.transitions
-            self._write({})
-            self.checkpoints.write(self.table, self.cursor.pseq)
-
     def recover(self) -> None:
         """After a take-over: send again what may not have gone out; let blocked runs try."""
         resend_unacknowledged(self)
         for key, _ in self.table.scan(*rows.prefix_range(rows.BLOCKED)):
             self.firing.try_again(key[1:].decode())
+        self.locals.recover()
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Let go: flush for so long, then close; what is not accepted is the next owner's."""
@@ -384,11 +375,11 @@ class Shard:
         if flush_s and self.showing.owes_word:
             with contextlib.suppress(AppendFailedError):
                 self.propose(None, covers=True)
+        self.locals.close()
         self._appender.close(flush_s=flush_s)
         if flush_s:
             with contextlib.suppress(AppendFailedError, TableError):
                 self._accept()
         self.dispatch.close(flush_s=flush_s)
-        if self.trailing is not None:
-            self.trailing.stop()
+        self.upkeep.stop()
         self.residents.clear()

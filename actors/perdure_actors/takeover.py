@@ -305,8 +305,8 @@ class Takeover:
         services.inputs.assign(commands, self._partition, shard.upto + 1)
         saved = self._table.get(rows.VERIFIED)
         verified = rows.decode_verified(saved) if saved else rows.Verified()
-        shard.trailing = Trailing(self._events, self._topic, self._partition, verified)
-        shard.checkpoints = self._checkpoints
+        shard.upkeep.trailing = Trailing(self._events, self._topic, self._partition, verified)
+        shard.upkeep.checkpoints = self._checkpoints
         shard.counters["stale"] = self._recovery.stale
         shard.recover()
         shard.showing.repeat(self._recovery.recent)

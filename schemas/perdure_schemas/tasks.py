@@ -30,3 +30,5 @@ class ActivityTask(Record, frozen=True, kw_only=True, gc=False):
     wants_claim: bool = False
     namespace: str = ""
     task_queue: str = ""
+    schedule_to_start_ms: int = 0
+    local: bool = False

@@ -326,7 +326,7 @@ def _info(context: ActivityContext) -> Info:
         current_attempt_scheduled_time=time_of(task.attempt_scheduled_ms),
         heartbeat_details=context.converter.from_payloads(task.heartbeat_details),
         heartbeat_timeout=duration_of(task.heartbeat_ms),
-        is_local=False,
+        is_local=task.local,
         namespace=task.namespace,
         schedule_to_close_timeout=duration_of(task.schedule_to_close_ms),
         scheduled_time=time_of(task.scheduled_ms),

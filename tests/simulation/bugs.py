@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from perdure_actors import outcomes, shard
 from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
-from perdure_actors.core import activities, timers
+from perdure_actors.core import activities, attempts, timers
 from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.recovery import Recovery
@@ -278,13 +278,13 @@ def any_attempt(world: Any, command: Any) -> Any:
 
 def claims_uncounted(world: Any, command: Any, now_ms: int) -> Any:
     """A second claim is as good as the first."""
-    found = activities._attempt(world, command)
+    found = attempts._attempt(world, command)
     if not isinstance(found, str) and found[1].state == "started":
         found[1].worker_id = command.worker_id
     return _decide_claim(world, command, now_ms)
 
 
-_decide_claim = activities.decide_claim
+_decide_claim = attempts.decide_claim
 
 
 def timer_early(run: Any, event: Any, at: Any, now_ms: int) -> None:

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from perdure_actors import intake, recovery
 from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
-from perdure_actors.core import activities
+from perdure_actors.core import attempts
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.horizon import Horizon
 from perdure_actors.recovery import Recovery
@@ -180,7 +180,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a report of any attempt will do",
-        bugs.patched(activities, "_attempt", bugs.any_attempt),
+        bugs.patched(attempts, "_attempt", bugs.any_attempt),
         ("worker_late", "worker_double", "worker_crash"),
         "DFHX",
     ),

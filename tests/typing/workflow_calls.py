@@ -174,3 +174,24 @@ async def children(order: Order) -> None:
     await workflow.execute_child_workflow(Right.run, 7)  # type: ignore[misc]
     await workflow.execute_child_workflow(Right.run, order, id=7)  # type: ignore[call-overload]
     await workflow.start_child_workflow(Right.run, order, timeout=5)  # type: ignore[call-overload]
+
+
+async def local(order: Order) -> None:
+    assert_type(
+        await workflow.execute_local_activity(charge, order, start_to_close_timeout=MINUTE), int
+    )
+    assert_type(
+        await workflow.execute_local_activity_method(
+            Desk.file, "x", schedule_to_close_timeout=MINUTE, local_retry_threshold=MINUTE
+        ),
+        bytes,
+    )
+    handle = workflow.start_local_activity(ping, start_to_close_timeout=MINUTE)
+    assert_type(handle, workflow.ActivityHandle[None])
+
+
+async def local_wrongly(order: Order) -> None:
+    run = workflow.execute_local_activity
+    await run(charge, 7, start_to_close_timeout=MINUTE)  # type: ignore[arg-type]
+    await run(charge, order, heartbeat_timeout=MINUTE)  # type: ignore[call-overload]
+    await run(charge, order, task_queue="other")  # type: ignore[call-overload]

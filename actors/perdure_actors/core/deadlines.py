@@ -35,13 +35,15 @@ def decide_activity_alarm(world: World, run: Run, activity_id: str, now_ms: int)
         return Due([_timed_out(activity, "schedule_to_close", retry.TIMEOUT)], refutable=True)
     if activity.state == "backing_off":
         return _backoff_alarm(activity, now_ms)
-    if activity.state == "scheduled":
+    if activity.state == "scheduled" and not scheduled.local:
         unstarted_ms = scheduled.schedule_to_start_ms
         if unstarted_ms and activity.attempt_ms + unstarted_ms <= now_ms:
             event = _timed_out(activity, "schedule_to_start", retry.NON_RETRYABLE)
             return Due([event], refutable=True)
         if activity.cancel_requested and activity.attempt_ms + CANCEL_GRACE_MS <= now_ms:
             return Due([_canceled(activity)], refutable=True)
+        return Later(activity.alarm_ms if activity.alarm_ms > now_ms else 0)
+    if scheduled.local:
         return Later(activity.alarm_ms if activity.alarm_ms > now_ms else 0)
     return _started_alarm(world, run, activity, now_ms)
 
@@ -105,6 +107,23 @@ def decide_worker_lost(
     )
     event = after_failure(activity, Failure(chain=[cause]), now_ms, identity=activity.identity)
     return Due([event], refutable=True)
+
+
+def decide_local_lost(run: Run, activity_id: str, now_ms: int) -> Due | Later:
+    """The host that ran an attempt of a local activity is gone, and its word with it."""
+    activity = run.activities.get(activity_id)
+    if activity is None or activity.state != "scheduled" or not activity.scheduled.local:
+        return Later()
+    cause = FailureCause(
+        kind="timeout",
+        type="HostLost",
+        timeout_type="heartbeat",
+        message=(
+            f"host lost: attempt {activity.attempt} of local activity"
+            f" {activity.scheduled.activity_type} was under way in the process that had the run"
+        ),
+    )
+    return Due([after_failure(activity, Failure(chain=[cause]), now_ms)])
 
 
 def after_failure(
@@ -191,6 +210,9 @@ def set_alarm(run: Run, activity: ActivityState) -> None:
     times = [expires_ms_of(activity)]
     if activity.state == "backing_off":
         times.append(1 if activity.cancel_requested else activity.retry_ms)
+    elif scheduled.local:
+        # Whoever runs it in this host keeps its other times, and tells of its cancellation.
+        pass
     elif activity.state == "scheduled":
         if scheduled.schedule_to_start_ms:
             times.append(activity.attempt_ms + scheduled.schedule_to_start_ms)

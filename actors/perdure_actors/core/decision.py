@@ -25,6 +25,23 @@ class SendTask(NamedTuple):
     """The trace of the run, for the attempt's place in it."""
 
 
+class RunLocal(NamedTuple):
+    """Run an attempt of a local activity in this host."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    activity: ActivityState
+    trace: TraceContext | None = None
+
+
+class StopLocal(NamedTuple):
+    """Stop an attempt that this host may be running."""
+
+    issued: RecordId
+    reason: str
+
+
 class PushOrders(NamedTuple):
     """Tell a worker at once that an attempt should stop. Soft: its lease will say so again."""
 
@@ -58,7 +75,7 @@ class Forward(NamedTuple):
     value: bytes | None
 
 
-Effect = SendTask | PushOrders | SendCommand | SendDead | Forward
+Effect = SendTask | RunLocal | StopLocal | PushOrders | SendCommand | SendDead | Forward
 """The closed list of errands. Answers to askers are not effects: they are soft."""
 
 

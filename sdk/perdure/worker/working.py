@@ -22,6 +22,7 @@ from perdure.workflow.chains import chains_of
 from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.host_thread import HostThread
+from perdure_actors.local_worker import LocalWorker
 from perdure_actors.services import Viewer
 from perdure_actors.watchdog import LIMIT_S
 from perdure_actors.workflow_code import WorkflowCode
@@ -54,6 +55,7 @@ class Worker:
         identity: Who this worker says it is; the client's when not given.
         max_cached_workflows: How many workflows stay in memory between their events.
         max_concurrent_activities: How many activities run at once; 100 when not given.
+        max_concurrent_local_activities: The same for local activities; 100 when not given.
         max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
         default_heartbeat_throttle_interval: The same without a heartbeat timeout.
         graceful_shutdown_timeout: How long activities may finish before they are cancelled
@@ -86,6 +88,7 @@ class Worker:
         identity: str | None = None,
         max_cached_workflows: int = 1000,
         max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
         max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
         default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
         graceful_shutdown_timeout: timedelta = timedelta(),
@@ -130,6 +133,7 @@ class Worker:
             is_watched=not debug_mode,
         )
         _check_slots(activity_executor, slots)
+        self._local_slots = _local_slots(max_concurrent_local_activities)
         self._grounded = asyncio.Event()
         """Set once the topics are there."""
 
@@ -285,6 +289,21 @@ class Worker:
             residents_max=self._max_cached_workflows,
             checkpoints=str(assembly.checkpoint_directory(log, self._state_directory)),
             viewer=viewer,
+            local=self._make_local_worker(),
+        )
+
+    def _make_local_worker(self) -> LocalWorker | None:
+        if not self._registry.by_name:
+            return None
+        return LocalWorker(
+            self._registry,
+            task_queue=self._task_queue,
+            identity=self._identity,
+            converter=self._client.values,
+            slots=self._local_slots,
+            executor=self._executor,
+            edge=self._client.worker_edge,
+            intercept=intercepting(self._interceptors, self._executor),
         )
 
     def _make_activity_worker(self) -> ActivityWorker | None:
@@ -299,6 +318,13 @@ class Worker:
             edge=self._client.worker_edge,
             intercept=intercepting(self._interceptors, self._executor),
         )
+
+
+def _local_slots(given: int | None) -> int:
+    """How many local activities run at once. Raises ValueError for a number below 1."""
+    if given is not None and given < 1:
+        raise ValueError(f"max_concurrent_local_activities is {given}: give at least 1")
+    return given or 100
 
 
 def _all_seconds(**durations: timedelta) -> dict[str, float]:

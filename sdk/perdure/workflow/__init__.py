@@ -37,6 +37,14 @@ from perdure.workflow.kinds import (
     ChildWorkflowCancellationType,
     ParentClosePolicy,
 )
+from perdure.workflow.local_activities import execute_local_activity, start_local_activity
+from perdure.workflow.local_activity_methods import (
+    execute_local_activity_class,
+    execute_local_activity_method,
+    start_local_activity_class,
+    start_local_activity_method,
+)
+from perdure.workflow.local_calling import LocalActivityConfig
 from perdure.workflow.logs import LoggerAdapter, logger
 from perdure.workflow.measuring import metric_meter
 from perdure.workflow.messages import (
@@ -95,6 +103,7 @@ __all__ = [
     "ContinueAsNewError",
     "HandlerUnfinishedPolicy",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "NotInWorkflowError",
     "ParentClosePolicy",
@@ -117,6 +126,9 @@ __all__ = [
     "execute_activity_class",
     "execute_activity_method",
     "execute_child_workflow",
+    "execute_local_activity",
+    "execute_local_activity_class",
+    "execute_local_activity_method",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
@@ -155,6 +167,9 @@ __all__ = [
     "start_activity_class",
     "start_activity_method",
     "start_child_workflow",
+    "start_local_activity",
+    "start_local_activity_class",
+    "start_local_activity_method",
     "time",
     "time_ns",
     "unsafe",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from msgspec.structs import replace
+
 from perdure.api.common.v1 import Payload
 from perdure.attribute_payloads import attribute_payloads
 from perdure.converter.codecs import payload_record
@@ -16,6 +18,7 @@ from perdure.workflow.intercepted import (
     ContinueAsNewInput,
     StartActivityInput,
     StartChildWorkflowInput,
+    StartLocalActivityInput,
 )
 from perdure.workflow.interception import WorkflowOutboundInterceptor
 from perdure.workflow.kinds import ActivityCancellationType
@@ -61,6 +64,10 @@ class Innermost(WorkflowOutboundInterceptor):
         await run.children.began(pending)
         return ChildWorkflowHandle(run.children, pending, run.loop)
 
+    def start_local_activity(self, input: StartLocalActivityInput) -> ActivityHandle[Any]:
+        """Start a local activity."""
+        return self._run.activities.handle(ask_local_activity(self._run, input))
+
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
         """End the run by starting the next one."""
         raise ContinueAsNewError(_continued(self._run, input))
@@ -68,16 +75,36 @@ class Innermost(WorkflowOutboundInterceptor):
 
 def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
     """Ask for an activity."""
+    scheduled = replace(
+        _scheduled(run, call),
+        task_queue=call.task_queue or "",
+        heartbeat_ms=milliseconds(call.heartbeat_timeout, "heartbeat_timeout"),
+        priority=priority_record(call.priority),
+    )
+    return run.activities.ask(scheduled, call.ret_type)
+
+
+def ask_local_activity(run: Run, call: StartLocalActivityInput) -> PendingActivity:
+    """Ask for a local activity."""
+    scheduled = replace(
+        _scheduled(run, call),
+        local=True,
+        local_retry_threshold_ms=milliseconds(call.local_retry_threshold, "local_retry_threshold"),
+    )
+    return run.activities.ask(scheduled, call.ret_type)
+
+
+def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> ActivityScheduled:
+    """What calls of both kinds say."""
     name = call.activity
     if call.start_to_close_timeout is None and call.schedule_to_close_timeout is None:
         raise ValueError(
             f"activity {name!r} needs start_to_close_timeout (for one attempt) or "
             "schedule_to_close_timeout (for all of them)"
         )
-    scheduled = ActivityScheduled(
+    return ActivityScheduled(
         activity_id=run.activities.next_id(call.activity_id),
         activity_type=name,
-        task_queue=call.task_queue or "",
         input=_input(run, call),
         header=header_of(call.headers),
         schedule_to_close_ms=milliseconds(
@@ -87,17 +114,14 @@ def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
             call.schedule_to_start_timeout, "schedule_to_start_timeout"
         ),
         start_to_close_ms=milliseconds(call.start_to_close_timeout, "start_to_close_timeout"),
-        heartbeat_ms=milliseconds(call.heartbeat_timeout, "heartbeat_timeout"),
         retry_policy=retry_record(call.retry_policy),
-        priority=priority_record(call.priority),
         cancellation_type=_CANCELLATION[call.cancellation_type],
         summary=None if call.summary is None else run.converter.to_payload(call.summary),
         call_site=call.call_site or run.call_site(),
     )
-    return run.activities.ask(scheduled, call.ret_type)
 
 
-def _input(run: Run, call: StartActivityInput) -> list[records.Payload]:
+def _input(run: Run, call: StartActivityInput | StartLocalActivityInput) -> list[records.Payload]:
     """The payloads of the arguments; TypeError or ValueError name the activity and the argument."""
     names: Sequence[str] = ()
     name, values, definition = call.activity, call.args, call.definition

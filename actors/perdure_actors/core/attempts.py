@@ -1,0 +1,205 @@
+"""What workers report about attempts: one worker an attempt, one outcome an attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors.core.deadlines import after_failure
+from perdure_actors.core.decision import Decision, Ignored, Step
+from perdure_actors.core.soft import Lease
+from perdure_schemas.commands import (
+    ClaimActivity,
+    CompleteActivity,
+    ConfirmActivityCanceled,
+    FailActivity,
+    HandBackActivity,
+    HeartbeatActivity,
+    WorkerLease,
+)
+from perdure_schemas.events import (
+    ActivityAttemptScheduled,
+    ActivityCanceled,
+    ActivityCompleted,
+    ActivityHeartbeat,
+    ActivityStarted,
+)
+from perdure_schemas.payloads import Failure, FailureCause, ReplyTo
+from perdure_schemas.replies import CanceledAttempt, WorkerOrders
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.state import ActivityState, Run
+    from perdure_schemas.payloads import Record
+
+AttemptCommand = (
+    ClaimActivity
+    | CompleteActivity
+    | FailActivity
+    | ConfirmActivityCanceled
+    | HeartbeatActivity
+    | HandBackActivity
+)
+
+
+def _attempt(world: World, command: AttemptCommand) -> tuple[Run, ActivityState] | str:
+    """The attempt a report is about, or why it is about none."""
+    run = world.run(command.run_id)
+    if run is None or run.state.workflow_id != command.workflow_id:
+        return "unknown run"
+    activity = run.activities.get(command.activity_id)
+    if activity is None:
+        return "no such activity is pending"
+    if activity.attempt != command.attempt or activity.state == "backing_off":
+        return "an older attempt"
+    if world.token(activity.issued) != command.token:
+        return "a token that is not the attempt's"
+    return run, activity
+
+
+def _one(run: Run, *events: Record, answer: Record | None = None) -> Decision:
+    return Decision([Step(run.state.run_id, list(events))], answer, run.state.run_id)
+
+
+def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
+    """A worker runs, or wants to run, an attempt: one worker an attempt."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        orders = WorkerOrders(token=command.token, granted=False, reason="not_found")
+        return Ignored(found, orders)
+    run, activity = found
+    if activity.state == "started" and activity.worker_id != command.worker_id:
+        # The other one's lease decides whether it is lost; two never run one attempt.
+        orders = WorkerOrders(token=command.token, granted=False, reason="claimed_by_another")
+        return Ignored("claimed by another worker", orders)
+    canceled = [CanceledAttempt(token=command.token, reason="cancel_requested")]
+    granted = WorkerOrders(
+        token=command.token,
+        granted=True,
+        canceled=canceled if activity.cancel_requested else [],
+    )
+    world.soft.heartbeats[run.state.run_id, command.activity_id] = now_ms
+    world.soft.hold(command.worker_id, run.state.run_id, command.activity_id)
+    if activity.state == "started":
+        return Decision([], granted, run.state.run_id)
+    event = ActivityStarted(
+        activity_id=command.activity_id,
+        attempt=command.attempt,
+        worker_id=command.worker_id,
+        identity=command.identity,
+        started_ms=command.started_ms,
+        reply_partition=command.reply.partition if command.reply else -1,
+    )
+    return _one(run, event, answer=granted)
+
+
+def decide_complete(world: World, command: CompleteActivity, _now_ms: int) -> Verdict:
+    """An attempt returned."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        return Ignored(found)
+    event = ActivityCompleted(
+        activity_id=command.activity_id,
+        attempt=command.attempt,
+        result=command.result,
+        identity=command.identity,
+        started_ms=command.started_ms,
+    )
+    return _one(found[0], event)
+
+
+def decide_fail(world: World, command: FailActivity, now_ms: int) -> Verdict:
+    """An attempt failed: another follows, or the activity has failed."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        return Ignored(found)
+    run, activity = found
+    event = after_failure(
+        activity,
+        command.failure,
+        now_ms,
+        identity=command.identity,
+        started_ms=command.started_ms,
+    )
+    return _one(run, event)
+
+
+def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_ms: int) -> Verdict:
+    """An attempt stopped because it was cancelled; unasked, it counts as a failed attempt."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        return Ignored(found)
+    run, activity = found
+    if activity.cancel_requested:
+        event: Record = ActivityCanceled(
+            activity_id=command.activity_id,
+            attempt=command.attempt,
+            details=command.details,
+            identity=command.identity,
+        )
+    else:
+        cause = FailureCause(
+            message="the attempt cancelled itself though nobody had asked it to",
+            type="CancelledError",
+            details=command.details,
+        )
+        event = after_failure(activity, Failure(chain=[cause]), now_ms, identity=command.identity)
+    return _one(run, event)
+
+
+def decide_heartbeat(world: World, command: HeartbeatActivity, now_ms: int) -> Verdict:
+    """An attempt is alive; details it leaves are logged for the next one."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        return Ignored(found)
+    run, _ = found
+    world.soft.heartbeats[run.state.run_id, command.activity_id] = now_ms
+    if not command.details:
+        return Ignored("")
+    event = ActivityHeartbeat(
+        activity_id=command.activity_id, attempt=command.attempt, details=command.details
+    )
+    return _one(run, event)
+
+
+def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> Verdict:
+    """A worker will not run an attempt: it goes out again, uncounted, with a new token."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        return Ignored(found)
+    if found[1].state == "started" and found[1].worker_id != command.worker_id:
+        return Ignored("handed back by a worker that does not run it")
+    event = ActivityAttemptScheduled(
+        activity_id=command.activity_id, attempt=command.attempt, reason="handed_back"
+    )
+    return _one(found[0], event)
+
+
+def decide_lease(world: World, command: WorkerLease, now_ms: int) -> Verdict:
+    """A worker is alive, and is told which of its attempts should stop."""
+    soft = world.soft
+    if command.stopping:
+        soft.leases.pop(command.worker_id, None)
+    else:
+        soft.leases[command.worker_id] = Lease(
+            command.worker_id,
+            command.identity,
+            command.task_queue,
+            command.reply_partition,
+            command.lease_ms,
+            now_ms,
+            command.slots,
+            command.slots_used,
+            command.version,
+        )
+    canceled = [
+        CanceledAttempt(token=world.token(activity.issued), reason="cancel_requested")
+        for run_id, activity_id in sorted(soft.held.get(command.worker_id, ()))
+        if (run := world.run(run_id)) is not None
+        and (activity := run.activities.get(activity_id)) is not None
+        and activity.cancel_requested
+        and activity.worker_id == command.worker_id
+    ]
+    if not canceled:
+        return Ignored("")
+    reply = ReplyTo(partition=command.reply_partition, correlation_id=command.worker_id)
+    return Ignored("", WorkerOrders(canceled=canceled), reply)

@@ -1,0 +1,65 @@
+"""An attempt as whoever runs it is told: a worker by its topic, or this host. Data only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from perdure_schemas.tasks import ActivityTask
+from perdure_schemas.tracing import TRACEPARENT, TRACESTATE, attempt_span_id
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import RunLocal, SendTask
+    from perdure_topics.ports import Headers
+
+
+class Home(NamedTuple):
+    """The partition that a run lives in, and so where its attempts are reported."""
+
+    namespace: str
+    commands_topic: str
+    partition: int
+
+
+def task_record(
+    effect: SendTask | RunLocal, *, token: bytes, home: Home, wants_claim: bool = False
+) -> ActivityTask:
+    """The task of an attempt."""
+    activity = effect.activity
+    scheduled = activity.scheduled
+    return ActivityTask(
+        workflow_id=effect.workflow_id,
+        run_id=effect.run_id,
+        workflow_type=effect.workflow_type,
+        activity_id=scheduled.activity_id,
+        activity_type=scheduled.activity_type,
+        attempt=activity.attempt,
+        token=token,
+        commands_topic=home.commands_topic,
+        partition=home.partition,
+        input=scheduled.input,
+        header=scheduled.header,
+        schedule_to_close_ms=scheduled.schedule_to_close_ms,
+        start_to_close_ms=scheduled.start_to_close_ms,
+        heartbeat_ms=scheduled.heartbeat_ms,
+        retry_policy=scheduled.retry_policy,
+        priority=scheduled.priority,
+        scheduled_ms=activity.scheduled_ms,
+        attempt_scheduled_ms=activity.attempt_ms,
+        heartbeat_details=activity.heartbeat_details,
+        wants_claim=wants_claim,
+        namespace=home.namespace,
+        task_queue=scheduled.task_queue,
+        schedule_to_start_ms=scheduled.schedule_to_start_ms,
+        local=scheduled.local,
+    )
+
+
+def trace_headers(effect: SendTask | RunLocal) -> Headers:
+    """The span of the attempt, so that what its code records is found beneath it."""
+    if effect.trace is None:
+        return ()
+    activity = effect.activity
+    span_id = attempt_span_id(effect.run_id, activity.scheduled_seq, activity.attempt)
+    place = effect.trace._replace(span_id=span_id)
+    headers = ((TRACEPARENT, place.header().encode()),)
+    return (*headers, (TRACESTATE, place.state.encode())) if place.state else headers
