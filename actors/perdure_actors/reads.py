@@ -301,21 +301,32 @@ def list_runs(shard: Owned, ask: commands.ListWorkflows) -> Record:
     if ask.count_only:
         return RunPage(runs=[], count=sum(1 for _ in shard.table.scan(start, end)))
     page_size = min(max(ask.page_size, 1), PAGE_MAX)
+    found, token = _listed_ids(shard, page_size, ask.page_token)
+    return RunPage(runs=_summaries(shard, found), next_page_token=token, count=len(found))
+
+
+def _listed_ids(shard: Owned, page_size: int, token: bytes) -> tuple[list[str], bytes]:
+    """The run ids of a page, and the key it ended at: of a blocked run, or of the index."""
     found: list[str] = []
-    if not ask.page_token:
-        blocked = shard.table.scan(*rows.prefix_range(rows.BLOCKED), limit=page_size)
-        found += [key[1:].decode() for key, _ in blocked]
-    token = b""
-    after = ask.page_token + b"\0" if ask.page_token else start
+    start, end = rows.prefix_range(rows.INDEX)
+    after = token + b"\0"
+    if not token.startswith(rows.INDEX):
+        first, last = rows.prefix_range(rows.BLOCKED)
+        blocked = list(shard.table.scan(max(after, first), last, limit=page_size + 1))
+        found = [key[1:].decode() for key, _ in blocked[:page_size]]
+        if len(blocked) > page_size:
+            return found, blocked[page_size - 1][0]
+        after = token = start
     for key, status in shard.table.scan(after, end, limit=page_size + 1):
         if len(found) >= page_size:
-            break
+            return found, token
         token = key
         if status.decode() != BLOCKED:
             found.append(key[9:].decode())
     else:
-        token = b""
-    return RunPage(runs=_summaries(shard, found), next_page_token=token, count=len(found))
+        # Either the index ended, or so many of it were blocked that the page has gaps.
+        more = next(iter(shard.table.scan(token + b"\0", end, limit=1)), None)
+    return found, token if more else b""
 
 
 def _summaries(shard: Owned, run_ids: list[str]) -> list[RunSummary]:

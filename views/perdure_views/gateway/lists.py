@@ -92,7 +92,11 @@ class _Source:
             self._at = ids.index(mark.last_run_id) + 1
             self._skips = False
             return
-        last = (not mark.last_blocked, -mark.last_start_ms)
+        if mark.last_blocked:
+            # It is blocked no more: what stood before it cannot be told, so it may come twice.
+            self._skips = False
+            return
+        last = (True, -mark.last_start_ms)
         while (run := self.head) is not None and _rank(run) <= last:
             self._at += 1
         self._skips = self.head is None
