@@ -323,9 +323,8 @@ def _listed_ids(shard: Owned, page_size: int, token: bytes) -> tuple[list[str], 
         token = key
         if status.decode() != BLOCKED:
             found.append(key[9:].decode())
-    else:
-        # Either the index ended, or so many of it were blocked that the page has gaps.
-        more = next(iter(shard.table.scan(token + b"\0", end, limit=1)), None)
+    # Either the index ended, or so many of it were blocked that the page has gaps.
+    more = next(iter(shard.table.scan(token + b"\0", end, limit=1)), None)
     return found, token if more else b""
 
 
