@@ -77,6 +77,13 @@ class Echoing:
 
 
 @workflow.defn
+class Family:
+    @workflow.run
+    async def run(self, child: str) -> Any:
+        return await workflow.execute_child_workflow(Greeting.run, "child", id=child)
+
+
+@workflow.defn
 class Buggy:
     @workflow.run
     async def run(self) -> str:
@@ -95,5 +102,5 @@ class Busy:
         return len(await asyncio.gather(*greetings))
 
 
-WORKFLOWS = [Greeting, Sleeping, Stumbling, Refusing, Echoing, Buggy, Busy]
+WORKFLOWS = [Greeting, Sleeping, Stumbling, Refusing, Echoing, Family, Buggy, Busy]
 ACTIVITIES: list[Callable[..., Any]] = [greet, stumble, refuse]

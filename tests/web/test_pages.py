@@ -94,6 +94,21 @@ def test_a_workflow_is_started_by_the_form(window: Window) -> None:
     expect(page.get_by_text('"Hello, grace!"')).to_be_visible()
 
 
+def test_a_parent_leads_to_its_child_and_back(site: Site, window: Window) -> None:
+    site.execute("Family", "page-child", id="page-parent")
+    page = window.page
+
+    page.goto("/run?id=page-parent")
+    expect(page.get_by_role("listitem", name=re.compile("^page-child, "))).to_be_visible()
+    page.get_by_role("tab", name="Relationships").click()
+    page.get_by_role("link", name="page-child").click()
+    expect(page.get_by_role("heading", name=re.compile("page-child"))).to_be_visible()
+    page.get_by_role("tab", name="Relationships").click()
+    page.get_by_role("link", name="page-parent").first.click()
+
+    expect(page.get_by_role("heading", name=re.compile("page-parent"))).to_be_visible()
+
+
 def test_hostile_text_is_only_ever_text(site: Site, caller: Caller, window: Window) -> None:
     attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     body = {

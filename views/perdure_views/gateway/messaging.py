@@ -19,6 +19,7 @@ from perdure_views.gateway.shapes import Answered, Taken, Updated
 from perdure_views.gateway.showing import payload_of, shown
 
 STAGES: Final = ("accepted", "completed")
+ENDED: Final = ("completed", "rejected")
 
 
 async def signal_workflow(call: Call) -> Taken:
@@ -97,7 +98,7 @@ async def update_workflow(call: Call) -> Updated:
     run_id = answer.run_id if isinstance(answer, Accepted) else ""
     if not isinstance(answer, Accepted):
         found = expect(UpdateAnswer, what, answer)
-        if found.stage == "completed" or body.stage == "accepted":
+        if found.stage in ENDED or body.stage == "accepted":
             return Updated(**shown(found))
         run_id = found.run_id
     return await _outcome(call, what, body, update_id, run_id, queue)

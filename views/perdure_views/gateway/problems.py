@@ -27,6 +27,8 @@ STATUS: Final = {
     "unreadable": 409,
     "too_large": 413,
     "wrong_media": 415,
+    "query_failed": 422,
+    "rejected": 422,
     "misdirected": 421,
     "too_many": 429,
     "busy": 429,

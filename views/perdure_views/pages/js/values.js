@@ -67,7 +67,9 @@ export function Values({ payloads, empty = "nothing" }) {
 }
 
 export function failureLine(failure) {
-  const link = failure?.chain?.at(-1);
+  const chain = failure?.chain ?? [];
+  // That a step failed says nothing: its cause does.
+  const link = chain.find((one) => one.kind !== "activity" && one.kind !== "child_workflow") ?? chain.at(-1);
   if (!link) return "";
   return link.type && !link.message.startsWith(link.type) ? `${link.type}: ${link.message}` : link.message;
 }
