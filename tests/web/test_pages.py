@@ -14,16 +14,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.embedded]
 
 
 def test_the_list_shows_a_run_and_leads_to_it(site: Site, window: Window) -> None:
-    site.execute("Greeting", "ada", id="page-1")
+    site.execute("Greeting", "ada", id="looked-at")
     page = window.page
 
     page.goto("/")
-    row = page.get_by_role("row").filter(has_text="page-1")
+    row = page.get_by_role("row").filter(has_text="looked-at")
     expect(row.get_by_text("completed")).to_be_visible()
-    row.get_by_role("link", name="page-1").click()
+    row.get_by_role("link", name="looked-at").click()
 
-    expect(page.get_by_role("heading", name=re.compile("page-1"))).to_be_visible()
-    assert "/run?id=page-1" in page.url
+    expect(page.get_by_role("heading", name=re.compile("looked-at"))).to_be_visible()
+    assert "/run?id=looked-at" in page.url
     expect(page.get_by_role("listitem", name=re.compile("^greet, "))).to_be_visible()
 
 
