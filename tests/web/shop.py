@@ -84,6 +84,42 @@ class Family:
 
 
 @workflow.defn
+class Counting:
+    """Counts what it is told, until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.is_over = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self.is_over)
+        return self.total
+
+    @workflow.signal
+    def add(self, number: int) -> None:
+        self.total += number
+
+    @workflow.signal
+    def stop(self) -> None:
+        self.is_over = True
+
+    @workflow.query
+    def count(self) -> int:
+        return self.total
+
+    @workflow.update
+    async def double(self) -> int:
+        self.total *= 2
+        return self.total
+
+    @double.validator
+    def check_double(self) -> None:
+        if not self.total:
+            raise ValueError("there is nothing to double")
+
+
+@workflow.defn
 class Buggy:
     @workflow.run
     async def run(self) -> str:
@@ -102,5 +138,5 @@ class Busy:
         return len(await asyncio.gather(*greetings))
 
 
-WORKFLOWS = [Greeting, Sleeping, Stumbling, Refusing, Echoing, Family, Buggy, Busy]
+WORKFLOWS = [Greeting, Sleeping, Stumbling, Refusing, Echoing, Family, Counting, Buggy, Busy]
 ACTIVITIES: list[Callable[..., Any]] = [greet, stumble, refuse]

@@ -107,6 +107,7 @@ def test_a_stale_dialog_changes_nothing_and_says_so(
     page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
 
     expect(page.get_by_role("heading").get_by_text("terminated")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("hard-stale")
     events = caller.get("/api/v1/workflow/history", id="hard-stale").json()["events"]
     reasons = [one["attributes"]["reason"] for one in events if one["type"].endswith("Terminated")]
     assert reasons == ["first"]
