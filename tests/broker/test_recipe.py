@@ -1,8 +1,9 @@
-"""The recipe for any producer, run as it is printed, on a real broker without us on its side."""
+"""The recipes for any producer and reader, run as they are printed, without us on their side."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from perdure_schemas import avro
 from perdure_topics.names import partition_of, topic_name
-from tests.broker.processes import PARTITIONS, QUEUE, Crew, until
+from tests.broker.orders_app import Job
+from tests.broker.processes import PARTITIONS, QUEUE, ROOT, Crew, until
 from tests.unit.test_pages import WITHOUT_US, recipe
 
 
@@ -42,3 +44,44 @@ async def test_the_recipe_starts_a_workflow_that_completes(standing: Crew, tmp_p
     assert {record.partition for record in found} == {partition_of("order-4711", PARTITIONS)}
     (run,) = standing.check().of_workflow("order-4711")
     assert run.closing is not None
+
+
+@pytest.mark.broker
+async def test_the_reading_recipe_reads_what_the_history_holds(
+    standing: Crew, tmp_path: Path
+) -> None:
+    name = "read-by-anyone"
+    async with standing.client() as client:
+        await standing.start(client, Job(name))
+        await standing.finish(client, [Job(name)])
+        history = await client.get_workflow_handle(name, task_queue=QUEUE).fetch_history()
+    code = reading_recipe().replace("localhost:9092", standing.target)
+    topic = topic_name("events", standing.namespace, QUEUE)
+    code = code.replace(topic_name("events", "default", "orders"), topic)
+    code = code.replace(f'"{topic}", 0', f'"{topic}", {partition_of(name, PARTITIONS)}')
+    (tmp_path / "schemas").mkdir()
+    for cls in avro.framed_records():
+        text = avro.schema_text(cls.__name__)
+        (tmp_path / "schemas" / f"{cls.__name__}.avsc").write_text(text)
+
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", WITHOUT_US + code],
+        cwd=tmp_path,
+        check=True,
+        timeout=50,
+        capture_output=True,
+        text=True,
+    )
+
+    told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(f"{name} ")]
+    assert [seq for seq, _ in told] == [str(n) for n in range(1, len(history.events) + 1)]
+    assert told[0][1] == "WorkflowStarted"
+    assert told[-1][1] == "WorkflowCompleted"
+
+
+def reading_recipe() -> str:
+    """The code of the page on reading, as a reader copies it."""
+    page = (ROOT / "docs/recipes/read-histories.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return str(code)

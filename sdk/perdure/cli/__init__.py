@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli import doctor, queues, rights, running, serving, topics, traces, workflows
+from perdure.cli import (
+    doctor,
+    queues,
+    records,
+    rights,
+    running,
+    serving,
+    topics,
+    traces,
+    workflows,
+)
 from perdure.cli.printing import notice_handler, print_error
 from perdure_schemas.version import VERSION
 from perdure_topics.kafka_access import CONFIG_VARIABLE
@@ -30,6 +40,8 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(queues.app, name="task-queue")
 app.command("acls")(rights.acls)
+app.command("schemas")(records.schemas)
+app.command("export")(records.export)
 app.command("worker")(running.worker)
 app.command("engine")(running.engine)
 app.command("ui")(serving.ui)

@@ -1,0 +1,164 @@
+"""The accepted events of a task queue as rows, for tools that read tables."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, get_type_hints
+
+import msgspec
+
+from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.transition import TransitionBody
+from perdure_topics.fold import Accepted, Cursor, fold_record
+
+if TYPE_CHECKING:
+    from perdure_topics.ports import Log, StoredRecord, TopicInfo
+
+READ_AT_ONCE: Final = 1_000
+ROWS_A_GROUP: Final = 20_000
+QUIET_S: Final = 30.0
+"""A partition that gives nothing for so long before its end is said to be stuck."""
+
+
+class EventRow(NamedTuple):
+    """One event of one run, and where the log has it."""
+
+    namespace: str
+    task_queue: str
+    partition: int
+    offset: int
+    pseq: int
+    epoch: int
+    time_ms: int
+    workflow_id: str
+    run_id: str
+    seq: int
+    event_type: str
+    event: str
+    """The event as JSON; bytes in base64."""
+    code_version: str
+
+
+class LogStuckError(Exception):
+    """The log did not give what it says it holds."""
+
+
+def rows_of(
+    log: Log,
+    topic: TopicInfo,
+    place: tuple[str, str],
+    *,
+    on_read: Callable[[int], None] = lambda _records: None,
+) -> Iterator[EventRow]:
+    """The accepted events of an events topic as it ends now, partition by partition.
+
+    `place` is namespace and task queue; `on_read` hears of records read. Read access is enough.
+
+    Raises UnreadableRecordError for a record that may count and cannot be read, LogStuckError
+    when the log does not give what it holds.
+    """
+    bell = threading.Event()
+    tail = log.tail(on_ready=bell.set, committed=False)
+    try:
+        for partition in range(topic.partitions):
+            first, end = log.offsets(topic.name, partition)
+            if first >= end:
+                continue
+            tail.assign(topic.name, partition, first)
+            cursor, at = Cursor(), first
+            while at < end:
+                bell.clear()
+                records = tail.take(topic.name, partition, READ_AT_ONCE)
+                if not records and not bell.wait(QUIET_S):
+                    raise LogStuckError(
+                        f"{topic.name}-{partition} gives nothing behind offset {at - 1} and ends"
+                        f" at {end}: is the broker well?"
+                    )
+                for record in records:
+                    at = record.offset + 1
+                    cursor, rows = _fold(cursor, record, place)
+                    yield from rows
+                on_read(len(records))
+            tail.unassign(topic.name, partition)
+    finally:
+        tail.close()
+
+
+def _fold(
+    cursor: Cursor, record: StoredRecord, place: tuple[str, str]
+) -> tuple[Cursor, list[EventRow]]:
+    cursor, verdict = fold_record(cursor, record)
+    if not isinstance(verdict, Accepted):
+        return cursor, []
+    body = decode_as(TransitionBody, verdict.body)
+    if not body.run_id:
+        return cursor, []
+    envelope = verdict.envelope
+    rows = []
+    for seq, data in enumerate(body.events, body.seq):
+        event = decode(data)
+        rows.append(
+            EventRow(
+                *place,
+                record.partition,
+                record.offset,
+                envelope.pseq,
+                envelope.epoch,
+                envelope.time_ms,
+                body.workflow_id,
+                body.run_id,
+                seq,
+                type(event).__name__,
+                msgspec.json.encode(event).decode(),
+                body.code_version,
+            )
+        )
+    return cursor, rows
+
+
+def write_jsonl(rows: Iterator[EventRow], out: BinaryIO) -> int:
+    """Write a line of JSON for each row; how many."""
+    count = 0
+    for count, row in enumerate(rows, 1):  # noqa: B007 - the last number is the answer
+        out.write(msgspec.json.encode(row._asdict()) + b"\n")
+    return count
+
+
+def write_parquet(rows: Iterator[EventRow], path: Path) -> int:
+    """Write one Parquet file, whole or not at all; how many rows. Needs the extra `export`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kinds: dict[Any, Any] = {int: pa.int64(), str: pa.string()}
+    fields = [
+        pa.field("time", pa.timestamp("ms", tz="UTC"))
+        if name == "time_ms"
+        else pa.field(name, kinds[kind])
+        for name, kind in get_type_hints(EventRow).items()
+    ]
+    schema, count = pa.schema(fields), 0
+    fresh = path.with_name(path.name + ".new")
+    with parquet.ParquetWriter(fresh, schema, compression="zstd") as writer:
+        for group in _groups(rows):
+            count += len(group)
+            columns = list(zip(*group, strict=True))
+            arrays = [
+                pa.array(column, type=field.type)
+                for column, field in zip(columns, fields, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    fresh.replace(path)
+    return count
+
+
+def _groups(rows: Iterator[EventRow]) -> Iterator[list[EventRow]]:
+    group: list[EventRow] = []
+    for row in rows:
+        group.append(row)
+        if len(group) >= ROWS_A_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
