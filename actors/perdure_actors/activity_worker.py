@@ -34,6 +34,9 @@ from perdure_topics.ports import Clock, Log
 
 CANCEL_GRACE_S = 5.0
 FLUSH_S = 10.0
+"""How long outcomes may take to reach the log: without them attempts run again."""
+FAREWELL_S = 1.0
+"""How long the farewell may take: without it, hosts wait for a lease to run out."""
 
 logger = logging.getLogger(__name__)
 
@@ -260,8 +263,9 @@ class ActivityWorker:
                 CANCEL_GRACE_S,
             )
             self._desk.hand_back(attempt, WORKER_SHUTDOWN)
+        await self._until(lambda: not self._outbox.outcomes_unacked, FLUSH_S)
         self._desk.say_farewell()
-        await self._until(lambda: not self._outbox.unacked, FLUSH_S)
+        await self._until(lambda: not self._outbox.unacked, FAREWELL_S)
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()

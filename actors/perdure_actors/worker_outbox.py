@@ -81,6 +81,12 @@ class Outbox:
         """How many records the log has not acknowledged yet."""
         return len(self._in_flight) + len(self._backlog)
 
+    @property
+    def outcomes_unacked(self) -> int:
+        """How many of them somebody waits for: not leases, which the next one replaces."""
+        waiting = (*self._in_flight, *self._backlog)
+        return sum(parcel.on_ack is not None for parcel in waiting)
+
     def send(
         self,
         topic: str,
@@ -134,11 +140,12 @@ class Outbox:
             self._appender.close(flush_s=flush_s)
             self._take(self._appender.reports())
         self._appender = None
-        if self.unacked:
+        lost = self.outcomes_unacked
+        if lost:
             logger.warning(
                 "%d records were not acknowledged by the log at %s before the worker closed;"
                 " their attempts will be tried again",
-                self.unacked,
+                lost,
                 self._log.address,
             )
 

@@ -333,12 +333,14 @@ class Client(StartsWorkflows):
     ) -> list[TaskQueueInfo]:
         """Ask every partition of a task queue how it stands: owner, workers, open runs."""
         what = f"describe of task queue {task_queue!r}"
-        partitions = await self._connection.partitions(task_queue)
+        timeout_s = seconds(rpc_timeout)
+        async with self._connection.within(what, timeout_s):
+            partitions = await self._connection.partitions(task_queue)
         answers = await self._connection.ask_partitions(
             what,
             lambda partition, reply: DescribeTaskQueue(partition=partition, reply=reply),
             task_queue=task_queue,
             partitions=range(partitions),
-            timeout_s=seconds(rpc_timeout),
+            timeout_s=timeout_s,
         )
         return [expect(TaskQueueInfo, what, answer) for answer in answers]

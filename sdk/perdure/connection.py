@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -159,6 +159,19 @@ class Connection:
 
     # Asks.
 
+    @contextlib.asynccontextmanager
+    async def within(self, what: str, timeout_s: float | None) -> AsyncIterator[None]:
+        """Look for topics no longer than the call may take: the log itself may try for longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield
+        except TimeoutError:
+            raise RPCError(
+                f"{what}: {self.log.address} did not say within {timeout_s:g} s which topics it"
+                " has: is it running, and is the address right?",
+                RPCStatusCode.UNAVAILABLE,
+            ) from None
+
     async def send_to_workflow(
         self,
         what: str,
@@ -172,8 +185,12 @@ class Connection:
     ) -> tuple[Asker, Ask]:
         """Send an ask to the partition that a workflow id belongs to."""
         check_workflow_id(workflow_id)
-        partitions = await self.partitions(task_queue)
-        asker = await self.asker()
+        began_s = asyncio.get_running_loop().time()
+        async with self.within(what, timeout_s):
+            partitions = await self.partitions(task_queue)
+            asker = await self.asker()
+        if timeout_s is not None:
+            timeout_s = max(0.0, timeout_s - asyncio.get_running_loop().time() + began_s)
         make = await self._encoded(what, make)
         return asker, asker.send(
             Question(
@@ -242,7 +259,8 @@ class Connection:
         timeout_s: float | None,
     ) -> list[Record]:
         """Ask partitions of a task queue, and wait for all answers, in their order."""
-        asker = await self.asker()
+        async with self.within(what, timeout_s):
+            asker = await self.asker()
         topic = topic_name("commands", self.namespace, task_queue)
 
         def ask(partition: int) -> Ask:
@@ -272,7 +290,8 @@ class Connection:
 
         Raises RPCError when none or more than one knows it.
         """
-        queues = await self.task_queues()
+        async with self.within(f"looking for workflow {workflow_id!r}", timeout_s):
+            queues = await self.task_queues()
         if not queues:
             raise self._no_topics(f"workflow {workflow_id!r}", f"{self.namespace}.*", "QUEUE")
         if len(queues) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -248,8 +249,12 @@ class LogOutbound(SendsToLog, OutboundInterceptor):
             )
             return await handle.fetch_history()
 
+        async def places() -> Sequence[tuple[str, int]]:
+            async with self._connection.within("list of workflows", timeout_s):
+                return await self._places(input.task_queue)
+
         return WorkflowExecutionAsyncIterator(
-            lambda: self._places(input.task_queue),
+            places,
             fetch,
             lambda asks: asyncio.gather(*asks),
             to_execution,
@@ -261,11 +266,15 @@ class LogOutbound(SendsToLog, OutboundInterceptor):
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
         """Count runs over all partitions."""
         _refuse_query(input.query)
-        queues = [input.task_queue] if input.task_queue else await self._connection.task_queues()
-        counts = await asyncio.gather(*(self._count(queue, input.rpc_timeout) for queue in queues))
+        async with self._connection.within("count of workflows", seconds(input.rpc_timeout)):
+            places = await self._places(input.task_queue)
+        queues = Counter(queue for queue, _ in places)
+        counts = await asyncio.gather(
+            *(self._count(*place, input.rpc_timeout) for place in queues.items())
+        )
         return WorkflowExecutionCount(sum(counts), [])
 
-    async def _count(self, queue: str, rpc_timeout: timedelta | None) -> int:
+    async def _count(self, queue: str, partitions: int, rpc_timeout: timedelta | None) -> int:
         what = f"count of task queue {queue!r}"
         answers = await self._connection.ask_partitions(
             what,
@@ -273,7 +282,7 @@ class LogOutbound(SendsToLog, OutboundInterceptor):
                 partition=partition, count_only=True, reply=reply
             ),
             task_queue=queue,
-            partitions=range(await self._connection.partitions(queue)),
+            partitions=range(partitions),
             timeout_s=seconds(rpc_timeout),
         )
         return sum(expect(RunPage, what, answer).count for answer in answers)

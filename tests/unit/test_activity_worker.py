@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from perdure import activity
 from perdure.common import RawValue
 from perdure.exceptions import ApplicationError
+from perdure_actors.activity_worker import FAREWELL_S, FLUSH_S
 from perdure_schemas.commands import (
     CompleteActivity,
     FailActivity,
@@ -201,3 +204,29 @@ async def test_an_undecodable_task_is_skipped_counted_and_committed(caplog):
         assert world.worker.counts["undecodable"] == 1
         assert reader.committed[0] == 2
         assert "partition 0, offset 0" in caplog.text
+
+
+async def test_a_worker_whose_log_is_gone_waits_for_its_outcomes_and_not_for_its_farewell(caplog):
+    async with worker_world([double]) as world:
+        world.log.holds_reports = True
+        began = time.monotonic()
+
+        await world.stop()
+
+        assert time.monotonic() - began < FLUSH_S / 2
+        assert "not acknowledged" not in caplog.text
+
+
+async def test_a_stopping_worker_waits_until_the_log_has_its_outcomes():
+    async with worker_world([double]) as world:
+        world.log.holds_reports = True
+        world.host.send(make_task(activity_type="double", args=(21,)))
+        await world.host.first(CompleteActivity)
+        world.worker.stop()
+        await asyncio.wait([world.run], timeout=2 * FAREWELL_S)
+        assert not world.run.done()
+
+        world.log.holds_reports = False
+        world.log.ring_all()
+
+        await asyncio.wait_for(world.run, FLUSH_S / 2)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,6 +43,31 @@ async def test_a_queue_without_topics_is_said_with_what_makes_them(
         await client.start_workflow("Orders", id="o-1", task_queue="nowhere")
 
     assert caught.value.status == RPCStatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("call", ["start", "describe", "list", "count", "queue"])
+async def test_a_log_that_does_not_say_which_topics_it_has_fails_a_call_in_its_time(
+    client: Client, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(client.log, "topic", lambda _: answers.wait(20))
+    monkeypatch.setattr(client.log, "topic_names", lambda: answers.wait(20))
+    soon = timedelta(seconds=0.3)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "start": lambda: client.start_workflow("O", id="o", task_queue="q", rpc_timeout=soon),
+        "describe": lambda: client.get_workflow_handle("o").describe(rpc_timeout=soon),
+        "list": lambda: anext(client.list_workflows(rpc_timeout=soon)),
+        "count": lambda: client.count_workflows(rpc_timeout=soon),
+        "queue": lambda: client.describe_task_queue("q", rpc_timeout=soon),
+    }
+    began = time.monotonic()
+
+    with pytest.raises(RPCError, match=r"file:.* did not say within 0\.3 s which topics") as caught:
+        await calls[call]()
+
+    assert time.monotonic() - began < 5
+    assert caught.value.status == RPCStatusCode.UNAVAILABLE
+    answers.set()
 
 
 async def test_a_queue_without_workers_is_told_within_a_second_and_fails_by_its_deadline(
