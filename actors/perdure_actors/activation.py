@@ -160,7 +160,11 @@ class Activation:
         plain = self._incoming([ask], what)[0]
         assert isinstance(plain, QueryWorkflow), "an edge changes payloads, not records"
         found = self._look(
-            resident, "a query handler", lambda of: of.answer(plain.query_name, plain.input)
+            resident,
+            "a query handler",
+            lambda of: of.answer(
+                plain.query_name, plain.input, header=plain.header, id=plain.reply.correlation_id
+            ),
         )
         run_id = resident.run.state.run_id
         answer = QueryAnswer(

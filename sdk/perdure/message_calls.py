@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
+from perdure.api.common.v1 import Payload
 from perdure.common import (
     Priority,
     QueryRejectCondition,
@@ -17,7 +18,6 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import Accepted
 
 

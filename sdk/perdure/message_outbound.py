@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from perdure.connection import Connection, seconds
+from perdure.converter.codecs import header_records
 from perdure.exceptions import ApplicationError
 from perdure.executions import status_of
 from perdure.handles import HandlesClient
@@ -82,7 +83,7 @@ class SendsToLog:
                 run_id=input.run_id or "",
                 signal_name=input.signal,
                 input=values,
-                header=dict(input.headers),
+                header=header_records(input.headers),
                 request_id=reply.correlation_id,
                 first_sent_ms=now_ms(),
                 reply=reply,
@@ -107,7 +108,7 @@ class SendsToLog:
                 run_id=input.run_id or "",
                 query_name=input.query,
                 input=values,
-                header=dict(input.headers),
+                header=header_records(input.headers),
                 reject_condition=condition.name.lower() if condition is not None else "none",
                 identity=self._connection.identity,
                 reply=reply,
@@ -149,7 +150,7 @@ class SendsToLog:
                     update_name=input.update,
                     update_id=update_id,
                     input=values,
-                    header=dict(input.headers),
+                    header=header_records(input.headers),
                     request_id=reply.correlation_id,
                     first_sent_ms=now_ms(),
                     reply=replace(reply, wait=stage),

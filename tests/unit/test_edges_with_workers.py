@@ -13,7 +13,11 @@ import pytest
 
 from perdure import activity, workflow
 from perdure.api.common.v1 import Payload
-from perdure.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from perdure.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+)
 from perdure.common import RetryPolicy
 from perdure.contrib.encryption import EncryptionCodec
 from perdure.contrib.storage import LocalStorageDriver

@@ -13,6 +13,9 @@ DYNAMIC = ""
 """The name of the handler that takes every name without one of its own."""
 
 
+Header = Mapping[str, Payload]
+
+
 class RunFacts(NamedTuple):
     """Which run it is."""
 
@@ -98,3 +101,15 @@ class Inbound(Protocol):
 
     async def execute_workflow(self, args: Sequence[Any]) -> Any:
         """Call the run method."""
+
+    async def handle_signal(self, name: str, args: Sequence[Any], header: Header) -> None:
+        """Call the handler of a signal."""
+
+    async def handle_query(self, id: str, name: str, args: Sequence[Any], header: Header) -> Any:
+        """Call the handler of a query."""
+
+    def validate_update(self, id: str, name: str, args: Sequence[Any], header: Header) -> None:
+        """Call the validator of an update, if it has one."""
+
+    async def handle_update(self, id: str, name: str, args: Sequence[Any], header: Header) -> Any:
+        """Call the handler of an update."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.builtin_queries import BUILTIN_QUERIES
-from perdure_actors.replay.code import DYNAMIC, Handler, WorkflowCode
+from perdure_actors.replay.code import DYNAMIC, Handler, Header, Inbound, WorkflowCode
 from perdure_actors.replay.ending import is_failure
 from perdure_actors.replay.exceptions import ApplicationError
 from perdure_actors.replay.failures import failure_of
@@ -56,6 +56,8 @@ class Unfinished(NamedTuple):
     """The update's id; empty for a signal."""
 
 
+NO_HEADER: Header = {}
+
 current_update: contextvars.ContextVar[UpdateInfo | None] = contextvars.ContextVar(
     "perdure_update", default=None
 )
@@ -69,6 +71,7 @@ class Running(Protocol):
     failure_exception_types: tuple[type[BaseException], ...]
     instance: Any
     cancel_reason: str | None
+    inbound: Inbound | None
 
     @property
     def workflow_type(self) -> str:
@@ -194,7 +197,10 @@ class Messages:
         token = current_update.set(UpdateInfo(event.update_id, event.update_name))
         try:
             args = handler.read(event.update_name, event.input, self._run.converter)
-            if handler.has_validator:
+            inbound = self._run.inbound
+            if inbound is not None:
+                inbound.validate_update(event.update_id, event.update_name, args, event.header)
+            elif handler.has_validator:
                 handler.validate(self._run.instance, args)
         except Exception as error:
             return self._failure(error)
@@ -211,7 +217,9 @@ class Messages:
                 return self._failure(error)
         return None
 
-    def answer(self, name: str, payloads: list[Payload]) -> Payload | Failure:
+    def answer(
+        self, name: str, payloads: list[Payload], *, header: Header = NO_HEADER, id: str = ""
+    ) -> Payload | Failure:
         """What a query returns, or why it does not."""
         run = self._run
         try:
@@ -226,7 +234,11 @@ class Messages:
                     type="UnknownQuery",
                     non_retryable=True,
                 )
-            result = handler.call(run.instance, handler.read(name, payloads, run.converter))
+            args = handler.read(name, payloads, run.converter)
+            if run.inbound is None:
+                result = handler.call(run.instance, args)
+            else:
+                result = _at_once(run.inbound.handle_query(id, name, args, header), name)
             if inspect.isawaitable(result):
                 close = getattr(result, "close", None)
                 if close is not None:
@@ -255,7 +267,10 @@ class Messages:
         number = self._start_work(handler, "signal", event.signal_name)
         try:
             args = handler.read(event.signal_name, event.input, run.converter)
-            await _maybe(handler.call(run.instance, args))
+            if run.inbound is None:
+                await _maybe(handler.call(run.instance, args))
+            else:
+                await run.inbound.handle_signal(event.signal_name, args, event.header)
         finally:
             self._at_work.pop(number, None)
 
@@ -266,7 +281,10 @@ class Messages:
         name, update_id = event.update_name, event.update_id
         try:
             args = handler.read(name, event.input, run.converter)
-            result = await _maybe(handler.call(run.instance, args))
+            if run.inbound is None:
+                result = await _maybe(handler.call(run.instance, args))
+            else:
+                result = await run.inbound.handle_update(update_id, name, args, event.header)
             payload = run.converter.to_payload(result, what=f"the result of update {name!r}")
             done = WorkflowUpdateCompleted(update_id=update_id, update_name=name, result=payload)
         except (Exception, asyncio.CancelledError) as error:
@@ -277,6 +295,16 @@ class Messages:
         finally:
             self._at_work.pop(number, None)
         run.ask(done)
+
+
+def _at_once(call: Coroutine[Any, Any, Any], name: str) -> Any:
+    """What a coroutine returns that waits for nothing."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        return done.value
+    call.close()
+    raise TypeError(f"query {name!r}: an interceptor waited for something; a query only looks")
 
 
 async def _maybe(result: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar
 
 from perdure.api.common.v1 import Payload, Payloads
@@ -70,6 +70,13 @@ def payload_record(payload: Payload | records.Payload) -> records.Payload:
     if encoding is None:
         raise ValueError("a payload was made without metadata['encoding']")
     return records.Payload(encoding=encoding.decode(), data=payload.data, metadata=metadata)
+
+
+def header_records(
+    headers: Mapping[str, Payload | records.Payload],
+) -> dict[str, records.Payload]:
+    """Headers as records hold them."""
+    return {key: payload_record(payload) for key, payload in headers.items()}
 
 
 def payload_of(record: Payload | records.Payload) -> Payload:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from perdure.api.common.v1 import Payload
 from perdure.converter.codecs import payload_of
 from perdure.workflow.innermost import Innermost
 from perdure.workflow.interception import (
     ExecuteWorkflowInput,
+    HandleQueryInput,
+    HandleSignalInput,
+    HandleUpdateInput,
     WorkflowInboundInterceptor,
     WorkflowOutboundInterceptor,
 )
 from perdure_actors.definitions import WorkflowDefinition
-from perdure_actors.replay.code import Inbound
+from perdure_actors.replay.code import DYNAMIC, Handler, Header, Inbound
 from perdure_actors.replay.coroutine import Coroutine as Run
+from perdure_actors.replay.exceptions import ApplicationError
 
 CHAIN: Final = "chain"
 
@@ -35,6 +41,40 @@ class _First(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         """Call the run method."""
         return await input.run_fn(self._run.instance, *input.args)
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        """Call the signal's handler."""
+        result = self._handler("signals", input.signal).call(self._run.instance, input.args)
+        if inspect.isawaitable(result):
+            await result
+
+    async def handle_query(self, input: HandleQueryInput) -> Any:
+        """Call the query's handler; it is plain, because it only looks."""
+        return self._handler("queries", input.query).call(self._run.instance, input.args)
+
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:
+        """Call the update's validator, if it has one."""
+        handler = self._handler("updates", input.update)
+        if handler.has_validator:
+            handler.validate(self._run.instance, input.args)
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
+        """Call the update's handler."""
+        result = self._handler("updates", input.update).call(self._run.instance, input.args)
+        return await result if inspect.isawaitable(result) else result
+
+    def _handler(self, kind: str, name: str) -> Handler:
+        """The handler of a name, which an interceptor may have changed."""
+        handlers: Mapping[str, Handler] = getattr(self._run.messages, kind)
+        found = handlers.get(name) or handlers.get(DYNAMIC)
+        if found is None:
+            raise ApplicationError(
+                f"{self._run.workflow_type} has no handler among its {kind} for {name!r}, which an"
+                " interceptor asked for",
+                type="UnknownHandler",
+                non_retryable=True,
+            )
+        return found
 
 
 class RunChain:
@@ -60,9 +100,31 @@ class RunChain:
                 type=definition.cls,
                 run_fn=definition.run,
                 args=args,
-                headers={key: payload_of(value) for key, value in started.header.items()},
+                headers=_headers(started.header),
             )
         )
+
+    async def handle_signal(self, name: str, args: Sequence[Any], header: Header) -> None:
+        """Handle a signal by way of the inbound chain."""
+        await self.inbound.handle_signal(HandleSignalInput(name, args, _headers(header)))
+
+    async def handle_query(self, id: str, name: str, args: Sequence[Any], header: Header) -> Any:
+        """Answer a query by way of the inbound chain."""
+        return await self.inbound.handle_query(HandleQueryInput(id, name, args, _headers(header)))
+
+    def validate_update(self, id: str, name: str, args: Sequence[Any], header: Header) -> None:
+        """Let an update be refused by way of the inbound chain."""
+        self.inbound.handle_update_validator(HandleUpdateInput(id, name, args, _headers(header)))
+
+    async def handle_update(self, id: str, name: str, args: Sequence[Any], header: Header) -> Any:
+        """Handle an update by way of the inbound chain."""
+        return await self.inbound.handle_update_handler(
+            HandleUpdateInput(id, name, args, _headers(header))
+        )
+
+
+def _headers(header: Header) -> Mapping[str, Payload]:
+    return {key: payload_of(value) for key, value in header.items()}
 
 
 def chains_of(classes: Sequence[InboundClass]) -> Callable[[Run], Inbound] | None:

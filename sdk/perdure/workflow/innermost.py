@@ -7,9 +7,8 @@ from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
-from perdure.api.common.v1 import Payload
 from perdure.attribute_payloads import attribute_payloads
-from perdure.converter.codecs import payload_record
+from perdure.converter.codecs import header_records
 from perdure.records import milliseconds, priority_record, retry_record
 from perdure.workflow.child_asking import ask_child
 from perdure.workflow.child_handles import ChildWorkflowHandle
@@ -106,7 +105,7 @@ def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> 
         activity_id=run.activities.next_id(call.activity_id),
         activity_type=name,
         input=_input(run, call),
-        header=header_of(call.headers),
+        header=header_records(call.headers),
         schedule_to_close_ms=milliseconds(
             call.schedule_to_close_timeout, "schedule_to_close_timeout"
         ),
@@ -139,11 +138,6 @@ def _input(run: Run, call: StartActivityInput | StartLocalActivityInput) -> list
         raise type(error)(f"activity {name!r}: {error}") from error
 
 
-def header_of(headers: Mapping[str, Payload | records.Payload]) -> dict[str, records.Payload]:
-    """Headers as records hold them."""
-    return {key: payload_record(payload) for key, payload in headers.items()}
-
-
 def _continued(run: Run, call: ContinueAsNewInput) -> WorkflowContinuedAsNew:
     started = run.started
     assert started is not None, "user code runs only after WorkflowStarted"
@@ -161,7 +155,7 @@ def _continued(run: Run, call: ContinueAsNewInput) -> WorkflowContinuedAsNew:
         retry_policy=retry_record(call.retry_policy) or started.retry_policy,
         memo={} if call.memo is None else _mapping(run, call.memo, "memo"),
         search_attributes=attribute_payloads(call.search_attributes, run.converter),
-        header=header_of(call.headers),
+        header=header_records(call.headers),
         delay_ms=milliseconds(call.backoff_start_interval, "backoff_start_interval"),
         call_site=call.call_site or run.call_site(),
     )

@@ -113,6 +113,23 @@ class _TracingClient(client.OutboundInterceptor):
         with self._call(f"StartWorkflow:{input.workflow}", input):
             return await super().start_workflow(input)
 
+    async def signal_workflow(self, input: client.SignalWorkflowInput) -> None:
+        """Signal a workflow in the caller's trace."""
+        with self._call(f"SignalWorkflow:{input.signal}", input):
+            await super().signal_workflow(input)
+
+    async def query_workflow(self, input: client.QueryWorkflowInput) -> Any:
+        """Query a workflow in the caller's trace."""
+        with self._call(f"QueryWorkflow:{input.query}", input):
+            return await super().query_workflow(input)
+
+    async def start_workflow_update(
+        self, input: client.StartWorkflowUpdateInput
+    ) -> client.WorkflowUpdateHandle[Any]:
+        """Update a workflow in the caller's trace."""
+        with self._call(f"StartWorkflowUpdate:{input.update}", input):
+            return await super().start_workflow_update(input)
+
 
 class _TracingActivity(worker.ActivityInboundInterceptor):
     """A span around an activity's code, in the task's trace or the workflow's."""
@@ -155,6 +172,16 @@ class TracingWorkflowInboundInterceptor(worker.WorkflowInboundInterceptor):
         # Each run has a context of its own, so that nothing needs to be put back.
         otel_context.attach(context_of(input.headers))
         return await super().execute_workflow(input)
+
+    async def handle_signal(self, input: worker.HandleSignalInput) -> None:
+        """Call a signal's handler in the context of its sender."""
+        otel_context.attach(context_of(input.headers))
+        await super().handle_signal(input)
+
+    async def handle_update_handler(self, input: worker.HandleUpdateInput) -> Any:
+        """Call an update's handler in the context of its sender."""
+        otel_context.attach(context_of(input.headers))
+        return await super().handle_update_handler(input)
 
 
 class _TracingOutbound(worker.WorkflowOutboundInterceptor):
