@@ -8,6 +8,7 @@ import { useKept } from "./store.js";
 import { ago, moment, span, useNow } from "./time.js";
 
 const PAGE = 50;
+const PLAIN = JSON.stringify({ query: "", queue: "", limit: PAGE });
 
 export function ListView() {
   const { params } = useHere();
@@ -24,6 +25,12 @@ export function ListView() {
     away: () => get("/api/v1/workflows", asked).then(
       (data) => (setFirst({ key, data }), setProblem(null)), setProblem),
   });
+  useEffect(() => {
+    // What early.js asked for, once, when it is this very list.
+    const early = window.perdureFirst;
+    window.perdureFirst = null;
+    if (key === PLAIN) early?.then((data) => data && setFirst((old) => old ?? { key, data }));
+  }, []);
   const older = useAsk(page ? "/api/v1/workflows" : null, { ...asked, page });
   useEffect(() => setProblem(null), [key]);
   const isOld = first !== null && first.key !== key;
