@@ -219,7 +219,7 @@ class Intake:
         if reply is not None and verdict.run_id:
             if verdict.waits_for:
                 shard.owed.waits.append((verdict.reply or reply, verdict.run_id, verdict.waits_for))
-            elif reply.wait == "completed":
+            elif reply.wait == "completed" and not verdict.note:
                 shard.owed.waits.append((reply, verdict.run_id, ""))
         shard.decide_taken(verdict.steps, getattr(command, "workflow_id", ""))
 

@@ -279,12 +279,14 @@ class Asker:
         if not ask.accepted.done():
             ask.accepted.set_result(body)
         ask.deadline_s = float("inf")
-        again = AwaitResult(
-            workflow_id=body.workflow_id,
-            run_id=body.run_id,
-            reply=ReplyTo(partition=self._partition, correlation_id=ask.correlation_id),
-        )
-        ask.value = encode(again)
+        reply = ReplyTo(partition=self._partition, correlation_id=ask.correlation_id)
+        again = ask.question.again
+        if again is None:
+            run_id = body.run_id
+            wait = AwaitResult(workflow_id=body.workflow_id, run_id=run_id, reply=reply)
+            ask.value = encode(wait)
+        else:
+            ask.value = encode(again(body, reply))
         ask.repeat_s = self._loop.time() + REPEAT_S
 
     def _finish(self, ask: Ask) -> None:

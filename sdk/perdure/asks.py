@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Notice
+from perdure_schemas.replies import Accepted, Notice
 from perdure_topics.ports import Headers
 
 FIRST_REPEAT_S: Final = 5.0
@@ -29,7 +29,9 @@ class Question:
     is_prompt: bool = True
     """An answer is due at once; False for an answer that comes when a run closes."""
     waits: bool = False
-    """A start that is answered twice: when it is accepted, and when the run has closed."""
+    """A start that is answered twice: when it is accepted, and when what it waits for is there."""
+    again: Callable[[Accepted, ReplyTo], Record] | None = None
+    """What is asked from then on, in place of the start; without it, for the run's end."""
     on_notice: Callable[[Notice], None] | None = None
     headers: Headers = ()
     """What rides along in the record's headers: the caller's place in a trace."""

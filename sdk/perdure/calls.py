@@ -52,6 +52,8 @@ class StartWorkflowInput:
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
     priority: Priority
+    start_signal: str | None = None
+    start_signal_args: Sequence[Any] = field(default_factory=tuple)
     parameter_names: Sequence[str] = field(default_factory=tuple)
     """The names of the workflow's parameters where known; they make errors readable."""
     waits: bool = False

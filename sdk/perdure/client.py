@@ -33,6 +33,7 @@ from perdure.executions import (
     WorkflowExecutionStatus,
 )
 from perdure.handles import (
+    HandlesClient,
     Interceptor,
     OutboundInterceptor,
     WorkflowHandle,
@@ -43,6 +44,9 @@ from perdure.message_calls import (
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
+    UpdateWithStartStartWorkflowInput,
+    UpdateWithStartUpdateWorkflowInput,
     WorkflowUpdateStage,
 )
 from perdure.message_errors import (
@@ -59,6 +63,7 @@ from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
 from perdure.update_handles import NO_METADATA, WorkflowUpdateHandle
+from perdure.with_start import UpdatesWithStart, WithStartWorkflowOperation
 from perdure.workflow_names import workflow_facts
 from perdure_actors.edges import Edge
 from perdure_schemas.commands import DescribeTaskQueue
@@ -84,8 +89,12 @@ __all__ = [
     "SignalWorkflowInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
+    "StartWorkflowUpdateWithStartInput",
     "TLSConfig",
     "TerminateWorkflowInput",
+    "UpdateWithStartStartWorkflowInput",
+    "UpdateWithStartUpdateWorkflowInput",
+    "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",
@@ -110,7 +119,7 @@ __all__ = [
 API_KEY: Final = "PERDURE_API_KEY"
 
 
-class Client(StartsWorkflows):
+class Client(StartsWorkflows, UpdatesWithStart):
     """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
 
     def __init__(
@@ -244,6 +253,9 @@ class Client(StartsWorkflows):
     async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
         """Wait for the outcome of an update."""
         return await self._log_outbound.await_update(input)
+
+    def _self(self) -> HandlesClient:
+        return self
 
     def _chain(self) -> OutboundInterceptor:
         return self._outbound

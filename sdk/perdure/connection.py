@@ -18,7 +18,7 @@ from perdure_actors.edges import Edge, decode_records, encode_payloads
 from perdure_schemas.commands import DescribeWorkflow
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import HistoryPage, Notice, Refused, RunDescription, RunPage
+from perdure_schemas.replies import Accepted, HistoryPage, Notice, Refused, RunDescription, RunPage
 from perdure_topics.names import check_workflow_id, partition_of, quote, task_queues_of, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 
@@ -182,6 +182,7 @@ class Connection:
         timeout_s: float | None,
         is_prompt: bool = True,
         waits: bool = False,
+        again: Callable[[Accepted, ReplyTo], Record] | None = None,
     ) -> tuple[Asker, Ask]:
         """Send an ask to the partition that a workflow id belongs to."""
         check_workflow_id(workflow_id)
@@ -203,6 +204,7 @@ class Connection:
                 timeout_s=timeout_s,
                 is_prompt=is_prompt,
                 waits=waits,
+                again=again,
                 on_notice=self.on_notice,
                 headers=trace_headers(),
             )

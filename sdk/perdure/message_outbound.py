@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from perdure.calls import StartWorkflowInput
 from perdure.connection import Connection, seconds
 from perdure.converter.codecs import header_records
 from perdure.exceptions import ApplicationError
@@ -20,6 +21,7 @@ from perdure.message_calls import (
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
     WorkflowUpdateStage,
 )
 from perdure.message_errors import (
@@ -31,6 +33,7 @@ from perdure.message_errors import (
 from perdure.outcomes import expect, refusal, surprise
 from perdure.records import milliseconds
 from perdure.service import RPCError
+from perdure.starts import start_command
 from perdure.update_handles import LATE, WorkflowUpdateHandle
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.message_commands import (
@@ -39,7 +42,7 @@ from perdure_schemas.message_commands import (
     SignalWorkflow,
     UpdateWorkflow,
 )
-from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.payloads import Record, ReplyTo, UpdateInput
 from perdure_schemas.replies import Accepted, QueryAnswer, Refused, UpdateAnswer
 
 _STAGES = {WorkflowUpdateStage.ACCEPTED: "accepted", WorkflowUpdateStage.COMPLETED: "completed"}
@@ -165,6 +168,59 @@ class SendsToLog:
                 raise WorkflowUpdateRPCTimeoutOrCancelledError from error
             raise
         return self._handle(what, answer, input.id, update_id, input.ret_type, input.task_queue)
+
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update with a start: two answers, of the start and of the update."""
+        start, update = input.start_workflow_input, input.update_workflow_input
+        what = f"update {update.update!r} with a start of workflow {start.id!r}"
+        update_id = update.update_id or str(uuid.uuid4())
+        brought = UpdateInput(
+            update_name=update.update,
+            update_id=update_id,
+            input=self._client.values.to_payloads(update.args, names=update.parameter_names),
+            header=header_records(update.headers),
+            wait_stage=_STAGES[update.wait_for_stage],
+        )
+        fields = {name: getattr(start, name) for name in start.__dataclass_fields__}
+        plain = StartWorkflowInput(
+            **fields, rpc_metadata=input.rpc_metadata, rpc_timeout=input.rpc_timeout
+        )
+        make = start_command(plain, self._client.values, self._connection.identity)
+        asker, ask = await self._connection.send_to_workflow(
+            what,
+            lambda reply: replace(make(reply), update=brought),
+            workflow_id=start.id,
+            task_queue=start.task_queue,
+            timeout_s=seconds(input.rpc_timeout),
+            waits=True,
+            again=lambda accepted, reply: AwaitUpdate(
+                workflow_id=start.id,
+                run_id=accepted.run_id,
+                update_id=update_id,
+                stage=brought.wait_stage,
+                reply=reply,
+            ),
+        )
+        try:
+            first = await ask.accepted
+            if isinstance(first, Refused):
+                raise refusal(what, first, workflow_id=start.id, workflow_type=start.workflow)
+            if isinstance(first, Accepted):
+                input._on_start(first)
+            answer = await self._connection.opened(what, await ask.answer)
+        except RPCError as error:
+            input._on_start_error(error)
+            if error.status in LATE:
+                raise WorkflowUpdateRPCTimeoutOrCancelledError from error
+            raise
+        except BaseException as error:
+            input._on_start_error(error)
+            raise
+        finally:
+            asker.drop(ask)
+        return self._handle(what, answer, start.id, update_id, update.ret_type, start.task_queue)
 
     def _handle(
         self,

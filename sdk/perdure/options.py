@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
 
@@ -32,6 +32,8 @@ class StartOptions(TypedDict, total=False):
     static_summary: str | None
     static_details: str | None
     start_delay: timedelta | None
+    start_signal: str | None
+    start_signal_args: Sequence[Any]
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
     request_eager_start: bool
@@ -60,3 +62,20 @@ class UpdateOptions(TypedDict, total=False):
     id: str | None
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
+
+
+class WithStartOptions(TypedDict, total=False):
+    """What the start of an update-with-start may say beside what it must."""
+
+    execution_timeout: timedelta | None
+    run_timeout: timedelta | None
+    task_timeout: timedelta | None
+    id_reuse_policy: WorkflowIDReusePolicy
+    retry_policy: RetryPolicy | None
+    cron_schedule: str
+    memo: Mapping[str, Any] | None
+    search_attributes: TypedSearchAttributes | SearchAttributes | None
+    static_summary: str | None
+    static_details: str | None
+    start_delay: timedelta | None
+    priority: Priority

@@ -15,7 +15,7 @@ from perdure.converter.codecs import payload_record
 from perdure.records import milliseconds, priority_record, retry_record
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.converters import PayloadConverter
-from perdure_schemas.payloads import Payload, ReplyTo
+from perdure_schemas.payloads import Payload, ReplyTo, SignalInput
 
 
 def start_command(
@@ -30,6 +30,10 @@ def start_command(
     attributes = attribute_payloads(input.search_attributes, converter)
     summary = _text(input.static_summary, converter)
     details = _text(input.static_details, converter)
+    signals = []
+    if input.start_signal is not None:
+        signal_values = converter.to_payloads(input.start_signal_args)
+        signals = [SignalInput(signal_name=input.start_signal, input=signal_values)]
     conflict = input.id_conflict_policy
     if conflict == WorkflowIDConflictPolicy.UNSPECIFIED:
         conflict = WorkflowIDConflictPolicy.FAIL
@@ -57,6 +61,7 @@ def start_command(
             static_summary=summary,
             static_details=details,
             priority=priority_record(input.priority),
+            signals=signals,
         )
 
     return make

@@ -14,6 +14,7 @@ from perdure.client import (
     Client,
     RPCError,
     RPCStatusCode,
+    WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
@@ -21,8 +22,8 @@ from perdure.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateStage,
 )
-from perdure.common import QueryRejectCondition, RawValue
-from perdure.exceptions import ApplicationError
+from perdure.common import QueryRejectCondition, RawValue, WorkflowIDConflictPolicy
+from perdure.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from perdure.worker import Worker
 
 pytestmark = pytest.mark.embedded
@@ -226,3 +227,80 @@ async def test_a_signal_ends_a_start_delay(client: Client) -> None:
     await handle.signal(Account.deposit, 3)
 
     assert await handle.query(Account.get_balance) == 3
+
+
+async def test_a_start_brings_a_signal_to_a_new_run_and_to_one_that_is_open(
+    client: Client,
+) -> None:
+    async def deposit(amount: int) -> WorkflowHandle[Account, int]:
+        return await client.start_workflow(
+            Account.run, id="a", task_queue="q", start_signal="deposit", start_signal_args=[amount]
+        )
+
+    first = await deposit(5)
+    second = await deposit(6)
+
+    assert first.result_run_id == second.result_run_id
+    assert await first.query(Account.get_balance) == 11
+    history = await first.fetch_history()
+    kinds = [event.event_type for event in history.events]
+    assert kinds == ["WorkflowStarted", "WorkflowSignaled"]
+
+
+def starting(
+    policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.USE_EXISTING,
+) -> WithStartWorkflowOperation[Account, int]:
+    return WithStartWorkflowOperation(
+        Account.run, id="a", task_queue="q", id_conflict_policy=policy
+    )
+
+
+async def test_an_update_starts_its_workflow_once(client: Client) -> None:
+    operation = starting()
+    left = await client.execute_update_with_start_workflow(
+        Account.withdraw, 0, start_workflow_operation=operation
+    )
+    handle = await operation.workflow_handle()
+    await handle.signal(Account.deposit, 9)
+    again = await client.execute_update_with_start_workflow(
+        Account.withdraw, 4, start_workflow_operation=starting()
+    )
+
+    assert (left, again) == (0, 5)
+    assert (await handle.describe()).run_id == handle.result_run_id
+    with pytest.raises(RuntimeError, match="used once"):
+        await client.execute_update_with_start_workflow(
+            Account.withdraw, 4, start_workflow_operation=operation
+        )
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await client.execute_update_with_start_workflow(
+            Account.withdraw,
+            4,
+            start_workflow_operation=starting(WorkflowIDConflictPolicy.FAIL),
+        )
+
+
+async def test_a_refused_update_leaves_the_workflow_it_started(client: Client) -> None:
+    operation = starting()
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await client.execute_update_with_start_workflow(
+            Account.withdraw, 1, start_workflow_operation=operation
+        )
+
+    assert isinstance(refused.value.cause, ApplicationError)
+    handle = await operation.workflow_handle()
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_an_update_with_start_may_be_waited_for_later(client: Client) -> None:
+    operation = starting()
+    update = await client.start_update_with_start_workflow(
+        Account.wait_closed,
+        start_workflow_operation=operation,
+        wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+    )
+    handle = await operation.workflow_handle()
+    await handle.signal(Account.close)
+
+    assert await update.result() == "closed"
