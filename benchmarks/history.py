@@ -96,7 +96,7 @@ def write_history(
 def write_runs(log: Log, namespace: str, queue: str, runs: int, now_ms: int) -> None:
     """Write so many runs of one transition over all partitions of a queue, the newest last.
 
-    Of twenty, two are open and one has failed; there are five types.
+    Of twenty, two are open and one has failed; there are five types and 500 customers.
     """
     commands = log.topic(topic_name("commands", namespace, queue))
     assert commands is not None
@@ -141,7 +141,10 @@ def write_runs(log: Log, namespace: str, queue: str, runs: int, now_ms: int) -> 
 def _run(number: int) -> list[Record]:
     """A run's events: started, and how it ended if it did."""
     name = Payload(data=b'"a name"')
-    started = WorkflowStarted(workflow_type=f"Type{number % 5}", input=[name])
+    customer = Payload(data=b'"customer-%d"' % (number % 500), metadata={"type": b"Keyword"})
+    started = WorkflowStarted(
+        workflow_type=f"Type{number % 5}", input=[name], search_attributes={"Customer": customer}
+    )
     timer = TimerStarted(timer_id="1", duration_ms=86_400_000, call_site="app.py:1 in run")
     if number % 20 in (3, 13):
         return [started, timer]

@@ -17,6 +17,7 @@ from benchmarks.app import (
     SleeperWorkflow,
 )
 from benchmarks.history import write_history
+from benchmarks.listing import listing
 from benchmarks.pages import pages
 from benchmarks.stage import Stage, resident_kib
 from perdure.assembly import open_log
@@ -256,4 +257,5 @@ MEASURES: dict[str, Measure] = {
     "take_over": take_over,
     "sleepers": sleepers,
     "pages": pages,
+    "listing": listing,
 }

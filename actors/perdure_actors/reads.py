@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
 from perdure_actors.activation import history_from
-from perdure_actors.core.state import (
-    BLOCKED,
-    RUNNING,
-    ActivityState,
-    ChildState,
-    Facts,
-    RunState,
-)
+from perdure_actors.core.state import ActivityState, ChildState, RunState
+from perdure_actors.finding.counting import open_and_blocked
+from perdure_actors.finding.listing import list_runs
+from perdure_actors.finding.run_row import RunRow
 from perdure_actors.querying import ask_closed
 from perdure_schemas import commands, message_commands
 from perdure_schemas.payloads import RunRef
 from perdure_schemas.replies import (
-    Block,
     HistoryBatch,
     HistoryPage,
     Notice,
@@ -28,8 +23,6 @@ from perdure_schemas.replies import (
     Refused,
     RunClosed,
     RunDescription,
-    RunPage,
-    RunSummary,
     TaskQueueInfo,
     WorkerInfo,
 )
@@ -38,13 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors.owned import Owned
-    from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record
 
     Read = Callable[[Owned, Any], Record | None]
     Wait = Callable[[Owned, Any], str]
 
-PAGE_MAX = 1_000
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 NOT_STARTED_MS = 300
 """An activity nobody took for so long is worth a word."""
@@ -62,12 +53,6 @@ def _state(shard: Owned, workflow_id: str, run_id: str) -> RunState | Refused:
         message = f"no workflow {workflow_id!r}{which} on task queue {shard.task_queue!r}"
         return Refused(code="not_found", message=message)
     return state
-
-
-def _started(shard: Owned, run_id: str) -> WorkflowStarted:
-    data = shard.table.get(rows.started_key(run_id))
-    assert data is not None, f"run {run_id} has no start in the table"
-    return rows.decode_started(data)
 
 
 def await_result(shard: Owned, ask: commands.AwaitResult) -> Record | None:
@@ -120,47 +105,14 @@ def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:
     return run.state.run_id
 
 
-def summary_of(shard: Owned, state: RunState, started: WorkflowStarted) -> RunSummary:
-    """A run as a list shows it."""
-    block = state.block
-    data = shard.table.get(rows.facts_key(state.run_id))
-    facts = rows.decode_facts(data) if data else Facts(started.memo, started.search_attributes)
-    return RunSummary(
-        workflow_id=state.workflow_id,
-        run_id=state.run_id,
-        workflow_type=started.workflow_type,
-        status=state.shown_status,
-        start_ms=state.start_ms,
-        close_ms=state.closing.time_ms if state.closing else 0,
-        history_length=state.seq,
-        task_queue=shard.task_queue,
-        partition=shard.partition,
-        memo=facts.memo,
-        search_attributes=facts.search_attributes,
-        block=Block(
-            cause=block.cause,
-            message=block.message,
-            stack_trace=block.stack_trace,
-            recorded=block.recorded,
-            produced=block.produced,
-            since_ms=state.blocked_ms,
-            code_version=block.code_version,
-        )
-        if block
-        else None,
-        first_run_id=state.first_run_id,
-        parent=started.parent,
-        attempt=started.attempt,
-    )
-
-
 def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
     """How a run stands."""
     state = _state(shard, ask.workflow_id, ask.run_id)
     if isinstance(state, Refused):
         return state
     run_id = state.run_id
-    started = _started(shard, run_id)
+    row = RunRow(shard, state)
+    started = row.started
     activities = [
         rows.decode_activity(value) for _, value in shard.table.scan(*rows.activities_range(run_id))
     ]
@@ -169,7 +121,7 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
         rows.decode_child(value) for _, value in shard.table.scan(*rows.children_range(run_id))
     ]
     return RunDescription(
-        summary=summary_of(shard, state, started),
+        summary=row.summary(),
         history_size=state.history_bytes,
         execution_ms=state.begin_ms or state.start_ms,
         input=started.input,
@@ -292,55 +244,11 @@ def read_history(shard: Owned, ask: commands.ReadHistory) -> Record | None:
     )
 
 
-def list_runs(shard: Owned, ask: commands.ListWorkflows) -> Record:
-    """A page of a partition's runs: the blocked ones first, then the newest."""
-    if ask.query:
-        text = "this release lists runs without a query; leave it empty"
-        return Refused(code="invalid", message=text)
-    start, end = rows.prefix_range(rows.INDEX)
-    if ask.count_only:
-        return RunPage(runs=[], count=sum(1 for _ in shard.table.scan(start, end)))
-    page_size = min(max(ask.page_size, 1), PAGE_MAX)
-    found, token = _listed_ids(shard, page_size, ask.page_token)
-    return RunPage(runs=_summaries(shard, found), next_page_token=token, count=len(found))
-
-
-def _listed_ids(shard: Owned, page_size: int, token: bytes) -> tuple[list[str], bytes]:
-    """The run ids of a page, and the key it ended at: of a blocked run, or of the index."""
-    found: list[str] = []
-    start, end = rows.prefix_range(rows.INDEX)
-    after = token + b"\0"
-    if not token.startswith(rows.INDEX):
-        first, last = rows.prefix_range(rows.BLOCKED)
-        blocked = list(shard.table.scan(max(after, first), last, limit=page_size + 1))
-        found = [key[1:].decode() for key, _ in blocked[:page_size]]
-        if len(blocked) > page_size:
-            return found, blocked[page_size - 1][0]
-        after = token = start
-    for key, status in shard.table.scan(after, end, limit=page_size + 1):
-        if len(found) >= page_size:
-            return found, token
-        token = key
-        if status.decode() != BLOCKED:
-            found.append(key[9:].decode())
-    # Either the index ended, or so many of it were blocked that the page has gaps.
-    more = next(iter(shard.table.scan(token + b"\0", end, limit=1)), None)
-    return found, token if more else b""
-
-
-def _summaries(shard: Owned, run_ids: list[str]) -> list[RunSummary]:
-    out = []
-    for run_id in run_ids:
-        data = shard.table.get(rows.run_key(run_id))
-        if data is not None:
-            out.append(summary_of(shard, rows.decode_run(data), _started(shard, run_id)))
-    return out
-
-
 def describe_queue(shard: Owned, _ask: commands.DescribeTaskQueue) -> Record:
     """How a partition of the task queue stands."""
     table = shard.table
-    statuses = [value.decode() for _, value in table.scan(*rows.prefix_range(rows.INDEX))]
+    open_runs, blocked_runs = open_and_blocked(table)
+    pending = table.get(rows.PENDING_ACTIVITIES)
     return TaskQueueInfo(
         partition=shard.partition,
         epoch=shard.cursor.epoch,
@@ -359,9 +267,9 @@ def describe_queue(shard: Owned, _ask: commands.DescribeTaskQueue) -> Record:
             )
             for lease in shard.world.soft.leases.values()
         ],
-        open_runs=sum(1 for status in statuses if status in (RUNNING, BLOCKED)),
-        blocked_runs=statuses.count(BLOCKED),
-        pending_activities=sum(1 for _ in table.scan(*rows.prefix_range(rows.ACTIVITIES))),
+        open_runs=open_runs,
+        blocked_runs=blocked_runs,
+        pending_activities=rows.unpack_count(pending) if pending else 0,
     )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from perdure_actors import rows
 from perdure_actors.core.starting import open_run
-from perdure_actors.core.state import BLOCKED, ActorState, Run, alarm_of
+from perdure_actors.core.state import ActorState, Run, alarm_of
+from perdure_actors.finding.indexing import Indexing, Shown, shown_of
 
 if TYPE_CHECKING:
     from perdure_actors.replay.coroutine import Coroutine
@@ -26,7 +27,7 @@ Ops = dict[bytes, bytes | None]
 class Resident:
     """A run in memory, with its code when that is live."""
 
-    __slots__ = ("coroutine", "key_alarm", "pinned", "run", "saved", "view")
+    __slots__ = ("coroutine", "key_alarm", "pinned", "run", "shown", "view")
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -35,8 +36,8 @@ class Resident:
         """What who looks on has made of its accepted transitions."""
         self.pinned = 0
         """How many transitions of it are proposed and not yet accepted."""
-        self.saved = run.state.shown_status if run.state.seq else ""
-        """The status its index rows show."""
+        self.shown = Shown()
+        """What its index rows say."""
         self.key_alarm: dict[tuple[str, str], int] = {}
         """The alarms its rows have: by entity."""
 
@@ -53,6 +54,7 @@ class Residents:
     def __init__(self, table: Table, *, residents_max: int = RESIDENTS_MAX) -> None:
         self._table = table
         self._max = residents_max
+        self._indexing = Indexing(table)
         self._runs: OrderedDict[str, Resident] = OrderedDict()
         self._current: dict[str, Resident] = {}
         self.actor_alarms: dict[str, int] = {}
@@ -67,6 +69,7 @@ class Residents:
         self._runs.clear()
         self._current.clear()
         self.actor_alarms.clear()
+        self._indexing.clear()
 
     def find(self, run_id: str) -> Resident | None:
         """A run by its id, loaded when it must be."""
@@ -132,6 +135,7 @@ class Residents:
                     entity_id = rows.id_of_entity(key)
                     entities[entity_id] = entity = kind.decode(value)
                     alarms[name, entity_id] = alarm_of(entity)
+        resident.shown = shown_of(run)
         self._add(resident)
         return resident
 
@@ -187,7 +191,7 @@ class Residents:
         ops[rows.run_key(run_id)] = rows.encode(state)
         self._move(resident, ("run", ""), state.alarm_ms, ops, alarms)
         self._save_actor(run.actor, resident, ops, alarms)
-        self._save_index(resident, ops)
+        resident.shown = self._indexing.save(run, resident.shown, ops)
         return alarms
 
     def _move(
@@ -214,7 +218,7 @@ class Residents:
     ) -> None:
         """The actor's row changes when a run begins, ends with a successor, or follows."""
         workflow_id = actor.workflow_id
-        if resident.saved and not actor.next_run_id:
+        if resident.shown.status and not actor.next_run_id:
             return
         ops[rows.actor_key(workflow_id)] = rows.encode(actor)
         was = self.actor_alarms.pop(workflow_id, 0)
@@ -224,15 +228,3 @@ class Residents:
             self.actor_alarms[workflow_id] = actor.alarm_ms
             ops[rows.alarm_key(actor.alarm_ms, "actor", workflow_id)] = b""
             alarms.append(rows.Alarm(actor.alarm_ms, "actor", workflow_id, ""))
-
-    def _save_index(self, resident: Resident, ops: Ops) -> None:
-        state = resident.run.state
-        status = state.shown_status
-        if status == resident.saved:
-            return
-        ops[rows.index_key(state.start_ms, state.run_id)] = status.encode()
-        if status == BLOCKED:
-            ops[rows.blocked_key(state.run_id)] = b""
-        elif resident.saved == BLOCKED:
-            ops[rows.blocked_key(state.run_id)] = None
-        resident.saved = status

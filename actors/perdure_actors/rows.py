@@ -21,7 +21,7 @@ from perdure_actors.core.state import (
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when rows change their shape; a table of another layout is wiped and rebuilt."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -50,6 +50,8 @@ REQUESTS = b"Q"
 BLOCKED = b"B"
 EFFECTS = b"E"
 INDEX = b"I"
+FOUND = b"J"
+COUNTS = b"N"
 ALARMS = b"D"
 
 
@@ -243,9 +245,40 @@ def alarms_range(from_ms: int = 0, to_ms: int = _TOP) -> tuple[bytes, bytes]:
     return ALARMS + _U64.pack(from_ms), ALARMS + _U64.pack(to_ms)
 
 
-def index_key(start_ms: int, run_id: str) -> bytes:
-    """A run in the list, newest first; its value is the status."""
-    return INDEX + _U64.pack(_TOP - start_ms) + run_id.encode()
+def index_key(place: bytes) -> bytes:
+    """A run in the list, by its position; it has no value."""
+    return INDEX + place
+
+
+def found_prefix(field: str, value: bytes = b"") -> bytes:
+    """The runs with a value in a field: the sortable value, then positions; without values."""
+    return FOUND + field.encode() + b"\0" + value
+
+
+def count_key(workflow_type: str, status: str) -> bytes:
+    """How many runs of a type have a status."""
+    return COUNTS + f"{workflow_type}\0{status}".encode()
+
+
+def count_of(key: bytes) -> tuple[str, str]:
+    """The workflow type and the status that a count's key names."""
+    workflow_type, _, status = key[1:].decode().rpartition("\0")
+    return workflow_type, status
+
+
+PENDING_ACTIVITIES = b"\x00activities"
+"""How many activities have no outcome."""
+
+
+def pack_count(count: int) -> bytes:
+    """A count's row."""
+    return _U64.pack(count)
+
+
+def unpack_count(row: bytes) -> int:
+    """The count of a row."""
+    count: int = _U64.unpack(row)[0]
+    return count
 
 
 def blocked_key(run_id: str) -> bytes:

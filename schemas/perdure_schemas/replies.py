@@ -164,12 +164,21 @@ class HistoryPage(Record, frozen=True, kw_only=True, gc=False):
     more: bool = False
 
 
+class RunGroup(Record, frozen=True, kw_only=True, gc=False):
+    """How many runs of a partition share some values."""
+
+    values: list[Payload]
+    count: int
+
+
 class RunPage(Record, frozen=True, kw_only=True, gc=False):
     """A part of a partition's runs."""
 
     runs: list[RunSummary] = []
     next_page_token: bytes = b""
     count: int = 0
+    ranks: list[bytes] = []
+    groups: list[RunGroup] = []
 
 
 class WorkerInfo(Record, frozen=True, kw_only=True, gc=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from perdure_schemas.replies import (
     RunPage,
     RunSummary,
 )
+from perdure_schemas.run_pages import MergedRuns, Place
 
 T = TypeVar("T")
 
@@ -218,32 +220,8 @@ class WorkflowExecutionCount:
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
 
 
-FetchRuns = Callable[[str, int, bytes, int], Awaitable[RunPage]]
-"""Gives the page of a partition: task queue, partition, page token, page size."""
-
-
-class _Source:
-    """A partition's runs, newest first, as far as they have been fetched."""
-
-    __slots__ = ("at", "is_done", "partition", "queue", "runs", "token")
-
-    def __init__(self, queue: str, partition: int) -> None:
-        self.queue = queue
-        self.partition = partition
-        self.runs: list[RunSummary] = []
-        self.at = 0
-        self.token = b""
-        self.is_done = False
-
-    @property
-    def head(self) -> RunSummary | None:
-        return self.runs[self.at] if self.at < len(self.runs) else None
-
-    def take(self, page: RunPage) -> None:
-        self.runs = list(page.runs)
-        self.at = 0
-        self.token = page.next_page_token
-        self.is_done = not page.next_page_token
+FetchRuns = Callable[[Place, bytes, int], Awaitable[RunPage]]
+"""Gives the page of a partition: where it is, page token, page size."""
 
 
 class WorkflowExecutionAsyncIterator:
@@ -251,27 +229,25 @@ class WorkflowExecutionAsyncIterator:
 
     def __init__(
         self,
-        partitions: Callable[[], Awaitable[Sequence[tuple[str, int]]]],
+        places: Callable[[], Awaitable[Sequence[Place]]],
         fetch: FetchRuns,
-        gather: Callable[[list[Awaitable[RunPage]]], Awaitable[Sequence[RunPage]]],
         to_execution: Callable[[RunSummary], WorkflowExecution],
         history: Callable[[WorkflowExecution], Awaitable[WorkflowHistory]],
         *,
         page_size: int,
         limit: int | None,
+        token: bytes,
     ) -> None:
-        self._partitions = partitions
+        self._places = places
         self._fetch = fetch
-        self._gather = gather
         self._to_execution = to_execution
         self._history = history
         self._page_size = page_size
-        self._limit = limit
-        self._given = 0
-        self._sources: list[_Source] | None = None
+        self._left = limit
+        self._token = token
+        self._merge: MergedRuns | None = None
         self._page: list[WorkflowExecution] | None = None
         self._index = 0
-        self._is_done = False
 
     @property
     def current_page(self) -> Sequence[WorkflowExecution] | None:
@@ -285,37 +261,39 @@ class WorkflowExecutionAsyncIterator:
 
     @property
     def next_page_token(self) -> bytes | None:
-        """Empty while there may be another page; None after the last one."""
-        return None if self._is_done else b""
+        """Where another list goes on after that page; None after the last one."""
+        return (self._merge.token if self._merge else self._token) or None
+
+    @property
+    def _is_done(self) -> bool:
+        return self._left == 0 or (self._merge is not None and self._merge.is_done)
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Make the next page from all partitions."""
         size = page_size or self._page_size
-        if self._limit is not None:
-            size = min(size, self._limit - self._given)
-        if self._sources is None:
-            self._sources = [_Source(*place) for place in await self._partitions()]
+        if self._left is not None:
+            size = min(size, self._left)
+        if self._merge is None:
+            self._merge = MergedRuns.of(await self._places(), self._token)
         page: list[RunSummary] = []
         while len(page) < size:
-            await self._refill(size)
-            newest = _newest(self._sources)
-            if newest is None:
-                self._is_done = True
+            run = self._merge.pop()
+            if run is not None:
+                page.append(run)
+            elif not await self._refill(self._merge, size):
                 break
-            page.append(newest)
-        self._given += len(page)
-        if self._limit is not None and self._given >= self._limit:
-            self._is_done = True
+        if self._left is not None:
+            self._left -= len(page)
         self._page = [self._to_execution(summary) for summary in page]
         self._index = 0
 
-    async def _refill(self, size: int) -> None:
-        """Fetch where a partition has nothing left to compare with."""
-        assert self._sources is not None
-        while dry := [one for one in self._sources if one.head is None and not one.is_done]:
-            asks = [self._fetch(one.queue, one.partition, one.token, size) for one in dry]
-            for source, page in zip(dry, await self._gather(asks), strict=True):
-                source.take(page)
+    async def _refill(self, merge: MergedRuns, size: int) -> bool:
+        """Fetch where a partition has nothing left to compare with; whether there was one."""
+        dry, share = merge.dry, merge.share(size)
+        asks = [self._fetch(source.place, source.token, share) for source in dry]
+        for source, page in zip(dry, await asyncio.gather(*asks), strict=True):
+            source.take(page)
+        return bool(dry)
 
     def __aiter__(self) -> WorkflowExecutionAsyncIterator:
         return self
@@ -332,19 +310,3 @@ class WorkflowExecutionAsyncIterator:
         """The history of each run, as a replayer wants them."""
         async for execution in self:
             yield await self._history(execution)
-
-
-def _newest(sources: Sequence[_Source]) -> RunSummary | None:
-    """The partitions' next run to be listed, taken off its partition."""
-    heads = [source for source in sources if source.head is not None]
-    if not heads:
-        return None
-    newest = max(heads, key=_rank)
-    newest.at += 1
-    return newest.runs[newest.at - 1]
-
-
-def _rank(source: _Source) -> tuple[bool, int]:
-    """Blocked runs stand first, as each partition gives them; then the newest."""
-    run = source.runs[source.at]
-    return run.status == "blocked", run.start_ms

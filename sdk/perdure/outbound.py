@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any, Final
 
 from perdure.calls import (
@@ -21,24 +18,21 @@ from perdure.calls import (
 )
 from perdure.connection import Connection, finish, seconds
 from perdure.executions import (
-    WorkflowExecution,
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
     WorkflowExecutionDescription,
     description_of,
-    execution_of,
 )
+from perdure.finding import count_runs, list_runs
 from perdure.handles import HandlesClient, OutboundInterceptor, WorkflowHandle
-from perdure.histories import WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.histories import WorkflowHistoryEventAsyncIterator
 from perdure.message_outbound import Addressed, SendsToLog, now_ms
 from perdure.outcomes import expect, refusal, surprise
-from perdure.service import RPCError, RPCStatusCode
 from perdure.starts import start_command
 from perdure_schemas.commands import (
     AwaitResult,
     CancelWorkflow,
     DescribeWorkflow,
-    ListWorkflows,
     ReadHistory,
     TerminateWorkflow,
 )
@@ -49,8 +43,6 @@ from perdure_schemas.replies import (
     Refused,
     RunClosed,
     RunDescription,
-    RunPage,
-    RunSummary,
 )
 
 HISTORY_PAGE_BYTES: Final = 1_000_000
@@ -213,87 +205,12 @@ class LogOutbound(SendsToLog, OutboundInterceptor):
         )
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
-        """List runs, newest first, over all partitions."""
-        _refuse_query(input.query)
-        timeout_s = seconds(input.rpc_timeout)
-
-        async def fetch(queue: str, partition: int, token: bytes, size: int) -> RunPage:
-            what = f"list of partition {partition} of task queue {queue!r}"
-            answers = await self._connection.ask_partitions(
-                what,
-                lambda partition, reply: ListWorkflows(
-                    partition=partition,
-                    page_size=min(size, RUN_PAGE_MAX),
-                    page_token=token,
-                    reply=reply,
-                ),
-                task_queue=queue,
-                partitions=[partition],
-                timeout_s=timeout_s,
-            )
-            return expect(RunPage, what, answers[0])
-
-        def to_execution(summary: RunSummary) -> WorkflowExecution:
-            return execution_of(
-                summary,
-                namespace=self._connection.namespace,
-                converter=self._client.data_converter,
-            )
-
-        async def history(execution: WorkflowExecution) -> WorkflowHistory:
-            handle: WorkflowHandle[Any, Any] = WorkflowHandle(
-                self._client,
-                execution.id,
-                run_id=execution.run_id,
-                task_queue=execution.task_queue or None,
-            )
-            return await handle.fetch_history()
-
-        async def places() -> Sequence[tuple[str, int]]:
-            async with self._connection.within("list of workflows", timeout_s):
-                return await self._places(input.task_queue)
-
-        return WorkflowExecutionAsyncIterator(
-            places,
-            fetch,
-            lambda asks: asyncio.gather(*asks),
-            to_execution,
-            history,
-            page_size=input.page_size,
-            limit=input.limit,
-        )
+        """List runs over all partitions."""
+        return list_runs(self._client, self._connection, input)
 
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
         """Count runs over all partitions."""
-        _refuse_query(input.query)
-        async with self._connection.within("count of workflows", seconds(input.rpc_timeout)):
-            places = await self._places(input.task_queue)
-        queues = Counter(queue for queue, _ in places)
-        counts = await asyncio.gather(
-            *(self._count(*place, input.rpc_timeout) for place in queues.items())
-        )
-        return WorkflowExecutionCount(sum(counts), [])
-
-    async def _count(self, queue: str, partitions: int, rpc_timeout: timedelta | None) -> int:
-        what = f"count of task queue {queue!r}"
-        answers = await self._connection.ask_partitions(
-            what,
-            lambda partition, reply: ListWorkflows(
-                partition=partition, count_only=True, reply=reply
-            ),
-            task_queue=queue,
-            partitions=range(partitions),
-            timeout_s=seconds(rpc_timeout),
-        )
-        return sum(expect(RunPage, what, answer).count for answer in answers)
-
-    async def _places(self, task_queue: str | None) -> Sequence[tuple[str, int]]:
-        queues = [task_queue] if task_queue else await self._connection.task_queues()
-        return [
-            (queue, partition)
-            for queue in queues
-            for partition in range(await self._connection.partitions(queue))
-        ]
+        return await count_runs(self._connection, input)
 
     async def _ask(
         self,
@@ -340,13 +257,3 @@ class LogOutbound(SendsToLog, OutboundInterceptor):
         if len(self._located) >= 10_000:
             self._located.clear()
         self._located[workflow_id] = queue
-
-
-def _refuse_query(query: str | None) -> None:
-    """Say at once what cannot be asked yet, instead of answering something else."""
-    if query:
-        raise RPCError(
-            f"the query {query!r} cannot be answered: list filters come with search attributes,"
-            " in a later release; leave the query out to get every run",
-            RPCStatusCode.UNIMPLEMENTED,
-        )

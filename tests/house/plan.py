@@ -27,6 +27,7 @@ ROOMS_BELOW: Final = {
 LIBRARY_ROOMS: Final = {
     "confluent_kafka": frozenset({"perdure_topics"}),
     "rocksdict": frozenset({"perdure_topics"}),
+    "lark": frozenset({"perdure_actors"}),
     "fastavro": frozenset({"perdure_schemas"}),
     "faust": frozenset({"perdure_views"}),
     "jwt": frozenset({"perdure_views"}),

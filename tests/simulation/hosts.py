@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors import rows
 from perdure_actors.core.decision import Limits
+from perdure_actors.finding.counting import open_and_blocked
 from perdure_actors.host import AnswerSender, Host
 from perdure_actors.services import Services
 from perdure_actors.workflow_code import WorkflowCode
@@ -198,9 +199,9 @@ class SimHost:
             if shard is None:
                 found.append(f"{self.name} does not own partition {number} yet")
                 continue
-            for _, status in shard.table.scan(*rows.prefix_range(rows.INDEX)):
-                if status in (b"running", b"blocked"):
-                    found.append(f"a run is {status.decode()} in partition {number}")
+            open_runs, _ = open_and_blocked(shard.table)
+            if open_runs:
+                found.append(f"{open_runs} runs are open in partition {number}")
             if any(True for _ in shard.table.scan(*rows.alarms_range(), limit=1)):
                 found.append(f"an alarm is set in partition {number}")
             if shard.pending or not shard.dispatch.is_idle:

@@ -13,7 +13,7 @@ from perdure import assembly
 from perdure.cli import run
 from perdure_schemas import events
 from perdure_schemas.avro import encode
-from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from perdure_schemas.commands import CancelWorkflow, ListWorkflows, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 from perdure_schemas.replies import (
     Accepted,
@@ -25,6 +25,7 @@ from perdure_schemas.replies import (
     Refused,
     RunClosed,
     RunDescription,
+    RunGroup,
     RunPage,
     RunSummary,
     TaskQueueInfo,
@@ -147,7 +148,9 @@ def test_a_failed_workflow_is_exit_status_1_with_the_real_error_first(
 def test_the_list_says_why_a_run_is_blocked(
     engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine.script(lambda ask: RunPage(runs=[STUCK] if ask.partition == 1 else []))
+    engine.script(
+        lambda ask: RunPage(runs=[STUCK], ranks=[b"0"]) if ask.partition == 1 else RunPage()
+    )
 
     assert engine.run("workflow", "list") == 0
     header, row, why = capsys.readouterr().out.splitlines()
@@ -235,6 +238,29 @@ def test_a_count_is_a_number(engine: Engine, capsys: pytest.CaptureFixture[str])
 
     assert engine.run("workflow", "count") == 0
     assert capsys.readouterr().out == "5\n"
+
+
+def test_a_count_by_groups_is_a_table(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    def group(ask: ListWorkflows) -> RunGroup:
+        return RunGroup(values=[Payload(data=b'"Running"')], count=2 + ask.partition)
+
+    engine.script(lambda ask: RunPage(count=2 + ask.partition, groups=[group(ask)]))
+    query = "GROUP BY ExecutionStatus"
+
+    assert engine.run("workflow", "count", "--query", query) == 0
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["Running", "5"]
+    assert engine.run("workflow", "count", "--query", query, "-o", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"count": 5, "groups": [{"values": ["Running"], "count": 5}]}
+
+
+def test_a_wrong_filter_is_one_line_with_its_column(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert engine.run("workflow", "list", "--query", "WorkflowType == 'A'") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the filter is wrong at column 15: there is '='")
 
 
 def test_a_queue_without_activity_workers_says_so(

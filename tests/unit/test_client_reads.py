@@ -41,6 +41,7 @@ from perdure_schemas.replies import (
     Refused,
     RunClosed,
     RunDescription,
+    RunGroup,
     RunPage,
     RunSummary,
 )
@@ -89,6 +90,7 @@ async def test_runs_of_all_partitions_come_as_one_list_newest_first(client: Clie
         more = begin + 2 < len(mine)
         return RunPage(
             runs=[summary(f"o-{at}", at) for at in page],
+            ranks=[bytes([255 - at]) for at in page],
             next_page_token=str(begin + 2).encode() if more else b"",
         )
 
@@ -102,35 +104,77 @@ async def test_runs_of_all_partitions_come_as_one_list_newest_first(client: Clie
     assert first_four == listed[:4]
 
 
-async def test_blocked_runs_stand_first_with_their_cause(client: Client) -> None:
-    stuck = summary("stuck", 1, "blocked", block=Block(cause="error", message="KeyError: 'x'"))
-    pages = {0: [summary("new", 99)], 1: [stuck, summary("old", 2)]}
-    host = ScriptedHost(client.log, lambda ask: RunPage(runs=pages[ask.partition]))
+async def test_a_list_goes_on_from_its_token_where_it_was_left(client: Client) -> None:
+    runs = {0: [90, 70, 20], 1: [80, 60, 50, 10]}
 
-    listed = [run async for run in client.list_workflows()]
+    def script(ask: ListWorkflows) -> RunPage:
+        mine = runs[ask.partition]
+        return RunPage(
+            runs=[summary(f"o-{at}", at) for at in mine], ranks=[bytes([255 - at]) for at in mine]
+        )
+
+    host = ScriptedHost(client.log, script)
+    first = client.list_workflows(page_size=3)
+    await first.fetch_next_page()
+    assert first.current_page is not None
+    before = [run.id for run in first.current_page]
+    second = client.list_workflows(next_page_token=first.next_page_token)
+    after = [run.id async for run in second]
+    host.stop()
+
+    assert before == ["o-90", "o-80", "o-70"]
+    assert after == ["o-60", "o-50", "o-20", "o-10"]
+    assert second.next_page_token is None
+
+
+async def test_the_runs_of_partitions_are_merged_by_rank_alone(client: Client) -> None:
+    stuck = summary("stuck", 1, "blocked", block=Block(cause="error", message="KeyError: 'x'"))
+    pages = {
+        0: RunPage(runs=[summary("new", 99)], ranks=[b"1a"]),
+        1: RunPage(runs=[stuck, summary("old", 2)], ranks=[b"0z", b"1b"]),
+    }
+    host = ScriptedHost(client.log, lambda ask: pages[ask.partition])
+
+    listed = [run async for run in client.list_workflows("TaskQueue = 'orders'")]
     host.stop()
 
     assert [run.id for run in listed] == ["stuck", "new", "old"]
     assert listed[0].status == WorkflowExecutionStatus.BLOCKED
     assert listed[0].block is not None
     assert listed[0].block.message == "KeyError: 'x'"
+    assert {command.query for command in host.commands} == {"TaskQueue = 'orders'"}
 
 
-async def test_counts_of_all_partitions_are_added(client: Client) -> None:
-    host = ScriptedHost(client.log, lambda ask: RunPage(count=10 + ask.partition))
+async def test_counts_of_all_partitions_and_pages_are_added(client: Client) -> None:
+    def script(ask: ListWorkflows) -> RunPage:
+        groups = [RunGroup(values=[Payload(data=b'"Running"')], count=10 + ask.partition)]
+        more = b"" if ask.page_token else b"more"
+        return RunPage(count=10 + ask.partition, groups=groups, next_page_token=more)
 
-    found = await client.count_workflows()
+    host = ScriptedHost(client.log, script)
+
+    found = await client.count_workflows("GROUP BY ExecutionStatus")
     host.stop()
 
-    assert found.count == 21
+    assert found.count == 42
+    assert [(group.count, group.group_values) for group in found.groups] == [(42, ["Running"])]
     assert all(command.count_only for command in host.commands)
 
 
-async def test_a_query_is_refused_before_it_is_asked(client: Client) -> None:
-    with pytest.raises(RPCError, match="later release") as caught:
-        client.list_workflows("WorkflowType = 'Orders'")
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("WorkflowType == 'Orders'", "wrong at column 15"),
+        ("GROUP BY ExecutionStatus", "GROUP BY is for counts"),
+    ],
+)
+async def test_a_wrong_filter_is_refused_before_it_is_asked(
+    client: Client, query: str, says: str
+) -> None:
+    with pytest.raises(RPCError, match=says) as caught:
+        client.list_workflows(query)
 
-    assert caught.value.status == RPCStatusCode.UNIMPLEMENTED
+    assert caught.value.status == RPCStatusCode.INVALID_ARGUMENT
 
 
 async def test_a_history_is_read_to_its_end_page_by_page_and_of_one_run(client: Client) -> None:

@@ -55,6 +55,14 @@ IdConflict = Annotated[
     str,
     typer.Option(help="When an open run has the id: fail, use_existing or terminate_existing."),
 ]
+Filter = Annotated[
+    str,
+    typer.Option(
+        "--query",
+        help="Which runs, as \"WorkflowType = 'Order' AND ExecutionStatus = 'Running'\"; all when"
+        " empty.",
+    ),
+]
 Seconds = Annotated[float | None, typer.Option(help="In seconds.")]
 
 
@@ -265,7 +273,7 @@ def history(
 
 @app.command(name="list")
 def list_runs(
-    query: Annotated[str, typer.Option(help="Which runs; all when empty.")] = "",
+    query: Filter = "",
     limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
     task_queue: TaskQueue = None,
     broker: Broker = None,
@@ -295,7 +303,7 @@ def list_runs(
 
 @app.command()
 def count(
-    query: Annotated[str, typer.Option(help="Which runs; all when empty.")] = "",
+    query: Filter = "",
     task_queue: TaskQueue = None,
     broker: Broker = None,
     engine: Engine = None,
@@ -310,7 +318,13 @@ def count(
         lambda client: client.count_workflows(query, task_queue=task_queue),
     )
     if output is OutputFormat.JSON:
-        print_json({"count": found.count})
+        groups = [
+            {"values": list(group.group_values), "count": group.count} for group in found.groups
+        ]
+        print_json({"count": found.count, "groups": groups})
+    elif found.groups:
+        rows = [(text(", ".join(map(str, g.group_values))), str(g.count)) for g in found.groups]
+        print_table(("GROUP", "RUNS"), rows)
     else:
         print(found.count)
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted
+from perdure_schemas.run_pages import PLACES_MAX, Place
 from perdure_views.gateway.desk import Desk
 from perdure_views.gateway.endpoints import Call, Param
-from perdure_views.gateway.lists import PLACES_MAX, Place
 from perdure_views.gateway.problems import ProblemError, expect
 from perdure_views.gateway.settings import ASK_S
 from perdure_views.gateway.shapes import Taken

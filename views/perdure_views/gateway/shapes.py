@@ -72,10 +72,18 @@ class Runs(Shape, frozen=True, kw_only=True):
     silent: list[str] = []
 
 
+class Group(Shape, frozen=True, kw_only=True):
+    """How many runs share some values."""
+
+    values: list[Any]
+    count: int
+
+
 class Count(Shape, frozen=True, kw_only=True):
-    """How many runs there are."""
+    """How many runs there are, and how many of each group where the filter has GROUP BY."""
 
     count: int
+    groups: list[Group] = []
     silent: list[str] = []
 
 

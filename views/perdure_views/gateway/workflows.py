@@ -7,14 +7,15 @@ from typing import Final
 
 from perdure_schemas import commands
 from perdure_schemas.replies import HistoryPage, RunClosed, RunDescription, RunPage
+from perdure_schemas.run_pages import ListTokenError, Place, grouped
 from perdure_topics.names import partition_of, topic_name
 from perdure_views.gateway.asking import WHICH, ask_run, places_of
 from perdure_views.gateway.desk import DeskError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
-from perdure_views.gateway.lists import PAGE_MAX, PageTokenError, Place, merged
+from perdure_views.gateway.lists import PAGE_MAX, merged
 from perdure_views.gateway.problems import ProblemError, expect
 from perdure_views.gateway.settings import ASK_S, WAIT_MAX_S
-from perdure_views.gateway.shapes import Closing, Count, Description, HistoryPart, Runs
+from perdure_views.gateway.shapes import Closing, Count, Description, Group, HistoryPart, Runs
 from perdure_views.gateway.showing import description_of, history_of, run_of, shown
 
 HISTORY_BYTES: Final = 128 * 1024
@@ -56,7 +57,7 @@ async def list_workflows(call: Call) -> Runs:
             limit=limit,
             token=call.text("page"),
         )
-    except PageTokenError as error:
+    except ListTokenError as error:
         raise ProblemError("invalid", str(error)) from error
     return Runs(runs=[run_of(run) for run in runs], next_page=next_page, silent=silent)
 
@@ -64,22 +65,32 @@ async def list_workflows(call: Call) -> Runs:
 async def count_workflows(call: Call) -> Count:
     """How many runs there are."""
     query = call.text("query")
-    places = await places_of(call.desk, call.text("queue"))
-    queues = sorted({queue for queue, _ in places})
+    what = "count of workflows"
 
-    async def count(queue: str) -> int:
+    async def part(place: Place, token: bytes) -> RunPage:
         answers = await call.desk.ask_partitions(
-            "count of workflows",
+            what,
             lambda number, reply: commands.ListWorkflows(
-                partition=number, query=query, count_only=True, reply=reply
+                partition=number, query=query, page_token=token, count_only=True, reply=reply
             ),
-            task_queue=queue,
-            partitions=[number for name, number in places if name == queue],
+            task_queue=place[0],
+            partitions=[place[1]],
             timeout_s=ASK_S,
         )
-        return sum(expect(RunPage, "count of workflows", answer).count for answer in answers)
+        return expect(RunPage, what, answers[0])
 
-    return Count(count=sum(await asyncio.gather(*(count(queue) for queue in queues))))
+    async def count(place: Place) -> list[RunPage]:
+        pages = [await part(place, b"")]
+        while token := pages[-1].next_page_token:
+            pages.append(await part(place, token))
+        return pages
+
+    places = await places_of(call.desk, call.text("queue"))
+    pages = [page for found in await asyncio.gather(*map(count, places)) for page in found]
+    return Count(
+        count=sum(page.count for page in pages),
+        groups=[Group(values=shown(values), count=n) for values, n in grouped(pages)],
+    )
 
 
 async def describe_workflow(call: Call) -> Description:
