@@ -167,7 +167,7 @@ class HistoryPage(Record, frozen=True, kw_only=True, gc=False):
 class RunGroup(Record, frozen=True, kw_only=True, gc=False):
     """How many runs of a partition share some values."""
 
-    values: list[Payload]
+    values: list[Payload] = []
     count: int
 
 
