@@ -21,10 +21,12 @@ export function Pending({ description, which }) {
 }
 
 // What can be done to one, and when it makes sense.
+const WAITS = new Set(["backing_off", "paused", "exhausted"]);
+const PAUSED = new Set(["paused", "pause_requested"]);
 const ACTS = [
-  { name: "retry", title: "Retry now", says: "The next attempt starts at once.", when: (one) => one.state !== "started" && one.state !== "paused" },
-  { name: "pause", title: "Pause", says: "No further attempt starts until it is let go on. A running one ends as it will.", when: (one) => one.state !== "paused", withReason: true },
-  { name: "unpause", title: "Go on", says: "The next attempt starts at once.", when: (one) => one.state === "paused" },
+  { name: "retry", title: "Retry now", says: "The next attempt starts at once.", when: (one) => WAITS.has(one.state) },
+  { name: "pause", title: "Pause", says: "No further attempt starts until it is let go on. A running one ends as it will.", when: (one) => !PAUSED.has(one.state), withReason: true },
+  { name: "unpause", title: "Go on", says: "The next attempt starts at once.", when: (one) => PAUSED.has(one.state) },
   { name: "reset", title: "Reset", says: "It starts over from attempt 1.", when: () => true },
   { name: "fail", title: "Fail", says: "It fails for good, as if its code had: the workflow goes on with that.", when: () => true, danger: true, withReason: true },
 ];
