@@ -101,9 +101,18 @@ class Activation:
         self.replayed_events = 0
 
     def feed(
-        self, resident: Resident, event: Record, *, seq: int, before_seq: int, now_ms: int
+        self,
+        resident: Resident,
+        event: Record,
+        *,
+        seq: int,
+        before_seq: int,
+        now_ms: int,
+        history_bytes: int,
     ) -> list[Record]:
         """What the code asks for when it takes an input event; code made anew is replayed first.
+
+        `history_bytes` is the size of the history before this transition.
 
         Raises BlockedError when it cannot; the code is let go of and made anew next time.
         """
@@ -119,7 +128,9 @@ class Activation:
                 self.cache_hits += 1
             plain = self._incoming([event], f"event {seq} of workflow {label!r}")[0]
             with self._services.code.watching(label):
-                outputs = coroutine.advance(plain, seq=seq, time_ms=now_ms)
+                outputs = coroutine.advance(
+                    plain, seq=seq, time_ms=now_ms, history_bytes=history_bytes
+                )
             outputs = self._outgoing(outputs, f"what workflow {label!r} asks for at event {seq}")
         except DeadlockError as error:
             resident.drop_code()
@@ -215,6 +226,7 @@ class Activation:
         if before_seq <= 1:
             return coroutine
         self.replays += 1
+        size = 0
         try:
             for _, _, time_ms, body in history_of(self._table, state.run_id):
                 if body.seq >= before_seq:
@@ -225,7 +237,8 @@ class Activation:
                 )
                 self.replayed_events += len(events)
                 with self._services.code.watching(state.workflow_id):
-                    coroutine.recall(events, seq=body.seq, time_ms=time_ms)
+                    coroutine.recall(events, seq=body.seq, time_ms=time_ms, history_bytes=size)
+                size += sum(map(len, body.events))
         except DeadlockError as error:
             coroutine.close()
             raise BlockedError("deadlock", str(error)) from None

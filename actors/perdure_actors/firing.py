@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from perdure_actors import rows
 from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
-from perdure_actors.core.execution import decide_next_run
+from perdure_actors.core.following import decide_next_run
 from perdure_actors.core.rules import ALARMS
 
 if TYPE_CHECKING:

@@ -107,12 +107,14 @@ class Draft:
         """The same events, as they were before they were encoded."""
         self.effects: list[Effect] = []
         self.first_seq = 0
+        self._bytes_before = 0
 
     def take(self, resident: Resident, event: Record) -> None:
         """Apply one event to its run."""
         run = resident.run
         if not self.events:
             self.first_seq = run.state.seq + 1
+            self._bytes_before = run.state.history_bytes
         at = RecordId(*self._at, len(self.events))
         self.effects += effects_of(run, event, at, self.now_ms)
         apply(run, event, at, self.now_ms)
@@ -126,7 +128,12 @@ class Draft:
         run, world = resident.run, self._world
         try:
             outputs = self._activation.feed(
-                resident, event, seq=seq, before_seq=self.first_seq, now_ms=self.now_ms
+                resident,
+                event,
+                seq=seq,
+                before_seq=self.first_seq,
+                now_ms=self.now_ms,
+                history_bytes=self._bytes_before,
             )
             self._check(resident, outputs)
         except BlockedError as error:
@@ -148,7 +155,12 @@ class Draft:
         run = resident.run
         try:
             outputs = self._activation.feed(
-                resident, event, seq=seq, before_seq=run.state.seq + 1, now_ms=self.now_ms
+                resident,
+                event,
+                seq=seq,
+                before_seq=run.state.seq + 1,
+                now_ms=self.now_ms,
+                history_bytes=run.state.history_bytes,
             )
             self._check(resident, outputs)
         except BlockedError:

@@ -13,6 +13,7 @@ from perdure.common import (
 )
 from perdure.converter.codecs import payload_record
 from perdure.records import milliseconds, priority_record, retry_record
+from perdure_actors.core.cron import problem_of
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload, ReplyTo, SignalInput
@@ -34,6 +35,8 @@ def start_command(
     if input.start_signal is not None:
         signal_values = converter.to_payloads(input.start_signal_args)
         signals = [SignalInput(signal_name=input.start_signal, input=signal_values)]
+    if input.cron_schedule and (problem := problem_of(input.cron_schedule)):
+        raise ValueError(problem)
     conflict = input.id_conflict_policy
     if conflict == WorkflowIDConflictPolicy.UNSPECIFIED:
         conflict = WorkflowIDConflictPolicy.FAIL

@@ -76,7 +76,11 @@ _PURE: Final = frozenset(
         "typing",
     }
 )
-CORE_MAY_IMPORT: Final = _PURE | {"perdure_actors.core"}
+CORE_MAY_IMPORT: Final = _PURE | {
+    "cronsim",  # when a cron expression is due next: arithmetic over datetimes
+    "perdure_actors.core",
+    "zoneinfo",  # the zones it is due in; what is computed is recorded, never computed again
+}
 REPLAY_MAY_IMPORT: Final = _PURE | {
     "asyncio",
     "builtins",

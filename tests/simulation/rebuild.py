@@ -44,9 +44,11 @@ def replay(run: RunLog, code: WorkflowCode, *, namespace: str, task_queue: str) 
     )
     coroutine = code.make(started, facts)
     try:
+        size = 0
         for first in [fact for fact in run.facts if fact.place == 0]:
             entry = first.entry
-            coroutine.recall(entry.events, seq=first.seq, time_ms=entry.time_ms)
+            coroutine.recall(entry.events, seq=first.seq, time_ms=entry.time_ms, history_bytes=size)
+            size += sum(map(len, entry.body.events))
     except BlockedError as error:
         return f"{error.cause}: {error} (recorded {error.recorded}, produced {error.produced})"
     finally:

@@ -147,7 +147,7 @@ def test_a_result_as_large_as_may_be_is_kept_and_a_larger_one_fails_the_run() ->
         non_retryable=True,
     )
     assert settle(world, run, too_large, world.now_ms) == ev.WorkflowFailed(
-        failure=Failure(chain=[cause]), call_site="a.py:1"
+        failure=Failure(chain=[cause]), retry_state="retry_policy_not_set", call_site="a.py:1"
     )
 
 

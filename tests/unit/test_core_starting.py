@@ -183,13 +183,13 @@ def test_a_run_begins_with_all_that_its_start_says(world: CoreWorld) -> None:
     event = replace(
         begun("run-1"),
         first_activation_delay_ms=1_000,
-        execution_expires_ms=NOW_MS + 9_000,
+        execution_expires_ms=NOW_MS + 10_000,
         **fields,
     )
     assert verdict == Decision([Step("run-1", [event])], new("run-1"), "run-1")
     state = world.runs["run-1"].state
     assert not state.begun
-    assert (state.begin_ms, state.run_expires_ms) == (NOW_MS + 1_000, NOW_MS + 5_000)
+    assert (state.begin_ms, state.run_expires_ms) == (NOW_MS + 1_000, NOW_MS + 6_000)
 
 
 @pytest.mark.parametrize("workflow_id", ["x" * 1_000, "é" * 500])
@@ -209,8 +209,8 @@ def test_an_id_may_have_a_thousand_bytes(world: CoreWorld, workflow_id: str) -> 
         ),
         ({"workflow_type": ""}, "the start of workflow 'wf' names no workflow type"),
         (
-            {"cron_schedule": "@daily"},
-            "this release has no cron schedules: start the workflow without cron_schedule",
+            {"cron_schedule": "@daily", "start_delay_ms": 1},
+            "start_delay cannot be given with a cron schedule: that says when the first run is",
         ),
         (
             {"signals": [SignalInput(signal_name="")]},

@@ -61,7 +61,7 @@ def test_the_end_of_a_start_delay_leaves_the_other_times(world: CoreWorld) -> No
 
     world.record("run-1", ev.TimerFired(timer_id=""))
 
-    assert (run.state.begun, run.state.alarm_ms) == (True, NOW_MS + 700)
+    assert (run.state.begun, run.state.alarm_ms) == (True, NOW_MS + 710)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from perdure_actors.core import retry
-from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
 from perdure_actors.core.facts import carried_attributes
+from perdure_actors.core.following import follow_cron, follow_failed, plan_next
 from perdure_actors.core.starting import held_next, terminating
 from perdure_actors.core.state import (
     CANCELED,
@@ -18,7 +18,6 @@ from perdure_actors.core.state import (
     FAILED,
     TERMINATED,
     TIMED_OUT,
-    ActorState,
     Closing,
     RecordId,
     Run,
@@ -102,27 +101,6 @@ def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> 
     return Decision(steps, answer, run_id)
 
 
-def decide_completed(
-    world: World, run: Run, output: WorkflowCompleted, _now_ms: int
-) -> WorkflowCompleted | WorkflowFailed:
-    """A run that returned; a result too large to be answered fails it, plainly."""
-    size = len(output.result.data) if output.result else 0
-    most = world.limits.result_bytes_max
-    if run.started.parent is not None:
-        most = min(most, REPORT_BYTES_MAX)
-    if size <= most:
-        return output
-    cause = FailureCause(
-        message=(
-            f"the workflow returned {size} bytes; {most} is the most:"
-            " return a reference to where the data is"
-        ),
-        type="PayloadTooLarge",
-        non_retryable=True,
-    )
-    return WorkflowFailed(failure=Failure(chain=[cause]), call_site=output.call_site)
-
-
 def check_continued(world: World, _run: Run, outputs: list[Record]) -> str:
     """Why the next run the code asked for cannot be had; empty when it can."""
     for output in outputs:
@@ -150,29 +128,6 @@ def decide_continued(
     return replace(output, new_run_id=world.new_run_id())
 
 
-def decide_failed(world: World, run: Run, output: WorkflowFailed, now_ms: int) -> WorkflowFailed:
-    """A failed run is followed by another when its retry policy says so."""
-    state, delay_ms = _plan_next(run, output.failure, now_ms)
-    if delay_ms < 0:
-        return replace(output, retry_state=state)
-    return replace(
-        output, retry_state=state, next_run_id=world.new_run_id(), next_run_delay_ms=delay_ms
-    )
-
-
-def _plan_next(run: Run, failure: Failure, now_ms: int) -> tuple[str, int]:
-    policy = run.started.retry_policy
-    if policy is None:
-        return retry.NOT_SET, -1
-    return retry.plan_retry(
-        policy,
-        failure,
-        attempt=run.started.attempt,
-        now_ms=now_ms,
-        expires_ms=run.state.execution_expires_ms,
-    )
-
-
 def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Later:
     """A start delay is over, or a run has outlived its time."""
     state = run.state
@@ -182,7 +137,7 @@ def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Lat
         return Due([WorkflowTimedOut(timeout_type="execution", retry_state=retry.TIMEOUT)], True)
     if state.run_expires_ms and state.run_expires_ms <= now_ms:
         cause = FailureCause(kind="timeout", timeout_type="start_to_close")
-        retry_state, delay_ms = _plan_next(run, Failure(chain=[cause]), now_ms)
+        retry_state, delay_ms = plan_next(run, Failure(chain=[cause]), now_ms)
         event = WorkflowTimedOut(
             timeout_type="run",
             retry_state=retry_state,
@@ -193,15 +148,6 @@ def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Lat
     if state.begin_ms and state.begin_ms <= now_ms:
         return Due([TimerFired(timer_id="")])
     return Later(state.alarm_ms if state.alarm_ms > now_ms else 0)
-
-
-def decide_next_run(actor: ActorState, now_ms: int) -> Step | Later:
-    """The run that follows another is due."""
-    if actor.next_start is None:
-        return Later()
-    if actor.alarm_ms > now_ms:
-        return Later(actor.alarm_ms)
-    return Step(actor.next_run_id, [actor.next_start])
 
 
 def apply_started(run: Run, _event: WorkflowStarted, _at: RecordId, _now_ms: int) -> None:
@@ -236,14 +182,17 @@ def apply_resumed(run: Run, event: WorkflowResumed, _at: RecordId, _now_ms: int)
 
 def apply_completed(run: Run, event: WorkflowCompleted, _at: RecordId, now_ms: int) -> None:
     """The run returned."""
-    _close(run, Closing(COMPLETED, now_ms, result=event.result))
+    closing = Closing(COMPLETED, now_ms, result=event.result, next_run_id=event.next_run_id)
+    _close(run, closing)
+    if event.next_run_id:
+        follow_cron(run, event.next_run_id, now_ms, event.next_run_delay_ms, result=event.result)
 
 
 def apply_failed(run: Run, event: WorkflowFailed, _at: RecordId, now_ms: int) -> None:
     """The run failed; another may follow."""
     _close(run, Closing(FAILED, now_ms, failure=event.failure, next_run_id=event.next_run_id))
     if event.next_run_id:
-        _follow(run, event.next_run_id, now_ms + event.next_run_delay_ms, event.failure)
+        follow_failed(run, event, event.failure, now_ms)
 
 
 def apply_canceled(run: Run, event: WorkflowCanceled, _at: RecordId, now_ms: int) -> None:
@@ -273,7 +222,7 @@ def apply_timed_out(run: Run, event: WorkflowTimedOut, _at: RecordId, now_ms: in
     failure = Failure(chain=[cause])
     _close(run, Closing(TIMED_OUT, now_ms, failure=failure, next_run_id=event.next_run_id))
     if event.next_run_id:
-        _follow(run, event.next_run_id, now_ms + event.next_run_delay_ms, failure)
+        follow_failed(run, event, failure, now_ms)
 
 
 def apply_continued_as_new(
@@ -301,25 +250,6 @@ def apply_continued_as_new(
         continued_run_id=run.state.run_id,
         initiator="workflow",
         last_failure=None,
-        last_result=None,
-    )
-
-
-def _follow(run: Run, run_id: str, due_ms: int, failure: Failure) -> None:
-    """The same again, later."""
-    run.actor.next_run_id = run_id
-    run.actor.alarm_ms = max(due_ms, 1)
-    run.actor.next_start = replace(
-        run.started,
-        attempt=run.started.attempt + 1,
-        first_activation_delay_ms=0,
-        memo=run.memo,
-        search_attributes=carried_attributes(run),
-        signals=[],
-        update=None,
-        continued_run_id=run.state.run_id,
-        initiator="retry",
-        last_failure=failure,
     )
 
 

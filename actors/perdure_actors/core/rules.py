@@ -17,6 +17,7 @@ from perdure_actors.core import (
     deadlines,
     execution,
     facts,
+    following,
     messages,
     timers,
     with_start,
@@ -91,8 +92,8 @@ ROUTED = frozenset(
 OUTPUTS: dict[type[Record], DecideOutput] = {
     events.ActivityScheduled: activities.decide_activity_scheduled,
     message_events.WorkflowUpdateCompleted: messages.decide_update_completed,
-    events.WorkflowCompleted: execution.decide_completed,
-    events.WorkflowFailed: execution.decide_failed,
+    events.WorkflowCompleted: following.decide_completed,
+    events.WorkflowFailed: following.decide_failed,
     events.WorkflowContinuedAsNew: execution.decide_continued,
     child_events.ChildWorkflowInitiated: children.decide_initiated,
     child_events.ExternalCancelInitiated: calls.decide_cancel_initiated,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from perdure_actors.core import cron
 from perdure_actors.core.decision import Decision, Rejection, Step
 from perdure_actors.core.state import COMPLETED, RUNNING, ActorState, Run, RunState
 from perdure_actors.core.timers import TIMER_MS_MAX
@@ -88,13 +89,19 @@ def _invalid_start(command: StartWorkflow) -> str:
     for name, time_ms in times.items():
         if not 0 <= time_ms <= TIMER_MS_MAX:
             return f"{name} is {time_ms}: give 0 to {TIMER_MS_MAX} (100 years)"
-    if command.cron_schedule:
-        return "this release has no cron schedules: start the workflow without cron_schedule"
+    if command.cron_schedule and command.start_delay_ms:
+        return "start_delay cannot be given with a cron schedule: that says when the first run is"
+    if command.cron_schedule and (problem := cron.problem_of(command.cron_schedule)):
+        return problem
     return ""
 
 
 def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> WorkflowStarted:
-    expires_ms = now_ms + command.execution_timeout_ms if command.execution_timeout_ms else 0
+    delay_ms = command.start_delay_ms
+    if command.cron_schedule:
+        delay_ms = cron.next_due_ms(command.cron_schedule, now_ms, began_ms=now_ms) - now_ms
+    timeout_ms = command.execution_timeout_ms
+    expires_ms = now_ms + delay_ms + timeout_ms if timeout_ms else 0
     return WorkflowStarted(
         workflow_type=command.workflow_type,
         input=command.input,
@@ -106,7 +113,8 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
         task_timeout_ms=command.task_timeout_ms,
         execution_expires_ms=expires_ms,
         retry_policy=command.retry_policy,
-        first_activation_delay_ms=command.start_delay_ms,
+        cron_schedule=command.cron_schedule,
+        first_activation_delay_ms=delay_ms,
         memo=command.memo,
         search_attributes=command.search_attributes,
         header=command.header,
@@ -147,14 +155,17 @@ def starting_now(current: Run, now_ms: int) -> Step:
     """The run that is to follow, started before its time; its delay goes on holding it back."""
     following = current.actor.next_start
     assert following is not None, "a run that is to follow has what it starts with"
-    rest_ms = max(0, current.actor.alarm_ms - now_ms)
+    due_ms = current.actor.alarm_ms + following.first_activation_delay_ms
+    rest_ms = max(0, due_ms - now_ms)
     return Step(current.actor.next_run_id, [replace(following, first_activation_delay_ms=rest_ms)])
 
 
 def open_run(actor: ActorState, run_id: str, event: WorkflowStarted, now_ms: int) -> Run:
     """The run that a WorkflowStarted event begins."""
-    run_expires_ms = now_ms + event.run_timeout_ms if event.run_timeout_ms else 0
-    begin_ms = now_ms + event.first_activation_delay_ms if event.first_activation_delay_ms else 0
+    delay_ms = event.first_activation_delay_ms
+    # What holds a run back does not count as its running time.
+    run_expires_ms = now_ms + delay_ms + event.run_timeout_ms if event.run_timeout_ms else 0
+    begin_ms = now_ms + delay_ms if delay_ms else 0
     state = RunState(
         workflow_id=actor.workflow_id,
         run_id=run_id,

@@ -77,6 +77,8 @@ class Coroutine:
         self.started_ms = 0
         self.seq = 0
         """The seq of the event that is being taken."""
+        self.history_bytes = 0
+        """The size of the history before the transition that is being taken."""
         self.is_replaying = False
         self.is_closed = False
         self.is_ended = False
@@ -101,22 +103,28 @@ class Coroutine:
 
     # What a shard asks.
 
-    def advance(self, event: Record, *, seq: int, time_ms: int) -> list[Record]:
+    def advance(
+        self, event: Record, *, seq: int, time_ms: int, history_bytes: int = 0
+    ) -> list[Record]:
         """Take an input event; what the code asks for until all of it waits again.
 
         Raises BlockedError when the code cannot go on; then throw this object away, and build
         another from the history when there is reason to try again.
         """
         self._waiting.pop(seq, None)
+        self.history_bytes = history_bytes
         self.is_replaying = False
         self.markers.recorded = None
         return self._activate(event, seq, time_ms)
 
-    def recall(self, events: Sequence[Record], *, seq: int, time_ms: int) -> None:
+    def recall(
+        self, events: Sequence[Record], *, seq: int, time_ms: int, history_bytes: int = 0
+    ) -> None:
         """Replay a recorded transition whose first event has the given seq.
 
         Raises BlockedError when the code asks for anything else than was recorded.
         """
+        self.history_bytes = history_bytes
         self.is_replaying = True
         untaken = {event.input_seq for event in events if type(event) is WorkflowBlocked}
         index = 0

@@ -31,7 +31,17 @@ from perdure.workflow.handlers import (
     set_signal_handler,
     set_update_handler,
 )
-from perdure.workflow.information import Info, ParentInfo, RootInfo, info, memo, memo_value
+from perdure.workflow.information import (
+    Info,
+    ParentInfo,
+    RootInfo,
+    get_last_completion_result,
+    get_last_failure,
+    has_last_completion_result,
+    info,
+    memo,
+    memo_value,
+)
 from perdure.workflow.kinds import (
     ActivityCancellationType,
     ChildWorkflowCancellationType,
@@ -133,9 +143,12 @@ __all__ = [
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
+    "get_last_completion_result",
+    "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
     "get_update_handler",
+    "has_last_completion_result",
     "in_workflow",
     "info",
     "init",

@@ -7,6 +7,7 @@ from perdure.converter.codecs import payload_record
 from perdure.records import milliseconds, payload_mapping, priority_record, retry_record
 from perdure.workflow.intercepted import StartChildWorkflowInput
 from perdure.workflow.kinds import ChildWorkflowCancellationType
+from perdure_actors.core.cron import problem_of
 from perdure_actors.replay.children import (
     ABANDON,
     TRY_CANCEL,
@@ -29,6 +30,8 @@ _CANCELLATION = {
 def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
     """Ask for a child."""
     converter = run.converter
+    if call.cron_schedule and (problem := problem_of(call.cron_schedule)):
+        raise ValueError(f"child workflow {call.workflow!r}: {problem}")
     initiated = ChildWorkflowInitiated(
         child_id=run.children.next_id(),
         workflow_id=call.id,

@@ -19,13 +19,16 @@ from perdure.records import duration_of, priority_of, retry_policy_of, time_of
 from perdure_actors.core.facts import upserted
 from perdure_actors.core.state import Facts
 from perdure_actors.replay.coroutine import Coroutine as Run
+from perdure_actors.replay.failures import exception_of
 from perdure_actors.replay.runtime import current
+from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.payloads import Payload, RunRef
 
 T = TypeVar("T")
 AnyDefault = TypeVar("AnyDefault")
 TASK_TIMEOUT_DEFAULT = timedelta(seconds=10)
 HISTORY_LENGTH_SUGGESTED_MAX = 4096
+HISTORY_BYTES_SUGGESTED_MAX = 4 * 1024 * 1024
 _FACTS = "facts"
 _INFO = "info"
 _MEMO = "memo"
@@ -80,9 +83,15 @@ class Info:
         """How many events the history has, up to the one that is being taken."""
         return current().seq
 
+    def get_current_history_size(self) -> int:
+        """The size of the history in bytes, up to the transition that is being taken."""
+        return current().history_bytes
+
     def is_continue_as_new_suggested(self) -> bool:
         """Whether the history has become so long that continuing as a new run is wise."""
-        return current().seq >= HISTORY_LENGTH_SUGGESTED_MAX
+        run = current()
+        too_long = run.seq >= HISTORY_LENGTH_SUGGESTED_MAX
+        return too_long or run.history_bytes >= HISTORY_BYTES_SUGGESTED_MAX
 
 
 def facts_of(run: Run) -> Facts:
@@ -208,3 +217,28 @@ def memo_value(key: str, default: Any = ..., *, type_hint: Any = None) -> Any:
     if default is ...:
         raise KeyError(f"the memo has no {key!r}")
     return default
+
+
+def has_last_completion_result() -> bool:
+    """Whether an earlier run of the cron schedule, or of the schedule, left a result."""
+    return _started().last_result is not None
+
+
+def get_last_completion_result(type_hint: type | None = None) -> Any | None:
+    """What the last run that completed returned, as its type hint; None when none has."""
+    payload = _started().last_result
+    if payload is None:
+        return None
+    return current().converter.from_payload(payload, type_hint, what="the last result")
+
+
+def get_last_failure() -> BaseException | None:
+    """How the run before this one failed; None when it did not."""
+    failure = _started().last_failure
+    return None if failure is None else exception_of(failure, current().converter)
+
+
+def _started() -> WorkflowStarted:
+    started = current().started
+    assert started is not None, "user code runs only after WorkflowStarted"
+    return started
