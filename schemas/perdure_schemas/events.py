@@ -17,6 +17,9 @@ from perdure_schemas.child_events import (
     ExternalCancelFailed,
     ExternalCancelInitiated,
     ExternalCancelRequested,
+    ExternalSignaled,
+    ExternalSignalFailed,
+    ExternalSignalInitiated,
 )
 from perdure_schemas.fact_events import (
     MarkerRecorded,
@@ -337,6 +340,8 @@ Input = (
     | ChildWorkflowTerminated
     | ExternalCancelRequested
     | ExternalCancelFailed
+    | ExternalSignaled
+    | ExternalSignalFailed
 )
 """Events that resume the run's code: each causes exactly one activation."""
 
@@ -348,6 +353,7 @@ Output = (
     | ChildWorkflowInitiated
     | ChildCancelRequested
     | ExternalCancelInitiated
+    | ExternalSignalInitiated
     | WorkflowUpdateCompleted
     | WorkflowCompleted
     | WorkflowFailed

@@ -195,3 +195,25 @@ async def local_wrongly(order: Order) -> None:
     await run(charge, 7, start_to_close_timeout=MINUTE)  # type: ignore[arg-type]
     await run(charge, order, heartbeat_timeout=MINUTE)  # type: ignore[call-overload]
     await run(charge, order, task_queue="other")  # type: ignore[call-overload]
+
+
+@workflow.defn
+class Heard:
+    @workflow.run
+    async def run(self) -> None: ...
+
+    @workflow.signal
+    async def note(self, text: str) -> None: ...
+
+
+async def others(order: Order) -> None:
+    heard: workflow.ExternalWorkflowHandle[Heard] = workflow.get_external_workflow_handle_for(
+        Heard.run, "h", task_queue="far"
+    )
+    await heard.signal(Heard.note, "a")
+    await heard.signal("note", "a")
+    await heard.cancel(reason="enough")
+    child = await workflow.start_child_workflow(Heard.run)
+    await child.signal(Heard.note, "a")
+    await heard.signal(Heard.note, 7)  # type: ignore[call-overload]
+    await child.signal(Heard.note, 7)  # type: ignore[call-overload]

@@ -54,9 +54,6 @@ RESERVED_EVENTS = {
     "ActivityPaused",
     "ActivityReset",
     "ActivityUnpaused",
-    "ExternalSignalFailed",
-    "ExternalSignalInitiated",
-    "ExternalSignaled",
     "ExternalStartFailed",
     "ExternalStartInitiated",
     "ExternalStarted",
@@ -201,6 +198,7 @@ def test_every_event_that_brings_errands_was_asked_for_them_here() -> None:
         child_events.ChildWorkflowInitiated,
         child_events.ChildCancelRequested,
         child_events.ExternalCancelInitiated,
+        child_events.ExternalSignalInitiated,
     }
 
 

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
-from perdure_actors.core.state import CANCEL, CallState, RecordId, Run
+from perdure_actors.core.state import CANCEL, SIGNAL, CallState, RecordId, Run
 from perdure_schemas.child_commands import ReportCall
 from perdure_schemas.child_events import (
     ExternalCancelFailed,
     ExternalCancelInitiated,
     ExternalCancelRequested,
+    ExternalSignaled,
+    ExternalSignalFailed,
+    ExternalSignalInitiated,
 )
 from perdure_schemas.commands import CancelWorkflow
+from perdure_schemas.message_commands import SignalWorkflow
 from perdure_schemas.payloads import ExternalCall, RunRef
 
 if TYPE_CHECKING:
@@ -22,13 +27,13 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Effect, Verdict, World
     from perdure_schemas.commands import StartWorkflow
-    from perdure_schemas.message_commands import SignalWorkflow
     from perdure_schemas.payloads import Record
 
     Called = SignalWorkflow | CancelWorkflow | StartWorkflow
 
 OUTCOMES: dict[str, tuple[type[Record], type[Record]]] = {
     CANCEL: (ExternalCancelRequested, ExternalCancelFailed),
+    SIGNAL: (ExternalSignaled, ExternalSignalFailed),
 }
 """A call's kind -> the event of its success, and that of its failure."""
 
@@ -72,19 +77,32 @@ def errands_of_call(
 
 def check_calls(world: World, run: Run, outputs: list[Record]) -> str:
     """Why the calls the code asked for cannot be had; empty when they can."""
-    asked = [output for output in outputs if isinstance(output, ExternalCancelInitiated)]
+    kinds = ExternalCancelInitiated | ExternalSignalInitiated
+    asked = [output for output in outputs if isinstance(output, kinds)]
     if len(run.calls) + len(asked) > world.limits.calls_max:
         return (
             f"the code has {len(run.calls)} calls of other workflows pending and asks for"
             f" {len(asked)}; {world.limits.calls_max} is the most: await some first"
         )
+    for output in asked:
+        if isinstance(output, ExternalSignalInitiated):
+            payloads = [*output.input, *output.header.values()]
+            size = sum(len(payload.data) for payload in payloads)
+            if size > REPORT_BYTES_MAX:
+                return (
+                    f"signal {output.signal_name!r} is given {size} bytes; {REPORT_BYTES_MAX} is"
+                    f" the most: pass references ({output.call_site})"
+                )
     return ""
 
 
-def decide_cancel_initiated(
-    world: World, _run: Run, output: ExternalCancelInitiated, _now_ms: int
+def decide_initiated(
+    world: World,
+    _run: Run,
+    output: ExternalCancelInitiated | ExternalSignalInitiated,
+    _now_ms: int,
 ) -> Record:
-    """A cancel the code asked for, on the run's own queue unless it named another."""
+    """A call the code asked for, on the run's own queue unless it named another."""
     return replace(output, target=on_queue(world, output.target))
 
 
@@ -100,6 +118,13 @@ def apply_cancel_initiated(
     await_answer(run, event.call_id, CANCEL, event.target)
 
 
+def apply_signal_initiated(
+    run: Run, event: ExternalSignalInitiated, _at: RecordId, _now_ms: int
+) -> None:
+    """Remember the call until it is answered."""
+    await_answer(run, event.call_id, SIGNAL, event.target)
+
+
 def await_answer(run: Run, call_id: str, kind: str, target: RunRef) -> None:
     """Remember a call until it is answered."""
     run.calls[call_id] = CallState(call_id, kind, target, run.state.seq)
@@ -107,7 +132,10 @@ def await_answer(run: Run, call_id: str, kind: str, target: RunRef) -> None:
 
 
 def apply_answered(
-    run: Run, event: ExternalCancelRequested | ExternalCancelFailed, _at: RecordId, _now_ms: int
+    run: Run,
+    event: ExternalCancelRequested | ExternalCancelFailed | ExternalSignaled | ExternalSignalFailed,
+    _at: RecordId,
+    _now_ms: int,
 ) -> None:
     """The call has its one answer."""
     run.drop("call", event.call_id)
@@ -124,5 +152,23 @@ def effects_of_cancel_initiated(
         reason=event.reason,
         identity=f"{me.workflow_id}/{me.run_id}",
         external=ExternalCall(run=me, call_id=event.call_id),
+    )
+    return [SendCommand(target.task_queue, command)]
+
+
+def effects_of_signal_initiated(
+    run: Run, event: ExternalSignalInitiated, _at: RecordId, _now_ms: int
+) -> list[Effect]:
+    """The signal itself; one to a child is taken by no other workflow of its id."""
+    me, target = run.ref(), event.target
+    command = SignalWorkflow(
+        workflow_id=target.workflow_id,
+        run_id=target.run_id,
+        signal_name=event.signal_name,
+        input=event.input,
+        header=event.header,
+        identity=f"{me.workflow_id}/{me.run_id}",
+        external=ExternalCall(run=me, call_id=event.call_id),
+        child_of=me if event.child_id else None,
     )
     return [SendCommand(target.task_queue, command)]

@@ -96,13 +96,15 @@ OUTPUTS: dict[type[Record], DecideOutput] = {
     events.WorkflowFailed: following.decide_failed,
     events.WorkflowContinuedAsNew: execution.decide_continued,
     child_events.ChildWorkflowInitiated: children.decide_initiated,
-    child_events.ExternalCancelInitiated: calls.decide_cancel_initiated,
+    child_events.ExternalCancelInitiated: calls.decide_initiated,
+    child_events.ExternalSignalInitiated: calls.decide_initiated,
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
 
 ERRANDS: dict[type[Record], tuple[Errands, ...]] = {
     commands.StartWorkflow: (child_reports.errands_of_start, calls.errands_of_call),
     commands.CancelWorkflow: (calls.errands_of_call,),
+    message_commands.SignalWorkflow: (calls.errands_of_call,),
 }
 """Command -> what its sender, another actor, is told of the outcome."""
 
@@ -166,6 +168,9 @@ APPLY: dict[type[Record], Apply] = {
     child_events.ExternalCancelInitiated: calls.apply_cancel_initiated,
     child_events.ExternalCancelRequested: calls.apply_answered,
     child_events.ExternalCancelFailed: calls.apply_answered,
+    child_events.ExternalSignalInitiated: calls.apply_signal_initiated,
+    child_events.ExternalSignaled: calls.apply_answered,
+    child_events.ExternalSignalFailed: calls.apply_answered,
 }
 """Event -> apply(run, event, at, now): the only place where a run's state changes."""
 
@@ -195,6 +200,7 @@ EFFECTS: dict[type[Record], Effects] = {
     child_events.ChildWorkflowInitiated: children.effects_of_initiated,
     child_events.ChildCancelRequested: children.effects_of_cancel_requested,
     child_events.ExternalCancelInitiated: calls.effects_of_cancel_initiated,
+    child_events.ExternalSignalInitiated: calls.effects_of_signal_initiated,
 }
 """Event -> the errands it brings, from the state before it is applied."""
 

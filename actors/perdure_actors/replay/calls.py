@@ -12,11 +12,14 @@ from perdure_schemas.child_events import (
     ExternalCancelFailed,
     ExternalCancelInitiated,
     ExternalCancelRequested,
+    ExternalSignaled,
+    ExternalSignalFailed,
+    ExternalSignalInitiated,
 )
 
-Initiated = ExternalCancelInitiated
-Failed = ExternalCancelFailed
-Done = ExternalCancelRequested
+Initiated = ExternalCancelInitiated | ExternalSignalInitiated
+Failed = ExternalCancelFailed | ExternalSignalFailed
+Done = ExternalCancelRequested | ExternalSignaled
 
 
 class Calls:

@@ -81,6 +81,8 @@ class Children:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._pending: dict[str, PendingChild] = {}
+        self.known: dict[str, ChildWorkflowInitiated] = {}
+        """The newest child of each workflow id that was asked for."""
         self._count = 0
 
     def next_id(self) -> str:
@@ -91,6 +93,7 @@ class Children:
     def ask(self, initiated: ChildWorkflowInitiated, result_type: Any) -> PendingChild:
         """Ask for a child."""
         self._asker.ask(initiated)
+        self.known[initiated.workflow_id] = initiated
         pending = PendingChild(initiated, result_type, self._asker.loop)
         self._pending[initiated.child_id] = pending
         return pending

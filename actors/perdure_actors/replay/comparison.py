@@ -10,6 +10,7 @@ from perdure_schemas.child_events import (
     ChildCancelRequested,
     ChildWorkflowInitiated,
     ExternalCancelInitiated,
+    ExternalSignalInitiated,
 )
 from perdure_schemas.events import (
     ActivityCancelRequested,
@@ -111,6 +112,8 @@ def _identity(output: Record) -> object:
         return output.child_id
     if isinstance(output, ExternalCancelInitiated):
         return output.call_id, output.target.workflow_id
+    if isinstance(output, ExternalSignalInitiated):
+        return output.call_id, output.target.workflow_id, output.signal_name
     if isinstance(output, WorkflowUpdateCompleted):
         return output.update_id
     if isinstance(output, WorkflowContinuedAsNew):
@@ -150,6 +153,8 @@ def describe(output: Record) -> str:
         what = f"cancelling child {output.child_id}"
     elif isinstance(output, ExternalCancelInitiated):
         what = f"cancelling workflow {output.target.workflow_id!r}"
+    elif isinstance(output, ExternalSignalInitiated):
+        what = f"signal {output.signal_name!r} to workflow {output.target.workflow_id!r}"
     elif isinstance(output, WorkflowUpdateCompleted):
         what = f"the end of update {output.update_name!r} (id {output.update_id})"
     else:

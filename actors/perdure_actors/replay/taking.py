@@ -19,6 +19,8 @@ from perdure_schemas.child_events import (
     ChildWorkflowTimedOut,
     ExternalCancelFailed,
     ExternalCancelRequested,
+    ExternalSignaled,
+    ExternalSignalFailed,
 )
 from perdure_schemas.events import (
     ActivityCanceled,
@@ -53,6 +55,8 @@ TAKES: dict[type[Record], Callable[[Parts, Any], None]] = {
     ChildWorkflowTerminated: lambda run, event: run.children.take_terminated(event),
     ExternalCancelRequested: lambda run, event: run.calls.take_done(event),
     ExternalCancelFailed: lambda run, event: run.calls.take_failed(event),
+    ExternalSignaled: lambda run, event: run.calls.take_done(event),
+    ExternalSignalFailed: lambda run, event: run.calls.take_failed(event),
     WorkflowSignaled: lambda run, event: run.messages.take_signal(event),
     WorkflowUpdateAccepted: lambda run, event: run.messages.take_update(event),
 }

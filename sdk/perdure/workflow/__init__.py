@@ -15,6 +15,11 @@ from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.child_workflows import execute_child_workflow, start_child_workflow
 from perdure.workflow.continuing import continue_as_new
 from perdure.workflow.decorators import defn, init, run
+from perdure.workflow.external import (
+    ExternalWorkflowHandle,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+)
 from perdure.workflow.handlers import (
     all_handlers_finished,
     current_update_info,
@@ -111,6 +116,7 @@ __all__ = [
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
     "ContinueAsNewError",
+    "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
     "LocalActivityConfig",
@@ -143,6 +149,8 @@ __all__ = [
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
+    "get_external_workflow_handle",
+    "get_external_workflow_handle_for",
     "get_last_completion_result",
     "get_last_failure",
     "get_query_handler",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from perdure.api.common.v1 import Payload
 from perdure.converter.codecs import payload_of
 from perdure.workflow.innermost import Innermost
 from perdure.workflow.interception import (
+    CHAIN,
     ExecuteWorkflowInput,
     HandleQueryInput,
     HandleSignalInput,
@@ -21,8 +22,6 @@ from perdure_actors.definitions import WorkflowDefinition
 from perdure_actors.replay.code import DYNAMIC, Handler, Header, Inbound
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.exceptions import ApplicationError
-
-CHAIN: Final = "chain"
 
 InboundClass = type[WorkflowInboundInterceptor]
 

@@ -1,11 +1,15 @@
-"""How a call of a child workflow becomes a record that the run asks for."""
+"""How calls of children and of other workflows become records that the run asks for."""
 
 from __future__ import annotations
 
 from perdure.attribute_payloads import attribute_payloads
 from perdure.converter.codecs import payload_record
 from perdure.records import milliseconds, payload_mapping, priority_record, retry_record
-from perdure.workflow.intercepted import StartChildWorkflowInput
+from perdure.workflow.intercepted import (
+    SignalChildWorkflowInput,
+    SignalExternalWorkflowInput,
+    StartChildWorkflowInput,
+)
 from perdure.workflow.kinds import ChildWorkflowCancellationType
 from perdure_actors.core.cron import problem_of
 from perdure_actors.replay.children import (
@@ -16,8 +20,8 @@ from perdure_actors.replay.children import (
     PendingChild,
 )
 from perdure_actors.replay.coroutine import Coroutine as Run
-from perdure_schemas.child_events import ChildWorkflowInitiated
-from perdure_schemas.payloads import Payload
+from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalSignalInitiated
+from perdure_schemas.payloads import Payload, RunRef
 
 _CANCELLATION = {
     ChildWorkflowCancellationType.ABANDON: ABANDON,
@@ -67,3 +71,43 @@ def _input(run: Run, call: StartChildWorkflowInput) -> list[Payload]:
 
 def _text(run: Run, text: str | None) -> Payload | None:
     return None if text is None else run.converter.to_payload(text)
+
+
+async def signal_child(run: Run, call: SignalChildWorkflowInput) -> None:
+    """Signal a child of the run. Raises ValueError when it has none of that id."""
+    child = run.children.known.get(call.child_workflow_id)
+    if child is None:
+        raise ValueError(f"this run has no child of workflow id {call.child_workflow_id!r}")
+    target = RunRef(workflow_id=child.workflow_id, task_queue=child.task_queue)
+    await run.calls.send(_signal(run, call, target, child.child_id))
+
+
+async def signal_external(run: Run, call: SignalExternalWorkflowInput) -> None:
+    """Signal another workflow."""
+    target = RunRef(
+        workflow_id=call.workflow_id,
+        run_id=call.workflow_run_id or "",
+        task_queue=call.task_queue,
+    )
+    await run.calls.send(_signal(run, call, target, ""))
+
+
+def _signal(
+    run: Run,
+    call: SignalChildWorkflowInput | SignalExternalWorkflowInput,
+    target: RunRef,
+    child_id: str,
+) -> ExternalSignalInitiated:
+    try:
+        values = run.converter.to_payloads(call.args, names=call.parameter_names)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"signal {call.signal!r}: {error}") from error
+    return ExternalSignalInitiated(
+        call_id=run.calls.next_id(),
+        target=target,
+        signal_name=call.signal,
+        input=values,
+        header={key: payload_record(payload) for key, payload in call.headers.items()},
+        child_id=child_id,
+        call_site=call.call_site or run.call_site(),
+    )

@@ -10,16 +10,18 @@ from msgspec.structs import replace
 from perdure.attribute_payloads import attribute_payloads
 from perdure.converter.codecs import header_records
 from perdure.records import milliseconds, priority_record, retry_record
-from perdure.workflow.child_asking import ask_child
+from perdure.workflow.child_asking import ask_child, signal_child, signal_external
 from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.information import Info, info_of
 from perdure.workflow.intercepted import (
     ContinueAsNewInput,
+    SignalChildWorkflowInput,
+    SignalExternalWorkflowInput,
     StartActivityInput,
     StartChildWorkflowInput,
     StartLocalActivityInput,
 )
-from perdure.workflow.interception import WorkflowOutboundInterceptor
+from perdure.workflow.interception import CHAIN, WorkflowOutboundInterceptor
 from perdure.workflow.kinds import ActivityCancellationType
 from perdure_actors.replay.activities import (
     ABANDON,
@@ -61,7 +63,20 @@ class Innermost(WorkflowOutboundInterceptor):
         run = self._run
         pending = ask_child(run, input)
         await run.children.began(pending)
-        return ChildWorkflowHandle(run.children, pending, run.loop)
+        return ChildWorkflowHandle(run.children, pending, run.loop, self._outermost)
+
+    def _outermost(self) -> WorkflowOutboundInterceptor:
+        chain = self._run.kept.get(CHAIN)
+        outermost: WorkflowOutboundInterceptor = self if chain is None else chain.outbound
+        return outermost
+
+    async def signal_child_workflow(self, input: SignalChildWorkflowInput) -> None:
+        """Signal a child, and wait until it has taken it."""
+        await signal_child(self._run, input)
+
+    async def signal_external_workflow(self, input: SignalExternalWorkflowInput) -> None:
+        """Signal another workflow, and wait until it has taken it."""
+        await signal_external(self._run, input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> ActivityHandle[Any]:
         """Start a local activity."""

@@ -150,6 +150,8 @@ class SignalChildWorkflowInput:
     event_groups: Sequence[Any] | None = None
     call_site: str = field(default="", init=False, repr=False, compare=False)
     """Where the workflow's code made the call."""
+    parameter_names: Sequence[str] = field(default=(), init=False, repr=False, compare=False)
+    """The names of the parameters where known; they make errors readable."""
 
 
 @dataclass
@@ -165,3 +167,7 @@ class SignalExternalWorkflowInput:
     event_groups: Sequence[Any] | None = None
     call_site: str = field(default="", init=False, repr=False, compare=False)
     """Where the workflow's code made the call."""
+    parameter_names: Sequence[str] = field(default=(), init=False, repr=False, compare=False)
+    """The names of the parameters where known; they make errors readable."""
+    task_queue: str = field(default="", init=False, repr=False, compare=False)
+    """The other workflow's task queue; empty for the run's own."""

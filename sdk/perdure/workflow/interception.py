@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from perdure.api.common.v1 import Payload
 from perdure.workflow.information import Info
@@ -17,6 +17,9 @@ from perdure.workflow.intercepted import (
     StartLocalActivityInput,
 )
 from perdure_actors.replay.activities import ActivityHandle
+
+CHAIN: Final = "chain"
+"""Under which a run keeps its chains, where it has interceptors."""
 
 
 @dataclass

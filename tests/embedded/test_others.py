@@ -1,0 +1,107 @@
+"""Workflows that signal and cancel others, on the embedded log, over two task queues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import workflow
+from perdure.client import Client, WorkflowExecutionStatus
+from perdure.exceptions import ApplicationError
+from perdure.worker import Worker
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
+
+
+@workflow.defn
+class Listening:
+    """Returns what it was told, once it was told enough; when cancelled, what it heard so far."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    @workflow.run
+    async def run(self, enough: int) -> list[Any]:
+        try:
+            await workflow.wait_condition(lambda: len(self.heard) >= enough)
+        except asyncio.CancelledError:
+            return [*self.heard, f"cancelled: {workflow.cancellation_reason()}"]
+        return self.heard
+
+    @workflow.signal
+    def note(self, text: str) -> None:
+        self.heard.append(text)
+
+
+@workflow.defn
+class Talking:
+    @workflow.run
+    async def run(self, queue: str | None) -> list[Any]:
+        other: workflow.ExternalWorkflowHandle[Listening] = (
+            workflow.get_external_workflow_handle_for(Listening.run, "other", task_queue=queue)
+        )
+        await other.signal(Listening.note, "one")
+        await asyncio.gather(*[other.signal("note", f"n{n}") for n in range(20)])
+        await other.cancel(reason="that is all")
+        told: list[Any] = []
+        for call in (other.signal("note", "late"), other.cancel()):
+            try:
+                await call
+            except ApplicationError as error:
+                told.append(error.type)
+        nobody = workflow.get_external_workflow_handle("nobody", task_queue=queue)
+        for call in (nobody.signal("note", "x"), nobody.cancel()):
+            try:
+                await call
+            except ApplicationError as error:
+                told.append(error.type)
+        return told
+
+
+@workflow.defn
+class Raising:
+    """Starts a child and tells it things."""
+
+    @workflow.run
+    async def run(self, queue: str | None) -> list[Any]:
+        child = await workflow.start_child_workflow(Listening.run, 2, task_queue=queue)
+        await child.signal(Listening.note, "a")
+        await child.signal("note", "b")
+        return await child
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    client = await Client.connect(f"file:{tmp_path}")
+    near = Worker(client, task_queue="near", workflows=[Talking, Listening, Raising])
+    far = Worker(client, task_queue="far", workflows=[Listening])
+    async with near, far:
+        yield client
+    await client.close()
+
+
+@pytest.mark.parametrize("queue", [None, "far"])
+async def test_a_run_signals_and_cancels_another_and_hears_when_nobody_is_there(
+    client: Client, queue: str | None
+) -> None:
+    other = await client.start_workflow(Listening.run, 100, id="other", task_queue=queue or "near")
+
+    told = await client.execute_workflow(Talking.run, queue, id="talking", task_queue="near")
+    heard = await other.result()
+
+    assert told == ["closed", "closed", "not_found", "not_found"]
+    assert heard[0] == "one"
+    assert sorted(heard[1:-1]) == sorted(f"n{n}" for n in range(20))
+    assert heard[-1] == "cancelled: that is all"
+    assert (await other.describe()).status == WorkflowExecutionStatus.COMPLETED
+
+
+@pytest.mark.parametrize("queue", [None, "far"])
+async def test_a_parent_signals_its_child(client: Client, queue: str | None) -> None:
+    told = await client.execute_workflow(Raising.run, queue, id="raising", task_queue="near")
+
+    assert told == ["a", "b"]
