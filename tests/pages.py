@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perdure_schemas import avro, replies, tasks, transition
+from perdure_schemas import avro, findings, replies, tasks, transition
 from perdure_topics.names import TOPICS, topic_settings
 from tests.parity import table
 
@@ -27,6 +27,7 @@ ROOMS = (
     ((transition,), "The events topic", "The frozen envelope, and what it carries"),
     ((tasks,), "Tasks", "What an activity worker is told to run"),
     ((replies,), "Replies", "What is answered to an asker"),
+    ((findings,), "Findings", "What insights found"),
 )
 
 

@@ -18,6 +18,7 @@ from perdure_schemas import (
     commands,
     events,
     fact_events,
+    findings,
     message_commands,
     message_events,
     operator_commands,
@@ -41,7 +42,7 @@ RECORD_BYTES_MAX = 8 * 1024 * 1024
 
 COMMAND_MODULES = (commands, message_commands, operator_commands, child_commands)
 EVENT_MODULES = (events, message_events, child_events, operator_events, fact_events)
-RECORD_MODULES = (*COMMAND_MODULES, *EVENT_MODULES, tasks, replies, transition)
+RECORD_MODULES = (*COMMAND_MODULES, *EVENT_MODULES, tasks, replies, findings, transition)
 """Where records that stand alone are: by what they are, and by noun."""
 
 R = TypeVar("R", bound=Record)

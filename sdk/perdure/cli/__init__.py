@@ -13,6 +13,7 @@ import typer
 
 from perdure.cli import (
     doctor,
+    insights,
     queues,
     records,
     rights,
@@ -40,6 +41,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(queues.app, name="task-queue")
 app.command("acls")(rights.acls)
+app.command("insights")(insights.insights)
 app.command("schemas")(records.schemas)
 app.command("export")(records.export)
 app.command("worker")(running.worker)

@@ -1,0 +1,109 @@
+"""Insights on a real broker: a SIGKILL in the middle changes no figure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import assembly
+from perdure.client import Client, RPCError
+from perdure_schemas.avro import decode
+from perdure_schemas.findings import Finding
+from perdure_topics.names import topic_name
+from perdure_views.insights.reading import read_insights
+from tests.broker.kafka_broker import free_port
+from tests.broker.orders_app import Job
+from tests.broker.processes import PARTITIONS, QUEUE, Crew, Process, dump_topic, until
+
+pytestmark = pytest.mark.broker
+
+
+def figures_at(port: int) -> list[dict[str, Any]]:
+    """What the app shows; nothing while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/figures", timeout=5) as answer:
+            found: list[dict[str, Any]] = json.load(answer)
+            return found
+    except OSError:
+        return []
+
+
+async def owned(crew: Crew, client: Client) -> None:
+    """Wait until a host answers for every partition."""
+
+    async def holds() -> bool:
+        try:
+            return len(await crew.owners(client)) == PARTITIONS
+        except RPCError:
+            return False
+
+    await until(holds, "a host owns the partitions", timeout_s=60.0)
+
+
+def insights(crew: Crew, port: int, folder: Path) -> Process:
+    options = ["--task-queue", QUEUE, "--web-port", str(port), "--state-dir", str(folder)]
+    return crew.process("insights", "insights", *crew.where, *options)
+
+
+@pytest.mark.timeout(240)
+async def test_killed_insights_come_to_the_same_figures(crew: Crew, tmp_path: Path) -> None:
+    crew.host()
+    crew.worker()
+    port = free_port()
+    app = insights(crew, port, tmp_path / "insights")
+    first = [Job(f"first-{n}", failures=n % 2) for n in range(20)]
+    more = [Job(f"more-{n}") for n in range(20)]
+    async with crew.client() as client:
+        await owned(crew, client)
+        await asyncio.gather(*(crew.start(client, job) for job in first))
+        await until(lambda: figures_at(port), "figures are shown", timeout_s=90.0)
+        app.kill()
+        await asyncio.gather(*(crew.start(client, job) for job in more))
+        await crew.finish(client, [*first, *more])
+        app.start()
+        log, close = assembly.open_log(crew.target)
+        try:
+            topic = log.topic(topic_name("events", crew.namespace, QUEUE))
+            assert topic is not None
+            expected, _ = await asyncio.to_thread(read_insights, log, topic, QUEUE, 0)
+            assert sum(row["started"] for row in expected if row["window_s"] == 60) == 40
+
+            async def same() -> bool:
+                return await asyncio.to_thread(figures_at, port) == expected
+
+            await until(same, "the figures are those of the whole log", timeout_s=90.0)
+            app.kill()
+            app.start()
+            await until(same, "they are so after another kill", timeout_s=90.0)
+        finally:
+            close()
+
+
+@pytest.mark.timeout(150)
+async def test_a_run_nobody_knows_is_found(crew: Crew, tmp_path: Path) -> None:
+    crew.host()
+    async with crew.client() as client:
+        await owned(crew, client)
+        await client.start_workflow("Unheard", id="lost", task_queue=QUEUE)
+    insights(crew, free_port(), tmp_path / "insights")
+    log, close = assembly.open_log(crew.target)
+    try:
+        topic = topic_name("findings", crew.namespace)
+
+        def findings() -> list[Any]:
+            return [decode(r.value) for r in dump_topic(log, topic) if r.value is not None]
+
+        async def told() -> list[Any]:
+            return await asyncio.to_thread(findings)
+
+        (finding,) = await until(told, "the finding is published", timeout_s=90.0)
+    finally:
+        close()
+    assert isinstance(finding, Finding)
+    assert (finding.kind, finding.workflow_id) == ("blocked", "lost")
+    assert "lack the workflow type" in finding.cause
