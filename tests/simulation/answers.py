@@ -9,6 +9,7 @@ from typing import Any
 
 from perdure_schemas import commands as cmd
 from perdure_schemas import events as ev
+from perdure_schemas import message_commands as msg
 from perdure_schemas import replies as rep
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.payloads import Record
@@ -18,7 +19,13 @@ from tests.simulation.histories import Report
 from tests.simulation.ledger import CLOSING, Entry, Ledger, Stored, Violation
 
 COMMAND_BYTES_MAX = 1024 * 1024
-ROUTED = (cmd.StartWorkflow, cmd.CancelWorkflow, cmd.TerminateWorkflow)
+ROUTED = (
+    cmd.StartWorkflow,
+    cmd.CancelWorkflow,
+    cmd.TerminateWorkflow,
+    msg.SignalWorkflow,
+    msg.UpdateWorkflow,
+)
 
 
 @dataclass
@@ -54,7 +61,7 @@ def read_commands(records: Iterable[Stored]) -> tuple[list[Report], list[Stored]
         except UnreadableRecordError:
             poison.append(record)
             continue
-        if type(command).__module__ != cmd.__name__:
+        if type(command).__module__ not in (cmd.__name__, msg.__name__):
             poison.append(record)
             continue
         found.append(Report(record.partition, record.offset, record.timestamp_ms, command))

@@ -15,13 +15,13 @@ from perdure_actors.asking import Asking
 from perdure_actors.core import activities, attempts, timers
 from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.dispatch import Dispatch
+from perdure_actors.intake import Intake
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
 from perdure_actors.world import ShardWorld
-from perdure_schemas.replies import Refused
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
 from tests.simulation.workers import SimWorker
@@ -256,11 +256,17 @@ def skips_errors(self: Dispatch) -> None:
             return
 
 
-def refuses_at_once(self: Any, reply: Any, answer: Any) -> None:
-    if reply is not None and isinstance(answer, Refused):
+_refuse = Intake._refuse
+
+
+def refuses_at_once(self: Any, *what: Any) -> None:
+    answers = self._shard.owed.answers
+    before = len(answers)
+    _refuse(self, *what)
+    late = answers[before:]
+    del answers[before:]
+    for reply, answer in late:
         self._shard.answer(reply, answer)
-    elif reply is not None and answer is not None:
-        self._shard.owed.answers.append((reply, answer))
 
 
 def answers_at_once(self: Asking, _offset: int, ask: Any) -> None:

@@ -12,6 +12,7 @@ from tests.simulation.answers import AnswerCheck, Op, read_commands
 from tests.simulation.histories import Effect, Evidence, Expected, check_journal, check_runs
 from tests.simulation.keys import KeyCheck, unfinished
 from tests.simulation.ledger import Ledger, RunLog, Stored, Violation, read_ledger
+from tests.simulation.messages import MessageCheck
 
 __all__ = ["Effect", "Expected", "Ledger", "Op", "RunLog", "Violation", "check", "ledger_of"]
 
@@ -68,6 +69,9 @@ def check(
     answers.check_reports()
     answers.check_replies(roles["replies"])
     answers.check_tasks(roles["tasks"])
+    messages = MessageCheck(ledger, reports)
+    messages.check_taken_once()
+    messages.check_answers(ops)
     keys = KeyCheck(ledger)
     keys.check_ids()
     keys.check_refusals()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from perdure_schemas import commands as cmd
+from perdure_schemas import message_commands as msg
 from perdure_schemas.avro import decode, decode_as, encode
 from perdure_schemas.payloads import Payload, Record, ReplyTo
-from perdure_schemas.replies import Notice, Reply, RunClosed
+from perdure_schemas.replies import Notice, Reply, RunClosed, UpdateAnswer
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
@@ -50,6 +51,7 @@ class SimClient:
         self.log = log
         self.name = name
         self._rng = rng
+        self._chatter = Random(rng.random())
         self._topic = topic_name("commands", world.namespace, world.task_queue)
         self._replies = topic_name("replies", world.namespace)
         self._partition = rng.randrange(world.reply_partitions)
@@ -70,6 +72,9 @@ class SimClient:
 
     def act(self) -> None:
         """Ask for something."""
+        if self._chatter.random() < 0.3:
+            self._talk(f"wf-{self._chatter.randrange(self.world.settings.workflow_ids)}")
+            return
         kind = self._rng.choice(
             ("start",) * 5 + ("cancel", "terminate", "result") + ("describe",) * 4
         )
@@ -83,6 +88,34 @@ class SimClient:
         else:
             command = cmd.CancelWorkflow if kind == "cancel" else cmd.TerminateWorkflow
             self._ask(kind, command, workflow_id, request_id=self._request_id())
+
+    def _talk(self, workflow_id: str) -> None:
+        """Say something to a workflow, or ask what it was told."""
+        kind = self._chatter.choice(("signal", "signal", "update", "query"))
+        token = f"{self.name}-t{self._number}"
+        values = [Payload(data=msgspec.json.encode(token))]
+        if kind == "signal":
+            self._ask(
+                kind,
+                msg.SignalWorkflow,
+                workflow_id,
+                request_id=self._request_id(),
+                signal_name="tell",
+                input=values,
+            )
+        elif kind == "update":
+            self._ask(
+                kind,
+                msg.UpdateWorkflow,
+                workflow_id,
+                final=self._chatter.random() < 0.5,
+                request_id=self._request_id(),
+                update_name="change",
+                update_id=token,
+                input=values,
+            )
+        else:
+            self._ask(kind, msg.QueryWorkflow, workflow_id, query_name="all_told")
 
     def start(self, workflow_id: str) -> None:
         """Start a workflow."""
@@ -190,7 +223,8 @@ class SimClient:
                     self.world.broker.at(
                         self._rng.randrange(1, 10_000), partial(ask_again, **fields)
                     )
-        waits = ask.final and not isinstance(body, RunClosed) and op.outcome == "ok"
+        is_last = isinstance(body, RunClosed | UpdateAnswer)
+        waits = ask.final and not is_last and op.outcome == "ok"
         if not waits:
             del self._asks[op.correlation_id]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from perdure_schemas import events as ev
 from perdure_schemas.commands import CompleteActivity, FailActivity, WorkerLease
+from perdure_schemas.message_events import WorkflowSignaled
 from perdure_schemas.payloads import Payload, Record
 from tests.simulation.ledger import CLOSING, Fact, Ledger, RunLog, token_of
 
@@ -213,11 +214,17 @@ class RunCheck:
             self._fail("T", f"starts timer {event.timer_id} twice")
         self._timers[event.timer_id] = _Timer(self._fact.entry.time_ms + event.duration_ms)
 
+    def _is_spoken_to(self) -> bool:
+        """Whether a signal came just before: it ends a start delay."""
+        before = self._run.facts[self._fact.seq - self._run.started.seq - 1]
+        return isinstance(before.event, WorkflowSignaled)
+
     def _timer_fired(self, event: ev.TimerFired) -> None:
         if event.timer_id == "":
             started = self._run.started
             delay_ms = getattr(started.event, "first_activation_delay_ms", 0)
-            self._timers[""] = _Timer(started.entry.time_ms + delay_ms)
+            due_ms = 0 if self._is_spoken_to() else started.entry.time_ms + delay_ms
+            self._timers[""] = _Timer(due_ms)
         timer = self._timers.get(event.timer_id)
         if timer is None or timer.over:
             self._fail("T", f"fires timer {event.timer_id}, which is over or was never started")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 from unittest.mock import patch
 
-from perdure_actors import intake, recovery
+from perdure_actors import deciding, recovery
 from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core import attempts
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.horizon import Horizon
+from perdure_actors.intake import Intake
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
 from perdure_actors.shard import Shard
@@ -18,7 +19,7 @@ from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
 from perdure_actors.world import ShardWorld
 from perdure_topics import fold
-from tests.simulation import bugs
+from tests.simulation import bugs, message_bugs
 from tests.simulation.workers import SimWorker
 
 
@@ -145,7 +146,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "refusals leave at once",
-        bugs.patched(intake.Intake, "_owe", bugs.refuses_at_once),
+        bugs.patched(Intake, "_refuse", bugs.refuses_at_once),
         (*LOST, *OWNERS),
         "AG",
     ),
@@ -211,6 +212,24 @@ MUTANTS: tuple[Mutant, ...] = (
         bugs.patched(SimWorker, "_take_task", bugs.runs_ungranted),
         ("zombie", "worker_pause", "worker_crash", "rebalance"),
         "F",
+    ),
+    Mutant(
+        "a signal is lost between two runs",
+        bugs.command_row("SignalWorkflow", message_bugs.lost_between_runs),
+        (),
+        "A",
+    ),
+    Mutant(
+        "an update is answered before it is accepted",
+        bugs.patched(deciding, "_decide", message_bugs.answered_before_acceptance),
+        ("slow_append", *LOST, *OWNERS),
+        "A",
+    ),
+    Mutant(
+        "a query is answered at once, whoever owns the partition",
+        bugs.patched(Intake, "_query", message_bugs.query_at_once),
+        ("zombie", "host_pause", "rebalance", "slow_append", *LOST),
+        "G",
     ),
 )
 """All of them."""

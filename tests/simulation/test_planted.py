@@ -26,6 +26,9 @@ KNOWN = {
     "claims are not counted": 0,
     "timers fire early": 0,
     "retries come early": 0,
+    "a signal is lost between two runs": 18,
+    "an update is answered before it is accepted": 0,
+    "a query is answered at once, whoever owns the partition": 8,
 }
 """A bug, and a seed at which it was found when this was written; the next few may do as well."""
 TRIED = 4

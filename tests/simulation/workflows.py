@@ -126,15 +126,40 @@ def _bug(step: Step) -> None:
         raise RuntimeError("a bug that the next deploy mends")
 
 
+class Talks:
+    """What can be said to a chain; its result does not depend on it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @workflow.signal
+    def tell(self, token: str) -> None:
+        self.told.append(token)
+
+    @workflow.query
+    def all_told(self) -> list[str]:
+        return self.told
+
+    @workflow.update(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    async def change(self, token: str) -> str:
+        await workflow.wait_condition(lambda: len(self.told) >= int(token[-1]) // 3)
+        return mix(token)
+
+    @change.validator
+    def check_change(self, token: str) -> None:
+        if token.endswith("9"):
+            raise ApplicationError(token, type="Refused")
+
+
 @workflow.defn(name=TYPE)
-class Chain:
+class Chain(Talks):
     @workflow.run
     async def run(self, plan: Plan) -> str:
         return await _chain(plan, _nothing)
 
 
 @workflow.defn(name=TYPE)
-class BuggyChain:
+class BuggyChain(Talks):
     @workflow.run
     async def run(self, plan: Plan) -> str:
         return await _chain(plan, _bug)

@@ -164,8 +164,8 @@ def test_a_run_to_be_retried_is_signaled_while_it_is_held_back() -> None:
     assert run.state.begin_ms == world.now_ms + 4_000
     assert world.decide(update()) == Rejection(
         "not_ready",
-        "workflow 'wf' run run-2 waits for its next attempt and has not begun: send the update"
-        " again when it runs",
+        "workflow 'wf' run run-2 waits for its start delay or its next attempt, so its code cannot"
+        " be asked: send the update again when it runs",
         "run-2",
     )
     world.check()

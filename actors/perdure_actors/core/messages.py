@@ -105,7 +105,7 @@ def decide_update(world: World, command: UpdateWorkflow, now_ms: int) -> Verdict
     if isinstance(known, Run) and event.update_id in known.updates:
         return known_update(known, event)
     run = open_target(world, command, command, now_ms)
-    return update_open(world, run, event, command) if isinstance(run, Run) else run
+    return update_open(world, run, event) if isinstance(run, Run) else run
 
 
 def accepted_of(command: UpdateWorkflow) -> WorkflowUpdateAccepted:
@@ -132,20 +132,18 @@ def known_update(run: Run, event: WorkflowUpdateAccepted) -> Verdict:
     return Decision([], None, run.state.run_id, waits_for=event.update_id)
 
 
-def update_open(world: World, run: Run, event: WorkflowUpdateAccepted, command: Record) -> Verdict:
-    """An update to an open run; one that a start delay holds back begins first."""
+def update_open(world: World, run: Run, event: WorkflowUpdateAccepted) -> Verdict:
+    """An update to an open run."""
     state = run.state
-    if not state.begun and run.started.initiator:
+    if not state.begun:
         text = (
-            f"workflow {state.workflow_id!r} run {state.run_id} waits for its next attempt and has"
-            " not begun: send the update again when it runs"
+            f"workflow {state.workflow_id!r} run {state.run_id} waits for its start delay or its"
+            " next attempt, so its code cannot be asked: send the update again when it runs"
         )
         return Rejection("not_ready", text, state.run_id)
     refusal = _no_update(world, run)
     if refusal is not None:
         return refusal
-    if not state.begun:
-        return Decision([Step(state.run_id, [TimerFired(timer_id="")])], again=command)
     return Decision(
         [Step(state.run_id, [event])],
         run_id=state.run_id,

@@ -1,0 +1,46 @@
+"""Bugs of messages to plant: lost between runs, answered too early, asked of a deposed host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure_actors import deciding
+from perdure_actors.core import messages
+from perdure_actors.core.decision import Decision
+from perdure_actors.intake import Intake
+from perdure_actors.querying import ask_run
+from perdure_schemas.message_commands import UpdateWorkflow
+from perdure_schemas.replies import Accepted, UpdateAnswer
+
+_decide_signal = messages.decide_signal
+_decide = deciding._decide
+_query = Intake._query
+
+
+def lost_between_runs(world: Any, command: Any, now_ms: int) -> Any:
+    """The run that follows starts, and nobody gives it the signal."""
+    verdict = _decide_signal(world, command, now_ms)
+    if not isinstance(verdict, Decision) or verdict.again is None:
+        return verdict
+    run_id = verdict.steps[0].run_id
+    answer = Accepted(workflow_id=command.workflow_id, run_id=run_id, first_run_id=run_id)
+    return Decision(verdict.steps, answer, run_id)
+
+
+def answered_before_acceptance(shard: Any, command: Any, now_ms: int) -> Any:
+    """An update is told to be accepted when it was decided."""
+    verdict: Any = _decide(shard, command, now_ms)
+    is_new = isinstance(verdict, Decision) and verdict.is_checked
+    if is_new and isinstance(command, UpdateWorkflow) and command.reply is not None:
+        answer = UpdateAnswer(update_id=command.update_id, run_id=verdict.run_id, stage="accepted")
+        shard.answer(command.reply, answer)
+    return verdict
+
+
+def query_at_once(self: Intake, offset: int, ask: Any) -> None:
+    """A query of an open run is answered without waiting for a record that covers it."""
+    answer = ask_run(self._shard, ask)
+    if answer is None:
+        _query(self, offset, ask)
+    else:
+        self._shard.answer(ask.reply, answer)

@@ -1,0 +1,153 @@
+"""Invariants of messages (A, G): each taken once, answered when it is, and seen by queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from perdure_schemas import message_commands as msg
+from perdure_schemas import message_events as ev
+from perdure_schemas import replies as rep
+from tests.simulation.answers import Op
+from tests.simulation.histories import Report
+from tests.simulation.ledger import Fact, Ledger, RunLog
+
+
+class MessageCheck:
+    """Holds signals, updates and queries against the ledger."""
+
+    def __init__(self, ledger: Ledger, reports: Sequence[Report]) -> None:
+        self._ledger = ledger
+        self._reports = reports
+        self._signals: dict[tuple[str, str], list[tuple[RunLog, Fact]]] = {}
+        self._updates: dict[tuple[str, str], list[tuple[RunLog, Fact]]] = {}
+        self._done: dict[tuple[str, str], list[Fact]] = {}
+        for run in ledger.runs.values():
+            for fact in run.facts:
+                self._note(run, fact)
+
+    def _note(self, run: RunLog, fact: Fact) -> None:
+        event = fact.event
+        if isinstance(event, ev.WorkflowSignaled):
+            key = (run.workflow_id, event.request_id)
+            self._signals.setdefault(key, []).append((run, fact))
+        elif isinstance(event, ev.WorkflowUpdateAccepted):
+            key = (run.workflow_id, event.update_id)
+            self._updates.setdefault(key, []).append((run, fact))
+        elif isinstance(event, ev.WorkflowUpdateCompleted):
+            self._done.setdefault((run.run_id, event.update_id), []).append(fact)
+
+    def _fail(self, letter: str, text: str) -> None:
+        self._ledger.fail(letter, text)
+
+    def check_taken_once(self) -> None:
+        """A: a message that was applied happened once, one that was refused did not."""
+        outcomes = {
+            (outcome.workflow_id, outcome.request_id): outcome.outcome
+            for _, outcome in self._ledger.outcomes
+            if outcome.request_id and outcome.outcome in ("applied", "refused")
+        }
+        for workflow_id, name, key, found in self._sent():
+            wanted = {"applied": 1, "refused": 0}.get(outcomes.get((workflow_id, key), ""))
+            if wanted is not None and found != wanted:
+                said = outcomes[workflow_id, key]
+                self._fail("A", f"{name} of {workflow_id} was {said} and happened {found} times")
+        for (run_id, update_id), facts in self._done.items():
+            if len(facts) > 1:
+                self._fail("C", f"update {update_id} of run {run_id} ended {len(facts)} times")
+
+    def _sent(self) -> Iterator[tuple[str, str, str, int]]:
+        """Each message that was sent: workflow, name, request id, and how often it happened."""
+        seen = set()
+        for report in self._reports:
+            command = report.command
+            if not isinstance(command, msg.SignalWorkflow | msg.UpdateWorkflow):
+                continue
+            key = (command.workflow_id, command.request_id)
+            if not command.request_id or key in seen:
+                continue
+            seen.add(key)
+            if isinstance(command, msg.SignalWorkflow):
+                found = self._signals.get(key, [])
+                name = f"signal {command.request_id}"
+            else:
+                found = self._updates.get((command.workflow_id, command.update_id), [])
+                name = f"update {command.update_id}"
+            yield *key[:1], name, key[1], len(found)
+
+    def check_answers(self, ops: Sequence[Op]) -> None:
+        """A, G: answers say what is accepted where they say it is."""
+        told = [op for op in ops if op.kind == "signal" and isinstance(op.answer, rep.Accepted)]
+        for op in told:
+            self._check_signal(op)
+        for op in ops:
+            if isinstance(op.answer, rep.UpdateAnswer):
+                self._check_update(op, op.answer)
+            elif isinstance(op.answer, rep.QueryAnswer):
+                self._check_query(op, op.answer, told)
+
+    def _check_signal(self, op: Op) -> None:
+        assert isinstance(op.answer, rep.Accepted)
+        found = self._signals.get((op.workflow_id, op.request_id), [])
+        if not any(
+            run.run_id == op.answer.run_id and fact.entry.offset <= op.offset for run, fact in found
+        ):
+            text = f"signal {op.request_id} of {op.workflow_id} was acknowledged at {op.offset}"
+            self._fail("A", f"{text} and is not in run {op.answer.run_id} there")
+
+    def _check_update(self, op: Op, answer: rep.UpdateAnswer) -> None:
+        where = f"update {answer.update_id} of {op.workflow_id} answered at {op.offset}"
+        found = self._updates.get((op.workflow_id, answer.update_id), [])
+        taken = [fact for run, fact in found if run.run_id == answer.run_id]
+        if answer.stage == "rejected":
+            if found:
+                self._fail("A", f"{where}: refused, and accepted all the same")
+        elif not taken or taken[0].entry.offset > op.offset:
+            self._fail("A", f"{where}: it was not accepted there")
+        elif answer.stage == "completed":
+            self._check_outcome(op, answer, where)
+
+    def _check_outcome(self, op: Op, answer: rep.UpdateAnswer, where: str) -> None:
+        done = self._done.get((answer.run_id, answer.update_id), [])
+        run = self._ledger.runs[answer.run_id]
+        event = done[0].event if done and done[0].entry.offset <= op.offset else None
+        if event is None:
+            closing = run.closing
+            if closing is None or closing.entry.offset > op.offset or answer.failure is None:
+                self._fail("A", f"{where}: it had no outcome there")
+        elif isinstance(event, ev.WorkflowUpdateCompleted) and event.result != answer.result:
+            self._fail("A", f"{where}: another result than the log's")
+
+    def _check_query(self, op: Op, answer: rep.QueryAnswer, told: Sequence[Op]) -> None:
+        """What a query saw is what its run was told by then, and all that was acknowledged."""
+        if answer.result is None:
+            return
+        where = f"query of {op.workflow_id} run {answer.run_id} answered at {op.offset}"
+        run = self._ledger.runs.get(answer.run_id)
+        if run is None:
+            self._fail("G", f"{where}: there is no such run")
+            return
+        seen: list[str] = msgspec.json.decode(answer.result.data)
+        signals = [
+            (fact.event, fact.entry.offset)
+            for fact in run.facts
+            if isinstance(fact.event, ev.WorkflowSignaled)
+        ]
+        tokens = [
+            msgspec.json.decode(event.input[0].data)
+            for event, offset in signals
+            if offset <= op.offset
+        ]
+        if seen != tokens[: len(seen)]:
+            self._fail("G", f"{where}: saw {seen}, the log has {tokens}")
+        known = {
+            one.request_id
+            for one in told
+            if one.answered_ms < op.invoked_ms
+            and isinstance(one.answer, rep.Accepted)
+            and one.answer.run_id == answer.run_id
+        }
+        missed = [event for event, _ in signals[len(seen) :] if event.request_id in known]
+        if missed:
+            self._fail("G", f"{where}: {len(missed)} signals acknowledged before were not seen")
