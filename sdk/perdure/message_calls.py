@@ -42,8 +42,6 @@ class SignalWorkflowInput:
     rpc_timeout: timedelta | None
     parameter_names: Sequence[str] = field(default_factory=tuple)
     task_queue: str | None = None
-    buffer_for: timedelta | None = None
-    """How long the signal waits for its workflow to be started, where none is open."""
 
 
 @dataclass

@@ -31,7 +31,6 @@ from perdure.message_errors import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from perdure.outcomes import expect, refusal, surprise
-from perdure.records import milliseconds
 from perdure.service import RPCError
 from perdure.starts import start_command
 from perdure.update_handles import LATE, WorkflowUpdateHandle
@@ -91,7 +90,6 @@ class SendsToLog:
                 first_sent_ms=now_ms(),
                 reply=reply,
                 identity=self._connection.identity,
-                buffer_ms=milliseconds(input.buffer_for, "buffer_for"),
             ),
             input,
         )

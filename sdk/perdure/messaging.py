@@ -104,11 +104,9 @@ class SendsMessages(Generic[SelfType]):
         args: Sequence[Any] = (),
         rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
         rpc_timeout: timedelta | None = None,
-        buffer_for: timedelta | None = None,
     ) -> None:
         """Send a signal, and return once a run has taken it.
 
-        Where no run is open, `buffer_for` lets it wait so long for the workflow to be started.
         Raises RPCError: NOT_FOUND when there is no open run to take it.
         """
         facts = message_facts(SIGNAL, signal)
@@ -123,7 +121,6 @@ class SendsMessages(Generic[SelfType]):
                 rpc_timeout=rpc_timeout,
                 parameter_names=facts.parameter_names,
                 task_queue=self._task_queue,
-                buffer_for=buffer_for,
             )
         )
 

@@ -45,7 +45,6 @@ class SignalOptions(TypedDict, total=False):
 
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
-    buffer_for: timedelta | None
 
 
 class QueryOptions(TypedDict, total=False):

@@ -34,6 +34,12 @@ def decide_signal(world: World, command: SignalWorkflow, now_ms: int) -> Verdict
     problem = bad_name("the name of a signal", command.signal_name)
     if problem:
         return Rejection("invalid", problem)
+    if command.buffer_ms:
+        text = (
+            "this release keeps no signal for a workflow that is not started: send it with the"
+            " start (start_signal)"
+        )
+        return Rejection("unsupported", text)
     event = WorkflowSignaled(
         signal_name=command.signal_name,
         input=command.input,
