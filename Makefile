@@ -30,8 +30,9 @@ lint: $(VENV)/.dev ## Format and lint, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.dev ## Check the types
+types: $(VENV)/.dev ## Check the types: all with mypy, calls of users with pyright too (needs Node.js)
 	$(BIN)/mypy
+	$(BIN)/pyright
 
 format: $(VENV)/.dev ## Format, and mend what the linter can mend safely
 	$(BIN)/ruff format .

@@ -59,6 +59,7 @@ from perdure.message_errors import (
 from perdure.outbound import LogOutbound
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
 from perdure.reaching import reach_settings
+from perdure.runtime import Runtime
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
@@ -156,12 +157,14 @@ class Client(StartsWorkflows, UpdatesWithStart):
         kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
         api_key: str | None = None,
         header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
+        runtime: Runtime | None = None,  # noqa: ARG003 - it has had its effect when it was made
     ) -> Self:
         """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
 
         With lazy, the log is not looked for before the first call. How a Kafka broker is reached
         says kafka_config: a file, or librdkafka's settings of TLS and SASL; without it the file
         that PERDURE_KAFKA_CONFIG names and the variables PERDURE_KAFKA_... hold. tls adds to that.
+        A runtime has no effect here: it set the process up when it was made.
         The key is the token of a gateway that asks who one is; without one, PERDURE_API_KEY.
 
         Raises RPCError when it cannot be reached, ValueError when the target is none of these or

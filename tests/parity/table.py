@@ -93,7 +93,10 @@ def ours(module: str, name: str) -> Any:
     """Our thing of a name, or nothing."""
     try:
         return getattr(importlib.import_module(f"perdure.{module}"), name, _MISSING)
-    except ImportError:
+    except ModuleNotFoundError as error:
+        # A dependency that is not installed would make everything look absent.
+        if not (error.name or "").startswith("perdure"):
+            raise
         return _MISSING
 
 

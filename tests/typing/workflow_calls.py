@@ -45,11 +45,6 @@ class Desk:
         return 0
 
 
-class Stamp:
-    async def __call__(self, paper: str) -> int:
-        return len(paper)
-
-
 async def right(order: Order) -> None:
     assert_type(await workflow.execute_activity(charge, order, start_to_close_timeout=MINUTE), int)
     assert_type(await workflow.execute_activity(refund, order, start_to_close_timeout=MINUTE), str)
@@ -77,9 +72,6 @@ async def right(order: Order) -> None:
     assert_type(
         await workflow.execute_activity_method(Desk.count, start_to_close_timeout=MINUTE), int
     )
-    assert_type(
-        await workflow.execute_activity_class(Stamp, "x", start_to_close_timeout=MINUTE), int
-    )
     config = workflow.ActivityConfig(
         start_to_close_timeout=MINUTE, retry_policy=RetryPolicy(maximum_attempts=1)
     )
@@ -100,9 +92,8 @@ async def wrong(order: Order) -> None:
     await run(charge, order, start_to_close=MINUTE)  # type: ignore[call-overload]
     await run(ping, order, start_to_close_timeout=MINUTE)  # type: ignore[arg-type]
     start(charge, 1, start_to_close_timeout=MINUTE)  # type: ignore[arg-type]
-    method, call = workflow.start_activity_method, workflow.start_activity_class
+    method = workflow.start_activity_method
     method(Desk.file, 1, start_to_close_timeout=MINUTE)  # type: ignore[misc]
-    call(Stamp, 1, start_to_close_timeout=MINUTE)  # type: ignore[arg-type]
     text: str = await run(charge, order, start_to_close_timeout=MINUTE)  # type: ignore[arg-type]
     await workflow.wait_condition(lambda: True, 5)  # type: ignore[call-arg]
     workflow.info().workflow_id = text  # type: ignore[misc]

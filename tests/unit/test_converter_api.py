@@ -185,6 +185,9 @@ def test_encoded_attributes_hide_the_text_until_they_are_read() -> None:
 
     assert [link.message for link in failure.chain] == ["Encoded failure"] * 2
     found = exception_of(failure, converter)
+    again = failure_of(found, converter)
+    assert [link.message for link in again.chain] == ["Encoded failure"] * 2
+    assert [link.stack_trace for link in again.chain] == [""] * 2
     assert (str(found), str(found.__cause__)) == ("T: secret", "ValueError: deep secret")
 
 

@@ -62,6 +62,8 @@ class DefaultFailureConverter(FailureConverter):
                 if isinstance(text, dict):
                     link.message = str(text.get("message", ""))
                     link.stack_trace = str(text.get("stack_trace", ""))
+                    # It is in clear from here on: who passes the error on encodes it anew.
+                    link.encoded_attributes = None
             link = link.cause
         return default_exception_of(to_record(failure), RecordsConverter(payload_converter))
 

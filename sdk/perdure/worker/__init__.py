@@ -8,6 +8,7 @@ from perdure.worker.interception import (
     ExecuteActivityInput,
     Interceptor,
 )
+from perdure.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
 from perdure.worker.working import Worker
 from perdure.workflow.intercepted import (
     ContinueAsNewInput,
@@ -42,8 +43,10 @@ __all__ = [
     "StartActivityInput",
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
+    "UnsandboxedWorkflowRunner",
     "Worker",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",
+    "WorkflowRunner",
 ]

@@ -48,3 +48,19 @@ class unsafe:  # noqa: N801 - Temporal's name
             yield
         finally:
             run.loop.is_unrestricted -= 1
+
+    @staticmethod
+    def in_sandbox() -> bool:
+        """Whether the code runs in a sandbox: never."""
+        return False
+
+    @staticmethod
+    def is_imports_passed_through() -> bool:
+        """Whether imports are the usual ones: always."""
+        return True
+
+    @staticmethod
+    def is_sandbox_unrestricted() -> bool:
+        """Whether guards are off, in a block or altogether."""
+        run = maybe_current()
+        return run is None or bool(run.loop.is_unrestricted)
