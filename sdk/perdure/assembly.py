@@ -30,6 +30,7 @@ ENGINE_WAIT_S: Final = 5.0
 _SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 if TYPE_CHECKING:
     from perdure_topics.engine_server import EngineServer
+    from perdure_topics.publishing import Publisher
     from perdure_topics.rights import Right
 
 _STATE_DIR: Final = "PERDURE_STATE_DIR"
@@ -75,6 +76,19 @@ def open_log(
         ),
     )
     return kafka, kafka.close
+
+
+def open_publisher(target: str, name: str) -> Publisher:
+    """What publishes to topics of users, by a name that only one process at a time has.
+
+    Raises ValueError for a target that is no Kafka broker, or settings that cannot be used.
+    """
+    if target.startswith(("file:", "http://", "https://")):
+        raise ValueError(f"{target} has no topics of users: the relay publishes to a Kafka broker")
+    from perdure_topics.kafka_access import access_settings
+    from perdure_topics.kafka_publisher import KafkaPublisher
+
+    return KafkaPublisher(target, dict(access_settings()), name)
 
 
 def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:

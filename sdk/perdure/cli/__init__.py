@@ -16,6 +16,7 @@ from perdure.cli import (
     insights,
     queues,
     records,
+    relaying,
     rights,
     running,
     serving,
@@ -46,6 +47,7 @@ app.command("schemas")(records.schemas)
 app.command("export")(records.export)
 app.command("worker")(running.worker)
 app.command("engine")(running.engine)
+app.command("relay")(relaying.relay)
 app.command("ui")(serving.ui)
 app.command("dev")(serving.dev)
 app.command("traces")(traces.traces)

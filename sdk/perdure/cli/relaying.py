@@ -1,0 +1,61 @@
+"""`perdure relay`: publish what workflows emit to the topics that they name."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+
+from perdure import assembly
+from perdure.cli.printing import error_console, text
+from perdure.cli.target import Broker, Namespace, TaskQueue, target
+from perdure_topics.names import group_name, task_queues_of, topic_name
+from perdure_topics.ports import LogError
+
+logger = logging.getLogger("perdure.relay")
+
+
+def relay(
+    task_queue: TaskQueue = None,
+    broker: Broker = None,
+    namespace: Namespace = "default",
+) -> None:
+    """Publish accepted emits of a task queue's workflows, each once, until told to stop.
+
+    Readers of those topics that ask for committed records see each once. One relay of a task queue
+    is enough; a second one takes over, and the first ends. Without a queue, all of the namespace.
+    """
+    from perdure_views.relay import Relay
+
+    where = target(broker, None)
+    log, close = assembly.open_log(where)
+    stop, bell = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+        bell.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    relays: list[Relay] = []
+    try:
+        queues = [task_queue] if task_queue else task_queues_of(log.topic_names(), namespace)
+        for queue in queues:
+            name = topic_name("events", namespace, queue)
+            info = log.topic(name)
+            if info is None:
+                raise LogError(f"task queue {queue!r} has no topic {name} on {log.address}")
+            publisher = assembly.open_publisher(where, group_name("relay", namespace, queue))
+            relays.append(Relay(log, [info], publisher, ring=bell.set))
+        if not relays:
+            raise LogError(f"namespace {namespace!r} has no task queue on {log.address}")
+        error_console().print(f"relaying {text(', '.join(queues))}", highlight=False)
+        while not stop.is_set():
+            bell.clear()
+            waits = [one.step() for one in relays]
+            if not stop.is_set():
+                bell.wait(min(waits))
+    finally:
+        for one in relays:
+            one.close()
+        close()

@@ -1,0 +1,152 @@
+"""What workflows emit arrives once at topics of users, whoever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from perdure import assembly
+from perdure_topics.names import topic_name
+from perdure_topics.ports import Log, TopicSpec
+from tests.broker.processes import QUEUE, Crew, Process, until
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(150)]
+APP = "tests.broker.emitting_app"
+PARTITIONS = 3
+
+
+@pytest.fixture
+def log(crew: Crew) -> Iterator[Log]:
+    log, close = assembly.open_log(crew.target)
+    yield log
+    close()
+
+
+def make_topic(log: Log, name: str) -> str:
+    log.create_topics([TopicSpec(name, PARTITIONS, 1, {})])
+    return name
+
+
+def relay(crew: Crew, name: str = "relay") -> Process:
+    return crew.process(name, "relay", *crew.where, "--task-queue", QUEUE)
+
+
+def read(crew: Crew, topic: str) -> list[tuple[str, int]]:
+    """Every committed record of a topic: its key, and the number it tells."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": crew.target,
+            "group.id": uuid.uuid4().hex,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+    found: list[tuple[str, int]] = []
+    ended: set[int] = set()
+    while len(ended) < PARTITIONS:
+        message = consumer.poll(15.0)
+        assert message is not None, f"{topic} cannot be read to its end: a transaction is open"
+        if message.error() is not None:
+            ended.add(message.partition() or 0)
+            continue
+        key, value = message.key(), message.value()
+        assert key is not None
+        assert value is not None
+        assert message.headers() == [("from", key)]
+        found.append((key.decode(), json.loads(value)["number"]))
+    consumer.close()
+    return found
+
+
+def caught_up(crew: Crew, log: Log) -> bool:
+    """Whether the relay's marks are at the end of the events."""
+    events = topic_name("events", crew.namespace, QUEUE)
+    info = log.topic(events)
+    assert info is not None
+    consumer = Consumer(
+        {"bootstrap.servers": crew.target, "group.id": f"{crew.namespace}.{QUEUE}.relay"}
+    )
+    places = [TopicPartition(events, number) for number in range(info.partitions)]
+    marks = {mark.partition: mark.offset for mark in consumer.committed(places, 10.0)}
+    consumer.close()
+    return all(marks[number] == log.offsets(events, number)[1] for number in marks)
+
+
+async def test_every_emit_is_read_once_whoever_is_killed(crew: Crew, log: Log) -> None:
+    topic = make_topic(log, f"{crew.namespace}-sales")
+    crew.host("first", app=APP)
+    relaying = relay(crew)
+    names = [f"teller-{number}" for number in range(12)]
+    async with crew.client() as client:
+        handles = [
+            await client.start_workflow("Telling", args=[topic, 12, 250], id=name, task_queue=QUEUE)
+            for name in names
+        ]
+        for kills in range(5):
+            least = 12 + kills * 12
+
+            async def has(least: int = least) -> bool:
+                return len(await asyncio.to_thread(read, crew, topic)) >= least
+
+            await until(has, f"{least} records are published", timeout_s=40.0)
+            relaying.kill()
+            if kills == 2:
+                crew.processes[0].kill()
+                crew.host("second", app=APP)
+            relaying.start()
+        async with asyncio.timeout(60):
+            assert [await handle.result() for handle in handles] == [12] * len(names)
+    await until(lambda: caught_up(crew, log), "the relay has read all events", timeout_s=40.0)
+
+    found = read(crew, topic)
+    assert sorted(found) == sorted((name, number) for name in names for number in range(12))
+    for name in names:
+        assert [number for key, number in found if key == name] == list(range(12))
+
+
+async def test_a_second_relay_takes_over_and_the_first_ends(crew: Crew, log: Log) -> None:
+    topic = make_topic(log, f"{crew.namespace}-sales")
+    crew.host(app=APP)
+    first = relay(crew, "first-relay")
+    async with crew.client() as client:
+        await client.execute_workflow("Telling", args=[topic, 2, 0], id="before", task_queue=QUEUE)
+        await until(lambda: len(read(crew, topic)) == 2, "the first relay publishes")
+        second = relay(crew, "second-relay")
+        names = ["before"]
+
+        async def ended() -> bool:
+            # A relay with nothing to publish does not hear of another.
+            names.append(f"after-{len(names)}")
+            await client.execute_workflow(
+                "Telling", args=[topic, 2, 0], id=names[-1], task_queue=QUEUE
+            )
+            return first.status is not None
+
+        await until(ended, "the first relay ends", timeout_s=60.0)
+        await until(lambda: len(read(crew, topic)) == 2 * len(names), "all is published")
+
+    assert first.status == 1
+    assert "error: another relay took over" in first.said()
+    assert second.status is None
+    assert sorted(read(crew, topic)) == sorted((name, n) for name in names for n in range(2))
+
+
+async def test_a_topic_that_is_missing_is_named_and_waited_for(crew: Crew, log: Log) -> None:
+    topic = f"{crew.namespace}-late"
+    crew.host(app=APP)
+    relaying = relay(crew)
+    async with crew.client() as client:
+        await client.execute_workflow("Telling", args=[topic, 3, 0], id="early", task_queue=QUEUE)
+    await until(lambda: f"there is no topic '{topic}'" in relaying.said(), "the relay says so")
+
+    make_topic(log, topic)
+
+    await until(lambda: len(read(crew, topic)) == 3, "what waited is published")
+    assert sorted(read(crew, topic)) == [("early", 0), ("early", 1), ("early", 2)]

@@ -1,0 +1,57 @@
+"""The port by which records reach topics of users: together with how far their source was read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from perdure_topics.ports import LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NOTE_BYTES_MAX = 4_000
+"""So long may a mark's note be: brokers keep 4,096 bytes with an offset."""
+
+
+class Emission(NamedTuple):
+    """A record for a topic of a user's."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes]
+    partition: int
+    """-1: by the key."""
+
+
+class Mark(NamedTuple):
+    """How far a partition has been read, and what its reader needs to go on from there."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    note: str
+
+
+class PublishError(LogError):
+    """Nothing was published, or it is not known: begin again from the marks."""
+
+
+class FencedError(LogError):
+    """Another publisher of this name has begun: this one is over."""
+
+
+class Publisher(Protocol):
+    """Publishes records and marks as one step, for readers of committed records."""
+
+    def begin(self, places: Sequence[tuple[str, int]]) -> list[Mark]:
+        """Make sure of all that was published before; the marks of partitions that have one.
+
+        Raises FencedError, LogUnavailableError, or LogError for what is not allowed.
+        """
+
+    def publish(self, emissions: Sequence[Emission], marks: Sequence[Mark]) -> None:
+        """Publish all of it or nothing. Raises PublishError, FencedError or LogError."""
+
+    def close(self) -> None:
+        """Let go; what was not published is not."""
