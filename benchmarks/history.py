@@ -53,23 +53,32 @@ class _Writer:
 
 
 def write_history(
-    log: Log, namespace: str, queue: str, transitions: int, *, steps: int = EVENTS_A_RUN
+    log: Log,
+    namespace: str,
+    queue: str,
+    numbers: range,
+    *,
+    steps: int = EVENTS_A_RUN,
+    epoch: int = _START_MS,
 ) -> None:
-    """Write so many transitions into partition 0 of a queue's events, so many a run."""
+    """Write transitions of these numbers into partition 0 of a queue's events, so many a run.
+
+    Those that follow on others need a higher epoch, as that of another owner.
+    """
     commands = log.topic(topic_name("commands", namespace, queue))
     assert commands is not None
     nonce = uuid.uuid4().bytes
     writer = _Writer(log, topic_name("events", namespace, queue))
     writer.put(
         EpochBump(
-            epoch=_START_MS,
+            epoch=epoch,
             nonce=nonce,
             input_topic_id=commands.topic_id,
             owner="benchmark",
             time_ms=_START_MS,
         )
     )
-    for number in range(transitions):
+    for number in numbers:
         run, step = divmod(number, steps)
         body = TransitionBody(
             workflow_id=f"ticker-{run}",
@@ -80,7 +89,7 @@ def write_history(
         )
         writer.put(
             Transition(
-                epoch=_START_MS,
+                epoch=epoch,
                 nonce=nonce,
                 pseq=number + 1,
                 after=-1,

@@ -22,6 +22,8 @@ from benchmarks.pages import pages
 from benchmarks.stage import Stage, resident_kib
 from perdure.assembly import open_log
 from perdure.client import Client
+from perdure_actors.host_thread import CHECKPOINT_EVERY
+from perdure_topics.names import partition_of
 
 Figures = dict[str, Any]
 Measure = Callable[[Stage], Awaitable[Figures]]
@@ -200,7 +202,7 @@ async def sleepers(stage: Stage) -> Figures:
 
 
 async def recovery(stage: Stage) -> Figures:
-    """A run of 2,000 steps whose host is killed near its end: from owned again to going on."""
+    """A run of 2,000 steps whose host is killed near its end: from its take-over to going on."""
     stage.start_host()
     stage.start_worker()
     client = await stage.client()
@@ -210,30 +212,42 @@ async def recovery(stage: Stage) -> Figures:
     )
     while (await handle.describe()).history_length < 3600:
         await asyncio.sleep(0.05)
+    home = partition_of("recovered", len(await client.describe_task_queue(stage.queue)))
     stage.stop("host", kill=True)
-    await asyncio.sleep(0.2)
-    stage.start_host()
-    stopped = (await handle.describe()).history_length
+    stage.start_host(verbose=True)
+    await stage.taken_over_ms("host", home)
     began = time.perf_counter()
+    stopped = (await handle.describe()).history_length
     while (await handle.describe()).history_length <= stopped:
         await asyncio.sleep(0.01)
     took = time.perf_counter() - began
     await handle.result()
-    return {"recovery of a 2,000-step run, s from answering again": took}
+    return {"recovery of a 2,000-step run, s from its take-over to its next step": took}
 
 
 async def take_over(stage: Stage) -> Figures:
-    """A million transitions in one partition, taken over: from nothing, warm, from a checkpoint."""
+    """A million transitions in one partition, taken over: from nothing, warm, from a checkpoint.
+
+    The checkpoint is older than the log by as many transitions as a host lets pass between two.
+    """
     count = int(os.environ.get("PERDURE_BENCH_TRANSITIONS", "1000000"))
+    older = count - min(CHECKPOINT_EVERY, count // 2)
+    target = stage.target
     if stage.log == "embedded":
-        stage.target = f"file:{stage.directory / 'data'}"
+        target = stage.target = f"file:{stage.directory / 'data'}"
         stage.make_topics()
-    log, close = open_log(stage.target)
-    write_history(log, stage.namespace, stage.queue, count)
-    close()
+
+    def write(numbers: range, epoch: int) -> None:
+        log, close = open_log(target)
+        write_history(log, stage.namespace, stage.queue, numbers, epoch=epoch)
+        close()
+
+    write(range(older), 1)
     figures: Figures = {}
-    for label in ("from offset 0", "warm table", "from a checkpoint"):
-        if label == "from a checkpoint":
+    behind = f"from a checkpoint {count - older:,} behind"
+    for label in ("from offset 0", "warm table", behind):
+        if label == behind:
+            write(range(older, count), int(time.time() * 1000))
             for table in stage.directory.rglob("slot-*/*"):
                 shutil.rmtree(table)
         stage.start_host(verbose=True)

@@ -80,15 +80,16 @@ class Stage:
         finally:
             close()
 
-    async def taken_over_ms(self, name: str) -> int:
-        """How long a host's take-over took, as it says in its log."""
+    async def taken_over_ms(self, name: str, partition: int = 0) -> int:
+        """How long a verbose host's next take-over of a partition took, as it says in its log."""
+        line = rb"partition %d taken over in (\d+) ms" % partition
         out = self.directory / f"{name}.log"
         while True:
-            found = re.findall(rb"partition 0 taken over in (\d+) ms", out.read_bytes())
+            found = re.findall(line, out.read_bytes())
             if len(found) > self._take_overs:
                 self._take_overs = len(found)
                 return int(found[-1])
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.005)
 
     def start_host(self, name: str = "host", *, verbose: bool = False) -> None:
         """Start a process that runs workflow code."""

@@ -33,7 +33,7 @@ def long_site(tmp_path: Path) -> Iterator[Site]:
     """An engine on a log that holds one run of fifty thousand events."""
     log, close = open_log(f"file:{tmp_path}")
     create_topics(log, "default", TASK_QUEUE, partitions=1)
-    write_history(log, "default", TASK_QUEUE, STEPS, steps=STEPS)
+    write_history(log, "default", TASK_QUEUE, range(STEPS), steps=STEPS)
     close()
     made = Site(tmp_path)
     yield made
