@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from perdure import assembly
 from perdure.cli.printing import error_console, print_json, print_table, text
@@ -76,6 +75,8 @@ def export(
     log, close = assembly.open_log(target(broker, engine))
     try:
         places = _places(log, namespace, task_queue)
+        from rich.progress import Progress
+
         with Progress(console=error_console(), transient=True) as progress:
             bar = progress.add_task("records", total=_total(log, places))
             encrypted = _Encrypted()

@@ -26,7 +26,6 @@ from perdure.cli.running import (
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.client import Client
 from perdure.gateway import serving, serving_engine
-from perdure_views.gateway.oidc import OidcSettings, OidcVerifier
 from perdure_views.gateway.people import Register, TokenList, Verifier
 from perdure_views.gateway.settings import Settings
 
@@ -89,9 +88,9 @@ def ui(
         register=Register(
             _verifiers(
                 auth_tokens,
-                OidcSettings(
-                    issuer=oidc_issuer, audience=oidc_audience, role_claim=oidc_role_claim
-                ),
+                issuer=oidc_issuer,
+                audience=oidc_audience,
+                role_claim=oidc_role_claim,
             )
         ),
         secure_cookie=secure_cookie,
@@ -176,12 +175,18 @@ async def _traffic(client: Client, traffic: Traffic | None) -> AsyncIterator[Non
             await task
 
 
-def _verifiers(auth_tokens: Path | None, oidc: OidcSettings) -> list[Verifier]:
+def _verifiers(
+    auth_tokens: Path | None, *, issuer: str, audience: str, role_claim: str
+) -> list[Verifier]:
     found: list[Verifier] = []
     if auth_tokens is not None:
         found.append(TokenList.of_file(auth_tokens))
     if text := os.environ.get(TOKENS):
         found.append(TokenList.of_text(text, where=TOKENS))
-    if oidc.issuer:
-        found.append(OidcVerifier(oidc))
+    if issuer:
+        # Here, because what it checks tokens with takes long to load, and few need it.
+        from perdure_views.gateway.oidc import OidcSettings, OidcVerifier
+
+        settings = OidcSettings(issuer=issuer, audience=audience, role_claim=role_claim)
+        found.append(OidcVerifier(settings))
     return found

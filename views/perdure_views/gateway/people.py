@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-import jwt
-
 ROLES: Final = ("read", "operate", "admin")
 SESSION_S: Final = 12 * 3600
 COOKIE: Final = "perdure_session"
@@ -129,6 +127,8 @@ class Register:
 
     def by_session(self, cookie: str) -> Person:
         """Who a browser's session is of. Raises SignInError."""
+        import jwt  # With cryptography, a seventh of what a worker's start would load.
+
         try:
             claims = jwt.decode(
                 cookie,
@@ -152,6 +152,8 @@ class Register:
 
     def session_of(self, person: Person) -> str:
         """A session for a browser, signed; it ends with this gateway's process, or its time."""
+        import jwt
+
         claims = {
             "sub": person.name,
             "role": person.role,
