@@ -251,7 +251,8 @@ async def take_over(stage: Stage) -> Figures:
             for table in stage.directory.rglob("slot-*/*"):
                 shutil.rmtree(table)
         stage.start_host(verbose=True)
-        figures[f"take-over of {count:,} transitions, s: {label}"] = (
+        held = count if label == behind else older
+        figures[f"take-over of {held:,} transitions, s: {label}"] = (
             await stage.taken_over_ms("host") / 1000
         )
         # A second look at the log moves the verified cursor; a checkpoint is written by then.

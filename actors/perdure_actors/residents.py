@@ -172,6 +172,11 @@ class Residents:
         run, state = resident.run, resident.run.state
         run_id = state.run_id
         alarms: list[rows.Alarm] = []
+        # First, because an id may be in use again since.
+        for kind, entity_id, _ in run.gone:
+            ops[rows.KINDS[kind].key(run_id, entity_id)] = None
+            self._move(resident, (kind, entity_id), 0, ops, alarms)
+        run.gone.clear()
         for kind, entity_id in run.touched:
             if kind in rows.KINDS:
                 entity = run.entities(kind)[entity_id]
@@ -184,10 +189,6 @@ class Residents:
             else:
                 ops[rows.started_key(run_id)] = rows.encode(run.started)
         run.touched.clear()
-        for kind, entity_id, _ in run.gone:
-            ops[rows.KINDS[kind].key(run_id, entity_id)] = None
-            self._move(resident, (kind, entity_id), 0, ops, alarms)
-        run.gone.clear()
         ops[rows.run_key(run_id)] = rows.encode(state)
         self._move(resident, ("run", ""), state.alarm_ms, ops, alarms)
         self._save_actor(run.actor, resident, ops, alarms)
