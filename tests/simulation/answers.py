@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perdure_schemas import child_commands
 from perdure_schemas import commands as cmd
 from perdure_schemas import events as ev
 from perdure_schemas import message_commands as msg
@@ -26,6 +27,9 @@ ROUTED = (
     msg.SignalWorkflow,
     msg.UpdateWorkflow,
 )
+
+KNOWN = {module.__name__ for module in (cmd, msg, child_commands)}
+"""Where the commands are that a host takes."""
 
 
 @dataclass
@@ -61,7 +65,7 @@ def read_commands(records: Iterable[Stored]) -> tuple[list[Report], list[Stored]
         except UnreadableRecordError:
             poison.append(record)
             continue
-        if type(command).__module__ not in (cmd.__name__, msg.__name__):
+        if type(command).__module__ not in KNOWN:
             poison.append(record)
             continue
         found.append(Report(record.partition, record.offset, record.timestamp_ms, command))

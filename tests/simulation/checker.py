@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.simulation.answers import AnswerCheck, Op, read_commands
+from tests.simulation.families import check_families
 from tests.simulation.histories import Effect, Evidence, Expected, check_journal, check_runs
 from tests.simulation.keys import KeyCheck, unfinished
 from tests.simulation.ledger import Ledger, RunLog, Stored, Violation, read_ledger
@@ -53,7 +54,7 @@ def check(
     engine_key: bytes = b"",
     clock_slack_ms: int = 5_000,
 ) -> list[Violation]:
-    """Check invariants A to H and T over the topics of one task queue.
+    """Check invariants A to H, K and T over the topics of one task queue.
 
     healed: the log comes from a world that was left to heal, so everything must have ended.
     clock_slack_ms: how far clocks may be apart; what is closer than that is not judged.
@@ -77,6 +78,7 @@ def check(
     keys.check_refusals()
     keys.check_order(ops)
     if healed:
+        check_families(ledger)
         answers.check_dead(roles["dead"])
         for text in unfinished(ledger):
             ledger.fail("H", text)

@@ -16,7 +16,7 @@ from perdure_schemas.replies import Notice, Reply, RunClosed, UpdateAnswer
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
-from tests.simulation.swarm import draw_plan
+from tests.simulation.swarm import draw_plan, with_children
 from tests.simulation.workflows import TYPE
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class SimClient:
         self.world.starts += 1
         bugs = self.world.settings.strength("bad_deploy") > 0
         plan = draw_plan(self._rng, self.world.starts, bugs=bugs)
+        if self.world.settings.has_children:
+            plan = with_children(self._rng, plan)
         self._ask(
             "start",
             cmd.StartWorkflow,

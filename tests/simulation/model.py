@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from perdure_schemas import child_events as ce
 from perdure_schemas import events as ev
+from tests.simulation.families import OUTCOMES
 from tests.simulation.ledger import Fact, RunLog
 from tests.simulation.workflows import Plan, Step, mix
 
@@ -23,12 +25,16 @@ class _Story:
     def __init__(self, run: RunLog) -> None:
         self._outcomes: dict[str, Fact] = {}
         self._fired: dict[str, int] = {}
+        self._ended: dict[str, Any] = {}
+        self._children = 0
         self._activities = 0
         self._timers = 0
         for fact in run.facts:
             event = fact.event
             if isinstance(event, ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityTimedOut):
                 self._outcomes[event.activity_id] = fact
+            elif type(event) in OUTCOMES:
+                self._ended[event.child_id] = event  # type: ignore[attr-defined]
             elif isinstance(event, ev.TimerFired):
                 self._fired[event.timer_id] = fact.seq
 
@@ -50,7 +56,20 @@ class _Story:
             fired = self._timer()
             seq, result = self._activity(chain, may_lack=fired != _FOREVER)
             return mix(chain, "late" if fired < seq else result)
+        if step.kind == "child":
+            return mix(chain, self._child())
         return mix(chain, self._activity(chain)[1])
+
+    def _child(self) -> str:
+        self._children += 1
+        event = self._ended.get(str(self._children))
+        if event is None:
+            raise _Unfinished
+        if not isinstance(event, ce.ChildWorkflowCompleted):
+            return "childless"
+        assert event.result is not None
+        result: str = msgspec.json.decode(event.result.data)
+        return result
 
     def _timer(self) -> int:
         self._timers += 1
@@ -89,7 +108,9 @@ def expected_chain(run: RunLog) -> str:
         return ""
     # A blocked run may come to its end by inputs that were there before it was asked.
     blocked = any(isinstance(fact.event, ev.WorkflowBlocked) for fact in run.facts)
-    if isinstance(event, ev.WorkflowCanceled) or (asked and not blocked):
+    # So may one whose child ended its own way after it was asked to cancel.
+    swallowed = any(isinstance(fact.event, ce.ChildCancelRequested) for fact in run.facts)
+    if isinstance(event, ev.WorkflowCanceled) or (asked and not blocked and not swallowed):
         both = isinstance(event, ev.WorkflowCanceled) and asked
         return "" if both else f"asked to cancel: {asked}, ended {type(event).__name__}"
     plan = _plan_of(started)

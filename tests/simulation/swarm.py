@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from random import Random
 
+import msgspec
+
 from perdure_topics.simulated_faults import FaultPlan
 from tests.simulation.workflows import Plan, Step
 
@@ -57,6 +59,8 @@ class Settings:
     busy_ms: int
     plan: FaultPlan
     faults: dict[str, float] = field(default_factory=dict)
+    has_children: bool = False
+    """Whether runs start others in the middle, in whatever partition their ids belong to."""
 
     def strength(self, fault: str) -> float:
         """How strong a fault is; 0 when it is off."""
@@ -155,3 +159,16 @@ def _draw_step(rng: Random) -> Step:
     if kind in ("prompt", "overall"):
         return Step(kind, run_ms=run_ms, wait_ms=rng.randrange(300, 6_000))
     return Step(kind, run_ms=run_ms)
+
+
+def with_children(rng: Random, plan: Plan, *, depth: int = 0) -> Plan:
+    """The same plan with children here and there, who may have children."""
+    steps = list(plan.steps[:3])
+    for _ in range(rng.choice((1, 1, 2))):
+        of_child = [Step("act", run_ms=rng.randrange(1, 200)) for _ in range(rng.randrange(3))]
+        child = Plan("", of_child, fails=rng.random() < 0.15, again=rng.choice((0, 0, 0, 1)))
+        if depth == 0 and rng.random() < 0.3:
+            child = with_children(rng, child, depth=1)
+        step = Step("child", plan=msgspec.to_builtins(child), policy=rng.choice((1, 1, 3)))
+        steps.insert(rng.randrange(len(steps) + 1), step)
+    return replace(plan, steps=steps)

@@ -12,7 +12,12 @@ from typing import Any
 
 from perdure import workflow
 from perdure.common import RetryPolicy
-from perdure.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from perdure.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    is_cancelled_exception,
+)
 
 TYPE = "chain"
 
@@ -31,6 +36,10 @@ class Step:
     """How many attempts fail before one succeeds."""
     attempts: int = 0
     """How many are allowed; 0 for any number."""
+    plan: dict[str, Any] | None = None
+    """What a child is told to do."""
+    policy: int = 1
+    """What becomes of the child when its parent closes."""
 
 
 @dataclass
@@ -82,7 +91,26 @@ async def _work(step: Step, text: str) -> str:
     return result
 
 
+async def _raise_child(step: Step, chain: str) -> str:
+    """A child that begins with the chain as its salt; its result is the next link."""
+    assert step.plan is not None
+    try:
+        result: str = await workflow.execute_child_workflow(
+            TYPE,
+            {**step.plan, "salt": chain},
+            parent_close_policy=workflow.ParentClosePolicy(step.policy),
+            result_type=str,
+        )
+    except ChildWorkflowError as error:
+        if is_cancelled_exception(error):
+            raise
+        return mix(chain, "childless")
+    return mix(chain, result)
+
+
 async def _take(step: Step, chain: str) -> str:
+    if step.kind == "child":
+        return await _raise_child(step, chain)
     if step.kind == "timer":
         await workflow.sleep(timedelta(milliseconds=step.wait_ms))
         return mix(chain, "slept")
@@ -104,7 +132,7 @@ async def _chain(plan: Plan, before_step: Callable[[Step], None]) -> str:
         for step in plan.steps:
             before_step(step)
             chain = await _take(step, chain)
-    except (ActivityError, asyncio.CancelledError):
+    except (ActivityError, ChildWorkflowError, asyncio.CancelledError):
         if plan.tidies:
             with suppress(ActivityError):
                 await _work(Step("tidy"), mix(chain, "tidy"))
