@@ -147,6 +147,12 @@ class ActivityDesk:
             self._mail.canceled(attempt, details)
         self.free(attempt)
 
+    def detached(self, attempt: Attempt) -> None:
+        """The code ended without an outcome: somebody else will report one."""
+        if self._end(attempt, "detached"):
+            self._mail.detached(attempt)
+        self.free(attempt)
+
     def hand_back(self, attempt: Attempt, reason: str) -> None:
         """Another worker should run it; its code, if it runs, keeps its slot until it ends."""
         if self._end(attempt, "handed_back"):

@@ -46,6 +46,9 @@ class Outcomes(Protocol):
     def stopped(self, attempt: Attempt) -> None:
         """The code ended because its worker stops."""
 
+    def detached(self, attempt: Attempt) -> None:
+        """The code ended without an outcome: somebody else will report one."""
+
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of an attempt, worked out where its code ran; told on the loop's thread."""
@@ -61,6 +64,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
             outcomes.completed(attempt, self.result)
         elif self.kind == "stopped":
             outcomes.stopped(attempt)
+        elif self.kind == "detached":
+            outcomes.detached(attempt)
         elif self.failure is not None:
             outcomes.failed(attempt, self.failure)
         else:
@@ -119,6 +124,8 @@ def outcome_of_error(error: BaseException, context: ActivityContext) -> Outcome:
         if why.worker_shutdown:
             return Outcome("stopped")
         return Outcome("canceled", details=_details(error, context))
+    if isinstance(error, AsyncCompletionError) and not context.task.local:
+        return Outcome("detached")
     return Outcome("failed", failure=_failure(error, context))
 
 
@@ -131,8 +138,8 @@ def _failure(error: BaseException, context: ActivityContext) -> Failure:
         )
     if isinstance(error, AsyncCompletionError):
         return application_failure(
-            f"activity {name} called raise_complete_async; completing an activity from elsewhere"
-            " is not supported by this release: return the result instead",
+            f"local activity {name} called raise_complete_async: only an activity that a worker"
+            " runs can be completed from elsewhere",
             "AsyncCompletionError",
             non_retryable=True,
         )

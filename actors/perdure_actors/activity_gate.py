@@ -36,6 +36,9 @@ class Desk(Protocol):
     def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> None:
         """The code ended because it was asked to cancel."""
 
+    def detached(self, attempt: Attempt) -> None:
+        """The code ended without an outcome: somebody else will report one."""
+
     def hand_back(self, attempt: Attempt, reason: str) -> None:
         """Another worker should run it."""
 
@@ -170,6 +173,15 @@ class ActivityGate:
             # That it has ended matters more than what it said.
             details = ()
         self.desk.canceled(attempt, details)
+
+    def detached(self, attempt: Attempt) -> None:
+        """The code ended without an outcome: somebody else will report one."""
+        self._spawn(self._detached(attempt))
+
+    async def _detached(self, attempt: Attempt) -> None:
+        assert self.desk is not None
+        await self._last_beat(attempt)
+        self.desk.detached(attempt)
 
     def hand_back(self, attempt: Attempt, reason: str) -> None:
         """Another worker should run it."""

@@ -61,6 +61,11 @@ class ActivityMail:
         self.flush_details(attempt)
         self._send(attempt, self._reports.canceled(attempt, details))
 
+    def detached(self, attempt: Attempt) -> None:
+        """Say that somebody else will report it, and before it what the last heartbeat left."""
+        self.flush_details(attempt)
+        self._send(attempt, self._reports.detached(attempt))
+
     def handed_back(self, attempt: Attempt, reason: str) -> None:
         """Give the attempt back, and before it what the last heartbeat left."""
         self.flush_details(attempt)

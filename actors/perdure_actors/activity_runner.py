@@ -154,6 +154,10 @@ class ActivityRunner:
         """The code ended because it was asked to cancel."""
         self._ended(attempt).canceled(attempt, details)
 
+    def detached(self, attempt: Attempt) -> None:
+        """The code ended without an outcome: somebody else will report one."""
+        self._ended(attempt).detached(attempt)
+
     def stopped(self, attempt: Attempt) -> None:
         """The code ended because this worker stops: another one should run it."""
         desk = self._ended(attempt)

@@ -10,6 +10,7 @@ from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
     ConfirmActivityCanceled,
+    DetachActivity,
     FailActivity,
     HandBackActivity,
     HeartbeatActivity,
@@ -235,6 +236,22 @@ class Reports:
                 details=details,
                 worker_id=self._worker_id,
                 identity=self._identity,
+            )
+        )
+
+    def detached(self, attempt: Attempt) -> bytes:
+        """An attempt that somebody else will report."""
+        task = attempt.task
+        return encode(
+            DetachActivity(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                activity_id=task.activity_id,
+                attempt=task.attempt,
+                token=attempt.token,
+                worker_id=self._worker_id,
+                identity=self._identity,
+                started_ms=attempt.started_wall_ms,
             )
         )
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from perdure_actors.core.decision import Limits
 from perdure_actors.host import AnswerSender, Host
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors.local_worker import LocalWorker
-    from perdure_topics.ports import TableStore
+    from perdure_topics.ports import Clock, TableStore
 
 logger = logging.getLogger("perdure.host")
 MEMBERS_FRESH_S = 0.5
@@ -87,6 +87,19 @@ def _topic(log: Log, role: str, namespace: str, task_queue: str) -> TopicInfo:
     return info
 
 
+class Pace(Protocol):
+    """Whoever keeps the time of hosts that do not wait for it: a test environment."""
+
+    def stepping(self, key: object) -> None:
+        """A host takes a turn."""
+
+    def turned(self, key: object, host: Host, wait_ms: int, ring: Callable[[], None]) -> None:
+        """A host has taken a turn, and has nothing to do for so long; on the host's thread."""
+
+    def left(self, key: object) -> None:
+        """A host has ended."""
+
+
 class HostThread:
     """Runs the workflows of a task queue in this process until it is stopped."""
 
@@ -107,6 +120,8 @@ class HostThread:
         checkpoint_every: int = CHECKPOINT_EVERY,
         viewer: Viewer | None = None,
         local: LocalWorker | None = None,
+        clock: Clock | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -122,6 +137,8 @@ class HostThread:
         self._checkpoint_every = checkpoint_every
         self._viewer = viewer
         self._local = local
+        self._clock = clock or SystemClock()
+        self._pace = pace
         self._bell = threading.Event()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
         self._stopping = threading.Event()
@@ -153,13 +170,17 @@ class HostThread:
             self.error = error
             self.settled.set()
             return
-        bell, stopping = self._bell, self._stopping
+        bell, stopping, pace = self._bell, self._stopping, self._pace
         try:
             while not stopping.is_set():
                 bell.clear()
+                if pace is not None:
+                    pace.stepping(self)
                 wait_ms = host.step()
                 if not self.settled.is_set() and host.is_settled:
                     self.settled.set()
+                if pace is not None:
+                    pace.turned(self, host, wait_ms, bell.set)
                 if wait_ms:
                     bell.wait(wait_ms / 1000)
         except BaseException as error:
@@ -167,6 +188,8 @@ class HostThread:
             logger.exception("the host has stopped: partitions move to other processes")
         finally:
             self.settled.set()
+            if pace is not None:
+                pace.left(self)
             host.close()
             if self._local is not None:
                 self._local.close()
@@ -198,7 +221,7 @@ class HostThread:
         return Services(
             log=log,
             store=self._store,
-            clock=SystemClock(),
+            clock=self._clock,
             random=random.SystemRandom(),
             code=self._code,
             answers=self._answers,

@@ -175,6 +175,10 @@ class LocalDesk:
         )
         self.free(attempt)
 
+    def detached(self, attempt: Attempt) -> None:
+        """Nobody can report a local attempt from elsewhere; it has failed before it comes here."""
+        raise AssertionError("a local attempt cannot be completed from elsewhere")
+
     def hand_back(self, attempt: Attempt, reason: str) -> None:
         """Its host lets go of it: the next one counts it as lost."""
         self._end(attempt)

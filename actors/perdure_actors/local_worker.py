@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class LocalWorker:
         self._identity = identity
         self._converter = converter
         self._slots = slots
+        self._inherited = contextvars.copy_context()
         # A process cannot be asked for a result within milliseconds: local ones stay in threads.
         self._user_executor = None if isinstance(executor, ProcessPoolExecutor) else executor
         self._edge = edge
@@ -71,7 +73,8 @@ class LocalWorker:
         """Have something done on the loop's thread, which begins with the first errand."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._loop.call_soon(self._open)
+            # Activities take over the context that their worker was made in.
+            self._loop.call_soon(self._open, context=self._inherited)
             self._thread = threading.Thread(
                 target=self._run, name="perdure-local", args=(self._loop,), daemon=True
             )

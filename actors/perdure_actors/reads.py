@@ -11,14 +11,13 @@ from perdure_actors.finding.counting import open_and_blocked
 from perdure_actors.finding.listing import list_runs
 from perdure_actors.finding.run_row import RunRow
 from perdure_actors.querying import ask_closed
+from perdure_actors.standing import block_of, pending_child_record, pending_record
 from perdure_schemas import commands, message_commands
 from perdure_schemas.payloads import RunRef
 from perdure_schemas.replies import (
     HistoryBatch,
     HistoryPage,
     Notice,
-    PendingActivity,
-    PendingChild,
     PendingTimer,
     Refused,
     RunClosed,
@@ -125,13 +124,13 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
         history_size=state.history_bytes,
         execution_ms=state.begin_ms or state.start_ms,
         input=started.input,
-        pending_activities=[_pending(shard, run_id, activity) for activity in activities],
+        pending_activities=[pending_record(shard, run_id, activity) for activity in activities],
         pending_timers=[
             PendingTimer(timer_id=timer.timer_id, due_ms=timer.alarm_ms) for timer in timers
         ],
         cancel_requested=state.cancel_requested,
         notices=notices_of(shard, state, activities, children),
-        pending_children=[_pending_child(child) for child in children],
+        pending_children=[pending_child_record(child) for child in children],
         run_timeout_ms=started.run_timeout_ms,
         execution_timeout_ms=started.execution_timeout_ms,
         task_timeout_ms=started.task_timeout_ms,
@@ -144,46 +143,14 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
     )
 
 
-def _pending(shard: Owned, run_id: str, activity: ActivityState) -> PendingActivity:
-    scheduled = activity.scheduled
-    policy = scheduled.retry_policy
-    return PendingActivity(
-        activity_id=scheduled.activity_id,
-        activity_type=scheduled.activity_type,
-        state="cancel_requested" if activity.cancel_requested else activity.state,
-        attempt=activity.attempt,
-        maximum_attempts=policy.maximum_attempts if policy else 0,
-        scheduled_ms=activity.scheduled_ms,
-        started_ms=activity.started_ms,
-        next_attempt_ms=activity.retry_ms,
-        last_failure=activity.last_failure,
-        heartbeat_ms=shard.world.soft.heartbeats.get((run_id, scheduled.activity_id), 0),
-        heartbeat_details=activity.heartbeat_details,
-        worker_id=activity.worker_id,
-        identity=activity.identity,
-        task_queue=scheduled.task_queue,
-    )
-
-
-def _pending_child(child: ChildState) -> PendingChild:
-    return PendingChild(
-        child_id=child.child_id,
-        workflow_id=child.workflow_id,
-        run_id=child.run_id,
-        workflow_type=child.workflow_type,
-        task_queue=child.task_queue,
-        parent_close_policy=child.parent_close_policy,
-    )
-
-
 def notices_of(
     shard: Owned, state: RunState, activities: list[ActivityState], children: list[ChildState]
 ) -> list[Notice]:
     """What somebody who waits for a run should know."""
     notices = []
-    if state.block is not None and state.is_open:
-        cause = state.block
-        text = f"workflow {state.workflow_id!r} is blocked ({cause.cause}): {cause.message}"
+    block = block_of(shard, state) if state.is_open else None
+    if block is not None:
+        text = f"workflow {state.workflow_id!r} is blocked ({block.cause}): {block.message}"
         notices.append(Notice(code="blocked", message=text))
     now_ms = shard.world.now_ms()
     queues = {

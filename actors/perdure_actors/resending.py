@@ -45,6 +45,8 @@ def resend_unacknowledged(shard: Owned) -> None:
         activity = rows.decode_activity(value)
         run_id = rows.run_of_activity(key)
         if activity.state == "started":
+            if not activity.worker_id:
+                continue
             shard.world.soft.hold(activity.worker_id, run_id, activity.scheduled.activity_id)
         elif activity.scheduled.local:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from perdure_schemas.payloads import (
     EffectId,
     ExternalCall,
@@ -118,6 +120,13 @@ class CompleteActivity(Record, frozen=True, kw_only=True, gc=False):
     started_ms: int = 0
     reply: ReplyTo | None = None
 
+    first_sent_ms: ClassVar[int] = 0
+
+    @property
+    def request_id(self) -> str:
+        """An asker sends again what it has no answer to; it is taken once."""
+        return self.reply.correlation_id if self.reply is not None else ""
+
 
 class FailActivity(Record, frozen=True, kw_only=True, gc=False):
     """The failure of an attempt."""
@@ -133,6 +142,13 @@ class FailActivity(Record, frozen=True, kw_only=True, gc=False):
     started_ms: int = 0
     reply: ReplyTo | None = None
 
+    first_sent_ms: ClassVar[int] = 0
+
+    @property
+    def request_id(self) -> str:
+        """An asker sends again what it has no answer to; it is taken once."""
+        return self.reply.correlation_id if self.reply is not None else ""
+
 
 class ConfirmActivityCanceled(Record, frozen=True, kw_only=True, gc=False):
     """An attempt ended because it was asked to cancel."""
@@ -147,6 +163,13 @@ class ConfirmActivityCanceled(Record, frozen=True, kw_only=True, gc=False):
     identity: str = ""
     started_ms: int = 0
     reply: ReplyTo | None = None
+
+    first_sent_ms: ClassVar[int] = 0
+
+    @property
+    def request_id(self) -> str:
+        """An asker sends again what it has no answer to; it is taken once."""
+        return self.reply.correlation_id if self.reply is not None else ""
 
 
 class HeartbeatActivity(Record, frozen=True, kw_only=True, gc=False):

@@ -34,6 +34,13 @@ from perdure_schemas.message_events import (
     WorkflowUpdateAccepted,
     WorkflowUpdateCompleted,
 )
+from perdure_schemas.operator_events import (
+    ActivityDetached,
+    ActivityOptionsUpdated,
+    ActivityPaused,
+    ActivityReset,
+    ActivityUnpaused,
+)
 from perdure_schemas.payloads import (
     ExternalCall,
     Failure,
@@ -375,6 +382,11 @@ Neutral = (
     | WorkflowResumed
     | WorkflowTerminated
     | WorkflowTimedOut
+    | ActivityPaused
+    | ActivityUnpaused
+    | ActivityReset
+    | ActivityOptionsUpdated
+    | ActivityDetached
 )
 """Events of a run that its code does not see."""
 

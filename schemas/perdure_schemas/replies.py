@@ -68,6 +68,10 @@ class PendingActivity(Record, frozen=True, kw_only=True, gc=False):
     worker_id: str = ""
     identity: str = ""
     task_queue: str = ""
+    local: bool = False
+    paused_ms: int = 0
+    pause_reason: str = ""
+    pause_identity: str = ""
 
 
 class PendingTimer(Record, frozen=True, kw_only=True, gc=False):

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
+from perdure.activity_client import CLIENT
 from perdure.common import MetricMeter, Priority, RetryPolicy
 from perdure.meters import OpenTelemetryMeter
 from perdure.records import duration_of, priority_of, retry_policy_of, time_of
+from perdure.task_tokens import token_of
 from perdure.types import CallableType
 from perdure_actors.activity_context import (
     CURRENT,
@@ -26,11 +28,16 @@ from perdure_actors.activity_context import (
 from perdure_actors.defining import define_activity
 from perdure_schemas.converters import PayloadConverter
 
+if TYPE_CHECKING:
+    from perdure.client import Client
+
+
 __all__ = [
     "ActivityCancellationDetails",
     "Info",
     "LoggerAdapter",
     "cancellation_details",
+    "client",
     "defn",
     "heartbeat",
     "in_activity",
@@ -233,12 +240,27 @@ def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> N
 
 
 def raise_complete_async() -> NoReturn:
-    """Leave the activity open for somebody else to complete.
+    """Leave the attempt open for somebody else to report, by `Client.get_async_activity_handle`.
 
-    Not supported by this release: the activity fails and says so.
+    Its timeouts go on; the worker's end does not matter to it any more.
     """
     _context()
     raise AsyncCompletionError
+
+
+def client() -> Client:
+    """The client of this activity's worker, to call workflows with.
+
+    Raises RuntimeError in a process of a pool, which has none: connect one there.
+    """
+    _context()
+    found = CLIENT.get(None)
+    if found is None:
+        raise RuntimeError(
+            "there is no client here: activities in processes of a pool, and activities of an"
+            " ActivityEnvironment made without one, connect their own"
+        )
+    return found
 
 
 def payload_converter() -> PayloadConverter:
@@ -333,7 +355,7 @@ def _info(context: ActivityContext) -> Info:
         start_to_close_timeout=duration_of(task.start_to_close_ms),
         started_time=time_of(context.started_ms),
         task_queue=task.task_queue,
-        task_token=task.token,
+        task_token=token_of(task),
         workflow_id=task.workflow_id,
         workflow_namespace=task.namespace,
         workflow_run_id=task.run_id,

@@ -11,7 +11,6 @@ import heapq
 import itertools
 import logging
 import random
-import time
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -23,10 +22,11 @@ from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice, Reply
 from perdure_schemas.version import VERSION
+from perdure_topics.clock import SystemClock
 from perdure_topics.ports import DENIED, LogError, LogFullError, PositionLostError
 
 if TYPE_CHECKING:
-    from perdure_topics.ports import Appender, Log, Tail
+    from perdure_topics.ports import Appender, Clock, Log, Tail
 
 logger = logging.getLogger("perdure.client")
 
@@ -41,8 +41,12 @@ TICK_S: Final = 0.02
 class Asker:
     """Sends asks, repeats them, and gives each its answer. Use it from its event loop only."""
 
-    def __init__(self, log: Log, topic: str, partitions: int) -> None:
+    def __init__(
+        self, log: Log, topic: str, partitions: int, *, clock: Clock | None = None
+    ) -> None:
         self._log = log
+        # Hosts hold deadlines against the same clock.
+        self._clock = clock or SystemClock()
         self._topic = topic
         self._partition = random.randrange(partitions)  # noqa: S311 - spreads load, no secret
         self._loop = asyncio.get_running_loop()
@@ -116,7 +120,7 @@ class Asker:
         correlation_id = f"{self._prefix}-{next(self._numbers):x}"
         deadline_ms = 0
         if question.timeout_s is not None and not question.waits:
-            deadline_ms = int((time.time() + question.timeout_s) * 1000)
+            deadline_ms = self._clock.wall_ms() + int(question.timeout_s * 1000)
         reply = ReplyTo(
             partition=self._partition,
             correlation_id=correlation_id,

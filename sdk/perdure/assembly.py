@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,15 @@ from perdure_topics.names import (
     topic_name,
     topic_settings,
 )
-from perdure_topics.ports import Log, LogError, TableStore, TopicInfo, TopicMismatchError, TopicSpec
+from perdure_topics.ports import (
+    Clock,
+    Log,
+    LogError,
+    TableStore,
+    TopicInfo,
+    TopicMismatchError,
+    TopicSpec,
+)
 
 QUEUE_ROLES: Final = ("commands", "events", "tasks", "dead")
 NAMESPACE_ROLES: Final = ("replies", "findings")
@@ -89,6 +99,27 @@ def open_publisher(target: str, name: str) -> Publisher:
     from perdure_topics.kafka_publisher import KafkaPublisher
 
     return KafkaPublisher(target, dict(access_settings()), name)
+
+
+def open_temporary_log(clock: Clock) -> tuple[Log, Callable[[], None]]:
+    """A log of its own for a test, on the time of a clock, and what makes it go away."""
+    from perdure_topics.embedded import EmbeddedLog
+
+    directory = tempfile.mkdtemp(prefix="perdure-test-")
+    log = EmbeddedLog.open(directory, clock=clock)
+
+    def close() -> None:
+        log.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+    return log, close
+
+
+def memory_tables() -> TableStore:
+    """Tables that are forgotten with their host, which makes them anew from the log."""
+    from perdure_topics.memory_tables import MemoryTableStore
+
+    return MemoryTableStore()
 
 
 def _open_directory(directory: str) -> tuple[Log, Callable[[], None]]:
@@ -222,7 +253,9 @@ def create_topics(
     return missing
 
 
-def ensure_topics(log: Log, namespace: str, task_queue: str) -> list[TopicInfo]:
+def ensure_topics(
+    log: Log, namespace: str, task_queue: str, *, partitions: int = PARTITIONS_DEFAULT
+) -> list[TopicInfo]:
     """The topics of a task queue, made where nobody else would: on an embedded log.
 
     Raises LogError, with the command that makes them, where they are missing on a broker, and as
@@ -230,7 +263,7 @@ def ensure_topics(log: Log, namespace: str, task_queue: str) -> list[TopicInfo]:
     """
     is_embedded = log.address.startswith(("file:", "http:", "https:"))
     if is_embedded and log.topic(topic_name("commands", namespace, task_queue)) is None:
-        create_topics(log, namespace, task_queue)
+        create_topics(log, namespace, task_queue, partitions=partitions)
     return check_ground(log, namespace, task_queue)
 
 

@@ -10,6 +10,11 @@ from datetime import timedelta
 from typing import Any, Concatenate, Final, Self
 
 from perdure import assembly
+from perdure.async_activities import (
+    AsyncActivityCancelledError,
+    AsyncActivityHandle,
+    AsyncActivityIDReference,
+)
 from perdure.calls import (
     AwaitWorkflowResultInput,
     CancelWorkflowInput,
@@ -56,9 +61,11 @@ from perdure.message_errors import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from perdure.operating import PendingActivities
 from perdure.outbound import LogOutbound
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
 from perdure.reaching import reach_settings
+from perdure.reaching_activities import ReachesActivities
 from perdure.runtime import Runtime
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
@@ -73,6 +80,9 @@ from perdure_schemas.replies import TaskQueueInfo, UpdateAnswer
 from perdure_topics.ports import Log, LogError
 
 __all__ = [
+    "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
+    "AsyncActivityIDReference",
     "AwaitWorkflowResultInput",
     "CancelWorkflowInput",
     "Client",
@@ -83,6 +93,7 @@ __all__ = [
     "Interceptor",
     "ListWorkflowsInput",
     "OutboundInterceptor",
+    "PendingActivities",
     "QueryWorkflowInput",
     "RPCError",
     "RPCStatusCode",
@@ -120,7 +131,7 @@ __all__ = [
 API_KEY: Final = "PERDURE_API_KEY"
 
 
-class Client(StartsWorkflows, UpdatesWithStart):
+class Client(StartsWorkflows, UpdatesWithStart, ReachesActivities):
     """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
 
     def __init__(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure.asker import Asker
 from perdure.asks import Ask, Question
 from perdure.service import RPCError, RPCStatusCode
+from perdure.surroundings import Surroundings
 from perdure.telemetry import trace_headers
 from perdure_actors.edges import Edge, decode_records, encode_payloads
 from perdure_schemas.commands import DescribeWorkflow
@@ -46,6 +47,8 @@ class Connection:
         self.on_notice: Callable[[Notice], None] | None = None
         self.edge: Edge | None = None
         """What the payloads of commands and answers go through."""
+        self.surroundings = Surroundings()
+        """What workers of this client have instead of the machine's own, in tests."""
         self._origin: Connection | None = None
         self._askers: list[Asker] = []
         self._opening: dict[int, asyncio.Task[Asker]] = {}
@@ -100,7 +103,7 @@ class Connection:
             info = await asyncio.to_thread(self.log.topic, topic)
             if info is None:
                 raise self._no_topics("no task queue has been made here", topic, "QUEUE")
-            asker = Asker(self.log, topic, info.partitions)
+            asker = Asker(self.log, topic, info.partitions, clock=self.surroundings.clock)
             await asker.open()
         except LogError as error:
             raise unavailable("connecting", error) from error

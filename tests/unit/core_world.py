@@ -176,8 +176,11 @@ def _check_run(run: Run) -> None:
 def _check_pending(run: Run) -> None:
     for activity_id, activity in run.activities.items():
         assert activity.scheduled.activity_id == activity_id
-        assert activity.state in ("scheduled", "started", "backing_off")
-        assert activity.attempt >= 1
+        waits = activity.state in ("backing_off", "paused")
+        assert waits or activity.state in ("scheduled", "started")
+        # One that starts over has made none of its attempts yet.
+        assert activity.attempt >= (0 if waits else 1)
+        assert activity.exhausted == (activity_id in run.state.parked)
         assert bool(activity.worker_id) <= (activity.state == "started")
         assert (activity.retry_ms > 0) == (activity.state == "backing_off")
         assert activity.alarm_ms == min(_deadlines(activity), default=0)
@@ -194,7 +197,7 @@ def _check_pending(run: Run) -> None:
 
 def _deadlines(activity: ActivityState) -> list[int]:
     asked = activity.scheduled
-    times = [(activity.scheduled_ms, asked.schedule_to_close_ms)]
+    times = [(activity.scheduled_ms, 0 if activity.exhausted else asked.schedule_to_close_ms)]
     if activity.state == "scheduled":
         grace_ms = CANCEL_GRACE_MS if activity.cancel_requested else 0
         times += [
@@ -206,6 +209,8 @@ def _deadlines(activity: ActivityState) -> list[int]:
             (activity.started_ms, asked.start_to_close_ms),
             (activity.started_ms, asked.heartbeat_ms),
         ]
+    elif activity.state == "paused":
+        times.append((0, 1 if activity.cancel_requested else 0))
     else:
         # A cancelled one has nothing to wait for.
         times.append((0, 1 if activity.cancel_requested else activity.retry_ms))

@@ -14,6 +14,7 @@ from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
     ConfirmActivityCanceled,
+    DetachActivity,
     FailActivity,
     HandBackActivity,
     WorkerLease,
@@ -228,7 +229,7 @@ async def test_a_pool_that_takes_nothing_stops_the_worker_and_the_attempt_goes_b
         assert world.host.commands(HandBackActivity)[0].token == b"token-1"
 
 
-async def test_completing_from_elsewhere_fails_and_says_that_it_is_not_there_yet():
+async def test_an_attempt_that_is_left_open_says_so_and_frees_its_slot():
     @activity.defn
     async def later() -> None:
         activity.raise_complete_async()
@@ -236,10 +237,10 @@ async def test_completing_from_elsewhere_fails_and_says_that_it_is_not_there_yet
     async with worker_world([later]) as world:
         world.host.send(make_task(activity_type="later"))
 
-        cause = (await world.host.first(FailActivity)).failure.chain[0]
+        detached = await world.host.first(DetachActivity)
 
-        assert cause.non_retryable
-        assert "raise_complete_async" in cause.message
+        assert (detached.activity_id, detached.attempt) == ("1", 1)
+        assert detached.worker_id
 
 
 async def test_orders_for_others_on_the_shared_partition_are_passed_over():

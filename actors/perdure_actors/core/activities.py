@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from perdure_actors.core.deadlines import set_alarm
 from perdure_actors.core.decision import PushOrders, RunLocal, SendTask, StopLocal
+from perdure_actors.core.operating import unpark
+from perdure_actors.core.retry import OPERATOR
 from perdure_actors.core.state import ActivityState, RecordId, Run
 from perdure_schemas.events import (
     ActivityAttemptScheduled,
@@ -21,6 +23,7 @@ from perdure_schemas.events import (
     ActivityStarted,
     ActivityTimedOut,
 )
+from perdure_schemas.operator_events import ActivityDetached, ActivityPaused, ActivityReset
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.tracing import trace_of
 
@@ -89,6 +92,18 @@ def apply_activity_started(run: Run, event: ActivityStarted, _at: RecordId, now_
     set_alarm(run, activity)
 
 
+def apply_activity_detached(run: Run, event: ActivityDetached, _at: RecordId, now_ms: int) -> None:
+    """Nobody's lease matters to the attempt any more; its times go on."""
+    activity = run.activities[event.activity_id]
+    if activity.state != "started":
+        activity.state = "started"
+        activity.started_ms = now_ms
+    activity.worker_id = ""
+    activity.identity = event.identity
+    activity.reply_partition = -1
+    set_alarm(run, activity)
+
+
 def apply_activity_heartbeat(
     run: Run, event: ActivityHeartbeat, _at: RecordId, _now_ms: int
 ) -> None:
@@ -103,10 +118,13 @@ def apply_activity_retry_scheduled(
 ) -> None:
     """The attempt is over; the next is due later."""
     activity = run.activities[event.activity_id]
-    activity.state = "backing_off"
+    activity.state = "paused" if activity.paused else "backing_off"
     activity.last_failure = event.failure
     activity.retry_ms = event.due_ms
     activity.worker_id = ""
+    if activity.starts_over:
+        activity.starts_over = False
+        activity.attempt = 0
     details = _details_of(event.failure)
     if details:
         activity.heartbeat_details = details
@@ -122,6 +140,8 @@ def apply_activity_attempt_scheduled(
 ) -> None:
     """The next task of the activity is out."""
     activity = run.activities[event.activity_id]
+    if activity.exhausted:
+        unpark(run, activity, now_ms)
     activity.state = "scheduled"
     activity.attempt = event.attempt
     activity.issued = at
@@ -149,6 +169,9 @@ def apply_activity_outcome(
     _now_ms: int,
 ) -> None:
     """The activity has its one outcome."""
+    activity = run.activities.get(event.activity_id)
+    if activity is not None and activity.exhausted:
+        unpark(run, activity, activity.scheduled_ms)
     run.drop("activity", event.activity_id)
 
 
@@ -190,6 +213,27 @@ def effects_of_stop(
         return []
     cancels = isinstance(event, ActivityCancelRequested)
     return _stop(activity, "cancel_requested" if cancels else "timed_out")
+
+
+def effects_of_failed(run: Run, event: ActivityFailed, _at: RecordId, _now_ms: int) -> list[Effect]:
+    """Tell whoever runs an attempt that somebody has failed the activity meanwhile."""
+    activity = run.activities.get(event.activity_id)
+    is_told = activity is None or event.retry_state != OPERATOR
+    return [] if activity is None or is_told else _stop(activity, "not_found")
+
+
+def effects_of_paused(run: Run, event: ActivityPaused, _at: RecordId, _now_ms: int) -> list[Effect]:
+    """Tell the worker of an attempt that no other will follow, or that its time is over."""
+    activity = run.activities[event.activity_id]
+    if event.failure is not None:
+        return _stop(activity, "timed_out")
+    return [] if activity.scheduled.local or event.attempt else _stop(activity, "paused")
+
+
+def effects_of_reset(run: Run, event: ActivityReset, _at: RecordId, _now_ms: int) -> list[Effect]:
+    """Tell the worker of an attempt that the activity starts over."""
+    activity = run.activities[event.activity_id]
+    return [] if activity.scheduled.local else _stop(activity, "reset")
 
 
 def effects_of_closing(run: Run, _event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors.core.deadlines import after_failure
-from perdure_actors.core.decision import Decision, Ignored, Step
+from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
 from perdure_actors.core.soft import Lease
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
     ConfirmActivityCanceled,
+    DetachActivity,
     FailActivity,
     HandBackActivity,
     HeartbeatActivity,
@@ -21,16 +22,19 @@ from perdure_schemas.events import (
     ActivityCanceled,
     ActivityCompleted,
     ActivityHeartbeat,
+    ActivityRetryScheduled,
     ActivityStarted,
 )
+from perdure_schemas.operator_events import ActivityDetached, ActivityPaused
 from perdure_schemas.payloads import Failure, FailureCause, ReplyTo
-from perdure_schemas.replies import CanceledAttempt, WorkerOrders
+from perdure_schemas.replies import Accepted, CanceledAttempt, WorkerOrders
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict, World
     from perdure_actors.core.state import ActivityState, Run
     from perdure_schemas.payloads import Record
 
+Outcome = CompleteActivity | FailActivity | ConfirmActivityCanceled | HeartbeatActivity
 AttemptCommand = (
     ClaimActivity
     | CompleteActivity
@@ -38,22 +42,60 @@ AttemptCommand = (
     | ConfirmActivityCanceled
     | HeartbeatActivity
     | HandBackActivity
+    | DetachActivity
 )
 
 
 def _attempt(world: World, command: AttemptCommand) -> tuple[Run, ActivityState] | str:
     """The attempt a report is about, or why it is about none."""
-    run = world.run(command.run_id)
+    run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
     if run is None or run.state.workflow_id != command.workflow_id:
         return "unknown run"
     activity = run.activities.get(command.activity_id)
     if activity is None:
         return "no such activity is pending"
-    if activity.attempt != command.attempt or activity.state == "backing_off":
+    if not command.token and not command.attempt:
+        # By id, from outside: whichever attempt is under way.
+        under_way = activity.state in ("scheduled", "started")
+        return (run, activity) if under_way else "no attempt of it is under way"
+    if activity.attempt != command.attempt or activity.state in ("backing_off", "paused"):
         return "an older attempt"
     if world.token(activity.issued) != command.token:
         return "a token that is not the attempt's"
     return run, activity
+
+
+def _missed(command: Outcome, reason: str) -> Verdict:
+    """A report that is about nothing: dropped, and whoever waits for an answer is told."""
+    if command.reply is None:
+        return Ignored(reason)
+    return Rejection(
+        "not_found",
+        f"activity {command.activity_id!r} of workflow {command.workflow_id!r}: {reason}",
+        command.run_id,
+    )
+
+
+def _taken(run: Run, event: Record, command: Outcome) -> Decision:
+    state = run.state
+    answer = Accepted(
+        workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
+    )
+    return _one(run, event, answer=answer if command.reply is not None else None)
+
+
+def _why_stop(activity: ActivityState) -> str:
+    """Why the attempt under way should stop; empty when it should not."""
+    if activity.cancel_requested:
+        return "cancel_requested"
+    if activity.paused:
+        return "paused"
+    return "reset" if activity.starts_over else ""
+
+
+def _stops(activity: ActivityState, token: bytes) -> list[CanceledAttempt]:
+    reason = _why_stop(activity)
+    return [CanceledAttempt(token=token, reason=reason)] if reason else []
 
 
 def _one(run: Run, *events: Record, answer: Record | None = None) -> Decision:
@@ -71,11 +113,11 @@ def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
         # The other one's lease decides whether it is lost; two never run one attempt.
         orders = WorkerOrders(token=command.token, granted=False, reason="claimed_by_another")
         return Ignored("claimed by another worker", orders)
-    canceled = [CanceledAttempt(token=command.token, reason="cancel_requested")]
+    if activity.state == "scheduled" and activity.paused and command.wants_grant:
+        orders = WorkerOrders(token=command.token, granted=False, reason="paused")
+        return _one(run, _unused(activity), answer=orders)
     granted = WorkerOrders(
-        token=command.token,
-        granted=True,
-        canceled=canceled if activity.cancel_requested else [],
+        token=command.token, granted=True, canceled=_stops(activity, command.token)
     )
     world.soft.heartbeats[run.state.run_id, command.activity_id] = now_ms
     world.soft.hold(command.worker_id, run.state.run_id, command.activity_id)
@@ -96,22 +138,23 @@ def decide_complete(world: World, command: CompleteActivity, _now_ms: int) -> Ve
     """An attempt returned."""
     found = _attempt(world, command)
     if isinstance(found, str):
-        return Ignored(found)
+        return _missed(command, found)
+    run, activity = found
     event = ActivityCompleted(
         activity_id=command.activity_id,
-        attempt=command.attempt,
+        attempt=activity.attempt,
         result=command.result,
         identity=command.identity,
         started_ms=command.started_ms,
     )
-    return _one(found[0], event)
+    return _taken(run, event, command)
 
 
 def decide_fail(world: World, command: FailActivity, now_ms: int) -> Verdict:
     """An attempt failed: another follows, or the activity has failed."""
     found = _attempt(world, command)
     if isinstance(found, str):
-        return Ignored(found)
+        return _missed(command, found)
     run, activity = found
     event = after_failure(
         activity,
@@ -120,20 +163,31 @@ def decide_fail(world: World, command: FailActivity, now_ms: int) -> Verdict:
         identity=command.identity,
         started_ms=command.started_ms,
     )
-    return _one(run, event)
+    return _taken(run, event, command)
 
 
 def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_ms: int) -> Verdict:
     """An attempt stopped because it was cancelled; unasked, it counts as a failed attempt."""
     found = _attempt(world, command)
     if isinstance(found, str):
-        return Ignored(found)
+        return _missed(command, found)
     run, activity = found
     if activity.cancel_requested:
         event: Record = ActivityCanceled(
             activity_id=command.activity_id,
-            attempt=command.attempt,
+            attempt=activity.attempt,
             details=command.details,
+            identity=command.identity,
+        )
+    elif activity.paused:
+        event = _unused(activity)
+    elif activity.starts_over:
+        cause = FailureCause(message="the attempt ended so that the activity starts over")
+        event = ActivityRetryScheduled(
+            activity_id=command.activity_id,
+            attempt=activity.attempt,
+            failure=Failure(chain=[cause]),
+            due_ms=now_ms,
             identity=command.identity,
         )
     else:
@@ -143,22 +197,26 @@ def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_
             details=command.details,
         )
         event = after_failure(activity, Failure(chain=[cause]), now_ms, identity=command.identity)
-    return _one(run, event)
+    return _taken(run, event, command)
 
 
 def decide_heartbeat(world: World, command: HeartbeatActivity, now_ms: int) -> Verdict:
     """An attempt is alive; details it leaves are logged for the next one."""
     found = _attempt(world, command)
     if isinstance(found, str):
-        return Ignored(found)
-    run, _ = found
+        return _missed(command, found)
+    run, activity = found
+    answer = None
+    if command.reply is not None:
+        stops = _stops(activity, command.token)
+        answer = WorkerOrders(token=command.token, granted=True, canceled=stops)
     world.soft.heartbeats[run.state.run_id, command.activity_id] = now_ms
     if not command.details:
-        return Ignored("")
+        return Ignored("", answer)
     event = ActivityHeartbeat(
-        activity_id=command.activity_id, attempt=command.attempt, details=command.details
+        activity_id=command.activity_id, attempt=activity.attempt, details=command.details
     )
-    return _one(run, event)
+    return _one(run, event, answer=answer)
 
 
 def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> Verdict:
@@ -168,10 +226,36 @@ def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> V
         return Ignored(found)
     if found[1].state == "started" and found[1].worker_id != command.worker_id:
         return Ignored("handed back by a worker that does not run it")
+    if found[1].paused:
+        return _one(found[0], _unused(found[1]))
     event = ActivityAttemptScheduled(
         activity_id=command.activity_id, attempt=command.attempt, reason="handed_back"
     )
     return _one(found[0], event)
+
+
+def _unused(activity: ActivityState) -> ActivityPaused:
+    """An attempt that nobody makes, because the activity is paused; it is not counted."""
+    return ActivityPaused(
+        activity_id=activity.scheduled.activity_id,
+        reason=activity.pause_reason,
+        identity=activity.pause_identity,
+        attempt=activity.attempt,
+    )
+
+
+def decide_detach(world: World, command: DetachActivity, _now_ms: int) -> Verdict:
+    """An attempt returned without a result: somebody else will report it."""
+    found = _attempt(world, command)
+    if isinstance(found, str):
+        return Ignored(found)
+    run, activity = found
+    if activity.worker_id:
+        world.soft.forget(activity.worker_id, run.state.run_id, command.activity_id)
+    event = ActivityDetached(
+        activity_id=command.activity_id, attempt=activity.attempt, identity=command.identity
+    )
+    return _one(run, event)
 
 
 def decide_lease(world: World, command: WorkerLease, now_ms: int) -> Verdict:
@@ -192,11 +276,11 @@ def decide_lease(world: World, command: WorkerLease, now_ms: int) -> Verdict:
             command.version,
         )
     canceled = [
-        CanceledAttempt(token=world.token(activity.issued), reason="cancel_requested")
+        CanceledAttempt(token=world.token(activity.issued), reason=_why_stop(activity))
         for run_id, activity_id in sorted(soft.held.get(command.worker_id, ()))
         if (run := world.run(run_id)) is not None
         and (activity := run.activities.get(activity_id)) is not None
-        and activity.cancel_requested
+        and _why_stop(activity)
         and activity.worker_id == command.worker_id
     ]
     if not canceled:

@@ -13,6 +13,7 @@ from perdure_schemas.events import (
     ActivityRetryScheduled,
     ActivityTimedOut,
 )
+from perdure_schemas.operator_events import ActivityPaused
 from perdure_schemas.payloads import Failure, FailureCause
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ def decide_activity_alarm(world: World, run: Run, activity_id: str, now_ms: int)
     scheduled = activity.scheduled
     expires_ms = expires_ms_of(activity)
     if expires_ms and expires_ms <= now_ms:
-        return Due([_timed_out(activity, "schedule_to_close", retry.TIMEOUT)], refutable=True)
+        event = _timed_out(activity, "schedule_to_close", retry.TIMEOUT)
+        if parks(activity, retry.TIMEOUT):
+            return Due([_parked(activity, event.failure)], refutable=True)
+        return Due([event], refutable=True)
+    if activity.state == "paused":
+        return Due([_canceled(activity)]) if activity.cancel_requested else Later(expires_ms)
     if activity.state == "backing_off":
         return _backoff_alarm(activity, now_ms)
     if activity.state == "scheduled" and not scheduled.local:
@@ -139,13 +145,15 @@ def after_failure(
     state, delay_ms = retry.plan_retry(
         scheduled.retry_policy or retry.DEFAULT_POLICY,
         failure,
-        attempt=activity.attempt,
+        attempt=0 if activity.starts_over else activity.attempt,
         now_ms=now_ms,
         expires_ms=expires_ms_of(activity),
     )
     started_ms = started_ms or activity.started_ms
     if activity.cancel_requested and delay_ms >= 0:
         state, delay_ms = retry.CANCEL_REQUESTED, -1
+    if delay_ms < 0 and parks(activity, state):
+        return _parked(activity, failure)
     if delay_ms >= 0:
         return ActivityRetryScheduled(
             activity_id=scheduled.activity_id,
@@ -175,6 +183,21 @@ def after_failure(
     )
 
 
+def parks(activity: ActivityState, retry_state: str) -> bool:
+    """Whether an activity that has no further attempt waits for a person instead of failing."""
+    asked = activity.scheduled.on_exhausted == "pause" and not activity.cancel_requested
+    return asked and retry_state in retry.EXHAUSTED
+
+
+def _parked(activity: ActivityState, failure: Failure | None) -> ActivityPaused:
+    return ActivityPaused(
+        activity_id=activity.scheduled.activity_id,
+        reason="exhausted",
+        failure=failure or Failure(),
+        attempt=activity.attempt,
+    )
+
+
 def _timed_out(activity: ActivityState, kind: str, retry_state: str) -> ActivityTimedOut:
     scheduled = activity.scheduled
     cause = FailureCause(
@@ -201,14 +224,16 @@ def _canceled(activity: ActivityState) -> ActivityCanceled:
 def expires_ms_of(activity: ActivityState) -> int:
     """When all attempts of an activity must be over; 0 when there is no such time."""
     limit_ms = activity.scheduled.schedule_to_close_ms
-    return activity.scheduled_ms + limit_ms if limit_ms else 0
+    return activity.scheduled_ms + limit_ms if limit_ms and not activity.exhausted else 0
 
 
 def set_alarm(run: Run, activity: ActivityState) -> None:
     """Recompute the nearest deadline of an activity, and mark it as changed."""
     scheduled = activity.scheduled
     times = [expires_ms_of(activity)]
-    if activity.state == "backing_off":
+    if activity.state == "paused":
+        times.append(1 if activity.cancel_requested else 0)
+    elif activity.state == "backing_off":
         times.append(1 if activity.cancel_requested else activity.retry_ms)
     elif scheduled.local:
         # Whoever runs it in this host keeps its other times, and tells of its cancellation.

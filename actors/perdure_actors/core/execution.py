@@ -260,4 +260,6 @@ def _close(run: Run, closing: Closing) -> None:
     state.alarm_ms = 0
     state.block = None
     state.waiting = []
+    state.parked = []
+    state.parked_ms = 0
     run.drop_all()

@@ -12,6 +12,9 @@ TIMEOUT = "timeout"
 ATTEMPTS_REACHED = "maximum_attempts_reached"
 NOT_SET = "retry_policy_not_set"
 CANCEL_REQUESTED = "cancel_requested"
+OPERATOR = "operator"
+"""Somebody failed it; users see no state of the retry policy."""
+EXHAUSTED = (ATTEMPTS_REACHED, TIMEOUT)
 _RETRIED_TIMEOUTS = ("start_to_close", "heartbeat")
 
 
@@ -22,7 +25,7 @@ def backoff_ms(policy: RetryPolicy, attempt: int) -> int:
     # In this order a coefficient that is no number counts as 1; the wire can carry one.
     coefficient = max(1.0, policy.backoff_coefficient)
     try:
-        wait = initial * coefficient ** (attempt - 1)
+        wait = initial * coefficient ** max(attempt - 1, 0)
     except OverflowError:
         wait = cap
     return int(min(wait, cap, DELAY_MS_MAX))

@@ -19,6 +19,7 @@ from perdure_actors.core import (
     facts,
     following,
     messages,
+    operating,
     timers,
     with_start,
 )
@@ -30,6 +31,8 @@ from perdure_schemas import (
     fact_events,
     message_commands,
     message_events,
+    operator_commands,
+    operator_events,
 )
 from perdure_schemas.avro import encode
 from perdure_schemas.payloads import Errand
@@ -71,6 +74,13 @@ COMMANDS: dict[type[Record], Decide] = {
     commands.HeartbeatActivity: attempts.decide_heartbeat,
     commands.HandBackActivity: attempts.decide_hand_back,
     commands.WorkerLease: attempts.decide_lease,
+    commands.DetachActivity: attempts.decide_detach,
+    operator_commands.PauseActivity: operating.decide_pause,
+    operator_commands.UnpauseActivity: operating.decide_unpause,
+    operator_commands.ResetActivity: operating.decide_reset,
+    operator_commands.RetryActivityNow: operating.decide_retry_now,
+    operator_commands.FailActivityNow: operating.decide_fail_now,
+    operator_commands.UpdateActivityOptions: operating.decide_update_options,
     child_commands.ReportChildStarted: child_reports.decide_report_started,
     child_commands.ReportChildRefused: child_reports.decide_report_refused,
     child_commands.ReportChildClosed: child_reports.decide_report_closed,
@@ -85,6 +95,12 @@ ROUTED = frozenset(
         commands.TerminateWorkflow,
         message_commands.SignalWorkflow,
         message_commands.UpdateWorkflow,
+        operator_commands.PauseActivity,
+        operator_commands.UnpauseActivity,
+        operator_commands.ResetActivity,
+        operator_commands.RetryActivityNow,
+        operator_commands.FailActivityNow,
+        operator_commands.UpdateActivityOptions,
     )
 )
 """Commands that belong to the partition of their workflow id, whoever sends them."""
@@ -152,6 +168,11 @@ APPLY: dict[type[Record], Apply] = {
     events.TimerStarted: timers.apply_timer_started,
     events.TimerFired: timers.apply_timer_fired,
     events.TimerCanceled: timers.apply_timer_canceled,
+    operator_events.ActivityPaused: operating.apply_paused,
+    operator_events.ActivityUnpaused: operating.apply_unpaused,
+    operator_events.ActivityReset: operating.apply_reset,
+    operator_events.ActivityOptionsUpdated: operating.apply_options_updated,
+    operator_events.ActivityDetached: activities.apply_activity_detached,
     fact_events.MarkerRecorded: facts.apply_marker,
     fact_events.MemoUpserted: facts.apply_memo,
     fact_events.SearchAttributesUpserted: facts.apply_attributes,
@@ -191,6 +212,9 @@ EFFECTS: dict[type[Record], Effects] = {
     events.ActivityCancelRequested: activities.effects_of_stop,
     events.ActivityTimedOut: activities.effects_of_stop,
     events.ActivityRetryScheduled: activities.effects_of_stop,
+    events.ActivityFailed: activities.effects_of_failed,
+    operator_events.ActivityPaused: activities.effects_of_paused,
+    operator_events.ActivityReset: activities.effects_of_reset,
     events.WorkflowCompleted: effects_of_closing,
     events.WorkflowFailed: effects_of_closing,
     events.WorkflowCanceled: effects_of_closing,

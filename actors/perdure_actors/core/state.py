@@ -49,7 +49,7 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     attempt_ms: int
     """When the attempt was issued."""
     state: str = "scheduled"
-    """scheduled, started or backing_off."""
+    """scheduled, started, backing_off, or paused: nobody runs it, and nothing is due."""
     started_ms: int = 0
     worker_id: str = ""
     identity: str = ""
@@ -61,6 +61,17 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     cancel_requested: bool = False
     alarm_ms: int = 0
     """The nearest of its deadlines; 0 when it has none."""
+    paused: bool = False
+    """Whether somebody lets no further attempt start."""
+    exhausted: bool = False
+    """Whether it is out of attempts, and waits for a person."""
+    pause_reason: str = ""
+    pause_identity: str = ""
+    paused_ms: int = 0
+    starts_over: bool = False
+    """Whether the attempt after the one under way is the first again."""
+    original: ActivityScheduled | None = None
+    """What the code asked for, where somebody has given other options."""
 
 
 class TimerState(msgspec.Struct, array_like=True, gc=False):
@@ -151,6 +162,10 @@ class RunState(msgspec.Struct, array_like=True):
     """How many signals it has taken."""
     updates_in_flight: int = 0
     """How many of its updates have no outcome yet."""
+    parked: list[str] = []
+    """Activities that are out of attempts and wait for a person."""
+    parked_ms: int = 0
+    """Since when any does."""
 
     @property
     def is_open(self) -> bool:
@@ -158,9 +173,15 @@ class RunState(msgspec.Struct, array_like=True):
         return self.closing is None
 
     @property
+    def waits_since_ms(self) -> int:
+        """Since when it waits for a person; 0 when it does not."""
+        return min((at for at in (self.blocked_ms, self.parked_ms) if at), default=0)
+
+    @property
     def shown_status(self) -> str:
-        """The status as people see it: a blocked run is not "running"."""
-        return BLOCKED if self.block is not None and self.closing is None else self.status
+        """The status as people see it: a run that waits for a person is not "running"."""
+        waits = self.block is not None or bool(self.parked)
+        return BLOCKED if waits and self.closing is None else self.status
 
 
 class ActorState(msgspec.Struct, array_like=True, gc=False):

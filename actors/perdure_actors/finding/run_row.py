@@ -9,7 +9,8 @@ from perdure_actors.core.state import BLOCKED, Facts, RunState
 from perdure_actors.finding.fields import FIELDS
 from perdure_actors.finding.indexing import MS_NS
 from perdure_actors.finding.values import TIME, WORD, attribute_of, index_values, sortable
-from perdure_schemas.replies import Block, RunSummary
+from perdure_actors.standing import block_of
+from perdure_schemas.replies import RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ class RunRow:
 
     def stands_first(self, began_ms: int) -> bool:
         """Whether it was blocked when the list was begun."""
-        return self.state.shown_status == BLOCKED and self.state.blocked_ms <= began_ms
+        return self.state.shown_status == BLOCKED and self.state.waits_since_ms <= began_ms
 
     def value(self, field: str) -> Value | None:
         """A field that every run has; None where this one has no value."""
@@ -70,7 +71,7 @@ class RunRow:
 
     def summary(self) -> RunSummary:
         """The run as a list shows it."""
-        state, started, block = self.state, self.started, self.state.block
+        state, started = self.state, self.started
         return RunSummary(
             workflow_id=state.workflow_id,
             run_id=state.run_id,
@@ -83,17 +84,7 @@ class RunRow:
             partition=self.shard.partition,
             memo=self.facts.memo,
             search_attributes=self.facts.search_attributes,
-            block=Block(
-                cause=block.cause,
-                message=block.message,
-                stack_trace=block.stack_trace,
-                recorded=block.recorded,
-                produced=block.produced,
-                since_ms=state.blocked_ms,
-                code_version=block.code_version,
-            )
-            if block
-            else None,
+            block=block_of(self.shard, state),
             first_run_id=state.first_run_id,
             parent=started.parent,
             attempt=started.attempt,

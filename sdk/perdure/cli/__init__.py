@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli import (
+    activities,
     doctor,
     insights,
     queues,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(topics.app, name="topics")
 app.add_typer(workflows.app, name="workflow")
+app.add_typer(activities.app, name="activity")
 app.add_typer(queues.app, name="task-queue")
 app.command("acls")(rights.acls)
 app.command("insights")(insights.insights)

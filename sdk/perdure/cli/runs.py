@@ -93,6 +93,8 @@ def _print_block(run: WorkflowExecutionDescription) -> None:
         out.print(f"  [dim]produced[/] {text(block.produced)}", soft_wrap=True)
     if block.stack_trace:
         out.print(f"[dim]{text(block.stack_trace.rstrip())}[/]", soft_wrap=True)
+    if block.cause == "exhausted":
+        return
     out.print("  it goes on by itself once a worker with fixed code owns its partition")
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from perdure.cli.printing import console, payload_value, short, span, text
 from perdure.histories import HistoryEvent, WorkflowHistory
-from perdure_schemas import events, fact_events
+from perdure_schemas import events, fact_events, operator_events
 from perdure_schemas.payloads import Failure, Payload, Record
 
 # A timeline shows what was passed; `--output json` has all of it.
@@ -144,6 +144,16 @@ def _noted(event: Record) -> tuple[str, str]:
             return f"record emitted to {event.topic}", text(
                 (event.key or b"").decode("utf-8", "replace")
             )
+        case operator_events.ActivityPaused():
+            by = f" by {event.identity}" if event.identity else ""
+            return f"activity {event.activity_id} paused{by}", text(event.reason)
+        case operator_events.ActivityUnpaused() | operator_events.ActivityReset():
+            what = "reset" if isinstance(event, operator_events.ActivityReset) else "unpaused"
+            return f"activity {event.activity_id} {what}", text(event.identity)
+        case operator_events.ActivityOptionsUpdated():
+            return f"activity {event.activity_id} has other options", text(event.identity)
+        case operator_events.ActivityDetached():
+            return f"activity {event.activity_id} waits for a report from elsewhere", ""
         case _:
             return type(event).__name__, ""
 

@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from perdure import assembly, telemetry
+from perdure.activity_client import CLIENT
 from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.records import milliseconds
@@ -219,11 +221,15 @@ class Worker:
     async def _find_ground(self, stopping: asyncio.Event) -> bool:
         """Whether the topics are there and fit; False when told to stop before that was known."""
         log, complained_s = self._client.log, 0.0
+        around = self._client.connection.surroundings
         loop = asyncio.get_running_loop()
         while not stopping.is_set():
             try:
                 await asyncio.to_thread(
-                    assembly.ensure_topics, log, self._client.namespace, self._task_queue
+                    partial(assembly.ensure_topics, partitions=around.partitions),
+                    log,
+                    self._client.namespace,
+                    self._task_queue,
                 )
             except LogUnavailableError as error:
                 if not complained_s or loop.time() - complained_s >= AWAY_COMPLAINT_S:
@@ -240,6 +246,8 @@ class Worker:
     async def _work(self, stopping: asyncio.Event) -> None:
         """Run host and activity worker until one of them ends or both are told to."""
         spans = self._host_spans()
+        # What runs activities takes this over, for activity.client.
+        CLIENT.set(self._client)
         host = self._make_host(spans)
         activities = self._make_activity_worker()
         facts = {"namespace": self._client.namespace, "task_queue": self._task_queue}
@@ -278,16 +286,23 @@ class Worker:
     def _make_host(self, viewer: Viewer | None) -> HostThread | None:
         if self._code is None:
             return None
-        log = self._client.log
+        log, around = self._client.log, self._client.connection.surroundings
+        make_tables, copies = around.tables, ""
+        if make_tables is None:
+            make_tables = partial(assembly.open_tables, log, self._state_directory)
+            copies = str(assembly.checkpoint_directory(log, self._state_directory))
         return HostThread(
             log,
-            assembly.open_tables(log, self._state_directory),
+            make_tables(),
             self._code,
             namespace=self._client.namespace,
             task_queue=self._task_queue,
             owner=self._identity,
             residents_max=self._max_cached_workflows,
-            checkpoints=str(assembly.checkpoint_directory(log, self._state_directory)),
+            checkpoints=copies,
+            limits=around.limits,
+            clock=around.clock,
+            pace=around.pace,
             viewer=viewer,
             local=self._make_local_worker(),
         )
@@ -317,6 +332,7 @@ class Worker:
             executor=self._executor,
             edge=self._client.worker_edge,
             intercept=intercepting(self._interceptors, self._executor),
+            clock=self._client.connection.surroundings.clock,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from perdure.common import Priority, RetryPolicy
 from perdure.workflow.chains import is_intercepted, outbound_of
@@ -30,6 +30,8 @@ class ActivityConfig(TypedDict, total=False):
     activity_id: str | None
     summary: str | None
     priority: Priority
+    on_exhausted: Literal["fail", "pause"]
+    """What follows the last attempt: the activity has failed, or it waits for a person."""
 
 
 class _Unset:
@@ -55,6 +57,7 @@ def _call(
     activity_id: str | None = None,
     summary: str | None = None,
     priority: Priority = Priority.default,
+    on_exhausted: Literal["fail", "pause"] = "fail",
 ) -> StartActivityInput:
     """A call as the outbound chain knows it."""
     definition = None if isinstance(activity, str) else activity_definition(activity)
@@ -82,7 +85,9 @@ def _call(
         arg_types=None if definition is None else list(definition.signature.arg_types),
         ret_type=result_type,
     )
-    call.call_site, call.definition = site, definition
+    if on_exhausted not in ("fail", "pause"):
+        raise ValueError(f"on_exhausted is {on_exhausted!r}: give 'fail' or 'pause'")
+    call.call_site, call.definition, call.on_exhausted = site, definition, on_exhausted
     return call
 
 

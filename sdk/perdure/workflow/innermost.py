@@ -94,6 +94,7 @@ def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
         task_queue=call.task_queue or "",
         heartbeat_ms=milliseconds(call.heartbeat_timeout, "heartbeat_timeout"),
         priority=priority_record(call.priority),
+        on_exhausted="pause" if call.on_exhausted == "pause" else "",
     )
     return run.activities.ask(scheduled, call.ret_type)
 

@@ -78,6 +78,8 @@ class StartActivityInput:
         default=None, init=False, repr=False, compare=False
     )
     """What was called, where that was no name."""
+    on_exhausted: str = field(default="fail", init=False, repr=False)
+    """What follows the last attempt."""
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""A person approves: an activity that is completed from elsewhere."""

@@ -1,0 +1,1 @@
+"""Changing workflow code while its runs are open, in three deploys."""

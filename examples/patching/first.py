@@ -1,0 +1,18 @@
+"""The code as it was deployed first."""
+
+from __future__ import annotations
+
+from examples.patching.steps import MINUTE, pack, ship
+from perdure import workflow
+
+
+@workflow.defn
+class Packing:
+    """Packs an order, waits for the lorry, and ships it."""
+
+    @workflow.run
+    async def run(self, order: str) -> str:
+        """The order's tracking number."""
+        await workflow.execute_activity(pack, order, start_to_close_timeout=MINUTE)
+        await workflow.sleep(3600)
+        return await workflow.execute_activity(ship, order, start_to_close_timeout=MINUTE)

@@ -1,0 +1,1 @@
+"""A subscription that lives for years, and its test that takes a moment."""

@@ -1,0 +1,1 @@
+"""Activities that fail: tried again, given up, or left to a person."""
