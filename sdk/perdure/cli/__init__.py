@@ -13,6 +13,7 @@ import typer
 
 from perdure.cli import (
     activities,
+    checking,
     doctor,
     insights,
     queues,
@@ -54,6 +55,7 @@ app.command("ui")(serving.ui)
 app.command("dev")(serving.dev)
 app.command("traces")(traces.traces)
 app.command("doctor")(doctor.doctor)
+app.command("check")(checking.check)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the option's value

@@ -1,0 +1,1 @@
+"""Looking for calls that replay cannot repeat, without running any code."""
