@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from perdure.history_json import OURS, attributes_of, event_type
 from perdure_schemas import events
 from perdure_schemas.avro import decode
 from perdure_schemas.payloads import Record
@@ -44,14 +45,19 @@ class HistoryEvent:
         return type(self.event).__name__
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The event as plain JSON values."""
+        """The event as JSON values in Temporal's shape; the record stands under a key of ours."""
+        key, attributes = attributes_of(self.event)
         return {
-            "event_id": self.event_id,
-            "event_time": self.event_time.isoformat(),
-            "event_type": self.event_type,
-            "offset": self.offset,
-            "code_version": self.code_version,
-            "attributes": msgspec.to_builtins(self.event),
+            "eventId": str(self.event_id),
+            "eventTime": self.event_time.isoformat().replace("+00:00", "Z"),
+            "eventType": event_type(self.event),
+            key: attributes,
+            OURS: {
+                "type": self.event_type,
+                "offset": self.offset,
+                "codeVersion": self.code_version,
+                "record": msgspec.to_builtins(self.event),
+            },
         }
 
 
@@ -69,11 +75,10 @@ class WorkflowHistory:
         return self.execution_run_id
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The history as plain JSON values; bytes are base64."""
+        """The history as JSON values in Temporal's shape; bytes are base64."""
         return {
-            "workflow_id": self.workflow_id,
-            "run_id": self.run_id,
             "events": [event.to_json_dict() for event in self.events],
+            OURS: {"workflowId": self.workflow_id, "runId": self.run_id},
         }
 
     def to_json(self) -> str:
@@ -84,26 +89,33 @@ class WorkflowHistory:
     def from_json(workflow_id: str, history: str | dict[str, Any]) -> WorkflowHistory:
         """The history that to_json wrote.
 
-        Raises ValueError when it is no such JSON.
+        Raises ValueError when it is no such JSON, and for a history that another system wrote:
+        that has not recorded what ours replays.
         """
         value = json.loads(history) if isinstance(history, str) else history
         try:
             read = [_event_of(item) for item in value["events"]]
         except (KeyError, TypeError, msgspec.ValidationError) as error:
             raise ValueError(f"this is no history as JSON: {error!r}") from error
-        return WorkflowHistory(workflow_id, read, str(value.get("run_id", "")))
+        return WorkflowHistory(workflow_id, read, str(value.get(OURS, {}).get("runId", "")))
 
 
 def _event_of(item: dict[str, Any]) -> HistoryEvent:
-    kind = {kind.__name__: kind for kind in get_args(events.Event)}.get(item["event_type"])
+    if OURS not in item:
+        raise ValueError(
+            f"event {item['eventId']} has no {OURS!r}: this history was written by another system,"
+            " and only Perdure's own can be replayed here"
+        )
+    ours = item[OURS]
+    kind = {kind.__name__: kind for kind in get_args(events.Event)}.get(ours["type"])
     if kind is None:
-        raise TypeError(f"there is no event {item['event_type']!r}")
+        raise TypeError(f"there is no event {ours['type']!r}")
     return HistoryEvent(
-        event_id=item["event_id"],
-        event_time=datetime.fromisoformat(item["event_time"]),
-        event=msgspec.convert(item["attributes"], kind),
-        offset=item.get("offset", -1),
-        code_version=item.get("code_version", ""),
+        event_id=int(item["eventId"]),
+        event_time=datetime.fromisoformat(item["eventTime"]),
+        event=msgspec.convert(ours["record"], kind),
+        offset=ours.get("offset", -1),
+        code_version=ours.get("codeVersion", ""),
     )
 
 

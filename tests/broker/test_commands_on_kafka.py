@@ -88,7 +88,7 @@ def test_an_order_runs_by_commands_alone(shop: Shop) -> None:
     assert f"perdure topics create --broker {shop.environment['PERDURE_BROKER']}" in before.stderr
     assert (made.returncode, start.returncode) == (0, 0), made.stderr + start.stderr
     assert json.loads(result.stdout)["result"] == "shipped"
-    kinds = [event["event_type"] for event in json.loads(history.stdout)["events"]]
+    kinds = [event["perdure"]["type"] for event in json.loads(history.stdout)["events"]]
     assert kinds[0] == "WorkflowStarted"
     assert kinds[-1] == "WorkflowCompleted"
     assert kinds.count("ActivityCompleted") == 3

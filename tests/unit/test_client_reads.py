@@ -219,7 +219,9 @@ async def test_a_history_is_the_same_after_json(client: Client) -> None:
 
     assert WorkflowHistory.from_json("o-1", history.to_json()) == history
     with pytest.raises(ValueError, match="no history as JSON"):
-        WorkflowHistory.from_json("o-1", '{"events": [{"event_type": "Nonsense"}]}')
+        WorkflowHistory.from_json(
+            "o-1", '{"events": [{"eventId": "1", "perdure": {"type": "Nonsense"}}]}'
+        )
 
 
 async def test_a_handle_without_a_queue_finds_it_once(client: Client) -> None:

@@ -19,6 +19,7 @@ from perdure.cli import (
     queues,
     records,
     relaying,
+    replaying,
     rights,
     running,
     serving,
@@ -56,6 +57,7 @@ app.command("dev")(serving.dev)
 app.command("traces")(traces.traces)
 app.command("doctor")(doctor.doctor)
 app.command("check")(checking.check)
+app.command("replay")(replaying.replay)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the option's value

@@ -8,6 +8,7 @@ from perdure.worker.interception import (
     ExecuteActivityInput,
     Interceptor,
 )
+from perdure.worker.replaying import Replayer, WorkflowReplayResult, WorkflowReplayResults
 from perdure.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
 from perdure.worker.working import Worker
 from perdure.workflow.intercepted import (
@@ -38,6 +39,7 @@ __all__ = [
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "Replayer",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",
@@ -48,5 +50,7 @@ __all__ = [
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",
+    "WorkflowReplayResult",
+    "WorkflowReplayResults",
     "WorkflowRunner",
 ]

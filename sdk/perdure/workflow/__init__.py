@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perdure.replay_errors import NondeterminismError
 from perdure.workflow.activities import execute_activity, start_activity
 from perdure.workflow.activity_methods import (
     execute_activity_class,
@@ -121,6 +122,7 @@ __all__ = [
     "Info",
     "LocalActivityConfig",
     "LoggerAdapter",
+    "NondeterminismError",
     "NotInWorkflowError",
     "ParentClosePolicy",
     "ParentInfo",
