@@ -241,8 +241,9 @@ class _Body(ast.NodeVisitor):
     def _is_orderless(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Set | ast.SetComp):
             return True
-        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        return is_call and node.func.id in _ORDERLESS and node.func.id not in self._locals  # type: ignore[attr-defined]
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            return False
+        return node.func.id in _ORDERLESS and node.func.id not in self._locals
 
 
 def _given_to_effects(function: Function, aliases: dict[str, str]) -> set[str]:
