@@ -7,6 +7,7 @@ from typing import Any, get_args
 from msgspec.structs import replace
 
 from perdure_schemas.child_events import (
+    ChildCancelRequested,
     ChildWorkflowCompleted,
     ChildWorkflowInitiated,
     ChildWorkflowStarted,
@@ -324,9 +325,11 @@ def test_signals_updates_and_children_are_spans_linked_to_who_called() -> None:
     )
     assert mark.parent_id == span_id_of("run-1", 5)
     run.at(2100, ChildWorkflowStarted(child_id="c", run_id="run-7"))
+    run.at(2200, ChildCancelRequested(child_id="c"))
     [child] = run.at(2500, ChildWorkflowCompleted(child_id="c", run_id="run-7"))
     assert (child.span_id, child.start_ms, child.end_ms) == (mark.parent_id, 2000, 2500)
     assert child.attributes["perdure.child.run.id"] == "run-7"
+    assert child.attributes["perdure.child.cancel_requested_ms"] == 2200
     # What a child's start carries puts the child's own span beneath this one.
     place = carried(beneath({}, STARTED, "run-1", 5))
     assert place is not None

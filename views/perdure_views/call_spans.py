@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from perdure_schemas.child_events import (
+    ChildCancelRequested,
     ChildWorkflowFailed,
     ChildWorkflowInitiated,
     ChildWorkflowStarted,
@@ -72,6 +73,13 @@ def child_started(at: At, event: ChildWorkflowStarted) -> None:
     call = at.run.calls.get(f"child/{event.child_id}")
     if call is not None:
         call.facts["perdure.child.run.id"] = event.run_id
+
+
+def child_cancel_requested(at: At, event: ChildCancelRequested) -> None:
+    """The code asked a child to cancel: a fact of the child's span."""
+    call = at.run.calls.get(f"child/{event.child_id}")
+    if call is not None:
+        call.facts["perdure.child.cancel_requested_ms"] = at.time_ms
 
 
 def child_ended(outcome: str) -> Callable[[At, Any], None]:

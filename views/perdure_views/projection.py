@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from perdure_schemas.child_events import (
+    ChildCancelRequested,
     ChildWorkflowCanceled,
     ChildWorkflowCompleted,
     ChildWorkflowFailed,
@@ -97,6 +98,7 @@ EVENTS: dict[type[Record], Callable[[At, Any], None]] = {
     WorkflowUpdateCompleted: call_spans.update_completed,
     ChildWorkflowInitiated: call_spans.child_initiated,
     ChildWorkflowStarted: call_spans.child_started,
+    ChildCancelRequested: call_spans.child_cancel_requested,
     ChildWorkflowStartFailed: call_spans.child_ended("not_started"),
     ChildWorkflowCompleted: call_spans.child_ended("completed"),
     ChildWorkflowFailed: call_spans.child_ended("failed"),
