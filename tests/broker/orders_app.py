@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from perdure import activity, workflow
 from perdure.common import RetryPolicy
+from perdure.task_tokens import read_token
 
 JOURNAL = "PROCESS_JOURNAL"
 QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=20)
@@ -54,7 +55,7 @@ def write_journal(result: str | None) -> None:
     line = json.dumps(
         {
             "at_ms": time.time_ns() // 1_000_000,
-            "token": info.task_token.hex(),
+            "token": read_token(info.task_token).token.hex(),
             "worker_id": str(os.getpid()),
             "run_id": info.workflow_run_id,
             "activity_id": info.activity_id,
