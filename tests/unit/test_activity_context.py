@@ -16,6 +16,7 @@ import pytest
 
 from perdure import activity
 from perdure.exceptions import CancelledError
+from perdure.task_tokens import TaskToken, read_token
 from perdure_actors.activity_context import Flag
 from perdure_schemas.commands import (
     CompleteActivity,
@@ -73,7 +74,8 @@ async def test_info_says_all_of_the_call_and_its_key_is_the_same_for_all_attempt
     assert info.retry_policy is not None
     assert info.retry_policy.initial_interval == timedelta(milliseconds=100)
     assert info.priority.priority_key == 2
-    assert info.task_token == b"token-1"
+    place = TaskToken("orders", "order-1", "run-1", "1", 3, b"token-1")
+    assert read_token(info.task_token) == place
     assert info.idempotency_key == "run-1/1"
 
 
