@@ -25,6 +25,7 @@ from perdure.cli import (
     serving,
     topics,
     traces,
+    triggering,
     workflows,
 )
 from perdure.cli.printing import notice_handler, print_error
@@ -52,6 +53,7 @@ app.command("export")(records.export)
 app.command("worker")(running.worker)
 app.command("engine")(running.engine)
 app.command("relay")(relaying.relay)
+app.command("triggers")(triggering.triggers)
 app.command("ui")(serving.ui)
 app.command("dev")(serving.dev)
 app.command("traces")(traces.traces)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from perdure.converter import DataConverter
 from perdure_actors.definitions import ACTIVITY, WORKFLOW, activity_definition
@@ -26,6 +26,7 @@ written.
 """
 
 
+T = TypeVar("T")
 Traffic = Callable[[Any], Awaitable[None]]
 
 
@@ -76,6 +77,20 @@ def load_converter(place: str) -> DataConverter:
     if not colon or not attribute:
         raise ModuleError(f"{place!r} names no data converter: give module:NAME")
     return _converter(place, getattr(_import(name), attribute, place))
+
+
+def load_object(place: str, kind: type[T]) -> T:
+    """The object of a kind at a place written module:NAME.
+
+    Raises ModuleError when the module does not import or holds no such object there.
+    """
+    name, colon, attribute = place.partition(":")
+    if not colon or not attribute:
+        raise ModuleError(f"{place!r} names no {kind.__name__}: give module:NAME")
+    found = getattr(_import(name), attribute, None)
+    if not isinstance(found, kind):
+        raise ModuleError(f"{place} is no {kind.__name__}, but {found!r}")
+    return found
 
 
 def _converter(place: str, found: object) -> DataConverter:

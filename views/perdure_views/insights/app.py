@@ -24,6 +24,7 @@ from perdure_schemas.findings import Finding
 from perdure_schemas.payloads import Record
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import StoredRecord
+from perdure_views.faust_broker import broker_urls, credentials
 from perdure_views.insights.noticing import quiet_notices
 from perdure_views.insights.rows import RUNS, WINDOWS, decode_figures, decode_run
 from perdure_views.insights.summing import summary
@@ -79,8 +80,8 @@ def make_app(settings: InsightsSettings) -> faust.App:
     name = group_name("insights", settings.namespace, settings.task_queue)
     app = faust.App(
         name,
-        broker=[f"kafka://{server}" for server in settings.bootstrap.split(",")],
-        broker_credentials=_credentials(settings.way),
+        broker=broker_urls(settings.bootstrap),
+        broker_credentials=credentials(settings.way),
         store="rocksdb://",
         datadir=str(settings.directory),
         topic_partitions=settings.partitions,
@@ -100,20 +101,6 @@ def make_app(settings: InsightsSettings) -> faust.App:
 def run(settings: InsightsSettings) -> None:
     """Run the app until it is told to stop."""
     faust.Worker(make_app(settings), loglevel="warning").execute_from_commandline()
-
-
-def _credentials(way: Mapping[str, Any]) -> Any:
-    protocol = way["security_protocol"]
-    if protocol == "PLAINTEXT":
-        return None
-    if protocol == "SSL":
-        return faust.SSLCredentials(way["ssl_context"])
-    return faust.SASLCredentials(
-        mechanism=way["sasl_mechanism"],
-        username=way["sasl_plain_username"],
-        password=way["sasl_plain_password"],
-        ssl_context=way.get("ssl_context"),
-    )
 
 
 class _Insights:

@@ -1,0 +1,89 @@
+"""Triggers on a real broker: records start and signal once, bad ones are put aside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from perdure import assembly
+from perdure_topics.ports import Log, TopicSpec
+from tests.broker.processes import QUEUE, Crew, Process, dump_topic, until
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
+APP = "tests.broker.triggered_app"
+TOPICS = ("orders", "remarks")
+
+
+@pytest.fixture
+def topics(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Log, dict[str, str]]]:
+    """The topics that the app's triggers read, named after the test's namespace."""
+    names = {name: f"{crew.namespace}-{name}" for name in TOPICS}
+    monkeypatch.setenv("TRIGGERED_PREFIX", crew.namespace)
+    log, close = assembly.open_log(crew.target)
+    dead = [f"{name}.dead" for name in names.values()]
+    log.create_topics([TopicSpec(name, 2, 1, {}) for name in (*names.values(), *dead)])
+    yield log, names
+    close()
+
+
+def produce(crew: Crew, topic: str, key: str | None, value: str) -> None:
+    producer = Producer({"bootstrap.servers": crew.target})
+    producer.produce(topic, value=value, key=key)
+    assert producer.flush(20) == 0
+
+
+def triggers(crew: Crew, folder: Path) -> Process:
+    where = [*crew.where, "--state-dir", str(folder)]
+    return crew.process("triggers", "triggers", f"{APP}:triggers", *where)
+
+
+async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
+    crew: Crew, topics: tuple[Log, dict[str, str]], tmp_path: Path
+) -> None:
+    log, names = topics
+    crew.host(app=APP)
+    running = triggers(crew, tmp_path / "faust")
+    for number in range(20):
+        produce(crew, names["orders"], f"o-{number}", json.dumps({"order_id": number}))
+    produce(crew, names["orders"], None, "no JSON")
+    produce(crew, names["remarks"], None, '"who is it about?"')
+    async with crew.client() as client:
+
+        async def started(least: int) -> bool:
+            return (await client.count_workflows("WorkflowType = 'Order'")).count >= least
+
+        await until(lambda: started(10), "some have started", timeout_s=90.0)
+        running.kill()
+        for number in range(20, 40):
+            produce(crew, names["orders"], f"o-{number}", json.dumps({"order_id": number}))
+        running.start()
+        await until(lambda: started(40), "all have started", timeout_s=90.0)
+        for number in range(40):
+            produce(crew, names["remarks"], f"o-{number}", json.dumps(f"remark {number}"))
+            if number == 20:
+                running.kill()
+                running.start()
+        handles = [client.get_workflow_handle(f"order-{n}", task_queue=QUEUE) for n in range(40)]
+        async with asyncio.timeout(120):
+            told = [await handle.result() for handle in handles]
+        found = await client.count_workflows("WorkflowType = 'Order'")
+
+    assert told == [[f"remark {number}"] for number in range(40)]
+    assert found.count == 40
+    (bad,) = {record.value for record in dump_topic(log, f"{names['orders']}.dead")}
+    assert bad == b"no JSON"
+    (remark, *_) = dump_topic(log, f"{names['remarks']}.dead")
+    assert dict(remark.headers)["perdure-reason"] == b"the record has no key"
+    assert dict(remark.headers)["perdure-source"].decode().startswith(f"{names['remarks']}-")
+
+
+def test_a_topic_that_is_missing_is_named(crew: Crew) -> None:
+    ended = crew.run("triggers", f"{APP}:triggers", *crew.where)
+
+    assert ended.returncode == 1
+    assert "error: there is no topic 'none-orders'" in ended.stderr

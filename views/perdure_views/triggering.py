@@ -1,0 +1,155 @@
+"""The Faust app of triggers: an agent a topic, its records acted on in order of their keys.
+
+Importing this imports Faust. A record is done with when it has been acted on, or stands in the
+dead-letter topic; until then its offset is not committed, so whoever dies, it comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+
+from perdure_topics.ports import StoredRecord
+from perdure_views.faust_broker import broker_urls, credentials
+
+logger = logging.getLogger("perdure.triggers")
+AT_ONCE_MAX: Final = 100
+"""So many records of a topic are acted on at once, each key's one after the other."""
+GATHER_S: Final = 0.05
+RETRY_S: Final = 0.5
+RETRY_MAX_S: Final = 30.0
+
+Act = Callable[[StoredRecord], Awaitable[None]]
+"""Acts on a record. Raises BadRecordError for one that nothing can be done with."""
+
+
+class BadRecordError(Exception):
+    """A record that nothing can be done with; the message says why."""
+
+
+class NotNowError(Exception):
+    """What a record asks for cannot be done now: it is tried again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A topic, what is done with its records, and where those go that nothing can be done with."""
+
+    topic: str
+    dead_letters: str
+    act: Act
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerSettings:
+    """The app: its consumer group, its broker, and where Faust keeps what it keeps."""
+
+    group: str
+    bootstrap: str
+    directory: Path
+    way: Mapping[str, Any]
+    """How the broker is reached: aiokafka's keyword arguments."""
+    from_beginning: bool = True
+    """Where a group begins that has read nothing yet."""
+
+
+def run(settings: TriggerSettings, sources: Sequence[Source]) -> None:
+    """Run the app until it is told to stop."""
+    faust.Worker(make_app(settings, sources), loglevel="warning").execute_from_commandline()
+
+
+def make_app(settings: TriggerSettings, sources: Sequence[Source]) -> faust.App:
+    """The app over some topics."""
+    app = faust.App(
+        settings.group,
+        broker=broker_urls(settings.bootstrap),
+        broker_credentials=credentials(settings.way),
+        store="memory://",
+        datadir=str(settings.directory),
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest" if settings.from_beginning else "latest",
+        broker_commit_interval=1.0,
+        stream_wait_empty=False,
+        web_enabled=False,
+    )
+    for source in sources:
+        _Agent(app, source)
+    return app
+
+
+class _Agent:
+    """One topic's agent."""
+
+    def __init__(self, app: faust.App, source: Source) -> None:
+        self._source = source
+        raw: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw"}
+        # A record without a value is one as well.
+        topic = app.topic(source.topic, allow_empty=True, **raw)
+        self._dead = app.topic(source.dead_letters, allow_empty=True, **raw)
+        app.agent(topic, name=f"{source.topic}-trigger")(self._take)
+
+    async def _take(self, stream: Any) -> None:
+        async for events in stream.take_events(AT_ONCE_MAX, within=GATHER_S):
+            by_key: dict[Any, list[StoredRecord]] = {}
+            for event in events:
+                record = _record_of(event.message)
+                key = record.key if record.key is not None else (record.partition, record.offset)
+                by_key.setdefault(key, []).append(record)
+            await asyncio.gather(*(self._in_order(records) for records in by_key.values()))
+
+    async def _in_order(self, records: Sequence[StoredRecord]) -> None:
+        for record in records:
+            try:
+                await self._until_done(record)
+            except BadRecordError as error:
+                await self._bury(record, str(error))
+
+    async def _until_done(self, record: StoredRecord) -> None:
+        wait_s = RETRY_S
+        while True:
+            try:
+                return await self._source.act(record)
+            except NotNowError as error:
+                logger.warning("%s: %s; trying again", _place(record), error)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RETRY_MAX_S)
+
+    async def _bury(self, record: StoredRecord, reason: str) -> None:
+        """Put a record where people look at it, with the reason."""
+        logger.error("%s: %s; it is in %s", _place(record), reason, self._source.dead_letters)
+        sent = await self._dead.send(
+            key=record.key,
+            value=record.value,
+            headers={
+                **dict(record.headers),
+                "perdure-reason": reason.encode(),
+                "perdure-source": _place(record).encode(),
+            },
+        )
+        # Its offset must not be committed before this is there.
+        await sent
+
+
+def _place(record: StoredRecord) -> str:
+    return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def _record_of(message: Any) -> StoredRecord:
+    headers = message.headers or ()
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return StoredRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple((name, bytes(value or b"")) for name, value in pairs),
+        timestamp_ms=int(message.timestamp * 1000),
+    )
