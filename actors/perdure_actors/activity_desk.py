@@ -23,6 +23,7 @@ from perdure_actors.activity_tasks import (
     timeout_failure,
 )
 from perdure_actors.task_intake import TaskIntake
+from perdure_actors.task_rate import FOREVER_MS, TaskRate
 from perdure_actors.worker_claims import ClaimBook
 from perdure_actors.worker_lease import LeaseBook
 from perdure_actors.worker_outbox import UNACKED_MAX, Outbox
@@ -39,6 +40,7 @@ ROOM_MAX = 64
 RECENT_MAX = 10_000
 NO_SLOT_MS = 1_000
 PAUSE_AFTER_MS = 500
+PRIORITY_DEFAULT = 3
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class ActivityDesk:
         replies: ReplyReader,
         leases: LeaseBook,
         wake: Callable[[], None],
+        rate: TaskRate | None = None,
     ) -> None:
         self._facts = facts
         self._runner = runner
@@ -81,6 +84,8 @@ class ActivityDesk:
         self._alarms = AttemptAlarms()
         self._held: dict[bytes, Attempt] = {}
         self._recent: OrderedDict[bytes, None] = OrderedDict()
+        self._rate = rate or TaskRate(None)
+        self._rate_due_ms = FOREVER_MS
         self._room: deque[Attempt] = deque()
         self._room_max = max(1, min(facts.slots // 2, ROOM_MAX))
         self._slots_used = 0
@@ -104,7 +109,7 @@ class ActivityDesk:
     @property
     def next_turn_ms(self) -> int:
         """When, by the monotonic clock, the next turn is due even if nothing rings."""
-        due_ms = min(self._alarms.next_ms, self._tick_at_ms)
+        due_ms = min(self._alarms.next_ms, self._tick_at_ms, self._rate_due_ms)
         leave_ms = self._intake.next_leave_ms
         return due_ms if leave_ms is None else min(due_ms, leave_ms)
 
@@ -122,8 +127,7 @@ class ActivityDesk:
         if now >= self._tick_at_ms:
             self._tick(now)
         if not self._stopping:
-            while self._room and self._slots_used < self._facts.slots:
-                self._admit(self._room.popleft(), now)
+            self._fill(now)
             self._take(now)
         if self._leases.is_urgent:
             self._send_leases(now)
@@ -211,12 +215,19 @@ class ActivityDesk:
             return
         self._full_since_ms = -1
         self._intake.resume()
-        limit = min(capacity, TAKE_MAX)
+        limit = min(capacity, TAKE_MAX, self._rate.room(now))
+        if limit <= 0:
+            # What is over the rate stays in the topic, for whoever has room for it first.
+            self._rate_due_ms = self._rate.next_ms(now)
+            return
+        self._rate_due_ms = FOREVER_MS
         records = self._intake.take(limit)
+        self._rate.spend(len(records))
         # Fewer than asked for means that the reader is empty and will ring again.
         self._starved = len(records) >= limit
         for record in records:
             self._receive(record, now)
+        self._fill(now)
         if self._starved and limit == TAKE_MAX:
             self._wake()
 
@@ -250,10 +261,14 @@ class ActivityDesk:
             may_be_redelivery=self._intake.may_be_redelivery(record),
         )
         self._held[task.token] = attempt
-        if self._slots_used < self._facts.slots and not self._room:
+        self._room.append(attempt)
+
+    def _fill(self, now: int) -> None:
+        """Give free slots to what waits: the urgent first, of equals the one that came first."""
+        while self._room and self._slots_used < self._facts.slots:
+            attempt = min(self._room, key=_priority) if len(self._room) > 1 else self._room[0]
+            self._room.remove(attempt)
             self._admit(attempt, now)
-        else:
-            self._room.append(attempt)
 
     def _admit(self, attempt: Attempt, now: int) -> None:
         attempt.slotted = True
@@ -368,3 +383,9 @@ class ActivityDesk:
     def _send_leases(self, now: int) -> None:
         for due in self._leases.due(now):
             self._mail.lease(due, slots_used=self._slots_used)
+
+
+def _priority(attempt: Attempt) -> int:
+    """1 goes before 5; what says nothing is in the middle."""
+    priority = attempt.task.priority
+    return (priority.priority_key if priority is not None else 0) or PRIORITY_DEFAULT

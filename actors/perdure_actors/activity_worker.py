@@ -23,6 +23,7 @@ from perdure_actors.activity_watchdog import LoopWatchdog
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.edges import Edge
 from perdure_actors.task_intake import TaskIntake
+from perdure_actors.task_rate import TaskRate
 from perdure_actors.worker_lease import LeaseBook
 from perdure_actors.worker_outbox import Outbox
 from perdure_actors.worker_replies import ReplyReader
@@ -30,10 +31,12 @@ from perdure_actors.worker_topics import find_topics
 from perdure_schemas.converters import PayloadConverter
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
-from perdure_topics.ports import Clock, Log
+from perdure_topics.ports import Clock, Log, LogError
 
 CANCEL_GRACE_S = 5.0
 FLUSH_S = 10.0
+SHARE_EVERY_S = 3.0
+"""How often a worker asks how many share its queue."""
 """How long outcomes may take to reach the log: without them attempts run again."""
 FAREWELL_S = 1.0
 """How long the farewell may take: without it, hosts wait for a lease to run out."""
@@ -52,6 +55,9 @@ class ActivityWorkerSettings:
     graceful_shutdown_timeout_s: float = 0.0
     max_heartbeat_throttle_s: float = 60.0
     default_heartbeat_throttle_s: float = 30.0
+    max_activities_per_second: float | None = None
+    max_task_queue_activities_per_second: float | None = None
+    """Shared out among the workers that listen on the queue."""
 
 
 class ActivityWorker:
@@ -79,6 +85,7 @@ class ActivityWorker:
         self._edge = edge
         self._intercept = intercept
         self._clock: Clock = clock or SystemClock()
+        self._rate = TaskRate(_least(settings, sharers=1))
         self.worker_id = uuid.uuid4().hex
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
@@ -215,7 +222,9 @@ class ActivityWorker:
             replies=self._replies,
             leases=LeaseBook(commands.name, commands.partitions),
             wake=self.ring,
+            rate=self._rate,
         )
+        self._sharing = asyncio.create_task(self._share(group))
         self._counts = self._desk.counts
         self._runner.desk = self._gate or self._desk
         if self._gate is not None:
@@ -239,6 +248,19 @@ class ActivityWorker:
             heartbeat_throttle_ms_default=int(settings.default_heartbeat_throttle_s * 1000),
         )
 
+    async def _share(self, group: str) -> None:
+        """Keep to this worker's share of the queue's rate, as workers come and go."""
+        settings = self._settings
+        while settings.max_task_queue_activities_per_second is not None:
+            try:
+                sharers = await asyncio.to_thread(self._log.group_members, group)
+                rate = _least(settings, sharers=max(sharers, 1))
+                if rate is not None:
+                    self._rate.set(rate)
+            except LogError as error:
+                logger.debug("how many workers share the queue is not known: %s", error)
+            await asyncio.sleep(SHARE_EVERY_S)
+
     def _watch(self) -> None:
         if any(definition.is_async for definition, _ in self._activities.by_name.values()):
             self._watchdog = LoopWatchdog(
@@ -251,6 +273,7 @@ class ActivityWorker:
         running = self._runner.running
         self._runner.begin_shutdown()
         self._desk.stop_taking()
+        self._sharing.cancel()
         is_quiet = self._is_quiet
         await self._until(is_quiet, self._settings.graceful_shutdown_timeout_s)
         self._runner.cancel_all()
@@ -299,3 +322,10 @@ class ActivityWorker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
+
+
+def _least(settings: ActivityWorkerSettings, *, sharers: int) -> float | None:
+    """The lower of a worker's own rate and its share of the queue's; None without either."""
+    queue = settings.max_task_queue_activities_per_second
+    rates = [settings.max_activities_per_second, None if queue is None else queue / sharers]
+    return min((rate for rate in rates if rate is not None), default=None)

@@ -8,6 +8,7 @@ from perdure_actors.activity_desk import ActivityDesk
 from perdure_actors.activity_mail import WorkerFacts
 from perdure_actors.activity_tasks import Attempt
 from perdure_actors.task_intake import TaskIntake
+from perdure_actors.task_rate import TaskRate
 from perdure_actors.worker_lease import LeaseBook
 from perdure_actors.worker_outbox import Outbox
 from perdure_actors.worker_replies import ReplyReader
@@ -39,7 +40,14 @@ class Hand:
 class World:
     """A desk whose turns, clock and attempts are all in the test's hands."""
 
-    def __init__(self, *, slots: int = 4, log: MemoryLog | None = None, **reader: Any) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 4,
+        log: MemoryLog | None = None,
+        rate: float | None = None,
+        **reader: Any,
+    ) -> None:
         self.log = log or make_log()
         self.host = HostSide(self.log)
         self.clock = ManualClock()
@@ -63,6 +71,7 @@ class World:
             intake=TaskIntake(self.reader),
             replies=ReplyReader(tail, REPLIES, 0),
             leases=LeaseBook(COMMANDS, 3),
+            rate=TaskRate(rate),
             wake=self._wake,
         )
         self.reader.assign(0, **reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.records import milliseconds
 from perdure.worker.interception import Interceptor, intercepting, workflow_classes
+from perdure.worker.limits import local_slots_of, rates_of, slots_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
 from perdure.workflow.chains import chains_of
 from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
@@ -58,6 +59,9 @@ class Worker:
         max_cached_workflows: How many workflows stay in memory between their events.
         max_concurrent_activities: How many activities run at once; 100 when not given.
         max_concurrent_local_activities: The same for local activities; 100 when not given.
+        max_activities_per_second: How many activities this worker begins in a second.
+        max_task_queue_activities_per_second: The same for all workers of the queue, each of
+            which keeps to its share.
         max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
         default_heartbeat_throttle_interval: The same without a heartbeat timeout.
         graceful_shutdown_timeout: How long activities may finish before they are cancelled
@@ -91,6 +95,8 @@ class Worker:
         max_cached_workflows: int = 1000,
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
         max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
         default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
         graceful_shutdown_timeout: timedelta = timedelta(),
@@ -105,7 +111,6 @@ class Worker:
         if not activities and not workflows:
             raise ValueError("the worker has nothing to do: give it activities, workflows or both")
         quote(task_queue, "task queue")
-        slots = 100 if max_concurrent_activities is None else max_concurrent_activities
         self._client = client
         self._task_queue = task_queue
         self._identity = identity or client.identity
@@ -119,7 +124,8 @@ class Worker:
             namespace=client.namespace,
             task_queue=task_queue,
             identity=self._identity,
-            max_concurrent_activities=slots,
+            max_concurrent_activities=slots_of(activity_executor, max_concurrent_activities),
+            **rates_of(max_activities_per_second, max_task_queue_activities_per_second),
             **_all_seconds(
                 graceful_shutdown_timeout=graceful_shutdown_timeout,
                 max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
@@ -134,10 +140,8 @@ class Worker:
             interceptors=self._interceptors,
             is_watched=not debug_mode,
         )
-        _check_slots(activity_executor, slots)
-        self._local_slots = _local_slots(max_concurrent_local_activities)
+        self._local_slots = local_slots_of(max_concurrent_local_activities)
         self._grounded = asyncio.Event()
-        """Set once the topics are there."""
 
     @property
     def client(self) -> Client:
@@ -336,13 +340,6 @@ class Worker:
         )
 
 
-def _local_slots(given: int | None) -> int:
-    """How many local activities run at once. Raises ValueError for a number below 1."""
-    if given is not None and given < 1:
-        raise ValueError(f"max_concurrent_local_activities is {given}: give at least 1")
-    return given or 100
-
-
 def _all_seconds(**durations: timedelta) -> dict[str, float]:
     """Durations in seconds, by the settings' names. Raises ValueError for a negative one."""
     return {
@@ -377,20 +374,3 @@ def _code(
 def _of_workers(interceptors: Sequence[Any]) -> list[Interceptor]:
     """Those of a client's interceptors that are a worker's as well."""
     return [one for one in interceptors if isinstance(one, Interceptor)]
-
-
-def _check_slots(executor: Executor | None, slots: int) -> None:
-    """Refuse no slots, and warn of fewer threads than slots.
-
-    Raises ValueError for a number below 1.
-    """
-    if slots < 1:
-        raise ValueError(f"max_concurrent_activities is {slots}: give at least 1")
-    threads = executor._max_workers if isinstance(executor, ThreadPoolExecutor) else slots
-    if threads < slots:
-        logger.warning(
-            "activity_executor has %d threads for max_concurrent_activities=%d: plain activities"
-            " beyond its threads wait while their start-to-close timeouts run",
-            threads,
-            slots,
-        )
