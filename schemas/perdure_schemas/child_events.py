@@ -27,6 +27,8 @@ class ChildWorkflowInitiated(Record, frozen=True, kw_only=True, gc=False):
     static_summary: Payload | None = None
     static_details: Payload | None = None
     priority: Priority | None = None
+    last_result: Payload | None = None
+    last_failure: Failure | None = None
     call_site: str = ""
 
 
@@ -91,6 +93,7 @@ class ChildCancelRequested(Record, frozen=True, kw_only=True, gc=False):
 
     child_id: str
     reason: str = ""
+    terminate: bool = False
     call_site: str = ""
 
 

@@ -44,6 +44,7 @@ from perdure.handles import (
     WorkflowHandle,
 )
 from perdure.histories import HistoryEvent, WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.listing import ListsWorkflows
 from perdure.message_calls import (
     AwaitUpdateInput,
     QueryWorkflowInput,
@@ -67,10 +68,39 @@ from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, 
 from perdure.reaching import reach_settings
 from perdure.reaching_activities import ReachesActivities
 from perdure.runtime import Runtime
+from perdure.schedules.schedule import (
+    Schedule,
+    ScheduleAction,
+    ScheduleActionExecution,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionResult,
+    ScheduleActionStartWorkflow,
+    ScheduleBackfill,
+    ScheduleInfo,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleState,
+    ScheduleUpdate,
+)
+from perdure.schedules.spec import (
+    ScheduleCalendarSpec,
+    ScheduleIntervalSpec,
+    ScheduleRange,
+    ScheduleSpec,
+)
+from perdure.scheduling import (
+    MakesSchedules,
+    ScheduleAlreadyRunningError,
+    ScheduleDescription,
+    ScheduleHandle,
+    ScheduleListDescription,
+    SchedulesClient,
+    ScheduleUpdateInput,
+)
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
-from perdure.update_handles import NO_METADATA, WorkflowUpdateHandle
+from perdure.update_handles import WorkflowUpdateHandle
 from perdure.with_start import UpdatesWithStart, WithStartWorkflowOperation
 from perdure.workflow_names import workflow_facts
 from perdure_actors.edges import Edge
@@ -98,6 +128,27 @@ __all__ = [
     "RPCError",
     "RPCStatusCode",
     "RPCTimeoutOrCancelledError",
+    "Schedule",
+    "ScheduleAction",
+    "ScheduleActionExecution",
+    "ScheduleActionExecutionStartWorkflow",
+    "ScheduleActionResult",
+    "ScheduleActionStartWorkflow",
+    "ScheduleAlreadyRunningError",
+    "ScheduleBackfill",
+    "ScheduleCalendarSpec",
+    "ScheduleDescription",
+    "ScheduleHandle",
+    "ScheduleInfo",
+    "ScheduleIntervalSpec",
+    "ScheduleListDescription",
+    "ScheduleOverlapPolicy",
+    "SchedulePolicy",
+    "ScheduleRange",
+    "ScheduleSpec",
+    "ScheduleState",
+    "ScheduleUpdate",
+    "ScheduleUpdateInput",
     "SignalWorkflowInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
@@ -131,7 +182,7 @@ __all__ = [
 API_KEY: Final = "PERDURE_API_KEY"
 
 
-class Client(StartsWorkflows, UpdatesWithStart, ReachesActivities):
+class Client(ListsWorkflows, MakesSchedules, StartsWorkflows, UpdatesWithStart, ReachesActivities):
     """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
 
     def __init__(
@@ -153,6 +204,9 @@ class Client(StartsWorkflows, UpdatesWithStart, ReachesActivities):
         for interceptor in reversed(self._interceptors):
             outbound = interceptor.intercept_client(outbound)
         self._outbound = outbound
+
+    def _for_schedules(self) -> SchedulesClient:
+        return self
 
     @classmethod
     async def connect(
@@ -310,48 +364,6 @@ class Client(StartsWorkflows, UpdatesWithStart, ReachesActivities):
             first_execution_run_id=first_execution_run_id,
             result_type=workflow_facts(workflow).result_type,
             task_queue=task_queue,
-        )
-
-    def list_workflows(
-        self,
-        query: str | None = None,
-        *,
-        limit: int | None = None,
-        page_size: int = 1000,
-        next_page_token: bytes | None = None,
-        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
-        rpc_timeout: timedelta | None = None,
-        task_queue: str | None = None,
-    ) -> WorkflowExecutionAsyncIterator:
-        """List runs, newest first, of one task queue or of all."""
-        return self._outbound.list_workflows(
-            ListWorkflowsInput(
-                query=query,
-                page_size=page_size,
-                next_page_token=next_page_token,
-                rpc_metadata=rpc_metadata,
-                rpc_timeout=rpc_timeout,
-                limit=limit,
-                task_queue=task_queue,
-            )
-        )
-
-    async def count_workflows(
-        self,
-        query: str | None = None,
-        *,
-        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
-        rpc_timeout: timedelta | None = None,
-        task_queue: str | None = None,
-    ) -> WorkflowExecutionCount:
-        """Count runs, of one task queue or of all."""
-        return await self._outbound.count_workflows(
-            CountWorkflowsInput(
-                query=query,
-                rpc_metadata=rpc_metadata,
-                rpc_timeout=rpc_timeout,
-                task_queue=task_queue,
-            )
         )
 
     async def describe_task_queue(

@@ -138,6 +138,8 @@ def effects_of_initiated(
         root=run.started.root or me,
         parent_close_policy=event.parent_close_policy,
         child_id=event.child_id,
+        last_result=event.last_result,
+        last_failure=event.last_failure,
     )
     return [SendCommand(event.task_queue, start)]
 
@@ -145,10 +147,12 @@ def effects_of_initiated(
 def effects_of_cancel_requested(
     run: Run, event: ChildCancelRequested, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
-    """The child is asked to cancel itself."""
+    """The child is asked to cancel itself, or ended at once."""
     child = run.children.get(event.child_id)
     if child is None:
         return []
+    if event.terminate:
+        return [_terminate(run, child, event.reason)]
     call = CANCEL_CALL + child.child_id if child.cancellation_type == WAIT_REQUESTED else ""
     return [_cancel(run, child, event.reason, call)]
 
@@ -177,10 +181,14 @@ def effects_of_closing(run: Run, _event: Record, _at: RecordId, _now_ms: int) ->
 def _close_policy(run: Run, child: ChildState) -> SendCommand:
     if child.parent_close_policy == REQUEST_CANCEL:
         return _cancel(run, child, "its parent has closed")
+    return _terminate(run, child, "its parent has closed")
+
+
+def _terminate(run: Run, child: ChildState, reason: str) -> SendCommand:
     me = run.ref()
     command = TerminateWorkflow(
         workflow_id=child.workflow_id,
-        reason="its parent has closed",
+        reason=reason,
         identity=f"{me.workflow_id}/{me.run_id}",
         child_of=me,
     )

@@ -153,6 +153,20 @@ class Children:
             return
         self._end_canceled(pending, by_asyncio=by_asyncio)
 
+    def stop(self, pending: PendingChild, *, reason: str, terminate: bool) -> None:
+        """Ask a child to cancel itself, or end it; whoever awaits it goes on awaiting."""
+        if pending.is_over or (pending.is_cancel_asked and not terminate):
+            return
+        pending.is_cancel_asked = True
+        self._asker.ask(
+            ChildCancelRequested(
+                child_id=pending.initiated.child_id,
+                reason=reason,
+                terminate=terminate,
+                call_site=self._asker.call_site(),
+            )
+        )
+
     def take_started(self, event: ChildWorkflowStarted) -> None:
         """A child runs."""
         pending = self._pending.get(event.child_id)
@@ -185,6 +199,9 @@ class Children:
         payload: Payload | None = event.result
         if payload is None:
             pending.future.set_result(None)
+            return
+        if getattr(pending.result_type, "__perdure_raw__", False):
+            pending.future.set_result(pending.result_type(payload))
             return
         what = f"the result of child workflow {pending.initiated.workflow_type!r}"
         try:

@@ -22,6 +22,7 @@ from perdure.cli import (
     replaying,
     rights,
     running,
+    schedules,
     serving,
     topics,
     traces,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(topics.app, name="topics")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(activities.app, name="activity")
+app.add_typer(schedules.app, name="schedule")
 app.add_typer(queues.app, name="task-queue")
 app.command("acls")(rights.acls)
 app.command("insights")(insights.insights)

@@ -18,6 +18,7 @@ from perdure.activity_client import CLIENT
 from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.records import milliseconds
+from perdure.schedules.scheduler import Scheduler
 from perdure.worker.interception import Interceptor, intercepting, workflow_classes
 from perdure.worker.limits import local_slots_of, rates_of, slots_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
@@ -361,7 +362,8 @@ def _code(
     if not workflows:
         return None
     return WorkflowCode(
-        workflows,
+        # Each schedule is an actor, and lives where what it starts lives.
+        [*workflows, Scheduler],
         converter=client.values,
         failure_exception_types=failures,
         build_id=build_id or "",

@@ -30,6 +30,8 @@ TASK_TIMEOUT_DEFAULT = timedelta(seconds=10)
 HISTORY_LENGTH_SUGGESTED_MAX = 4096
 HISTORY_BYTES_SUGGESTED_MAX = 4 * 1024 * 1024
 _FACTS = "facts"
+SCHEDULER_TYPE = "perdure.schedule"
+"""The built-in workflow type of schedules."""
 _INFO = "info"
 _MEMO = "memo"
 
@@ -155,7 +157,7 @@ def _made_info(run: Run) -> Info:
         original_execution_run_id=started.original_run_id or facts.run_id,
         parent=_parent(started.parent, facts.namespace),
         root=None
-        if started.root is None
+        if started.root is None or started.root.workflow_type == SCHEDULER_TYPE
         else RootInfo(run_id=started.root.run_id, workflow_id=started.root.workflow_id),
         priority=priority_of(started.priority),
         raw_memo=known.memo,
@@ -176,7 +178,8 @@ def _made_info(run: Run) -> Info:
 
 
 def _parent(parent: RunRef | None, namespace: str) -> ParentInfo | None:
-    if parent is None:
+    if parent is None or parent.workflow_type == SCHEDULER_TYPE:
+        # The actor of a schedule starts workflows that have no parent as people see it.
         return None
     return ParentInfo(namespace=namespace, run_id=parent.run_id, workflow_id=parent.workflow_id)
 

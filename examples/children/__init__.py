@@ -1,0 +1,1 @@
+"""Child workflows: a parcel run that sends out deliveries, each a workflow of its own."""

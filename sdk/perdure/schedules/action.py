@@ -1,0 +1,88 @@
+"""The action of a schedule as a record, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.attribute_payloads import attribute_pairs, attribute_payloads
+from perdure.common import TypedSearchAttributes
+from perdure.converter.codecs import payload_of, payload_record
+from perdure.records import (
+    duration_of,
+    milliseconds,
+    payload_mapping,
+    priority_of,
+    priority_record,
+    retry_policy_of,
+    retry_record,
+)
+from perdure.schedules.records import ActionRecord
+from perdure.schedules.schedule import ScheduleAction, ScheduleActionStartWorkflow
+from perdure.workflow_names import workflow_facts
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.payloads import Payload
+
+
+def action_record(action: ScheduleAction, converter: PayloadConverter) -> ActionRecord:
+    """An action as the schedule's actor holds it. Raises TypeError or ValueError for a bad one."""
+    if not isinstance(action, ScheduleActionStartWorkflow):
+        raise TypeError("a schedule's action is a ScheduleActionStartWorkflow")
+    facts = workflow_facts(action.workflow)
+    names = facts.parameter_names
+    return ActionRecord(
+        workflow=facts.name,
+        id=action.id,
+        task_queue=action.task_queue,
+        input=[
+            value if isinstance(value, Payload) else converter.to_payloads([value], names=name)[0]
+            for value, name in zip(action.args, _names(names, len(action.args)), strict=True)
+        ],
+        headers={key: payload_record(value) for key, value in (action.headers or {}).items()},
+        memo=payload_mapping(action.memo, converter, "memo"),
+        search_attributes=attribute_payloads(action.typed_search_attributes, converter),
+        static_summary=_text(action.static_summary, converter),
+        static_details=_text(action.static_details, converter),
+        execution_timeout_ms=milliseconds(action.execution_timeout, "execution_timeout"),
+        run_timeout_ms=milliseconds(action.run_timeout, "run_timeout"),
+        task_timeout_ms=milliseconds(action.task_timeout, "task_timeout"),
+        retry_policy=retry_record(action.retry_policy),
+        priority=priority_record(action.priority),
+    )
+
+
+def _names(names: Any, count: int) -> list[list[str]]:
+    known = [[name] for name in names][:count]
+    return known + [[] for _ in range(count - len(known))]
+
+
+def _text(text: str | None, converter: PayloadConverter) -> Payload | None:
+    return None if text is None else converter.to_payload(text)
+
+
+def action_of(record: ActionRecord, converter: PayloadConverter) -> ScheduleActionStartWorkflow:
+    """An action as users have it; its arguments stay payloads, for nobody says their types."""
+    values: dict[str, Any] = {
+        name: converter.from_payload(payload) for name, payload in record.memo.items()
+    }
+    return ScheduleActionStartWorkflow(
+        record.workflow,
+        args=record.input,
+        id=record.id,
+        task_queue=record.task_queue,
+        execution_timeout=duration_of(record.execution_timeout_ms),
+        run_timeout=duration_of(record.run_timeout_ms),
+        task_timeout=duration_of(record.task_timeout_ms),
+        retry_policy=retry_policy_of(record.retry_policy),
+        memo=values or None,
+        typed_search_attributes=TypedSearchAttributes(
+            attribute_pairs(record.search_attributes, converter)
+        ),
+        static_summary=_read(record.static_summary, converter),
+        static_details=_read(record.static_details, converter),
+        headers={key: payload_of(value) for key, value in record.headers.items()} or None,
+        priority=priority_of(record.priority),
+    )
+
+
+def _read(payload: Payload | None, converter: PayloadConverter) -> str | None:
+    return None if payload is None else converter.from_payload(payload, str)
