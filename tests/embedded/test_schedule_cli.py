@@ -11,7 +11,7 @@ import pytest
 from tests.broker.processes import QUEUE, until
 from tests.embedded.test_processes import EngineCrew
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
 
 
 async def test_a_schedule_from_its_making_to_its_end(tmp_path: Path) -> None:
