@@ -39,7 +39,7 @@ app = typer.Typer(
     name="perdure",
     help="Durable workflows in plain Python on a Kafka log.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -100,7 +100,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command with arguments; its exit status."""
     try:
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, prog_name="perdure", standalone_mode=False)
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
         return 130
     except typer.Exit as end:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.table import Table
 from perdure.client import WorkflowFailureError
 from perdure.exceptions import ActivityError, ApplicationError, FailureError
 from perdure_schemas.payloads import Payload
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 CAUSES_MAX: Final = 20
 VALUE_CHARS_MAX: Final = 200
@@ -39,6 +42,22 @@ def console() -> Console:
 def error_console() -> Console:
     """Where notices and errors go."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    """A bar for long work, on standard error; nothing where that is no terminal."""
+    # Late: no other command needs it.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    out = error_console()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=out,
+        transient=True,
+        disable=not out.is_terminal,
+    )
 
 
 def print_json(value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from perdure import assembly
-from perdure.cli.printing import error_console, print_json, print_table, text
+from perdure.cli.printing import error_console, print_json, print_table, progress_bar, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, TaskQueue, target
 from perdure_schemas.avro import frame, framed_records, schema_text
 from perdure_topics.names import task_queues_of, topic_name
@@ -75,10 +75,8 @@ def export(
     log, close = assembly.open_log(target(broker, engine))
     try:
         places = _places(log, namespace, task_queue)
-        from rich.progress import Progress
-
-        with Progress(console=error_console(), transient=True) as progress:
-            bar = progress.add_task("records", total=_total(log, places))
+        with progress_bar() as progress:
+            bar = progress.add_task("records", total=records_in(log, [info for _, info in places]))
             encrypted = _Encrypted()
             rows = encrypted.watch(
                 row
@@ -137,10 +135,9 @@ def _places(
     return found
 
 
-def _total(log: Log, places: list[tuple[tuple[str, str], TopicInfo]]) -> int:
+def records_in(log: Log, topics: Sequence[TopicInfo]) -> int:
+    """How many records topics hold now."""
     spans = [
-        log.offsets(info.name, partition)
-        for _, info in places
-        for partition in range(info.partitions)
+        log.offsets(info.name, partition) for info in topics for partition in range(info.partitions)
     ]
     return sum(end - first for first, end in spans)

@@ -12,7 +12,8 @@ import typer
 
 from perdure import assembly
 from perdure.cli.modules import load
-from perdure.cli.printing import print_json
+from perdure.cli.printing import print_json, progress_bar
+from perdure.cli.records import records_in
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure.histories import CLOSING, HistoryEvent, WorkflowHistory, moment
 from perdure.replay_errors import ReplayError
@@ -57,7 +58,15 @@ def replay(
         info = log.topic(topic_name("events", namespace, task_queue))
         if info is None:
             raise LogError(f"task queue {task_queue!r} has no events topic on {log.address}")
-        histories = _histories(rows_of(log, info, (namespace, task_queue)))
+        with progress_bar() as progress:
+            bar = progress.add_task("records", total=records_in(log, [info]))
+            rows = rows_of(
+                log,
+                info,
+                (namespace, task_queue),
+                on_read=lambda count: progress.advance(bar, count),
+            )
+            histories = _histories(rows)
     finally:
         close()
     chosen = [one for one in histories if _is_wanted(one, _start_of(since), open_only=open_only)]
@@ -107,8 +116,9 @@ def _is_wanted(history: WorkflowHistory, start: datetime | None, *, open_only: b
 
 async def _replay_all(replayer: Replayer, histories: list[WorkflowHistory]) -> dict[str, Exception]:
     async def each() -> AsyncIterator[WorkflowHistory]:
-        for history in histories:
-            yield history
+        with progress_bar() as progress:
+            for history in progress.track(histories, description="histories"):
+                yield history
 
     results = await replayer.replay_workflows(each(), raise_on_replay_failure=False)
     return dict(results.replay_failures)

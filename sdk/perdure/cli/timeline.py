@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from rich.table import Table
 
 from perdure.cli.printing import console, payload_value, short, span, text
 from perdure.histories import HistoryEvent, WorkflowHistory
-from perdure_schemas import events, fact_events, operator_events
+from perdure_schemas import events, fact_events, message_events, operator_events
 from perdure_schemas.payloads import Failure, Payload, Record
 
 # A timeline shows what was passed; `--output json` has all of it.
@@ -36,24 +37,29 @@ def print_timeline(history: WorkflowHistory) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, right in (("#", True), ("AT", True), ("", False), ("EVENT", False), ("", False)):
         table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in timeline_rows(history.events):
-        table.add_row(*row)
+    timeline = Timeline()
+    for item in history.events:
+        table.add_row(*timeline.row(item))
     console().print(table)
 
 
-def timeline_rows(history: Sequence[HistoryEvent]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Number, time since the start, sign, what happened, and its details."""
-    if not history:
-        return
-    began = history[0].event_time
-    names: dict[str, str] = {}
-    for item in history:
+class Timeline:
+    """Makes rows of events, given in their order."""
+
+    def __init__(self) -> None:
+        self._began: datetime | None = None
+        self._names: dict[str, str] = {}
+
+    def row(self, item: HistoryEvent) -> tuple[str, str, str, str, str]:
+        """Number, time since the start, sign, what happened, and its details."""
+        if self._began is None:
+            self._began = item.event_time
         event = item.event
         if isinstance(event, events.ActivityScheduled):
-            names[event.activity_id] = event.activity_type
-        since = span((item.event_time - began).total_seconds())
-        title, details = _describe(event, names)
-        yield str(item.event_id), since, _MARKS.get(type(event), " "), text(title), details
+            self._names[event.activity_id] = event.activity_type
+        since = span((item.event_time - self._began).total_seconds())
+        title, details = _describe(event, self._names)
+        return str(item.event_id), since, _MARKS.get(type(event), " "), text(title), details
 
 
 def _describe(event: Record, names: dict[str, str]) -> tuple[str, str]:
@@ -117,6 +123,15 @@ def _workflow(event: Record) -> tuple[str, str]:
             return "asked to cancel", text(event.reason)
         case events.WorkflowContinuedAsNew():
             return "continued as new", text(event.new_run_id)
+        case message_events.WorkflowSignaled():
+            return f"signal {event.signal_name}", _values(event.input)
+        case message_events.WorkflowUpdateAccepted():
+            return f"update {event.update_name} accepted", _values(event.input)
+        case message_events.WorkflowUpdateCompleted() if event.failure is not None:
+            return f"update {event.update_name or event.update_id} failed", _failure(event.failure)
+        case message_events.WorkflowUpdateCompleted():
+            name = event.update_name or event.update_id
+            return f"update {name} completed", _values([event.result])
         case events.WorkflowBlocked():
             return f"blocked ({event.cause})", text(event.message)
         case events.TimerStarted():

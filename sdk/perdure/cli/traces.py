@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from perdure import assembly, telemetry
-from perdure.cli.printing import error_console, print_json, text
+from perdure.cli.printing import error_console, print_json, progress_bar, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, TaskQueue, target
 from perdure_topics.names import task_queues_of, topic_name
 from perdure_topics.ports import Log, LogError, TopicInfo
 
 if TYPE_CHECKING:
     from perdure_views.spans import Span
-    from perdure_views.trace_reader import TraceReader
 
 OTLP_DEFAULT: Final = "http://localhost:4318"
 SAVE_EVERY_S: Final = 5.0
@@ -95,12 +94,15 @@ def _read(
     reader = TraceReader(log, infos, sender, since_ms=since_ms, ring=bell.set, directory=directory)
     follow, stop = directory is not None, sender.stop
     try:
-        with error_console().status("reading") as status:
+        with progress_bar() as progress:
+            bar = progress.add_task("records")
             saved_s = time.monotonic()
             while not stop.is_set() and (follow or not reader.is_at_end):
                 bell.clear()
                 more = reader.step()
-                status.update(_progress(reader))
+                read, end = reader.progress
+                sent = f"records, {reader.exported} spans sent"
+                progress.update(bar, completed=read, total=end, description=sent)
                 if not more:
                     bell.wait(0.2)
                 if not more or time.monotonic() - saved_s >= SAVE_EVERY_S:
@@ -112,11 +114,6 @@ def _read(
         logger.warning("stopped before all spans were sent")
     finally:
         reader.close()
-
-
-def _progress(reader: TraceReader) -> str:
-    read, end = reader.progress
-    return f"{read} of {end} records read, {reader.exported} spans sent"
 
 
 class _Sender:

@@ -1,18 +1,14 @@
-"""`perdure workflow`: start, await, show, list and end workflows."""
+"""`perdure workflow`: start, await, show, talk to, list and end workflows."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from perdure.cli import messages, showing
+from perdure.cli.asking import Input, Seconds, arguments_of, call, choice, duration
 from perdure.cli.printing import console, print_json, print_table, short, text
 from perdure.cli.runs import block_line, print_description, run_json, run_row
 from perdure.cli.target import (
@@ -24,26 +20,16 @@ from perdure.cli.target import (
     RunId,
     TaskQueue,
     WorkflowId,
-    connected,
 )
-from perdure.cli.timeline import print_timeline
 from perdure.client import Client, WorkflowExecution, WorkflowHandle
 from perdure.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-T = TypeVar("T")
-
-app = typer.Typer(help="Start, await, show, list and end workflows.", no_args_is_help=True)
+app = typer.Typer(help="Start, await, show, talk to, list and end workflows.", no_args_is_help=True)
 
 Queue = Annotated[
     str, typer.Option("--task-queue", "-q", envvar="PERDURE_TASK_QUEUE", help="Task queue.")
 ]
 WorkflowType = Annotated[str, typer.Argument(metavar="TYPE", help="The workflow's type.")]
-Input = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input", "-i", help="An argument as JSON; @FILE reads it, @- from standard input."
-    ),
-]
 IdReuse = Annotated[
     str,
     typer.Option(
@@ -63,49 +49,6 @@ Filter = Annotated[
         " empty.",
     ),
 ]
-Seconds = Annotated[float | None, typer.Option(help="In seconds.")]
-
-
-def _run(
-    broker: str | None,
-    engine: str | None,
-    namespace: str,
-    action: Callable[[Client], Awaitable[T]],
-) -> T:
-    async def go() -> T:
-        async with connected(broker, engine, namespace) as client:
-            return await action(client)
-
-    return asyncio.run(go())
-
-
-def _arguments(given: list[str] | None) -> list[Any]:
-    return [_argument(number, raw) for number, raw in enumerate(given or [], 1)]
-
-
-def _argument(number: int, raw: str) -> Any:
-    if raw == "@-":
-        raw = sys.stdin.read()
-    elif raw.startswith("@"):
-        raw = Path(raw[1:]).read_text("utf-8")
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"--input {number} is no JSON: {error}; a text needs its quotes, as in --input '\"a\"'"
-        ) from error
-
-
-def _choice(kind: type[T], name: str, option: str) -> T:
-    members: dict[str, T] = kind.__members__  # type: ignore[attr-defined]  # an enum's
-    chosen = members.get(name.upper().replace("-", "_"))
-    if chosen is None:
-        raise typer.BadParameter(f"{option} {name!r}: give one of {', '.join(members).lower()}")
-    return chosen
-
-
-def _duration(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 @app.command()
@@ -128,7 +71,7 @@ def start(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Start a workflow, and say its run id."""
-    arguments = _arguments(input)
+    arguments = arguments_of(input)
 
     async def go(client: Client) -> WorkflowHandle[Any, Any]:
         return await client.start_workflow(
@@ -136,17 +79,17 @@ def start(
             args=arguments,
             id=workflow_id,
             task_queue=task_queue,
-            id_reuse_policy=_choice(WorkflowIDReusePolicy, id_reuse_policy, "--id-reuse-policy"),
-            id_conflict_policy=_choice(
+            id_reuse_policy=choice(WorkflowIDReusePolicy, id_reuse_policy, "--id-reuse-policy"),
+            id_conflict_policy=choice(
                 WorkflowIDConflictPolicy, id_conflict_policy, "--id-conflict-policy"
             ),
-            execution_timeout=_duration(execution_timeout),
-            run_timeout=_duration(run_timeout),
-            start_delay=_duration(start_delay),
+            execution_timeout=duration(execution_timeout),
+            run_timeout=duration(run_timeout),
+            start_delay=duration(start_delay),
             retry_policy=RetryPolicy(maximum_attempts=max_attempts) if max_attempts else None,
         )
 
-    handle = _run(broker, engine, namespace, go)
+    handle = call(broker, engine, namespace, go)
     answer = {
         "workflow_id": handle.id,
         "run_id": handle.result_run_id,
@@ -174,7 +117,7 @@ def execute(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Start a workflow and wait for its result."""
-    arguments = _arguments(input)
+    arguments = arguments_of(input)
 
     async def go(client: Client) -> Any:
         return await client.execute_workflow(
@@ -182,14 +125,14 @@ def execute(
             args=arguments,
             id=workflow_id,
             task_queue=task_queue,
-            id_reuse_policy=_choice(WorkflowIDReusePolicy, id_reuse_policy, "--id-reuse-policy"),
-            id_conflict_policy=_choice(
+            id_reuse_policy=choice(WorkflowIDReusePolicy, id_reuse_policy, "--id-reuse-policy"),
+            id_conflict_policy=choice(
                 WorkflowIDConflictPolicy, id_conflict_policy, "--id-conflict-policy"
             ),
-            execution_timeout=_duration(execution_timeout),
+            execution_timeout=duration(execution_timeout),
         )
 
-    _print_result(workflow_id, _run(broker, engine, namespace, go), output)
+    _print_result(workflow_id, call(broker, engine, namespace, go), output)
 
 
 def _print_result(workflow_id: str, value: Any, output: OutputFormat) -> None:
@@ -214,9 +157,9 @@ def result(
 
     async def go(client: Client) -> Any:
         handle = client.get_workflow_handle(workflow_id, run_id=run_id, task_queue=task_queue)
-        return await handle.result(rpc_timeout=_duration(timeout))
+        return await handle.result(rpc_timeout=duration(timeout))
 
-    _print_result(workflow_id, _run(broker, engine, namespace, go), output)
+    _print_result(workflow_id, call(broker, engine, namespace, go), output)
 
 
 @app.command()
@@ -230,7 +173,7 @@ def describe(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show how a run stands: what it waits for, attempts, errors, and why it is blocked."""
-    description = _run(
+    description = call(
         broker,
         engine,
         namespace,
@@ -244,31 +187,11 @@ def describe(
         print_description(description)
 
 
-@app.command(name="show", hidden=True)
-@app.command()
-def history(
-    workflow_id: WorkflowId,
-    run_id: RunId = None,
-    task_queue: TaskQueue = None,
-    broker: Broker = None,
-    engine: Engine = None,
-    namespace: Namespace = "default",
-    output: Output = OutputFormat.TABLE,
-) -> None:
-    """Show what happened in a run, with attempts and errors. Also as `show`."""
-    found = _run(
-        broker,
-        engine,
-        namespace,
-        lambda client: client.get_workflow_handle(
-            workflow_id, run_id=run_id, task_queue=task_queue
-        ).fetch_history(),
-    )
-    if output is OutputFormat.JSON:
-        print_json(found.to_json_dict())
-        return
-    console().print(f"[bold]{text(workflow_id)}[/], run {found.run_id}")
-    print_timeline(found)
+app.command(name="show", hidden=True)(showing.history)
+app.command()(showing.history)
+app.command()(messages.signal)
+app.command()(messages.query)
+app.command()(messages.update)
 
 
 @app.command(name="list")
@@ -289,7 +212,7 @@ def list_runs(
         )
         return [run async for run in runs]
 
-    runs = _run(broker, engine, namespace, go)
+    runs = call(broker, engine, namespace, go)
     if output is OutputFormat.JSON:
         print_json([run_json(run) for run in runs])
         return
@@ -311,7 +234,7 @@ def count(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Count runs."""
-    found = _run(
+    found = call(
         broker,
         engine,
         namespace,
@@ -341,7 +264,7 @@ def cancel(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Ask a run to cancel itself."""
-    _run(
+    call(
         broker,
         engine,
         namespace,
@@ -364,7 +287,7 @@ def terminate(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """End a run at once, without asking its code."""
-    _run(
+    call(
         broker,
         engine,
         namespace,
