@@ -128,6 +128,19 @@ class Buggy:
 
 
 @workflow.defn
+class Rolling:
+    """Goes on as a new run so many times, then fails once and is tried again."""
+
+    @workflow.run
+    async def run(self, times: int) -> str:
+        if times:
+            workflow.continue_as_new(times - 1)
+        if workflow.info().attempt == 1:
+            raise ApplicationError("once")
+        return "rolled"
+
+
+@workflow.defn
 class Busy:
     @workflow.run
     async def run(self, number: int, chars: int) -> int:
@@ -138,5 +151,16 @@ class Busy:
         return len(await asyncio.gather(*greetings))
 
 
-WORKFLOWS = [Greeting, Sleeping, Stumbling, Refusing, Echoing, Family, Counting, Buggy, Busy]
+WORKFLOWS = [
+    Rolling,
+    Greeting,
+    Sleeping,
+    Stumbling,
+    Refusing,
+    Echoing,
+    Family,
+    Counting,
+    Buggy,
+    Busy,
+]
 ACTIVITIES: list[Callable[..., Any]] = [greet, stumble, refuse]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from benchmarks.history import write_history
 from perdure.assembly import create_topics, open_log
+from perdure.common import RetryPolicy
 from perdure.gateway import serving
 from perdure_views.gateway.people import Register, TokenList
 from perdure_views.gateway.settings import Settings
@@ -148,6 +150,28 @@ def test_nothing_hangs_over_a_small_screen(site: Site, window: Window, path: str
 
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+    assert page.evaluate(OVERHANGING) == []
+
+
+def test_the_widest_rows_stay_on_a_small_screen(site: Site, window: Window) -> None:
+    """Runs that last for years, carried on as others, tried again, with ids of one long word."""
+    word = "hard-wide-" + "w" * 80
+    again = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_attempts=2)
+    site.start("Sleeping", 60, id=word)
+    rolled = site.run(
+        site.client.start_workflow(
+            "Rolling", 1, id="hard-wide-roll", task_queue=TASK_QUEUE, retry_policy=again
+        )
+    )
+    assert site.run(rolled.result()) == "rolled"
+    page = window.page
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=1_234, hours=5))
+
+    page.goto("/workflows?id=hard-wide")
+    for text in ("continued as new", "attempt 2", "1234 d 5 h", "1234 d ago"):
+        expect(page.get_by_text(text).first).to_be_visible()
 
     assert page.evaluate(OVERHANGING) == []
 
