@@ -55,12 +55,12 @@ class Connection:
         self._partitions: dict[str, int] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._askers, close_log)
 
-    def through(self, edge: Edge | None) -> Connection:
-        """The same connection for a client whose payloads go through an edge."""
-        if edge is self.edge:
+    def through(self, edge: Edge | None, identity: str = "") -> Connection:
+        """The same connection for a client whose payloads go through an edge, or of another."""
+        if edge is self.edge and not identity:
             return self
         view = copy.copy(self)
-        view.edge = edge
+        view.edge, view.identity = edge, identity or self.identity
         # Askers and log are let go of when the one that opened them is forgotten.
         view._origin = self
         return view

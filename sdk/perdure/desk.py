@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
+from perdure.client import Client
 from perdure.connection import Connection
-from perdure.service import RPCError
+from perdure.desk_errors import coded
+from perdure.schedule_desk import SchedulesOf
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_topics.names import topic_name
-from perdure_topics.ports import LogError, LogUnavailableError
-from perdure_views.gateway.desk import DeskError
+from perdure_views.gateway.desk import ScheduleDesk
 
 
 class ConnectionDesk:
     """The desk of one namespace; it owns nothing and is not closed."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._connection: Connection = client.connection
 
     @property
     def namespace(self) -> str:
@@ -30,19 +31,23 @@ class ConnectionDesk:
         """Where the log is."""
         return self._connection.log.address
 
+    def schedules(self, person: str) -> ScheduleDesk:
+        """The schedules, for somebody whose name stands in the events of what they do."""
+        return SchedulesOf(self._client, person)
+
     async def task_queues(self) -> list[str]:
         """The task queues of the namespace."""
-        with _coded():
+        with coded():
             return await self._connection.task_queues()
 
     async def partitions(self, task_queue: str) -> int:
         """How many partitions a task queue has."""
-        with _coded():
+        with coded():
             return await self._connection.partitions(task_queue)
 
     async def locate(self, workflow_id: str, run_id: str) -> str:
         """The task queue that knows a workflow id."""
-        with _coded():
+        with coded():
             return await self._connection.locate(workflow_id, run_id, 10.0)
 
     async def ask(
@@ -56,7 +61,7 @@ class ConnectionDesk:
         is_prompt: bool = True,
     ) -> Record:
         """Ask the partition of a workflow id."""
-        with _coded():
+        with coded():
             return await self._connection.ask_workflow(
                 what,
                 make,
@@ -76,31 +81,17 @@ class ConnectionDesk:
         timeout_s: float | None,
     ) -> list[Record]:
         """Ask partitions of a task queue."""
-        with _coded():
+        with coded():
             return await self._connection.ask_partitions(
                 what, make, task_queue=task_queue, partitions=partitions, timeout_s=timeout_s
             )
 
     async def ends(self, task_queue: str, role: str) -> list[tuple[int, int]]:
         """First offset and end of each partition of a task queue's topic."""
-        with _coded():
+        with coded():
             count = await self._connection.partitions(task_queue)
             topic = topic_name(role, self.namespace, task_queue)
             log = self._connection.log
             return await asyncio.to_thread(
                 lambda: [log.offsets(topic, number) for number in range(count)]
             )
-
-
-@contextmanager
-def _coded() -> Iterator[None]:
-    try:
-        yield
-    except RPCError as error:
-        raise DeskError(error.status.name.lower(), error.message) from error
-    except LogUnavailableError as error:
-        raise DeskError("unavailable", str(error)) from error
-    except LogError as error:
-        raise DeskError("failed_precondition", str(error)) from error
-    except ValueError as error:
-        raise DeskError("invalid", str(error)) from error

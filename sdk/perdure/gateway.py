@@ -24,7 +24,7 @@ def application(client: Client, settings: Settings) -> ASGIApp:
     from perdure_views.gateway.app import Gateway
 
     settings.check()
-    gateway = Gateway(ConnectionDesk(client.connection), settings)
+    gateway = Gateway(ConnectionDesk(client), settings)
     return gateway.application([Clients(gateway, client, settings).route()])
 
 

@@ -14,7 +14,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from perdure_schemas.version import VERSION
-from perdure_views.gateway import activities, commanding, live, messaging, queues, workflows
+from perdure_views.gateway import (
+    activities,
+    commanding,
+    live,
+    messaging,
+    queues,
+    schedules,
+    workflows,
+)
 from perdure_views.gateway.bodies import SignIn
 from perdure_views.gateway.desk import Desk, DeskError
 from perdure_views.gateway.doors import Doors
@@ -34,6 +42,7 @@ ENDPOINTS: Final = (
     *messaging.ENDPOINTS,
     *activities.ENDPOINTS,
     *queues.ENDPOINTS,
+    *schedules.ENDPOINTS,
     *live.ENDPOINTS,
 )
 _Handler = Callable[[Request], Awaitable[Response]]

@@ -139,3 +139,60 @@ class FailAct(OfActivity, frozen=True, kw_only=True):
 
     message: str
     type: str = ""
+
+
+class CreateSchedule(Body, frozen=True, kw_only=True):
+    """Makes a schedule; `input` is its workflows' arguments as JSON, in order."""
+
+    schedule_id: str
+    workflow_type: str
+    workflow_id: str
+    task_queue: str
+    input: list[msgspec.Raw] = []
+    cron_expressions: list[str] = []
+    every_ms: list[int] = []
+    time_zone: str = ""
+    jitter_ms: int = 0
+    overlap: str = "skip"
+    catchup_window_ms: int = 0
+    pause_on_failure: bool = False
+    paused: bool = False
+    note: str = ""
+    remaining_actions: int = 0
+    trigger_immediately: bool = False
+
+
+class OfSchedule(Body, frozen=True, kw_only=True):
+    """Names a schedule."""
+
+    schedule_id: str
+
+
+class PauseSchedule(OfSchedule, frozen=True, kw_only=True):
+    """Lets a schedule take no actions."""
+
+    note: str = ""
+
+
+class UnpauseSchedule(OfSchedule, frozen=True, kw_only=True):
+    """Lets a schedule take actions again, from now on."""
+
+    note: str = ""
+
+
+class TriggerSchedule(OfSchedule, frozen=True, kw_only=True):
+    """Lets a schedule take an action now; without `overlap`, by its own policy."""
+
+    overlap: str = ""
+
+
+class BackfillSchedule(OfSchedule, frozen=True, kw_only=True):
+    """Lets a schedule take the actions of a span of time now; both ends are in it."""
+
+    from_ms: int
+    to_ms: int
+    overlap: str = ""
+
+
+class DeleteSchedule(OfSchedule, frozen=True, kw_only=True):
+    """Ends a schedule; what it has started goes on."""

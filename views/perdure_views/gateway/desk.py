@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from perdure_schemas.payloads import Record, ReplyTo
+from perdure_views.gateway.bodies import CreateSchedule
+from perdure_views.gateway.shapes import Schedules, ScheduleShape
 
 
 class DeskError(Exception):
@@ -15,6 +17,34 @@ class DeskError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class ScheduleDesk(Protocol):
+    """A namespace's schedules, as one person asks and tells them. Every method raises DeskError."""
+
+    async def listed(self, *, begins: str, most: int) -> Schedules:
+        """The schedules whose ids begin so, at most so many."""
+
+    async def described(self, schedule_id: str) -> ScheduleShape:
+        """How a schedule stands."""
+
+    async def create(self, wanted: CreateSchedule) -> None:
+        """Make a schedule."""
+
+    async def pause(self, schedule_id: str, note: str) -> None:
+        """Let it take no actions."""
+
+    async def unpause(self, schedule_id: str, note: str) -> None:
+        """Let it take actions again."""
+
+    async def trigger(self, schedule_id: str, overlap: str) -> None:
+        """Let it take an action now."""
+
+    async def backfill(self, schedule_id: str, span: tuple[int, int], overlap: str) -> None:
+        """Let it take the actions of a span of time now, from and to in milliseconds."""
+
+    async def delete(self, schedule_id: str) -> None:
+        """End it; what it has started goes on."""
 
 
 class Desk(Protocol):
@@ -27,6 +57,9 @@ class Desk(Protocol):
     @property
     def address(self) -> str:
         """Where the log is, for people."""
+
+    def schedules(self, person: str) -> ScheduleDesk:
+        """The schedules, for somebody whose name stands in the events of what they do."""
 
     async def task_queues(self) -> list[str]:
         """The task queues of the namespace."""

@@ -12,7 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-VIEWS: Final = ("/", "/workflows", "/run", "/start", "/task-queues", "/schedules", "/sign-in")
+VIEWS: Final = (
+    "/",
+    "/workflows",
+    "/run",
+    "/start",
+    "/task-queues",
+    "/schedules",
+    "/schedule",
+    "/sign-in",
+)
 """Each view of the pages has an address; all are the same document."""
 _MEDIA: Final = {
     ".html": "text/html; charset=utf-8",

@@ -218,3 +218,62 @@ class Updated(Shape, frozen=True, kw_only=True):
     stage: str = ""
     result: Any = None
     failure: dict[str, Any] | None = None
+
+
+class ActionShape(Shape, frozen=True, kw_only=True):
+    """An action of a schedule: the workflow that it started, or the reason why it did not."""
+
+    due_ms: int
+    taken_ms: int
+    workflow_id: str = ""
+    run_id: str = ""
+    reason: str = ""
+
+
+class ScheduleShape(Shape, frozen=True, kw_only=True):
+    """A schedule: what it starts and when, what it has done and left out, and what it will do."""
+
+    schedule_id: str
+    workflow_type: str
+    workflow_id: str
+    """What the ids of its workflows begin with."""
+    task_queue: str
+    when: list[str]
+    """Its calendars, intervals and cron expressions in words."""
+    time_zone: str
+    start_ms: int
+    end_ms: int
+    """It acts between these; 0 for no bound."""
+    jitter_ms: int
+    overlap: str
+    catchup_window_ms: int
+    pause_on_failure: bool
+    paused: bool
+    note: str
+    remaining_actions: int
+    """So many more and no more; -1 for no limit."""
+    actions: int
+    missed: int
+    skipped: int
+    running: list[ActionShape]
+    recent: list[ActionShape]
+    """The newest actions, also those that were left out."""
+    next_ms: list[int]
+    created_ms: int
+    updated_ms: int
+    actor_id: str
+    """The workflow id of the schedule itself."""
+    input: list[Any] = []
+
+
+class Schedules(Shape, frozen=True, kw_only=True):
+    """Schedules, and whether there are more than were asked for."""
+
+    schedules: list[ScheduleShape]
+    more: bool = False
+
+
+class ScheduleTaken(Shape, frozen=True, kw_only=True):
+    """A schedule did what it was told."""
+
+    schedule_id: str

@@ -111,6 +111,31 @@ export function useAsk(path, params) {
   return { ...state, again: () => setTurn((number) => number + 1) };
 }
 
+// A question that is asked again every so often while the page is looked at.
+export function usePolled(path, params, everyMs) {
+  const [state, setState] = useState({ data: null, problem: null });
+  const [turn, setTurn] = useState(0);
+  const where = path ? address(path, params) : null;
+  useEffect(() => setState({ data: null, problem: null }), [where]);
+  useEffect(() => {
+    if (!where) return undefined;
+    let timer = null;
+    const aborter = new AbortController();
+    const look = async () => {
+      if (!document.hidden) {
+        await call(where, { signal: aborter.signal }).then(
+          (data) => aborter.signal.aborted || setState({ data, problem: null }),
+          (problem) => aborter.signal.aborted || setState((old) => ({ ...old, problem })),
+        );
+      }
+      if (!aborter.signal.aborted) timer = setTimeout(look, everyMs);
+    };
+    look();
+    return () => (aborter.abort(), clearTimeout(timer));
+  }, [where, turn]);
+  return { ...state, again: () => setTurn((number) => number + 1) };
+}
+
 // A stream while the page is looked at: a browser has few connections, hidden pages hold none.
 // `on` maps event names to functions; it begins anew where `where()` says.
 export function useStream(key, where, on) {

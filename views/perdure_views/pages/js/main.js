@@ -12,6 +12,8 @@ import { useClock } from "./time.js";
 const LATER = {
   "/run": () => import("./run.js").then((module) => module.RunView),
   "/start": () => import("./start.js").then((module) => module.StartView),
+  "/schedules": () => import("./schedules.js").then((module) => module.SchedulesView),
+  "/schedule": () => import("./schedules.js").then((module) => module.ScheduleView),
   "/task-queues": () => import("./queues.js").then((module) => module.QueuesView),
 };
 
@@ -47,6 +49,7 @@ function Frame() {
       <${Go} to="/workflows" class="brand"><img src="/icon.svg" alt="" width="22" height="22" /><span>Perdure</span></${Go}>
       <nav aria-label="views">
         <${Go} to="/workflows" aria-current=${at === "/workflows" || at === "/run" ? "page" : undefined}>Workflows</${Go}>
+        <${Go} to="/schedules" aria-current=${at === "/schedules" || at === "/schedule" ? "page" : undefined}>Schedules</${Go}>
         <${Go} to="/task-queues" aria-current=${at === "/task-queues" ? "page" : undefined}>Task queues</${Go}>
       </nav>
       <span class="spring"></span>

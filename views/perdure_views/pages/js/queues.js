@@ -1,6 +1,6 @@
 // Task queues: who owns their partitions, how far behind they are, and who works for them.
-import { get, useAsk } from "./api.js";
-import { classes, html, useEffect, useState } from "./lib.js";
+import { useAsk, usePolled } from "./api.js";
+import { classes, html } from "./lib.js";
 import { Empty, Go, ProblemBox } from "./parts.js";
 import { useHere } from "./router.js";
 import { ago, useNow } from "./time.js";
@@ -22,22 +22,8 @@ export function QueuesView() {
 }
 
 function Queue({ name }) {
-  const [data, setData] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const { data, problem } = usePolled("/api/v1/task-queue", { queue: name }, EVERY_MS);
   const now = useNow(1000);
-  useEffect(() => {
-    let timer = null;
-    const aborter = new AbortController();
-    const look = async () => {
-      if (!document.hidden) {
-        await get("/api/v1/task-queue", { queue: name }, { signal: aborter.signal }).then(
-          (found) => (setData(found), setProblem(null)), (found) => aborter.signal.aborted || setProblem(found));
-      }
-      if (!aborter.signal.aborted) timer = setTimeout(look, EVERY_MS);
-    };
-    look();
-    return () => (aborter.abort(), clearTimeout(timer));
-  }, [name]);
   if (!data) return html`<${ProblemBox} problem=${problem} />`;
   const slots = data.workers.reduce((sum, worker) => sum + worker.slots, 0);
   const used = data.workers.reduce((sum, worker) => sum + worker.slots_used, 0);

@@ -1,0 +1,136 @@
+"""Schedules over HTTP: what there are, how one stands, and what a person tells it, a row an act."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from perdure_views.gateway.bodies import (
+    BackfillSchedule,
+    CreateSchedule,
+    DeleteSchedule,
+    OfSchedule,
+    PauseSchedule,
+    TriggerSchedule,
+    UnpauseSchedule,
+)
+from perdure_views.gateway.desk import ScheduleDesk
+from perdure_views.gateway.endpoints import Answers, Call, Endpoint, Param
+from perdure_views.gateway.shapes import Schedules, ScheduleShape, ScheduleTaken
+
+SCHEDULES_MAX: Final = 500
+
+
+async def list_schedules(call: Call) -> Schedules:
+    """The schedules of the namespace."""
+    desk = call.desk.schedules(call.person.name)
+    return await desk.listed(begins=call.text("begins"), most=call.number("limit"))
+
+
+async def describe_schedule(call: Call) -> ScheduleShape:
+    """How a schedule stands."""
+    return await call.desk.schedules(call.person.name).described(call.text("id"))
+
+
+async def create_schedule(call: Call) -> ScheduleTaken:
+    """Make a schedule."""
+    wanted: CreateSchedule = call.body
+    await call.desk.schedules(call.person.name).create(wanted)
+    return ScheduleTaken(schedule_id=wanted.schedule_id)
+
+
+def _pause(desk: ScheduleDesk, body: PauseSchedule) -> Awaitable[None]:
+    return desk.pause(body.schedule_id, body.note)
+
+
+def _unpause(desk: ScheduleDesk, body: UnpauseSchedule) -> Awaitable[None]:
+    return desk.unpause(body.schedule_id, body.note)
+
+
+def _trigger(desk: ScheduleDesk, body: TriggerSchedule) -> Awaitable[None]:
+    return desk.trigger(body.schedule_id, body.overlap)
+
+
+def _backfill(desk: ScheduleDesk, body: BackfillSchedule) -> Awaitable[None]:
+    return desk.backfill(body.schedule_id, (body.from_ms, body.to_ms), body.overlap)
+
+
+def _delete(desk: ScheduleDesk, body: DeleteSchedule) -> Awaitable[None]:
+    return desk.delete(body.schedule_id)
+
+
+def _telling(tell: Callable[[ScheduleDesk, Any], Awaitable[None]]) -> Answers:
+    """The handler that tells a schedule something."""
+
+    async def act(call: Call) -> ScheduleTaken:
+        body: OfSchedule = call.body
+        await tell(call.desk.schedules(call.person.name), body)
+        return ScheduleTaken(schedule_id=body.schedule_id)
+
+    return act
+
+
+_ACTS: Final = (
+    ("pause", PauseSchedule, _pause),
+    ("unpause", UnpauseSchedule, _unpause),
+    ("trigger", TriggerSchedule, _trigger),
+    ("backfill", BackfillSchedule, _backfill),
+    ("delete", DeleteSchedule, _delete),
+)
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/api/v1/schedules",
+        name="listSchedules",
+        says="The schedules of the namespace.",
+        role="read",
+        answers=list_schedules,
+        params=(
+            Param(name="begins", says="only those whose ids begin so"),
+            Param(
+                name="limit",
+                says="so many at most",
+                is_number=True,
+                default="100",
+                least=1,
+                most=SCHEDULES_MAX,
+            ),
+        ),
+        answer=Schedules,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/schedules",
+        name="createSchedule",
+        says="Make a schedule; it lives on the task queue of what it starts.",
+        role="operate",
+        answers=create_schedule,
+        body=CreateSchedule,
+        answer=ScheduleTaken,
+        status=201,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/schedule",
+        name="describeSchedule",
+        says="How a schedule stands: what it has done, left out and will do.",
+        role="read",
+        answers=describe_schedule,
+        params=(Param(name="id", says="the schedule's id", is_required=True),),
+        answer=ScheduleShape,
+    ),
+    *(
+        Endpoint(
+            method="POST",
+            path=f"/api/v1/schedule/{name}",
+            name=f"{name}Schedule",
+            says=(kind.__doc__ or "").partition("\n")[0],
+            role="operate",
+            answers=_telling(tell),
+            body=kind,
+            answer=ScheduleTaken,
+        )
+        for name, kind, tell in _ACTS
+    ),
+)
