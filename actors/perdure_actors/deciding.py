@@ -32,6 +32,8 @@ class Concluded(msgspec.Struct):
     """Where the wait ends, when the command itself does not say."""
     note: str = ""
     """What was refused of a command that was taken."""
+    words: list[Record] = []
+    """Events of the partition that it brings."""
 
 
 def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejection | Ignored:
@@ -46,7 +48,8 @@ def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejecti
         answers += [verdict.answer] if verdict.answer is not None else []
         if verdict.again is None:
             reply = getattr(command, "reply", None) if command is not first else None
-            return Concluded(verdict.steps, answers, run_id, verdict.waits_for, reply)
+            waits_for, words = verdict.waits_for, verdict.words
+            return Concluded(verdict.steps, answers, run_id, waits_for, reply, words=words)
         for step in verdict.steps:
             shard.propose(step, workflow_id, covers=False)
         command = verdict.again

@@ -10,6 +10,8 @@ from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.following import decide_next_run
 from perdure_actors.core.rules import ALARMS
+from perdure_actors.keeping import KIND
+from perdure_actors.waiting import expire
 
 if TYPE_CHECKING:
     from perdure_actors.core.state import Run
@@ -67,6 +69,8 @@ class Firing:
                 return
             if alarm.kind == "actor":
                 self._fire_actor(alarm, now_ms)
+            elif alarm.kind == KIND:
+                self._fire_buffered(alarm)
             else:
                 self._fire_run(alarm, now_ms)
 
@@ -77,6 +81,13 @@ class Firing:
             self._shard.propose(verdict, alarm.owner, covers=False)
         elif verdict.at_ms:
             self._shard.alarms.add(alarm._replace(due_ms=verdict.at_ms))
+
+    def _fire_buffered(self, alarm: rows.Alarm) -> None:
+        """A signal waited long enough, unless a start that is not read yet takes it."""
+        if self._horizon.has_read_to(alarm.due_ms):
+            expire(self._shard, alarm)
+        else:
+            self._horizon.hold_back(alarm)
 
     def _fire_run(self, alarm: rows.Alarm, now_ms: int) -> None:
         run = self._shard.world.run(alarm.owner)

@@ -18,6 +18,7 @@ from perdure_actors.querying import ask_run, named
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
 from perdure_actors.taken import Taken
+from perdure_actors.waiting import propose_word
 from perdure_schemas.avro import (
     COMMAND_BYTES_MAX,
     UnknownSchemaError,
@@ -222,6 +223,8 @@ class Intake:
             elif reply.wait == "completed" and not verdict.note:
                 shard.owed.waits.append((reply, verdict.run_id, ""))
         shard.decide_taken(verdict.steps, getattr(command, "workflow_id", ""))
+        for word in verdict.words:
+            propose_word(shard, word, covers=True)
 
     def _outcome(
         self,

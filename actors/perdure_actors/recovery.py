@@ -130,11 +130,11 @@ class Recovery:
         self.meta.shown = max(self.meta.shown, body.shown)
         purge_marks(self.meta, envelope.upto)
         effects = self._apply_run(body, accepted, record) if body.run_id else []
-        if not body.run_id:
-            self._apply_partition(body)
-        effects += outcome_rows(body.outcomes, envelope.time_ms, self._ops)
         # A transition in several parts is known by its first: that is what its owner knew.
         pseq = envelope.pseq - envelope.part + 1
+        if not body.run_id:
+            self._apply_partition(body, pseq)
+        effects += outcome_rows(body.outcomes, envelope.time_ms, self._ops)
         self._kept += effect_rows(effects, pseq, envelope.epoch, self._ops)
 
     def _apply_run(
@@ -168,11 +168,12 @@ class Recovery:
         )
         return effects
 
-    def _apply_partition(self, body: TransitionBody) -> None:
+    def _apply_partition(self, body: TransitionBody, pseq: int) -> None:
         for data in body.events:
             event = decode(data)
             if isinstance(event, InputTrying):
                 add_mark(self.meta, event.offset)
+            self._residents.keeping.happened(event, pseq, self._ops)
 
     def save(self) -> None:
         """Write what has been folded."""

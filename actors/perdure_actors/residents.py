@@ -13,6 +13,7 @@ from perdure_actors import rows
 from perdure_actors.core.starting import open_run
 from perdure_actors.core.state import ActorState, Run, alarm_of
 from perdure_actors.finding.indexing import Indexing, Shown, shown_of
+from perdure_actors.keeping import Keeping
 
 if TYPE_CHECKING:
     from perdure_actors.replay.coroutine import Coroutine
@@ -55,6 +56,8 @@ class Residents:
         self._table = table
         self._max = residents_max
         self._indexing = Indexing(table)
+        self.keeping = Keeping(table)
+        self._delivered: Ops = {}
         self._runs: OrderedDict[str, Resident] = OrderedDict()
         self._current: dict[str, Resident] = {}
         self.actor_alarms: dict[str, int] = {}
@@ -70,6 +73,8 @@ class Residents:
         self._current.clear()
         self.actor_alarms.clear()
         self._indexing.clear()
+        self.keeping.clear()
+        self._delivered.clear()
 
     def find(self, run_id: str) -> Resident | None:
         """A run by its id, loaded when it must be."""
@@ -102,6 +107,7 @@ class Residents:
         before = self.current(workflow_id)
         actor = before.run.actor if before else ActorState(workflow_id)
         resident = Resident(open_run(actor, run_id, event, now_ms))
+        self._delivered = self.keeping.delivered(workflow_id)
         self._add(resident)
         return resident
 
@@ -172,6 +178,8 @@ class Residents:
         run, state = resident.run, resident.run.state
         run_id = state.run_id
         alarms: list[rows.Alarm] = []
+        ops.update(self._delivered)
+        self._delivered = {}
         # First, because an id may be in use again since.
         for kind, entity_id, _ in run.gone:
             ops[rows.KINDS[kind].key(run_id, entity_id)] = None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from perdure_actors.core.buffers import BufferedSignal
 from perdure_actors.core.state import (
     ActivityState,
     ActorState,
@@ -36,6 +37,7 @@ decode_timer = msgspec.msgpack.Decoder(TimerState).decode
 decode_child = msgspec.msgpack.Decoder(ChildState).decode
 decode_call = msgspec.msgpack.Decoder(CallState).decode
 decode_update = msgspec.msgpack.Decoder(UpdateState).decode
+decode_buffered = msgspec.msgpack.Decoder(BufferedSignal).decode
 
 _U64 = struct.Struct(">Q")
 _HISTORY = struct.Struct(">qqq")
@@ -53,6 +55,7 @@ INDEX = b"I"
 FOUND = b"J"
 COUNTS = b"N"
 ALARMS = b"D"
+BUFFERED = b"W"
 
 
 class Meta(msgspec.Struct, kw_only=True):
@@ -102,12 +105,12 @@ decode_request = msgspec.msgpack.Decoder(RequestRow).decode
 
 
 class Alarm(NamedTuple):
-    """A due time: of a run, an activity, a timer, or of an actor's next run."""
+    """A due time: of a run, an activity, a timer, an actor's next run, or a signal that waits."""
 
     due_ms: int
     kind: str
     owner: str
-    """The run id; for an actor its workflow id."""
+    """The run id; for an actor, or a signal that waits, the workflow id."""
     id: str
 
 
@@ -205,6 +208,16 @@ KINDS = {
 def id_of_entity(key: bytes) -> str:
     """The id that an entity's key names."""
     return key.partition(b"\0")[2].decode()
+
+
+def buffered_key(workflow_id: str, pseq: int) -> bytes:
+    """A BufferedSignal, by the number of the record that kept it."""
+    return BUFFERED + workflow_id.encode() + b"\0" + _U64.pack(pseq)
+
+
+def place_of_buffered(key: bytes) -> tuple[str, int]:
+    """The workflow id and the number that a signal's key names."""
+    return key[1:-9].decode(), _U64.unpack_from(key, len(key) - 8)[0]
 
 
 def history_key(run_id: str, seq: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perdure_actors.core.soft import Soft
 
 if TYPE_CHECKING:
+    from perdure_actors.core.buffers import SignalBuffers
     from perdure_actors.core.decision import Limits
     from perdure_actors.core.state import ActorState, RecordId, Run
     from perdure_actors.residents import Residents
@@ -41,6 +42,11 @@ class ShardWorld:
         # By recorded time, as all deadlines are: the wall clock may be behind what was recorded.
         self.soft = Soft(self.time_ms)
         self.mono_ms = clock.monotonic_ms()
+
+    @property
+    def buffers(self) -> SignalBuffers:
+        """The signals of this partition that wait for a start."""
+        return self._residents.keeping.buffers
 
     def next_record(self, pseq: int) -> None:
         """The record that is decided next has this number."""

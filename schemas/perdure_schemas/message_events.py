@@ -51,3 +51,4 @@ class SignalExpired(Record, frozen=True, kw_only=True, gc=False):
     workflow_id: str
     signal_name: str
     request_id: str = ""
+    pseq: int = 0

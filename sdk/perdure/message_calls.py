@@ -42,6 +42,7 @@ class SignalWorkflowInput:
     rpc_timeout: timedelta | None
     parameter_names: Sequence[str] = field(default_factory=tuple)
     task_queue: str | None = None
+    buffer_for: timedelta | None = None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from perdure.message_errors import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from perdure.outcomes import expect, refusal, surprise
-from perdure.service import RPCError
+from perdure.service import RPCError, RPCStatusCode
 from perdure.starts import start_command
 from perdure.update_handles import LATE, WorkflowUpdateHandle
 from perdure_actors.replay.failures import exception_of
@@ -78,21 +79,28 @@ class SendsToLog:
         """Send a signal; the answer comes from the accepted transition."""
         what = f"signal {input.signal!r} to workflow {input.id!r}"
         values = self._client.values.to_payloads(input.args, names=input.parameter_names)
-        answer = await self._reply(
-            what,
-            lambda reply: SignalWorkflow(
-                workflow_id=input.id,
-                run_id=input.run_id or "",
-                signal_name=input.signal,
-                input=values,
-                header=header_records(input.headers),
-                request_id=reply.correlation_id,
-                first_sent_ms=now_ms(),
-                reply=reply,
-                identity=self._connection.identity,
-            ),
-            input,
-        )
+        buffer_ms = buffer_ms_of(input.buffer_for)
+        try:
+            answer = await self._reply(
+                what,
+                lambda reply: SignalWorkflow(
+                    workflow_id=input.id,
+                    run_id=input.run_id or "",
+                    signal_name=input.signal,
+                    input=values,
+                    header=header_records(input.headers),
+                    request_id=reply.correlation_id,
+                    first_sent_ms=now_ms(),
+                    reply=reply,
+                    identity=self._connection.identity,
+                    buffer_ms=buffer_ms,
+                ),
+                input,
+            )
+        except RPCError as error:
+            if buffer_ms and error.status is RPCStatusCode.NOT_FOUND:
+                error.add_note("to wait for its start it must know where: give task_queue=")
+            raise
         if isinstance(answer, Refused):
             raise refusal(what, answer, workflow_id=input.id)
         expect(Accepted, what, answer)
@@ -268,6 +276,16 @@ class SendsToLog:
         if isinstance(answer, Refused):
             raise refusal(what, answer, workflow_id=input.id)
         return expect(UpdateAnswer, what, answer)
+
+
+def buffer_ms_of(buffer_for: timedelta | None) -> int:
+    """How long a signal may wait for a start. Raises ValueError for no length of time."""
+    if buffer_for is None:
+        return 0
+    buffer_ms = math.ceil(buffer_for / timedelta(milliseconds=1))
+    if buffer_ms <= 0:
+        raise ValueError(f"buffer_for is {buffer_for}: give a length of time above 0")
+    return buffer_ms
 
 
 def now_ms() -> int:

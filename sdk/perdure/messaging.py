@@ -102,12 +102,17 @@ class SendsMessages(Generic[SelfType]):
         arg: Any = _UNSET,
         *,
         args: Sequence[Any] = (),
+        buffer_for: timedelta | None = None,
         rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Send a signal, and return once a run has taken it.
 
-        Raises RPCError: NOT_FOUND when there is no open run to take it.
+        With `buffer_for` it may wait so long for the workflow to be started, and then reaches that
+        run before its code begins: `await handle.signal("paid", buffer_for=timedelta(hours=1))`.
+
+        Raises RPCError: NOT_FOUND when there is no open run to take it, and RESOURCE_EXHAUSTED
+        when too many signals wait already.
         """
         facts = message_facts(SIGNAL, signal)
         await self._client.outbound.signal_workflow(
@@ -121,6 +126,7 @@ class SendsMessages(Generic[SelfType]):
                 rpc_timeout=rpc_timeout,
                 parameter_names=facts.parameter_names,
                 task_queue=self._task_queue,
+                buffer_for=buffer_for,
             )
         )
 

@@ -43,6 +43,7 @@ class StartOptions(TypedDict, total=False):
 class SignalOptions(TypedDict, total=False):
     """What a signal may say beside its arguments."""
 
+    buffer_for: timedelta | None
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
 

@@ -86,6 +86,7 @@ _CODES = {
     "too_many": RPCStatusCode.RESOURCE_EXHAUSTED,
     "too_old": RPCStatusCode.FAILED_PRECONDITION,
     "busy": RPCStatusCode.RESOURCE_EXHAUSTED,
+    "buffer_full": RPCStatusCode.RESOURCE_EXHAUSTED,
 }
 
 

@@ -28,6 +28,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from perdure.message_outbound import buffer_ms_of
 from perdure.outcomes import refusal
 from perdure.service import RPCError, RPCStatusCode
 from perdure.starts import start_command
@@ -123,6 +124,8 @@ class Signal:
     signal: str
     args: Sequence[Any] = ()
     task_queue: str = ""
+    buffer_for: timedelta | None = None
+    """How long it may wait for its workflow to be started; without it that is a dead letter."""
 
 
 Action = Start | Signal | None
@@ -297,6 +300,7 @@ def _start(
 
 def _signal(client: Client, action: Signal, request_id: str) -> Callable[[ReplyTo], Command]:
     values = client.values.to_payloads(list(action.args))
+    buffer_ms = buffer_ms_of(action.buffer_for)
     return lambda reply: SignalWorkflow(
         workflow_id=action.id,
         signal_name=action.signal,
@@ -305,6 +309,7 @@ def _signal(client: Client, action: Signal, request_id: str) -> Callable[[ReplyT
         first_sent_ms=int(time.time() * 1000),
         reply=reply,
         identity=client.identity,
+        buffer_ms=buffer_ms,
     )
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FIRST_AGAIN_MS = 5_000
 AGAIN_MS = 20_000
 STEP_MS = 500
+PATIENCE_MS = (0, 0, 0, 3_000, 60_000)
+"""How long a signal waits for its workflow to be started."""
 CLIENT_CONFLICT = ("fail", "fail", "use_existing", "terminate_existing")
 REUSE = ("allow_duplicate", "allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate")
 
@@ -52,6 +54,7 @@ class SimClient:
         self.name = name
         self._rng = rng
         self._chatter = Random(rng.random())
+        self._patience = Random(f"{name} {world.settings.seed}")
         self._topic = topic_name("commands", world.namespace, world.task_queue)
         self._replies = topic_name("replies", world.namespace)
         self._partition = rng.randrange(world.reply_partitions)
@@ -102,6 +105,7 @@ class SimClient:
                 request_id=self._request_id(),
                 signal_name="tell",
                 input=values,
+                buffer_ms=self._patience.choice(PATIENCE_MS),
             )
         elif kind == "update":
             self._ask(

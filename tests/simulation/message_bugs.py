@@ -1,20 +1,27 @@
-"""Bugs of messages to plant: lost between runs, answered too early, asked of a deposed host."""
+"""Bugs of messages to plant: lost, taken twice, answered too early, asked of a deposed host."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from perdure_actors import deciding
 from perdure_actors.core import messages
 from perdure_actors.core.decision import Decision
 from perdure_actors.intake import Intake
+from perdure_actors.keeping import Keeping
 from perdure_actors.querying import ask_run
+from perdure_actors.recovery import Recovery
+from perdure_schemas.avro import decode
 from perdure_schemas.message_commands import UpdateWorkflow
+from perdure_schemas.message_events import SignalBuffered
 from perdure_schemas.replies import Accepted, UpdateAnswer
 
 _decide_signal = messages.decide_signal
 _decide = deciding._decide
 _query = Intake._query
+_apply_partition = Recovery._apply_partition
 
 
 def lost_between_runs(world: Any, command: Any, now_ms: int) -> Any:
@@ -25,6 +32,18 @@ def lost_between_runs(world: Any, command: Any, now_ms: int) -> Any:
     run_id = verdict.steps[0].run_id
     answer = Accepted(workflow_id=command.workflow_id, run_id=run_id, first_run_id=run_id)
     return Decision(verdict.steps, answer, run_id)
+
+
+def buffer_lost(self: Recovery, body: Any, pseq: int) -> None:
+    """A new owner reads over the signals that waited for a start."""
+    kept = [data for data in body.events if not isinstance(decode(data), SignalBuffered)]
+    _apply_partition(self, replace(body, events=kept), pseq)
+
+
+def buffer_starts_twice(self: Keeping, workflow_id: str) -> Any:
+    """A run starts with what waited, and it waits on."""
+    del self, workflow_id
+    return {}
 
 
 def answered_before_acceptance(shard: Any, command: Any, now_ms: int) -> Any:

@@ -9,9 +9,12 @@ import msgspec
 from perdure_schemas import message_commands as msg
 from perdure_schemas import message_events as ev
 from perdure_schemas import replies as rep
+from perdure_schemas.events import WorkflowStarted
+from perdure_schemas.payloads import SignalInput
 from tests.simulation.answers import Op
 from tests.simulation.histories import Report
 from tests.simulation.ledger import Fact, Ledger, RunLog
+from tests.simulation.waiting import WaitingCheck
 
 
 class MessageCheck:
@@ -20,6 +23,8 @@ class MessageCheck:
     def __init__(self, ledger: Ledger, reports: Sequence[Report]) -> None:
         self._ledger = ledger
         self._reports = reports
+        self._waits = WaitingCheck(ledger)
+        self._waits.walk()
         self._signals: dict[tuple[str, str], list[tuple[RunLog, Fact]]] = {}
         self._updates: dict[tuple[str, str], list[tuple[RunLog, Fact]]] = {}
         self._done: dict[tuple[str, str], list[Fact]] = {}
@@ -29,7 +34,11 @@ class MessageCheck:
 
     def _note(self, run: RunLog, fact: Fact) -> None:
         event = fact.event
-        if isinstance(event, ev.WorkflowSignaled):
+        if isinstance(event, WorkflowStarted):
+            for signal in event.signals:
+                key = (run.workflow_id, signal.request_id)
+                self._signals.setdefault(key, []).append((run, fact))
+        elif isinstance(event, ev.WorkflowSignaled):
             key = (run.workflow_id, event.request_id)
             self._signals.setdefault(key, []).append((run, fact))
         elif isinstance(event, ev.WorkflowUpdateAccepted):
@@ -48,7 +57,10 @@ class MessageCheck:
             for _, outcome in self._ledger.outcomes
             if outcome.request_id and outcome.outcome in ("applied", "refused")
         }
-        for workflow_id, name, key, found in self._sent():
+        unheard = {*self._waits.still, *self._waits.expired}
+        for workflow_id, name, key, happened in self._sent():
+            # What waits for a start, or did so in vain, has been taken all the same.
+            found = happened + ((workflow_id, key) in unheard)
             wanted = {"applied": 1, "refused": 0}.get(outcomes.get((workflow_id, key), ""))
             if wanted is not None and found != wanted:
                 said = outcomes[workflow_id, key]
@@ -90,6 +102,12 @@ class MessageCheck:
     def _check_signal(self, op: Op) -> None:
         assert isinstance(op.answer, rep.Accepted)
         found = self._signals.get((op.workflow_id, op.request_id), [])
+        if not op.answer.run_id:
+            kept = self._waits.kept.get((op.workflow_id, op.request_id))
+            if kept is None or kept.offset > op.offset:
+                text = f"signal {op.request_id} of {op.workflow_id} was said to wait at {op.offset}"
+                self._fail("A", f"{text} and was not kept there")
+            return
         if not any(
             run.run_id == op.answer.run_id and fact.entry.offset <= op.offset for run, fact in found
         ):
@@ -129,11 +147,12 @@ class MessageCheck:
             self._fail("G", f"{where}: there is no such run")
             return
         seen: list[str] = msgspec.json.decode(answer.result.data)
-        signals = [
-            (fact.event, fact.entry.offset)
-            for fact in run.facts
-            if isinstance(fact.event, ev.WorkflowSignaled)
-        ]
+        signals: list[tuple[ev.WorkflowSignaled | SignalInput, int]] = []
+        for fact in run.facts:
+            if isinstance(fact.event, WorkflowStarted):
+                signals += [(one, fact.entry.offset) for one in fact.event.signals]
+            elif isinstance(fact.event, ev.WorkflowSignaled):
+                signals.append((fact.event, fact.entry.offset))
         tokens = [
             msgspec.json.decode(event.input[0].data)
             for event, offset in signals
@@ -146,7 +165,7 @@ class MessageCheck:
             for one in told
             if one.answered_ms < op.invoked_ms
             and isinstance(one.answer, rep.Accepted)
-            and one.answer.run_id == answer.run_id
+            and one.answer.run_id in (answer.run_id, "")
         }
         missed = [event for event, _ in signals[len(seen) :] if event.request_id in known]
         if missed:

@@ -12,6 +12,7 @@ from perdure_actors.core import attempts
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.horizon import Horizon
 from perdure_actors.intake import Intake
+from perdure_actors.keeping import Keeping
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
 from perdure_actors.shard import Shard
@@ -216,6 +217,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a signal is lost between two runs",
         bugs.command_row("SignalWorkflow", message_bugs.lost_between_runs),
+        (),
+        "A",
+    ),
+    Mutant(
+        "signals that wait are lost at take-over",
+        bugs.patched(Recovery, "_apply_partition", message_bugs.buffer_lost),
+        (*OWNERS, "table_loss"),
+        "A",
+    ),
+    Mutant(
+        "signals that waited reach two runs",
+        bugs.patched(Keeping, "delivered", message_bugs.buffer_starts_twice),
         (),
         "A",
     ),

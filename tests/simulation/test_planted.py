@@ -27,6 +27,8 @@ KNOWN = {
     "timers fire early": 0,
     "retries come early": 0,
     "a signal is lost between two runs": 18,
+    "signals that wait are lost at take-over": 0,
+    "signals that waited reach two runs": 2,
     "an update is answered before it is accepted": 0,
     "a query is answered at once, whoever owns the partition": 8,
 }

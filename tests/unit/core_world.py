@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure_actors.core.buffers import BufferedSignal, SignalBuffers, size_of
 from perdure_actors.core.deadlines import CANCEL_GRACE_MS
 from perdure_actors.core.decision import Decision, Effect, Limits
 from perdure_actors.core.rules import COMMANDS, apply, effects_of, settle
@@ -12,6 +13,7 @@ from perdure_actors.core.starting import open_run
 from perdure_actors.core.state import ENTITIES, ActivityState, ActorState, RecordId, Run
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import ActivityScheduled, WorkflowStarted
+from perdure_schemas.message_events import SignalBuffered, SignalExpired
 from perdure_schemas.payloads import Record, RetryPolicy
 
 NOW_MS = 1_000_000
@@ -27,6 +29,9 @@ class CoreWorld:
         self.runs: dict[str, Run] = {}
         self.actors: dict[str, ActorState] = {}
         self.effects: list[Effect] = []
+        self.buffers = SignalBuffers()
+        self.words: list[Record] = []
+        """Events of the partition that no run is about."""
         self.now_ms = NOW_MS
         self.log: list[tuple[str, str, Record, RecordId, int]] = []
         """What happened: workflow id, run id, event, its place, and when."""
@@ -62,6 +67,8 @@ class CoreWorld:
         if isinstance(verdict, Decision):
             for step in verdict.steps:
                 self.record(step.run_id, *step.events, workflow_id=_id_of(command))
+            for word in verdict.words:
+                self.say(word)
             if verdict.again is not None:
                 return self.do(verdict.again)
         return verdict
@@ -73,6 +80,7 @@ class CoreWorld:
         if isinstance(first, WorkflowStarted):
             actor = self.actors.setdefault(workflow_id, ActorState(workflow_id))
             self.runs[run_id] = open_run(actor, run_id, first, self.now_ms)
+            self.buffers.take(workflow_id)
         run = self.runs[run_id]
         workflow_id = run.state.workflow_id
         for place, event in enumerate(events):
@@ -82,6 +90,16 @@ class CoreWorld:
             apply(run, settled, at, self.now_ms)
             self.log.append((workflow_id, run_id, settled, at, self.now_ms))
         return run
+
+    def say(self, word: Record) -> None:
+        """One record without a run, with an event of the partition."""
+        self._pseq += 1
+        self.words.append(word)
+        if isinstance(word, SignalBuffered):
+            one = BufferedSignal(word.signal, word.expires_ms, size_of(word.signal))
+            self.buffers.add(word.workflow_id, self._pseq, one)
+        elif isinstance(word, SignalExpired):
+            self.buffers.remove(word.workflow_id, word.pseq)
 
     def start(self, workflow_id: str = "wf", **fields: Any) -> Run:
         """A run that is open."""

@@ -126,13 +126,6 @@ def test_a_message_has_a_name() -> None:
     )
 
 
-def test_no_signal_is_kept_for_a_workflow_that_is_not_started() -> None:
-    verdict = CoreWorld().decide(signal(buffer_ms=1))
-
-    assert isinstance(verdict, Rejection)
-    assert verdict.code == "unsupported"
-
-
 @pytest.mark.parametrize("run_id", ["", "run-2"])
 def test_between_two_runs_the_next_one_starts_and_takes_the_signal(run_id: str) -> None:
     world = CoreWorld()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from perdure_actors.core.buffers import SignalBuffers
     from perdure_actors.core.soft import Soft
     from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
     from perdure_schemas.payloads import Record, ReplyTo
@@ -99,6 +100,8 @@ class Decision(msgspec.Struct):
     """Whether the code may refuse the one step, before anything of it happens."""
     again: Record | None = None
     """A command that is decided when these steps have been played, to complete this one."""
+    words: list[Record] = []
+    """Events of the partition that no run is about."""
 
 
 class Rejection(msgspec.Struct):
@@ -151,6 +154,12 @@ class Limits(NamedTuple):
     updates_max: int = 10_000
     """Updates that one run takes."""
     updates_in_flight_max: int = 100
+    buffered_max: int = 1_000
+    """Signals that wait for one workflow to be started."""
+    buffered_bytes_max: int = 1024 * 1024
+    buffered_all_max: int = 10_000
+    """Signals that wait in one partition."""
+    buffered_all_bytes_max: int = 32 * 1024 * 1024
     request_age_ms_max: int = 24 * 3600 * 1000
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024
@@ -183,3 +192,7 @@ class World(Protocol):
 
     def actor(self, workflow_id: str) -> ActorState | None:
         """What is known of a workflow id over its runs."""
+
+    @property
+    def buffers(self) -> SignalBuffers:
+        """The signals of this partition that wait for a start."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from perdure_actors.core.buffering import bad_buffer, decide_buffer
 from perdure_actors.core.decision import Decision, Rejection, Step
 from perdure_actors.core.state import RecordId, Run, UpdateState
 from perdure_actors.core.targets import open_target, target
@@ -30,16 +31,10 @@ _PLAIN = ("json/", "binary/null", "binary/plain")
 
 
 def decide_signal(world: World, command: SignalWorkflow, now_ms: int) -> Verdict:
-    """A signal: the open run takes it, or the one that is to follow."""
-    problem = bad_name("the name of a signal", command.signal_name)
+    """A signal: the open run takes it, the one that is to follow, or a buffer if it may wait."""
+    problem = bad_name("the name of a signal", command.signal_name) or bad_buffer(command)
     if problem:
         return Rejection("invalid", problem)
-    if command.buffer_ms:
-        text = (
-            "this release keeps no signal for a workflow that is not started: send it with the"
-            " start (start_signal)"
-        )
-        return Rejection("unsupported", text)
     event = WorkflowSignaled(
         signal_name=command.signal_name,
         input=command.input,
@@ -49,7 +44,11 @@ def decide_signal(world: World, command: SignalWorkflow, now_ms: int) -> Verdict
         external=command.external,
     )
     run = open_target(world, command, command, now_ms)
-    return signal_open(world, run, event) if isinstance(run, Run) else run
+    if isinstance(run, Run):
+        return signal_open(world, run, event)
+    if isinstance(run, Rejection) and command.buffer_ms:
+        return decide_buffer(world, command, now_ms)
+    return run
 
 
 def signal_open(world: World, run: Run, event: WorkflowSignaled) -> Verdict:

@@ -131,7 +131,7 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
         last_failure=command.last_failure,
         first_run_id=run_id,
         original_run_id=run_id,
-        signals=command.signals,
+        signals=[*world.buffers.signals(command.workflow_id), *command.signals],
     )
 
 

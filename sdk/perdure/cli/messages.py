@@ -39,6 +39,10 @@ def signal(
     workflow_id: WorkflowId,
     input: Input = None,
     run_id: RunId = None,
+    buffer: Annotated[
+        float | None,
+        typer.Option(help="Seconds that it may wait for the workflow to be started."),
+    ] = None,
     task_queue: TaskQueue = None,
     broker: Broker = None,
     engine: Engine = None,
@@ -46,12 +50,14 @@ def signal(
     timeout: Seconds = None,
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Send a signal, and return once a run has taken it."""
+    """Send a signal, and return once a run has taken it, or it waits for one."""
     arguments = arguments_of(input)
 
     async def go(client: Client) -> None:
         handle = client.get_workflow_handle(workflow_id, run_id=run_id, task_queue=task_queue)
-        await handle.signal(name, args=arguments, rpc_timeout=duration(timeout))
+        await handle.signal(
+            name, args=arguments, buffer_for=duration(buffer), rpc_timeout=duration(timeout)
+        )
 
     call(broker, engine, namespace, go)
     if output is OutputFormat.JSON:

@@ -79,10 +79,14 @@ class OfRun(Body, frozen=True, kw_only=True):
 
 
 class Signal(OfRun, frozen=True, kw_only=True):
-    """Sends a signal; `input` is its arguments as JSON, in order."""
+    """Sends a signal; `input` is its arguments as JSON, in order.
+
+    It may wait `buffer_ms` for its workflow to be started.
+    """
 
     signal_name: str
     input: list[msgspec.Raw] = []
+    buffer_ms: int = 0
 
 
 class Query(OfRun, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ async def signal_workflow(call: Call) -> Taken:
             first_sent_ms=int(time.time() * 1000),
             identity=call.person.name,
             reply=reply,
+            buffer_ms=body.buffer_ms,
         )
 
     return await command(call, f"signal {body.signal_name!r}", body.workflow_id, queue, make)
