@@ -7,6 +7,7 @@ has accepted it.
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
@@ -194,14 +195,23 @@ def draft_step(draft: Draft, residents: Residents, workflow_id: str, step: Step)
         found = residents.find(step.run_id)
         assert found is not None, f"a decision about run {step.run_id}, which is not here"
         resident = found
-    for event in step.events:
-        draft.take(resident, event)
-    state = resident.run.state
-    inputs = [event for event in step.events if type(event) in INPUTS]
-    if inputs and state.is_open and state.block is None:
-        seq = draft.first_seq + step.events.index(inputs[0])
-        draft.activate(resident, inputs[0], seq)
+    for events in _activations(step.events):
+        first_seq = resident.run.state.seq + 1
+        for event in events:
+            draft.take(resident, event)
+        state = resident.run.state
+        inputs = [event for event in events if type(event) in INPUTS]
+        if inputs and state.is_open and state.block is None:
+            draft.activate(resident, inputs[0], first_seq + events.index(inputs[0]))
     return resident
+
+
+def _activations(events: list[Record]) -> list[list[Record]]:
+    """The events of a step by the input that the code takes; what ends a run it does not take."""
+    if type(events[-1]) not in INPUTS:
+        return [events]
+    starts = [at for at, event in enumerate(events) if at and type(event) in INPUTS]
+    return [events[a:b] for a, b in pairwise([0, *starts, len(events)])]
 
 
 def closing_of(resident: Resident) -> RunClosed | None:

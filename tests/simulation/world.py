@@ -33,7 +33,8 @@ REPLY_PARTITIONS = 2
 WALL_MS = 1_700_000_000_000
 QUIET_MS_MAX = 600_000
 LOOK_MS = 4_700
-REST_MS = 25_300
+REST_MS = 25_900
+"""With LOOK_MS no multiple of what happens every ten seconds."""
 HOUR_MS = 3_600_000
 
 

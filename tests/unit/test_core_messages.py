@@ -179,7 +179,7 @@ def test_a_signal_ends_a_start_delay() -> None:
 
     event = WorkflowSignaled(signal_name="go", input=ONE)
     begin = TimerFired(timer_id="")
-    steps = [Step("run-1", [event]), Step("run-1", [begin])]
+    steps = [Step("run-1", [event, begin])]
     assert verdict == Decision(steps, TAKEN, "run-1")
     assert run.state.begun
     world.check()
@@ -284,9 +284,9 @@ def start(**fields: Any) -> StartWorkflow:
     return StartWorkflow(**{**made, **fields})
 
 
-def test_a_start_brings_its_signals_to_a_new_run() -> None:
+def test_a_start_brings_its_signal_to_a_new_run() -> None:
     world = CoreWorld()
-    signals = [SignalInput(signal_name="a"), SignalInput(signal_name="b")]
+    signals = [SignalInput(signal_name="a")]
 
     world.do(start(signals=signals))
 
@@ -297,16 +297,40 @@ def test_a_start_brings_its_signals_to_a_new_run() -> None:
     assert following.signals == []
 
 
-def test_an_open_run_takes_the_signals_of_a_start_one_after_another() -> None:
+def test_an_open_run_takes_the_signal_of_a_start() -> None:
     world = CoreWorld()
     world.start()
 
-    verdict = world.do(start(signals=[SignalInput(signal_name="a"), SignalInput(signal_name="b")]))
+    verdict = world.do(start(signals=[SignalInput(signal_name="a")]))
 
-    last = WorkflowSignaled(signal_name="b", request_id="r")
-    assert verdict == Decision([Step("run-1", [last])], TAKEN, "run-1", is_checked=True)
-    names = [entry[2].signal_name for entry in world.log if isinstance(entry[2], WorkflowSignaled)]
-    assert names == ["a", "b"]
+    event = WorkflowSignaled(signal_name="a", request_id="r")
+    assert verdict == Decision([Step("run-1", [event])], TAKEN, "run-1", is_checked=True)
+
+
+def test_a_start_brings_no_second_signal() -> None:
+    world = CoreWorld()
+    two = [SignalInput(signal_name="a"), SignalInput(signal_name="b")]
+
+    refused = world.decide(start(signals=two))
+
+    assert refused == Rejection("invalid", "a start brings one signal; this one has 2")
+
+
+def test_a_start_that_was_cut_off_before_its_update_goes_on_with_it() -> None:
+    world = CoreWorld()
+    command = start(update=UpdateInput(update_name="set", update_id="u"))
+    first = world.decide(command)
+    assert isinstance(first, Decision)
+    for step in first.steps:
+        world.record(step.run_id, *step.events)
+
+    again = world.decide(command)
+
+    assert isinstance(again, Decision)
+    assert again.answer == Accepted(
+        workflow_id="wf", run_id="run-1", first_run_id="run-1", started=True
+    )
+    assert isinstance(again.again, UpdateWorkflow)
 
 
 def test_an_update_comes_after_the_start_it_travelled_with() -> None:

@@ -26,7 +26,9 @@ class SimulatedGroup:
         self.members: list[SimulatedMember] = []
         self.owners: dict[int, SimulatedMember] = {}
         self.committed: dict[int, int] = {}
-        self._leaving: set[int] = set()
+        self._leaving: dict[int, int] = {}
+        """Partitions that are being revoked, each with the number of its revocation."""
+        self._revocations = 0
         broker.ticks.append(self._tick)
 
     @property
@@ -52,14 +54,18 @@ class SimulatedGroup:
         held = [number for number, owner in self.owners.items() if owner is member]
         for number in held:
             del self.owners[number]
-            self._leaving.discard(number)
+            self._leaving.pop(number, None)
         self._balance()
         return held
 
-    def hand_over(self, number: int, member: SimulatedMember) -> None:
-        """A revoked partition was let go of, or its second is over."""
-        if number in self._leaving and self.owners.get(number) is member:
-            self._leaving.discard(number)
+    def hand_over(
+        self, number: int, member: SimulatedMember, revocation: int | None = None
+    ) -> None:
+        """A revoked partition was let go of, or the second of that revocation is over."""
+        current = self._leaving.get(number)
+        is_meant = current is not None and revocation in (None, current)
+        if is_meant and self.owners.get(number) is member:
+            del self._leaving[number]
             del self.owners[number]
             member.gone(number)
             self._balance()
@@ -120,13 +126,14 @@ class SimulatedGroup:
         self.broker.at(self.broker.rng.randrange(1, 30), lambda: member.hear(given))
 
     def _revoke(self, number: int, member: SimulatedMember) -> None:
-        self._leaving.add(number)
+        self._revocations += 1
+        mine = self._leaving[number] = self._revocations
 
         def revoked() -> None:
             # It waits a second from here; who cannot even hear this is out with its session.
-            if self.owners.get(number) is member:
+            if self.owners.get(number) is member and self._leaving.get(number) == mine:
                 member.tell("revoked", [number])
-                self.broker.at(RELEASE_MS, lambda: self.hand_over(number, member))
+                self.broker.at(RELEASE_MS, lambda: self.hand_over(number, member, mine))
 
         # After its assignment at the earliest: that may still be on its way.
         self.broker.at(30, lambda: member.hear(revoked))

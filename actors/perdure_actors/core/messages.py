@@ -60,11 +60,12 @@ def signal_open(world: World, run: Run, event: WorkflowSignaled) -> Verdict:
     answer = Accepted(
         workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
     )
-    steps = [Step(state.run_id, [event])]
+    events: list[Record] = [event]
     if not state.begun and not run.started.initiator:
-        steps.append(Step(state.run_id, [TimerFired(timer_id="")]))
+        # In the same transition: a signal alone would be taken again by the next owner.
+        events.append(TimerFired(timer_id=""))
     takes = state.begun and state.block is None
-    return Decision(steps, answer, state.run_id, is_checked=takes)
+    return Decision([Step(state.run_id, events)], answer, state.run_id, is_checked=takes)
 
 
 def _too_many_signals(world: World, run: Run) -> Rejection | None:

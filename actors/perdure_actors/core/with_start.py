@@ -1,4 +1,4 @@
-"""A start that brings messages: signals for a run's first moment, or an update."""
+"""A start that brings a message: a signal for a run's first moment, or an update."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
 
 
 def _bad_messages(command: StartWorkflow) -> str:
+    if len(command.signals) > 1:
+        # An open run takes each in a transition of its own, and its host may die between them.
+        return f"a start brings one signal; this one has {len(command.signals)}"
     for signal in command.signals:
         problem = bad_name("the name of a signal", signal.signal_name)
         if problem:
@@ -72,22 +75,22 @@ def _messages_to(world: World, run: Run, command: StartWorkflow, now_ms: int) ->
         identity=first.identity or command.identity,
         request_id=first.request_id or command.request_id,
     )
-    verdict = signal_open(world, run, event)
-    if len(command.signals) == 1 or not isinstance(verdict, Decision):
-        return verdict
-    # The first may end the run; who takes the rest is decided then.
-    return Decision(verdict.steps, again=replace(command, signals=command.signals[1:]))
+    return signal_open(world, run, event)
 
 
 def _update_to(world: World, run: Run, command: StartWorkflow, now_ms: int) -> Verdict:
     update = _update_of(command, run.state.run_id)
     event = accepted_of(update)
-    if event.update_id not in run.updates and command.id_conflict_policy != "use_existing":
+    # A host may have died between the record of the start and that of its update.
+    is_own = bool(command.request_id) and command.request_id == run.started.request_id
+    uses = is_own or command.id_conflict_policy == "use_existing"
+    if event.update_id not in run.updates and not uses:
         return starting.decide_start(world, command, now_ms)
     found = Accepted(
         workflow_id=run.state.workflow_id,
         run_id=run.state.run_id,
         first_run_id=run.state.first_run_id,
+        started=is_own,
     )
     return Decision([], found, run.state.run_id, again=update)
 
