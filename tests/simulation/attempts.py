@@ -16,6 +16,8 @@ class Attempt:
         self.place = place
         self.phase = "new"
         """new, claiming, running, ended."""
+        self.settled = False
+        """Whether the host knows enough of it, so that its task is not needed any more."""
         self.claimed_ms = -(10**9)
         self.promoted = False
         self.effect_ms = 0

@@ -215,9 +215,12 @@ class RunCheck:
         self._timers[event.timer_id] = _Timer(self._fact.entry.time_ms + event.duration_ms)
 
     def _is_spoken_to(self) -> bool:
-        """Whether a signal came just before: it ends a start delay."""
-        before = self._run.facts[self._fact.seq - self._run.started.seq - 1]
-        return isinstance(before.event, WorkflowSignaled)
+        """Whether a signal came in the same transition: it ends a start delay."""
+        return any(
+            isinstance(fact.event, WorkflowSignaled)
+            for fact in self._run.facts
+            if fact.entry.offset == self._fact.entry.offset
+        )
 
     def _timer_fired(self, event: ev.TimerFired) -> None:
         if event.timer_id == "":

@@ -140,9 +140,9 @@ class SimWorker:
         place = (record.partition, record.offset)
         known = self._attempts.get(task.token)
         if known is not None:
-            if known.phase == "ended":
-                self._intake.done(*place)
             known.place = place
+            if known.settled:
+                self._intake.done(*place)
             return
         attempt = self._attempts[task.token] = Attempt(task, place)
         attempt.since_ms = self.world.broker.now_ms
@@ -249,6 +249,7 @@ class SimWorker:
             self.ring()
 
     def _settled(self, attempt: Attempt) -> None:
+        attempt.settled = True
         self._intake.done(*attempt.place)
 
     def _hand_back(self, attempt: Attempt) -> None:
