@@ -11,6 +11,7 @@ from perdure.desk_errors import coded
 from perdure.schedule_desk import SchedulesOf
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_topics.names import topic_name
+from perdure_topics.ports import Log
 from perdure_views.gateway.desk import ScheduleDesk
 
 
@@ -30,6 +31,11 @@ class ConnectionDesk:
     def address(self) -> str:
         """Where the log is."""
         return self._connection.log.address
+
+    @property
+    def log(self) -> Log:
+        """The log, for what is read of it as a whole."""
+        return self._connection.log
 
     def schedules(self, person: str) -> ScheduleDesk:
         """The schedules, for somebody whose name stands in the events of what they do."""

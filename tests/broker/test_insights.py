@@ -12,9 +12,11 @@ import pytest
 
 from perdure import assembly
 from perdure.client import Client, RPCError
+from perdure.gateway import serving
 from perdure_schemas.avro import decode
 from perdure_schemas.findings import Finding
 from perdure_topics.names import topic_name
+from perdure_views.gateway.settings import Settings
 from perdure_views.insights.reading import read_insights
 from tests.broker.kafka_broker import free_port
 from tests.broker.orders_app import Job
@@ -90,7 +92,8 @@ async def test_a_run_nobody_knows_is_found(crew: Crew, tmp_path: Path) -> None:
     async with crew.client() as client:
         await owned(crew, client)
         await client.start_workflow("Unheard", id="lost", task_queue=QUEUE)
-    insights(crew, free_port(), tmp_path / "insights")
+    port = free_port()
+    insights(crew, port, tmp_path / "insights")
     log, close = assembly.open_log(crew.target)
     try:
         topic = topic_name("findings", crew.namespace)
@@ -107,3 +110,18 @@ async def test_a_run_nobody_knows_is_found(crew: Crew, tmp_path: Path) -> None:
     assert isinstance(finding, Finding)
     assert (finding.kind, finding.workflow_id) == ("blocked", "lost")
     assert "lack the workflow type" in finding.cause
+    settings = Settings(port=0, insights=((QUEUE, f"http://127.0.0.1:{port}"),))
+    async with crew.client() as client, serving(client, settings) as url:
+
+        def health() -> Any:
+            with urllib.request.urlopen(f"{url}/api/v1/health", timeout=10) as answer:
+                return json.load(answer)
+
+        async def counted() -> Any:
+            found = await asyncio.to_thread(health)
+            return found if found["windows"] else None
+
+        shown = await until(counted, "the gateway shows the figures of insights", timeout_s=60.0)
+    assert [one["finding_id"] for one in shown["findings"]] == [finding.finding_id]
+    assert sum(one["started"] for one in shown["windows"]) == 1
+    assert shown["problems"] == []

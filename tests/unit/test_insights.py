@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from perdure_schemas import events as ev
 from perdure_schemas.avro import encode
+from perdure_schemas.operator_events import ActivityPaused, ActivityUnpaused
 from perdure_schemas.payloads import Failure, FailureCause, Record
 from perdure_schemas.transition import EpochBump, Outcome, Transition, TransitionBody
 from perdure_topics.ports import StoredRecord
@@ -22,7 +23,7 @@ from perdure_views.insights.rows import (
     percentile,
     windows_at,
 )
-from perdure_views.insights.summing import summary
+from perdure_views.insights.summing import summary, unsummed, windows
 from perdure_views.insights.taking import place_of, take
 
 START_MS = 1_700_000_040_000
@@ -237,6 +238,43 @@ def test_silence_is_told_by_what_is_waited_for() -> None:
     (hangs,) = quiet_notices(run, "orders", START_MS + STUCK_MS + 1)
     assert (hangs.kind, "it waits for activity charge" in hangs.message) == ("stuck", True)
     assert hangs.finding_id == "stuck/a/1/1"
+
+
+def test_a_paused_activity_waits_for_a_person_and_not_for_a_worker() -> None:
+    log, rows = Partition(), Rows()
+    charge = ev.ActivityScheduled(activity_id="1", activity_type="charge")
+    paused = ActivityPaused(activity_id="1", reason="bank holiday")
+    log.happens("a", ev.WorkflowStarted(workflow_type="Order"), charge, paused)
+    for record in log.records:
+        rows.take(record)
+    (run,) = rows.runs
+
+    assert list(quiet_notices(run, "orders", START_MS + STUCK_MS)) == []
+    log.happens("a", ActivityUnpaused(activity_id="1", due_ms=START_MS))
+    rows.take(log.records[-1])
+    (run,) = rows.runs
+    assert [one.kind for one in quiet_notices(run, "orders", START_MS + STUCK_MS)] == ["no_worker"]
+
+
+def test_figures_that_were_written_out_add_up_to_the_same() -> None:
+    rows = Rows()
+    for record in busy().records:
+        rows.take(record)
+
+    again = unsummed(rows.summary())
+    fives = windows(again, length_s=300, since_s=0)
+    twice = windows([*again, *again], length_s=60, since_s=0, workflow_type="Order")
+
+    assert summary(again) == rows.summary()
+    assert [(one.started, one.closed) for one in fives.values()] == [
+        (2, {"completed": 1}),
+        (0, {"failed": 1}),
+    ]
+    assert [one.started for one in twice.values()] == [4, 0]
+    assert windows(again, length_s=60, since_s=0, workflow_type="Other") == {}
+    assert list(windows(again, length_s=60, since_s=START_MS // 1000 + 1)) == [
+        START_MS // 1000 + 60
+    ]
 
 
 def test_windows_and_percentiles() -> None:

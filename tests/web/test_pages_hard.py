@@ -142,7 +142,7 @@ def test_all_is_reached_by_keys(site: Site, window: Window) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/run?id=hard-narrow", "/schedules", "/task-queues", "/start"]
+    "path", ["/", "/run?id=hard-narrow", "/schedules", "/health", "/task-queues", "/start"]
 )
 def test_nothing_hangs_over_a_small_screen(site: Site, window: Window, path: str) -> None:
     if path.startswith("/run"):
@@ -218,7 +218,7 @@ def test_pages_ask_only_their_own_gateway(site: Site, window: Window) -> None:
     site.execute("Greeting", "ada", id="hard-offline")
     page = window.page
 
-    for path in ("/", "/run?id=hard-offline", "/schedules", "/task-queues", "/start"):
+    for path in ("/", "/run?id=hard-offline", "/schedules", "/health", "/task-queues", "/start"):
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
 

@@ -38,6 +38,15 @@ Jaeger = Annotated[
     typer.Option("--jaeger-url", envvar="JAEGER_URL", help="Where a run's trace is looked up."),
 ]
 
+Insights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--insights",
+        metavar="QUEUE=URL",
+        envvar="PERDURE_INSIGHTS",
+        help="Where `perdure insights` of a task queue shows its figures; may be given again.",
+    ),
+]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
 AuthTokens = Annotated[
@@ -74,6 +83,7 @@ def ui(
     host_name: HostNames = None,
     secure_cookie: SecureCookie = False,  # noqa: FBT002 - an option
     jaeger_url: Jaeger = "",
+    insights: Insights = None,
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
     """Serve the pages and the JSON API of a namespace, in front of a broker or an engine.
@@ -95,6 +105,9 @@ def ui(
         ),
         secure_cookie=secure_cookie,
         jaeger_url=jaeger_url,
+        insights=tuple(
+            (queue, url) for queue, _, url in (o.partition("=") for o in insights or ())
+        ),
     )
     settings.check()
 

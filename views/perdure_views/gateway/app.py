@@ -17,6 +17,7 @@ from perdure_schemas.version import VERSION
 from perdure_views.gateway import (
     activities,
     commanding,
+    health,
     live,
     messaging,
     queues,
@@ -43,6 +44,7 @@ ENDPOINTS: Final = (
     *activities.ENDPOINTS,
     *queues.ENDPOINTS,
     *schedules.ENDPOINTS,
+    *health.ENDPOINTS,
     *live.ENDPOINTS,
 )
 _Handler = Callable[[Request], Awaitable[Response]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from perdure_schemas.payloads import Record, ReplyTo
+from perdure_topics.ports import Log
 from perdure_views.gateway.bodies import CreateSchedule
 from perdure_views.gateway.shapes import Schedules, ScheduleShape
 
@@ -57,6 +58,10 @@ class Desk(Protocol):
     @property
     def address(self) -> str:
         """Where the log is, for people."""
+
+    @property
+    def log(self) -> Log:
+        """The log, for what is read of it as a whole."""
 
     def schedules(self, person: str) -> ScheduleDesk:
         """The schedules, for somebody whose name stands in the events of what they do."""

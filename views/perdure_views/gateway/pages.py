@@ -20,6 +20,7 @@ VIEWS: Final = (
     "/task-queues",
     "/schedules",
     "/schedule",
+    "/health",
     "/sign-in",
 )
 """Each view of the pages has an address; all are the same document."""

@@ -32,6 +32,8 @@ class Settings:
     """Names besides loopback that a request may call this gateway by."""
     register: Register = field(default_factory=Register)
     jaeger_url: str = ""
+    insights: tuple[tuple[str, str], ...] = ()
+    """Task queues, each with the address of a process of `perdure insights` that has figures."""
     secure_cookie: bool = False
     """The browser speaks TLS to a proxy before this gateway."""
 
@@ -39,6 +41,11 @@ class Settings:
         """Refuse what is unsafe. Raises SettingsError."""
         if self.jaeger_url and urlsplit(self.jaeger_url).scheme not in ("http", "https"):
             raise SettingsError(f"{self.jaeger_url!r} is no address of a Jaeger: write http://...")
+        for queue, address in self.insights:
+            if not queue or urlsplit(address).scheme not in ("http", "https"):
+                raise SettingsError(
+                    f"{queue}={address} is no task queue with its insights: write QUEUE=http://..."
+                )
         if is_loopback(self.host):
             return
         if self.register.is_open:

@@ -277,3 +277,53 @@ class ScheduleTaken(Shape, frozen=True, kw_only=True):
     """A schedule did what it was told."""
 
     schedule_id: str
+
+
+class FindingShape(Shape, frozen=True, kw_only=True):
+    """Something that a person should know, with its likely cause and what to do.
+
+    `holds` says whether it is still so; null for what happened once, or where it is not known.
+    """
+
+    finding_id: str
+    kind: str
+    task_queue: str
+    workflow_id: str
+    run_id: str
+    time_ms: int
+    message: str
+    cause: str
+    remedy: str
+    holds: bool | None
+
+
+class Window(Shape, frozen=True, kw_only=True):
+    """What happened in a window of time; latencies are of runs that closed in it."""
+
+    start_s: int
+    started: int
+    closed: dict[str, int]
+    p50_ms: int | None
+    p90_ms: int | None
+    p99_ms: int | None
+    activities: int
+    attempts_failed: int
+    failures: dict[str, int]
+    blocked: int
+
+
+class Health(Shape, frozen=True, kw_only=True):
+    """How task queues fare. `read` below 1 says how much of their events has been read so far.
+
+    A window in which nothing happened is not listed.
+    """
+
+    task_queues: list[str]
+    workflow_types: list[str]
+    read: float
+    problems: list[str]
+    findings: list[FindingShape]
+    window_s: int
+    from_s: int
+    to_s: int
+    windows: list[Window]

@@ -173,7 +173,7 @@ def quiet_notices(run: OpenRun, queue: str, now_ms: int) -> Iterator[Finding]:
                     why="the activity hangs, or its timeout is longer than anybody waits",
                     remedy="give it a heartbeat_timeout, or a shorter start_to_close_timeout",
                 )
-        elif waits_ms > NOT_STARTED_MS:
+        elif waits_ms > NOT_STARTED_MS and not activity.paused:
             yield notice(
                 "no_worker",
                 *here,

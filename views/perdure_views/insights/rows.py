@@ -44,6 +44,8 @@ class OpenActivity(msgspec.Struct, array_like=True):
     """When the next attempt is due, while it backs off."""
     limit_ms: int = 0
     """Its start-to-close timeout; 0 when it has none."""
+    paused: bool = False
+    """No attempt begins until somebody lets it."""
 
 
 class OpenRun(msgspec.Struct, array_like=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perdure_views.insights.rows import Figures, percentile, window_of
+from perdure_views.insights.rows import Figures, percentile, window_key, window_of
 
 Key = tuple[int, int, str]
 
@@ -35,6 +35,7 @@ def summary(rows: Iterable[tuple[bytes, Figures]]) -> list[dict[str, Any]]:
             "workflow_type": name,
             "started": figures.started,
             "closed": dict(sorted(figures.closed.items())),
+            "latency": {str(bucket): n for bucket, n in sorted(figures.latency.items())},
             "p50_ms": percentile(figures.latency, 0.5),
             "p99_ms": percentile(figures.latency, 0.99),
             "activities": figures.activities,
@@ -46,3 +47,38 @@ def summary(rows: Iterable[tuple[bytes, Figures]]) -> list[dict[str, Any]]:
             added(rows).items(), key=lambda item: (-item[0][1], item[0][0], item[0][2])
         )
     ]
+
+
+def unsummed(rows: Iterable[Mapping[str, Any]]) -> list[tuple[bytes, Figures]]:
+    """What `summary` gave, as figures that can be added to those of others.
+
+    Raises KeyError, ValueError or TypeError for what it never gives.
+    """
+    return [
+        (
+            window_key(int(row["window_s"]), int(row["start_s"]), str(row["workflow_type"])),
+            Figures(
+                started=int(row["started"]),
+                closed={str(name): int(n) for name, n in row["closed"].items()},
+                latency={int(bucket): int(n) for bucket, n in row["latency"].items()},
+                activities=int(row["activities"]),
+                attempts_failed=int(row["attempts_failed"]),
+                failures={str(name): int(n) for name, n in row["failures"].items()},
+                blocked=int(row["blocked"]),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def windows(
+    rows: Iterable[tuple[bytes, Figures]], *, length_s: int, since_s: int, workflow_type: str = ""
+) -> dict[int, Figures]:
+    """The windows of a length side by side, by their start: all types together, or one."""
+    by_window: list[tuple[bytes, Figures]] = []
+    for key, figures in rows:
+        length, start_s, name = window_of(key)
+        fits = length == length_s and start_s % length_s == 0 and start_s >= since_s
+        if fits and workflow_type in ("", name):
+            by_window.append((window_key(length, start_s, ""), figures))
+    return {start_s: figures for (_, start_s, _), figures in sorted(added(by_window).items())}

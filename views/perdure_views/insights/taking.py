@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from perdure_schemas import events as ev
 from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.operator_events import ActivityPaused, ActivityReset, ActivityUnpaused
 from perdure_schemas.payloads import Failure, Record
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, fold_record
@@ -221,6 +222,12 @@ class _Taking:
         elif isinstance(event, ev.ActivityAttemptScheduled):
             activity.attempt, activity.next_ms = event.attempt, 0
             activity.scheduled_ms = self._now_ms
+            activity.started = activity.paused = False
+        elif isinstance(event, ActivityPaused):
+            activity.paused = True
+        elif isinstance(event, ActivityUnpaused | ActivityReset):
+            activity.paused = isinstance(event, ActivityReset) and event.keep_paused
+            activity.next_ms = event.due_ms
 
     def _notice(self, event: Record, run: OpenRun, size_before: int) -> None:
         from perdure_views.insights.noticing import notices_of

@@ -3,7 +3,7 @@ import { html, useEffect, useRef } from "./lib.js";
 import { go } from "./router.js";
 
 const KEYS = [
-  ["/", "filter the list"], ["g", "go to a workflow id"], ["w", "workflows"], ["c", "schedules"], ["t", "task queues"], ["s", "start a workflow"],
+  ["/", "filter the list"], ["g", "go to a workflow id"], ["w", "workflows"], ["c", "schedules"], ["t", "task queues"], ["h", "health"], ["s", "start a workflow"],
   ["j  k", "next, previous row"], ["Enter", "open the row"], ["1 … 5", "a run's tabs"], ["+  −  0", "zoom the timeline"],
   ["?", "these keys"], ["Esc", "close, leave a field"],
 ];
@@ -23,7 +23,7 @@ export function useKeys({ onHelp }) {
         return;
       }
       if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || document.querySelector("dialog[open]")) return;
-      const views = { w: "/workflows", c: "/schedules", t: "/task-queues", s: "/start" };
+      const views = { w: "/workflows", c: "/schedules", t: "/task-queues", h: "/health", s: "/start" };
       if (views[event.key]) return void go(views[event.key]);
       if (event.key === "?") return void help.current();
       const field = event.key.length === 1 && document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);

@@ -14,8 +14,18 @@ const LATER = {
   "/start": () => import("./start.js").then((module) => module.StartView),
   "/schedules": () => import("./schedules.js").then((module) => module.SchedulesView),
   "/schedule": () => import("./schedules.js").then((module) => module.ScheduleView),
+  "/health": () => Promise.all([import("./health.js"), sheet("/health.css")]).then(([module]) => module.HealthView),
   "/task-queues": () => import("./queues.js").then((module) => module.QueuesView),
 };
+
+// A view's own style sheet, once.
+function sheet(path) {
+  if (document.querySelector(`link[href="${path}"]`)) return null;
+  return new Promise((done, failed) => {
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: path, onload: done, onerror: failed });
+    document.head.append(link);
+  });
+}
 
 function Later({ path }) {
   const [found, setFound] = useState({});
@@ -51,6 +61,7 @@ function Frame() {
         <${Go} to="/workflows" aria-current=${at === "/workflows" || at === "/run" ? "page" : undefined}>Workflows</${Go}>
         <${Go} to="/schedules" aria-current=${at === "/schedules" || at === "/schedule" ? "page" : undefined}>Schedules</${Go}>
         <${Go} to="/task-queues" aria-current=${at === "/task-queues" ? "page" : undefined}>Task queues</${Go}>
+        <${Go} to="/health" aria-current=${at === "/health" ? "page" : undefined}>Health</${Go}>
       </nav>
       <span class="spring"></span>
       <${GoTo} />
