@@ -34,14 +34,9 @@ from perdure_schemas.message_events import (
     WorkflowUpdateAccepted,
     WorkflowUpdateCompleted,
 )
-from perdure_schemas.operator_events import (
-    ActivityDetached,
-    ActivityOptionsUpdated,
-    ActivityPaused,
-    ActivityReset,
-    ActivityUnpaused,
-)
+from perdure_schemas.operator_events import OperatorEvent
 from perdure_schemas.payloads import (
+    CarriedChild,
     ExternalCall,
     Failure,
     Payload,
@@ -90,6 +85,7 @@ class WorkflowStarted(Record, frozen=True, kw_only=True, gc=False):
     update: UpdateInput | None = None
     child_id: str = ""
     external: ExternalCall | None = None
+    children: list[CarriedChild] = []
 
 
 class WorkflowCompleted(Record, frozen=True, kw_only=True, gc=False):
@@ -150,6 +146,7 @@ class WorkflowContinuedAsNew(Record, frozen=True, kw_only=True, gc=False):
     header: dict[str, Payload] = {}
     delay_ms: int = 0
     call_site: str = ""
+    keeps_children: bool = False
 
 
 class WorkflowCancelRequested(Record, frozen=True, kw_only=True, gc=False):
@@ -382,11 +379,7 @@ Neutral = (
     | WorkflowResumed
     | WorkflowTerminated
     | WorkflowTimedOut
-    | ActivityPaused
-    | ActivityUnpaused
-    | ActivityReset
-    | ActivityOptionsUpdated
-    | ActivityDetached
+    | OperatorEvent
 )
 """Events of a run that its code does not see."""
 

@@ -54,3 +54,9 @@ class ActivityDetached(Record, frozen=True, kw_only=True, gc=False):
     activity_id: str
     attempt: int
     identity: str = ""
+
+
+OperatorEvent = (
+    ActivityPaused | ActivityUnpaused | ActivityReset | ActivityOptionsUpdated | ActivityDetached
+)
+"""What people and other processes did to activities; the run's code does not see it."""

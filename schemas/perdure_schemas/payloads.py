@@ -93,6 +93,20 @@ class RunRef(Record, frozen=True, kw_only=True, gc=False):
     workflow_type: str = ""
 
 
+class CarriedChild(Record, frozen=True, kw_only=True, gc=False):
+    """A child without an outcome that a run takes over from the run before it."""
+
+    child_id: str
+    workflow_id: str
+    workflow_type: str = ""
+    task_queue: str = ""
+    run_id: str = ""
+    parent_run_id: str = ""
+    parent_close_policy: str = ""
+    cancellation_type: str = ""
+    cancel_requested: bool = False
+
+
 class SignalInput(Record, frozen=True, kw_only=True, gc=False):
     """A signal that travels with a start."""
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Concatenate, Final, Self
 
 from perdure import assembly
@@ -27,7 +26,7 @@ from perdure.calls import (
     WorkflowHistoryEventFilterType,
 )
 from perdure.common import HeaderCodecBehavior
-from perdure.connection import Connection, seconds, unavailable
+from perdure.connection import Connection, unavailable
 from perdure.converter import DataConverter, edge_of, records_converter
 from perdure.executions import (
     WorkflowExecution,
@@ -64,10 +63,34 @@ from perdure.message_errors import (
 )
 from perdure.operating import PendingActivities
 from perdure.outbound import LogOutbound
-from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, expect
+from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError
 from perdure.reaching import reach_settings
 from perdure.reaching_activities import ReachesActivities
 from perdure.runtime import Runtime
+from perdure.schedules.calls import (
+    BackfillScheduleInput,
+    CreateScheduleInput,
+    DeleteScheduleInput,
+    DescribeScheduleInput,
+    ListSchedulesInput,
+    PauseScheduleInput,
+    TriggerScheduleInput,
+    UnpauseScheduleInput,
+    UpdateScheduleInput,
+)
+from perdure.schedules.descriptions import (
+    ScheduleAsyncIterator,
+    ScheduleDescription,
+    ScheduleListAction,
+    ScheduleListActionStartWorkflow,
+    ScheduleListDescription,
+    ScheduleListInfo,
+    ScheduleListSchedule,
+    ScheduleListState,
+    ScheduleUpdateInput,
+)
+from perdure.schedules.handles import ScheduleHandle, SchedulesClient
+from perdure.schedules.on_log import ScheduleAlreadyRunningError
 from perdure.schedules.schedule import (
     Schedule,
     ScheduleAction,
@@ -88,15 +111,7 @@ from perdure.schedules.spec import (
     ScheduleRange,
     ScheduleSpec,
 )
-from perdure.scheduling import (
-    MakesSchedules,
-    ScheduleAlreadyRunningError,
-    ScheduleDescription,
-    ScheduleHandle,
-    ScheduleListDescription,
-    SchedulesClient,
-    ScheduleUpdateInput,
-)
+from perdure.scheduling import MakesSchedules
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
 from perdure.types import ReturnType, SelfType
@@ -104,9 +119,8 @@ from perdure.update_handles import WorkflowUpdateHandle
 from perdure.with_start import UpdatesWithStart, WithStartWorkflowOperation
 from perdure.workflow_names import workflow_facts
 from perdure_actors.edges import Edge
-from perdure_schemas.commands import DescribeTaskQueue
 from perdure_schemas.converters import PayloadConverter
-from perdure_schemas.replies import TaskQueueInfo, UpdateAnswer
+from perdure_schemas.replies import UpdateAnswer
 from perdure_topics.ports import Log, LogError
 
 __all__ = [
@@ -114,15 +128,21 @@ __all__ = [
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
     "AwaitWorkflowResultInput",
+    "BackfillScheduleInput",
     "CancelWorkflowInput",
     "Client",
     "CountWorkflowsInput",
+    "CreateScheduleInput",
+    "DeleteScheduleInput",
+    "DescribeScheduleInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "HistoryEvent",
     "Interceptor",
+    "ListSchedulesInput",
     "ListWorkflowsInput",
     "OutboundInterceptor",
+    "PauseScheduleInput",
     "PendingActivities",
     "QueryWorkflowInput",
     "RPCError",
@@ -135,13 +155,19 @@ __all__ = [
     "ScheduleActionResult",
     "ScheduleActionStartWorkflow",
     "ScheduleAlreadyRunningError",
+    "ScheduleAsyncIterator",
     "ScheduleBackfill",
     "ScheduleCalendarSpec",
     "ScheduleDescription",
     "ScheduleHandle",
     "ScheduleInfo",
     "ScheduleIntervalSpec",
+    "ScheduleListAction",
+    "ScheduleListActionStartWorkflow",
     "ScheduleListDescription",
+    "ScheduleListInfo",
+    "ScheduleListSchedule",
+    "ScheduleListState",
     "ScheduleOverlapPolicy",
     "SchedulePolicy",
     "ScheduleRange",
@@ -155,6 +181,9 @@ __all__ = [
     "StartWorkflowUpdateWithStartInput",
     "TLSConfig",
     "TerminateWorkflowInput",
+    "TriggerScheduleInput",
+    "UnpauseScheduleInput",
+    "UpdateScheduleInput",
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",
@@ -365,20 +394,3 @@ class Client(ListsWorkflows, MakesSchedules, StartsWorkflows, UpdatesWithStart, 
             result_type=workflow_facts(workflow).result_type,
             task_queue=task_queue,
         )
-
-    async def describe_task_queue(
-        self, task_queue: str, *, rpc_timeout: timedelta | None = None
-    ) -> list[TaskQueueInfo]:
-        """Ask every partition of a task queue how it stands: owner, workers, open runs."""
-        what = f"describe of task queue {task_queue!r}"
-        timeout_s = seconds(rpc_timeout)
-        async with self._connection.within(what, timeout_s):
-            partitions = await self._connection.partitions(task_queue)
-        answers = await self._connection.ask_partitions(
-            what,
-            lambda partition, reply: DescribeTaskQueue(partition=partition, reply=reply),
-            task_queue=task_queue,
-            partitions=range(partitions),
-            timeout_s=timeout_s,
-        )
-        return [expect(TaskQueueInfo, what, answer) for answer in answers]

@@ -35,6 +35,7 @@ from perdure.message_calls import (
 )
 from perdure.messaging import SendsMessages
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, failure_of_status
+from perdure.schedules.handles import SchedulesOutbound
 from perdure.service import RPCError, RPCStatusCode
 from perdure.types import ReturnType, SelfType
 from perdure.update_handles import NO_METADATA, WorkflowUpdateHandle
@@ -46,8 +47,10 @@ FOLLOW_FIRST_S: Final = 0.05
 FOLLOW_MAX_S: Final = 5.0
 
 
-class OutboundInterceptor:
+class OutboundInterceptor(SchedulesOutbound):
     """A link of the chain that the client's calls go through. Override what matters."""
+
+    next: OutboundInterceptor
 
     def __init__(self, next: OutboundInterceptor) -> None:
         self.next = next

@@ -1,4 +1,4 @@
-"""How a client lists and counts runs."""
+"""How a client lists and counts runs, and asks task queues how they stand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from perdure.calls import CountWorkflowsInput, ListWorkflowsInput
+from perdure.connection import Connection, seconds
 from perdure.executions import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from perdure.handles import OutboundInterceptor
+from perdure.outcomes import expect
 from perdure.update_handles import NO_METADATA
+from perdure_schemas.commands import DescribeTaskQueue
+from perdure_schemas.replies import TaskQueueInfo
 
 
 class ListsWorkflows:
     """The part of a client that lists and counts runs."""
+
+    @property
+    def connection(self) -> Connection:
+        """The client's side of the log."""
+        raise NotImplementedError
 
     def _chain(self) -> OutboundInterceptor:
         """The first link of the chain that calls go through."""
@@ -59,3 +68,20 @@ class ListsWorkflows:
                 task_queue=task_queue,
             )
         )
+
+    async def describe_task_queue(
+        self, task_queue: str, *, rpc_timeout: timedelta | None = None
+    ) -> list[TaskQueueInfo]:
+        """Ask every partition of a task queue how it stands: owner, workers, open runs."""
+        what = f"describe of task queue {task_queue!r}"
+        timeout_s = seconds(rpc_timeout)
+        async with self.connection.within(what, timeout_s):
+            partitions = await self.connection.partitions(task_queue)
+        answers = await self.connection.ask_partitions(
+            what,
+            lambda partition, reply: DescribeTaskQueue(partition=partition, reply=reply),
+            task_queue=task_queue,
+            partitions=range(partitions),
+            timeout_s=timeout_s,
+        )
+        return [expect(TaskQueueInfo, what, answer) for answer in answers]

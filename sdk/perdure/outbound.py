@@ -24,10 +24,11 @@ from perdure.executions import (
     description_of,
 )
 from perdure.finding import count_runs, list_runs
-from perdure.handles import HandlesClient, OutboundInterceptor, WorkflowHandle
+from perdure.handles import HandlesClient, WorkflowHandle
 from perdure.histories import WorkflowHistoryEventAsyncIterator
 from perdure.message_outbound import Addressed, SendsToLog, now_ms
 from perdure.outcomes import expect, refusal, surprise
+from perdure.schedules.on_log import SchedulesOnLog
 from perdure.starts import start_command
 from perdure_schemas.commands import (
     AwaitResult,
@@ -49,7 +50,7 @@ HISTORY_PAGE_BYTES: Final = 1_000_000
 RUN_PAGE_MAX: Final = 500
 
 
-class LogOutbound(SendsToLog, OutboundInterceptor):
+class LogOutbound(SendsToLog, SchedulesOnLog):
     """Sends each call to the partition that decides it."""
 
     def __init__(self, client: HandlesClient, connection: Connection) -> None:

@@ -8,20 +8,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
+from perdure.schedules.records import ActionRecord, ScheduleRecord, SchedulerState, encode
+from perdure.schedules.schedule import ScheduleOverlapPolicy, SchedulePolicy
+from perdure.schedules.spec import ScheduleIntervalSpec, ScheduleSpec
+from perdure.workflow.information import HISTORY_LENGTH_SUGGESTED_MAX
 from perdure_actors.definitions import workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
 from perdure_schemas.child_events import (
     ChildWorkflowCanceled,
     ChildWorkflowCompleted,
+    ChildWorkflowFailed,
     ChildWorkflowStarted,
 )
-from perdure_schemas.events import ActivityCompleted, Event, WorkflowBlocked, WorkflowResumed
-from perdure_schemas.payloads import Record, SignalInput
+from perdure_schemas.events import (
+    ActivityCompleted,
+    Event,
+    WorkflowBlocked,
+    WorkflowContinuedAsNew,
+    WorkflowResumed,
+)
+from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Record, SignalInput
 from tests.histories import workflows
 from tests.unit.player import CONVERTER, FACTS, Player
 
@@ -236,7 +248,44 @@ def _entity_continued() -> Player:
     return player
 
 
+def _schedule_kept() -> Player:
+    """An action starts, the next is skipped, a trigger waits; the third time is of another run."""
+    action = ActionRecord("Report", "report", "q", input=CONVERTER.to_payloads(["x"]))
+    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(timedelta(hours=1))])
+    schedule = ScheduleRecord(action, spec, SchedulePolicy(pause_on_failure=True))
+    player = Player(workflows.Scheduler, encode(SchedulerState("nightly", schedule)))
+    player.fire("1", after_s=2800)
+    player.give(ChildWorkflowStarted(child_id="1", run_id="report-1"))
+    player.fire("2", after_s=3600)
+    player.update("trigger", int(ScheduleOverlapPolicy.BUFFER_ONE), update_id="u1")
+    player.update("pause", "enough", update_id="u2")
+    player.seq = HISTORY_LENGTH_SUGGESTED_MAX
+    player.update("unpause", "on", update_id="u3")
+    return player
+
+
+def _schedule_taken_over() -> Player:
+    """The run after that hears how the action ended, and starts what waited."""
+    kept = _schedule_kept().outputs[-1]
+    assert isinstance(kept, WorkflowContinuedAsNew)
+    child = CarriedChild(
+        child_id="1", workflow_id="report-x", run_id="report-1", parent_run_id="run-0"
+    )
+    player = Player(
+        workflows.Scheduler, CONVERTER.from_payload(kept.input[0], bytes), children=[child]
+    )
+    player.give(ChildWorkflowCompleted(child_id="1", result=CONVERTER.to_payload("figures")))
+    player.give(ChildWorkflowStarted(child_id="2", run_id="report-2"))
+    failure = Failure(chain=[FailureCause(message="no figures", type="X")])
+    player.give(ChildWorkflowFailed(child_id="2", failure=failure))
+    player.seq = HISTORY_LENGTH_SUGGESTED_MAX
+    player.update("trigger", 0, update_id="u4")
+    return player
+
+
 CASES: dict[str, Callable[[], Player]] = {
+    "schedule_kept": _schedule_kept,
+    "schedule_taken_over": _schedule_taken_over,
     "order_shipped": _shipped,
     "order_refunded": _refunded,
     "order_untold": _untold,

@@ -58,9 +58,9 @@ def _unfolded(found: Any, time_ms: int, ops: Any) -> Any:
     return bugs._rows_of([replace_of(one, source=None) for one in found], time_ms, ops)
 
 
-def _any_report(world: Any, command: Any) -> Any:
+def _any_report(world: Any, command: Any, now_ms: int) -> Any:
     """A report counts whether its child is known to have ended or not."""
-    found = _child(world, command)
+    found = _child(world, command, now_ms)
     run = world.run(command.run_id)
     if isinstance(found, Ignored) and run is not None and run.state.is_open:
         known = ChildState(command.child_id, "", "", "", "", "", 0, run_id="r")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
+from perdure_actors.core.starting import starting_now
 from perdure_actors.core.state import (
     CANCELED,
     COMPLETED,
@@ -61,10 +62,10 @@ REPORT_BYTES_MAX = 900 * 1024
 """What a command to another actor may carry; the commands topic takes 1 MiB a record."""
 
 
-def decide_report_started(world: World, command: ReportChildStarted, _now_ms: int) -> Verdict:
+def decide_report_started(world: World, command: ReportChildStarted, now_ms: int) -> Verdict:
     """A child runs."""
-    found = _child(world, command)
-    if isinstance(found, Ignored):
+    found = _child(world, command, now_ms)
+    if not isinstance(found, tuple):
         return found
     run, child = found
     if child.run_id:
@@ -72,10 +73,10 @@ def decide_report_started(world: World, command: ReportChildStarted, _now_ms: in
     return _decided(run, ChildWorkflowStarted(child_id=child.child_id, run_id=command.child.run_id))
 
 
-def decide_report_refused(world: World, command: ReportChildRefused, _now_ms: int) -> Verdict:
+def decide_report_refused(world: World, command: ReportChildRefused, now_ms: int) -> Verdict:
     """A child could not be started."""
-    found = _child(world, command)
-    if isinstance(found, Ignored):
+    found = _child(world, command, now_ms)
+    if not isinstance(found, tuple):
         return found
     run, child = found
     if child.run_id:
@@ -86,10 +87,10 @@ def decide_report_refused(world: World, command: ReportChildRefused, _now_ms: in
     return _decided(run, event)
 
 
-def decide_report_closed(world: World, command: ReportChildClosed, _now_ms: int) -> Verdict:
+def decide_report_closed(world: World, command: ReportChildClosed, now_ms: int) -> Verdict:
     """A child, with all runs that followed each other, has ended."""
-    found = _child(world, command)
-    if isinstance(found, Ignored):
+    found = _child(world, command, now_ms)
+    if not isinstance(found, tuple):
         return found
     run, child = found
     ended = _ended(command)
@@ -101,15 +102,40 @@ def decide_report_closed(world: World, command: ReportChildClosed, _now_ms: int)
     return Decision([Step(run_id, [began]), Step(run_id, [ended])], run_id=run_id)
 
 
-def _child(world: World, command: Report) -> tuple[Run, ChildState] | Ignored:
-    """The open run and the child without an outcome that a report is about."""
+def _child(
+    world: World, command: Report, now_ms: int
+) -> tuple[Run, ChildState] | Ignored | Decision:
+    """The open run and the child without an outcome that a report is about.
+
+    A run that has taken the child over from the one that asked for it starts first, where it is
+    yet to follow; then the report is decided again.
+    """
     run = world.run(command.run_id)
-    if run is None or run.state.workflow_id != command.workflow_id:
+    if run is None or not run.state.is_open:
+        return _taken_over(world, command, now_ms)
+    if run.state.workflow_id != command.workflow_id:
         return Ignored("a child of no run here")
-    if not run.state.is_open:
-        return Ignored("a child of a closed run")
     child = run.children.get(command.child_id)
     return (run, child) if child is not None else Ignored("a child that has its outcome")
+
+
+def _taken_over(
+    world: World, command: Report, now_ms: int
+) -> tuple[Run, ChildState] | Ignored | Decision:
+    newest = world.current(command.workflow_id)
+    if newest is None:
+        return Ignored("a child of no run here")
+    key = command.run_id, command.child_id
+    if not newest.state.is_open:
+        following = newest.actor.next_start
+        left = following.children if following is not None else ()
+        if key in ((child.parent_run_id, child.child_id) for child in left):
+            return Decision([starting_now(newest, now_ms)], again=command)
+        return Ignored("a child of a closed run")
+    child = newest.children.get(command.child_id)
+    if child is None or child.parent_run_id != command.run_id:
+        return Ignored("a child of a closed run")
+    return newest, child
 
 
 def _decided(run: Run, event: Record) -> Decision:

@@ -21,10 +21,13 @@ from perdure_schemas.child_events import (
     ChildWorkflowTimedOut,
 )
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
-from perdure_schemas.payloads import ExternalCall, RunRef
+from perdure_schemas.events import WorkflowContinuedAsNew
+from perdure_schemas.payloads import CarriedChild, ExternalCall, RunRef
 from perdure_schemas.tracing import beneath
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure_actors.core.decision import Effect, World
     from perdure_schemas.payloads import Record
 
@@ -163,19 +166,63 @@ def _cancel(run: Run, child: ChildState, reason: str, call_id: str = "") -> Send
         workflow_id=child.workflow_id,
         reason=reason,
         identity=f"{me.workflow_id}/{me.run_id}",
-        child_of=me,
+        child_of=_parent_of(run, child),
         external=ExternalCall(run=me, call_id=call_id) if call_id else None,
     )
     return SendCommand(child.task_queue, command)
 
 
-def effects_of_closing(run: Run, _event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
-    """What the end of a run, whatever follows it, means for its children."""
+def carried_children(run: Run) -> list[CarriedChild]:
+    """The children without an outcome, as the run that follows takes them over."""
+    return [
+        CarriedChild(
+            child_id=child.child_id,
+            workflow_id=child.workflow_id,
+            workflow_type=child.workflow_type,
+            task_queue=child.task_queue,
+            run_id=child.run_id,
+            parent_run_id=child.parent_run_id or run.state.run_id,
+            parent_close_policy=child.parent_close_policy,
+            cancellation_type=child.cancellation_type,
+            cancel_requested=child.cancel_requested,
+        )
+        for child in run.children.values()
+    ]
+
+
+def take_over(run: Run, children: Sequence[CarriedChild]) -> None:
+    """Remember the children that the run before left to this one."""
+    for child in children:
+        run.children[child.child_id] = ChildState(
+            child_id=child.child_id,
+            workflow_id=child.workflow_id,
+            workflow_type=child.workflow_type,
+            task_queue=child.task_queue,
+            parent_close_policy=child.parent_close_policy,
+            cancellation_type=child.cancellation_type,
+            initiated_seq=run.state.seq,
+            run_id=child.run_id,
+            cancel_requested=child.cancel_requested,
+            parent_run_id=child.parent_run_id,
+        )
+        run.touched.add(("child", child.child_id))
+
+
+def effects_of_closing(run: Run, event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
+    """What the end of a run means for its children: nothing where the next run takes them over."""
+    if isinstance(event, WorkflowContinuedAsNew) and event.keeps_children:
+        return []
     return [
         _close_policy(run, child)
         for child in run.children.values()
         if child.parent_close_policy in (TERMINATE, REQUEST_CANCEL)
     ]
+
+
+def _parent_of(run: Run, child: ChildState) -> RunRef:
+    """The run as the child knows its parent."""
+    me = run.ref()
+    return replace(me, run_id=child.parent_run_id) if child.parent_run_id else me
 
 
 def _close_policy(run: Run, child: ChildState) -> SendCommand:
@@ -190,6 +237,6 @@ def _terminate(run: Run, child: ChildState, reason: str) -> SendCommand:
         workflow_id=child.workflow_id,
         reason=reason,
         identity=f"{me.workflow_id}/{me.run_id}",
-        child_of=me,
+        child_of=_parent_of(run, child),
     )
     return SendCommand(child.task_queue, command)

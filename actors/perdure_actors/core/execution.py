@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from perdure_actors.core import retry
+from perdure_actors.core.children import carried_children, take_over
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
 from perdure_actors.core.facts import carried_attributes
 from perdure_actors.core.following import follow_cron, follow_failed, plan_next
@@ -150,9 +151,10 @@ def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Lat
     return Later(state.alarm_ms if state.alarm_ms > now_ms else 0)
 
 
-def apply_started(run: Run, _event: WorkflowStarted, _at: RecordId, _now_ms: int) -> None:
-    """Nothing more: open_run has taken all of it."""
+def apply_started(run: Run, event: WorkflowStarted, _at: RecordId, _now_ms: int) -> None:
+    """open_run has taken all of it, but for the children that the run before left."""
     run.touched.add(("started", ""))
+    take_over(run, event.children)
 
 
 def apply_cancel_requested(
@@ -229,6 +231,7 @@ def apply_continued_as_new(
     run: Run, event: WorkflowContinuedAsNew, _at: RecordId, now_ms: int
 ) -> None:
     """The run ended by starting the next one."""
+    kept = carried_children(run) if event.keeps_children else []
     _close(run, Closing(CONTINUED_AS_NEW, now_ms, next_run_id=event.new_run_id))
     before = run.started
     run.actor.next_run_id = event.new_run_id
@@ -247,6 +250,7 @@ def apply_continued_as_new(
         first_activation_delay_ms=0,
         signals=[],
         update=None,
+        children=kept,
         continued_run_id=run.state.run_id,
         initiator="workflow",
         last_failure=None,

@@ -102,6 +102,8 @@ class ChildState(msgspec.Struct, array_like=True, gc=False):
     run_id: str = ""
     """Its first run, once it is known to run."""
     cancel_requested: bool = False
+    parent_run_id: str = ""
+    """The run that asked for it, where that is one before this."""
 
 
 class CallState(msgspec.Struct, array_like=True, gc=False):

@@ -6,11 +6,13 @@ field, and runs without one come last. Each run has a rank: bytes that sort as t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from perdure_actors.core.state import BLOCKED
 from perdure_actors.finding.counting import count_page
 from perdure_actors.finding.filters import All, Compare, Missing, Node, meets
+from perdure_actors.finding.hiding import without_hidden
 from perdure_actors.finding.language import FilterError, Order, Query, parse
 from perdure_actors.finding.planning import place_at, places, plan_of, walk
 from perdure_actors.finding.run_row import RunRow, sort_keys
@@ -41,6 +43,7 @@ def list_runs(shard: Owned, ask: ListWorkflows) -> Record:
         token = decode_token(ask.page_token)
     except (FilterError, BadTokenError) as error:
         return Refused(code="invalid", message=str(error))
+    query = replace(query, where=without_hidden(shard.table, query.where))
     if ask.count_only:
         return count_page(shard, query, token)
     size = min(max(ask.page_size, 1), PAGE_MAX)

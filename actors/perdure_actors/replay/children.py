@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from perdure_actors.replay.activities import Asker
@@ -20,7 +21,7 @@ from perdure_schemas.child_events import (
     ChildWorkflowTerminated,
     ChildWorkflowTimedOut,
 )
-from perdure_schemas.payloads import Failure, FailureCause, Payload
+from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Payload
 
 T = TypeVar("T")
 ABANDON = "abandon"
@@ -89,6 +90,30 @@ class Children:
         """The number of the next child, by which its run's history knows it."""
         self._count += 1
         return str(self._count)
+
+    def take_over(self, children: Sequence[CarriedChild]) -> None:
+        """Go on with the children that the run before left to this one."""
+        for child in children:
+            self._count = max(self._count, int(child.child_id))
+            initiated = ChildWorkflowInitiated(
+                child_id=child.child_id,
+                workflow_id=child.workflow_id,
+                workflow_type=child.workflow_type,
+                task_queue=child.task_queue,
+                parent_close_policy=child.parent_close_policy,
+                cancellation_type=child.cancellation_type,
+            )
+            pending = PendingChild(initiated, None, self._asker.loop)
+            pending.is_cancel_asked = child.cancel_requested
+            if child.run_id:
+                pending.run_id = child.run_id
+                pending.began.set_result(None)
+            self._pending[child.child_id] = pending
+
+    @property
+    def pending(self) -> Sequence[PendingChild]:
+        """The children without an outcome."""
+        return list(self._pending.values())
 
     def ask(self, initiated: ChildWorkflowInitiated, result_type: Any) -> PendingChild:
         """Ask for a child."""

@@ -356,6 +356,7 @@ class Coroutine:
         self.started = event
         self.started_ms = self.loop.time_ms
         self.messages.take_start(event.signals)
+        self.children.take_over(event.children)
         if event.first_activation_delay_ms <= 0:
             self._begin()
 

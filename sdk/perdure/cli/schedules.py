@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,8 +12,11 @@ import typer
 from perdure.cli.printing import print_json, print_table, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, connected
 from perdure.client import Client
+from perdure.schedules.descriptions import ScheduleDescription, ScheduleListDescription
+from perdure.schedules.handles import ScheduleHandle
 from perdure.schedules.schedule import (
     Schedule,
+    ScheduleActionResult,
     ScheduleActionStartWorkflow,
     ScheduleBackfill,
     ScheduleOverlapPolicy,
@@ -21,7 +24,6 @@ from perdure.schedules.schedule import (
     ScheduleState,
 )
 from perdure.schedules.spec import ScheduleIntervalSpec, ScheduleSpec
-from perdure.scheduling import ScheduleDescription, ScheduleHandle
 from perdure_schemas import payloads as records
 
 app = typer.Typer(help="Schedules: workflows started again and again.", no_args_is_help=True)
@@ -159,17 +161,46 @@ def _as_json(found: ScheduleDescription) -> dict[str, Any]:
         "missed": info.num_actions_missed_catchup_window,
         "skipped": info.num_actions_skipped_overlap,
         "running": [getattr(one, "workflow_id", "") for one in info.running_actions],
-        "recent": [
-            {
-                "for": one.scheduled_at.isoformat(),
-                "taken": one.started_at.isoformat(),
-                "workflow": getattr(one.action, "workflow_id", ""),
-                "reason": one.reason,
-            }
-            for one in info.recent_actions
-        ],
+        "recent": _recent(info.recent_actions),
         "next": [one.isoformat() for one in info.next_action_times],
     }
+
+
+def _recent(done: Sequence[ScheduleActionResult]) -> list[dict[str, str]]:
+    return [
+        {
+            "for": one.scheduled_at.isoformat(),
+            "taken": one.started_at.isoformat(),
+            "workflow": getattr(one.action, "workflow_id", ""),
+            "reason": one.reason,
+        }
+        for one in done
+    ]
+
+
+def _row(one: ScheduleListDescription) -> dict[str, Any]:
+    """A schedule as a list has it; one made just now has only its id."""
+    row: dict[str, Any] = {"id": one.id}
+    if one.schedule is not None:
+        action: Any = one.schedule.action
+        row |= {
+            "workflow_type": action.workflow,
+            "cron": list(one.schedule.spec.cron_expressions),
+            "every_s": [it.every.total_seconds() for it in one.schedule.spec.intervals],
+            "zone": one.schedule.spec.time_zone_name or "UTC",
+            "paused": one.schedule.state.paused,
+            "note": one.schedule.state.note or "",
+        }
+    if one.info is not None:
+        row |= {
+            "actions": one.info.num_actions,
+            "missed": one.info.num_actions_missed_catchup_window,
+            "skipped": one.info.num_actions_skipped_overlap,
+            "running": one.info.num_running_actions,
+            "recent": _recent(one.info.recent_actions),
+            "next": [at.isoformat() for at in one.info.next_action_times],
+        }
+    return row
 
 
 @app.command("list")
@@ -183,7 +214,7 @@ def list_(
 
     async def ask(client: Client) -> list[dict[str, Any]]:
         found = await client.list_schedules()
-        return [_as_json(one) async for one in found]  # type: ignore[arg-type]
+        return [_row(one) async for one in found]
 
     found = _run(broker, engine, namespace, ask)
     if output is OutputFormat.JSON:
@@ -194,11 +225,11 @@ def list_(
         [
             (
                 text(one["id"]),
-                text(str(one["workflow_type"])),
-                "yes" if one["paused"] else "",
-                str(one["actions"]),
-                str(one["skipped"] + one["missed"]),
-                one["next"][0] if one["next"] else "never",
+                text(one.get("workflow_type", "")),
+                "yes" if one.get("paused") else "",
+                str(one.get("actions", "")),
+                str(one.get("skipped", 0) + one.get("missed", 0)),
+                next(iter(one.get("next", ())), "never"),
             )
             for one in found
         ],

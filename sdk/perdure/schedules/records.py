@@ -14,6 +14,16 @@ from perdure_schemas.payloads import Failure, Payload, Priority, RetryPolicy
 WORKFLOW_ID_PREFIX = "perdure-schedule:"
 RECENT_MAX = 10
 BUFFER_MAX = 1_000
+RUNNING_MAX = 1_000
+"""So many actions of a schedule run at once; more are left out, with the reason."""
+LISTED_MAX = 5
+"""So many recent actions and next times a list shows of a schedule."""
+LISTED_KEY = "perdure.schedule"
+"""The memo of the schedule's actor that holds what lists show of it."""
+ID_ATTRIBUTE = "ScheduleId"
+PAUSED_ATTRIBUTE = "TemporalSchedulePaused"
+OWN_ATTRIBUTES = frozenset((ID_ATTRIBUTE, PAUSED_ATTRIBUTE))
+"""The search attributes by which schedules are found that are not the user's."""
 
 
 @dataclass
@@ -78,6 +88,16 @@ class BackfillRecord:
 
 
 @dataclass
+class Watched:
+    """An action that runs while the schedule's actor goes on as a new run."""
+
+    child_id: str
+    due: Due
+    pauses: bool
+    """Whether its failure pauses the schedule."""
+
+
+@dataclass
 class Standing:
     """What a schedule has done, and how far it has come."""
 
@@ -105,6 +125,26 @@ class SchedulerState:
     triggers: bool = False
     """Whether an action is to be taken as soon as it is made."""
     backfills: list[BackfillRecord] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+
+
+@dataclass
+class Listed:
+    """What a list shows of a schedule."""
+
+    workflow: str
+    spec: ScheduleSpec
+    paused: bool
+    note: str | None
+    upto: datetime
+    is_over: bool
+    """Whether all the actions it is limited to were taken."""
+    num_actions: int
+    num_missed: int
+    num_skipped: int
+    running: int
+    recent: list[Done]
+    next_times: list[datetime]
 
 
 @dataclass
@@ -116,6 +156,8 @@ class Described:
     running: list[tuple[str, str]]
     """Workflow ids and run ids."""
     next_times: list[datetime]
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
 
 
 _encoder = msgspec.json.Encoder()
@@ -123,4 +165,6 @@ encode = _encoder.encode
 decode_state = msgspec.json.Decoder(SchedulerState).decode
 decode_described = msgspec.json.Decoder(Described).decode
 decode_schedule = msgspec.json.Decoder(ScheduleRecord).decode
+decode_listed = msgspec.json.Decoder(Listed).decode
+decode_attributes = msgspec.json.Decoder(dict[str, Payload]).decode
 decode_backfills = msgspec.json.Decoder(list[BackfillRecord]).decode

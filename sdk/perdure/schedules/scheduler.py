@@ -6,15 +6,25 @@ import asyncio
 from datetime import datetime, timedelta
 
 from perdure import workflow
-from perdure.common import RawValue
+from perdure.attribute_payloads import attribute_payloads
+from perdure.common import (
+    RawValue,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
 from perdure.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
+from perdure.schedules import showing
 from perdure.schedules.records import (
     BUFFER_MAX,
     RECENT_MAX,
-    Described,
+    RUNNING_MAX,
+    BackfillRecord,
     Done,
     Due,
     Standing,
+    Watched,
+    decode_attributes,
     decode_backfills,
     decode_schedule,
     decode_state,
@@ -23,17 +33,18 @@ from perdure.schedules.records import (
 from perdure.schedules.schedule import CATCHUP_WINDOW_DEFAULT
 from perdure.schedules.schedule import ScheduleOverlapPolicy as Overlap
 from perdure.schedules.times import Times
-from perdure.workflow.information import SCHEDULER_TYPE
+from perdure_actors.finding.hiding import SCHEDULER_TYPE
 from perdure_actors.replay.children import PendingChild
+from perdure_actors.replay.ending import ContinueAsNewError
 from perdure_actors.replay.runtime import current
 from perdure_schemas.child_events import ChildWorkflowInitiated
+from perdure_schemas.events import WorkflowContinuedAsNew
 
-NEXT_SHOWN = 10
 TIMES_A_TURN = 500
 """How many times are looked at before the actor lets others have a turn."""
-HISTORY_MAX = 20_000
-"""At such a length it goes on as a new run even while it waits for what it has started."""
 _INSTANT = timedelta(microseconds=1)
+_START_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+_STARTED_BY = SearchAttributeKey.for_keyword("TemporalScheduledById")
 
 
 @workflow.defn(name=SCHEDULER_TYPE)
@@ -45,12 +56,17 @@ class Scheduler:
         # Updates may be handled before the run method begins.
         self._changed = False
         self._running: dict[str, PendingChild] = {}
+        self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._state = decode_state(data)
         self._standing = self._state.standing or Standing(workflow.now(), workflow.now())
         self._state.standing = self._standing
         self._times = self._made_times()
+        left = {child.initiated.child_id: child for child in current().children.pending}
+        for watched in self._state.watched:
+            # The run before has left it to this one.
+            self._see(left[watched.child_id], watched)
 
     @workflow.run
     async def run(self, data: bytes) -> None:
@@ -58,7 +74,7 @@ class Scheduler:
         del data
         state = self._state
         for backfill in state.backfills:
-            self._backfill(backfill.start_at, backfill.end_at, backfill.overlap)
+            self._backfill(backfill)
         if state.triggers:
             self._trigger(None)
         state.backfills, state.triggers = [], False
@@ -68,8 +84,9 @@ class Scheduler:
             self._changed = False
             is_through = self._look(workflow.now())
             self._act()
+            showing.show(state, self._times, running=len(self._running))
             if self._may_go_on():
-                workflow.continue_as_new(encode(self._state))
+                self._go_on()
             await self._wait(is_through=is_through)
 
     def _made_times(self) -> Times:
@@ -84,21 +101,35 @@ class Scheduler:
             return
 
     def _wakes_at(self) -> datetime | None:
+        if self._state.schedule.state.paused or showing.is_over(self._state):
+            return None
         nominal = self._times.next(self._standing.upto)
-        state = self._state.schedule.state
-        is_over = state.limited_actions and state.remaining_actions <= 0
-        return None if nominal is None or is_over else self._times.act_at(nominal)
+        return None if nominal is None else self._times.act_at(nominal)
 
     def _may_go_on(self) -> bool:
-        length = workflow.info().get_current_history_length()
-        is_idle = not self._running and workflow.info().is_continue_as_new_suggested()
-        return workflow.all_handlers_finished() and (is_idle or length >= HISTORY_MAX)
+        is_long = workflow.info().is_continue_as_new_suggested()
+        return is_long and workflow.all_handlers_finished()
+
+    def _go_on(self) -> None:
+        """Go on as a new run, which hears of the actions that run what this one would have."""
+        self._state.watched = list(self._watched.values())
+        run = current()
+        raise ContinueAsNewError(
+            WorkflowContinuedAsNew(
+                workflow_type=SCHEDULER_TYPE,
+                input=run.converter.to_payloads([encode(self._state)]),
+                keeps_children=True,
+                call_site=run.call_site(),
+            )
+        )
 
     # -- which actions are due --
 
     def _look(self, now: datetime) -> bool:
         """Queue what has become due; whether all of it was looked at."""
         standing, schedule = self._standing, self._state.schedule
+        if schedule.state.paused or showing.is_over(self._state):
+            self._pass_over(now)
         for _ in range(TIMES_A_TURN):
             nominal = self._times.next(standing.upto)
             if nominal is None or self._times.act_at(nominal) > now:
@@ -115,12 +146,22 @@ class Scheduler:
             self._queue(Due(nominal, schedule.policy.overlap))
         return False
 
+    def _look_once(self, why: str) -> None:
+        """Queue what has become due; what is too much for one turn is left out, and said."""
+        now = workflow.now()
+        if not self._look(now):
+            reason = f"left out with those up to {now:%Y-%m-%dT%H:%M:%SZ}: {why}"
+            self._note(Done(self._standing.upto, now, reason=reason))
+            self._pass_over(now)
+
+    def _pass_over(self, now: datetime) -> None:
+        """The times before now are nobody's; one whose jitter is not over is still to come."""
+        jitter = self._state.schedule.spec.jitter or timedelta(0)
+        self._standing.upto = max(self._standing.upto, now - jitter - _INSTANT)
+
     def _queue(self, due: Due) -> None:
-        state = self._state.schedule.state
-        if state.limited_actions and not due.is_manual:
-            if state.remaining_actions <= 0:
-                return
-            state.remaining_actions -= 1
+        if not due.is_manual and showing.is_over(self._state):
+            return
         if due.overlap == Overlap.ALLOW_ALL or not (self._running or self._standing.buffered):
             self._start(due)
         else:
@@ -162,14 +203,38 @@ class Scheduler:
     def _act(self) -> None:
         """Take the first of those that wait, once nothing runs."""
         buffered = self._standing.buffered
-        if buffered and not self._running:
-            self._start(buffered.pop(0))
+        while buffered and not self._running:
+            due = buffered.pop(0)
+            if due.is_manual:
+                self._start(due)
+            elif self._state.schedule.state.paused:
+                self._skip(due, "dropped: the schedule was paused while it waited")
+            elif not showing.is_over(self._state):
+                self._start(due)
 
     def _start(self, due: Due) -> None:
-        action, standing = self._state.schedule.action, self._standing
-        children = current().children
-        initiated = ChildWorkflowInitiated(
-            child_id=children.next_id(),
+        if len(self._running) >= RUNNING_MAX:
+            self._skip(due, f"skipped: {RUNNING_MAX} ran already")
+            return
+        schedule, standing = self._state.schedule, self._standing
+        if schedule.state.limited_actions and not due.is_manual:
+            schedule.state.remaining_actions -= 1
+        standing.num_actions += 1
+        child = current().children.ask(self._initiated(due), RawValue)
+        watched = Watched(child.initiated.child_id, due, schedule.policy.pause_on_failure)
+        self._see(child, watched)
+
+    def _initiated(self, due: Due) -> ChildWorkflowInitiated:
+        """The start of an action's workflow."""
+        action, standing, run = self._state.schedule.action, self._standing, current()
+        found_by = TypedSearchAttributes(
+            [
+                SearchAttributePair(_START_TIME, due.at),
+                SearchAttributePair(_STARTED_BY, self._state.schedule_id),
+            ]
+        )
+        return ChildWorkflowInitiated(
+            child_id=run.children.next_id(),
             workflow_id=f"{action.id}-{due.at:%Y-%m-%dT%H:%M:%SZ}",
             workflow_type=action.workflow,
             task_queue=action.task_queue,
@@ -181,35 +246,41 @@ class Scheduler:
             parent_close_policy="abandon",
             retry_policy=action.retry_policy,
             memo=action.memo,
-            search_attributes=action.search_attributes,
+            search_attributes={
+                **action.search_attributes,
+                **attribute_payloads(found_by, run.converter),
+            },
             static_summary=action.static_summary,
             static_details=action.static_details,
             priority=action.priority,
             last_result=standing.last_result,
             last_failure=standing.last_failure,
         )
-        child = children.ask(initiated, RawValue)
-        self._running[initiated.child_id] = child
-        standing.num_actions += 1
-        pauses = self._state.schedule.policy.pause_on_failure
-        task = asyncio.create_task(self._watch(child, due, pauses=pauses))
-        self._tasks.add(task)
-        task.add_done_callback(self._watched)
 
-    def _watched(self, task: asyncio.Task[None]) -> None:
+    def _see(self, child: PendingChild, watched: Watched) -> None:
+        """See an action to its end."""
+        child.result_type = RawValue
+        self._running[watched.child_id] = child
+        self._watched[watched.child_id] = watched
+        task = asyncio.create_task(self._watch(child, watched))
+        self._tasks.add(task)
+        task.add_done_callback(self._seen)
+
+    def _seen(self, task: asyncio.Task[None]) -> None:
         """An error of ours must block the run, where people see it."""
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._error = task.exception()
             self._changed = True
 
-    async def _watch(self, child: PendingChild, due: Due, *, pauses: bool) -> None:
-        """See an action to its end."""
+    async def _watch(self, child: PendingChild, watched: Watched) -> None:
         standing, workflow_id = self._standing, child.initiated.workflow_id
-        children = current().children
+        children, due = current().children, watched.due
         try:
-            await children.began(child)
-            self._note(Done(due.at, workflow.now(), workflow_id, child.run_id))
+            if not child.run_id:
+                await children.began(child)
+                self._note(Done(due.at, workflow.now(), workflow_id, child.run_id))
+                self._changed = True
             result = await children.outcome(child)
             standing.last_result = result.payload if result is not None else standing.last_result
             standing.last_failure = None
@@ -220,10 +291,11 @@ class Scheduler:
             if not child.run_id:
                 self._note(Done(due.at, workflow.now(), reason=f"not started: {error.cause}"))
             standing.last_failure = error.failure
-            if pauses:
+            if watched.pauses:
                 self._pause(f"paused: workflow {workflow_id!r} failed: {error.cause}")
         finally:
-            self._running.pop(child.initiated.child_id, None)
+            self._running.pop(watched.child_id, None)
+            self._watched.pop(watched.child_id, None)
             self._changed = True
 
     # -- what people ask of it --
@@ -231,17 +303,13 @@ class Scheduler:
     @workflow.query(name="describe")
     def describe(self) -> bytes:
         """How the schedule stands."""
-        times: list[datetime] = []
-        at = self._standing.upto
-        while len(times) < NEXT_SHOWN and (found := self._times.next(at)) is not None:
-            times.append(self._times.act_at(found))
-            at = found
         running = [(one.initiated.workflow_id, one.run_id) for one in self._running.values()]
-        return encode(Described(self._state.schedule, self._standing, running, times))
+        return encode(showing.described(self._state, self._times, running))
 
     @workflow.update(name="pause")
     async def pause(self, note: str) -> None:
         """Take no actions until it is told to."""
+        self._look_once("the schedule was paused")
         self._pause(note)
 
     def _pause(self, note: str) -> None:
@@ -271,11 +339,11 @@ class Scheduler:
     async def backfill(self, data: bytes) -> None:
         """Take the actions of spans of time now."""
         for one in decode_backfills(data):
-            self._backfill(one.start_at, one.end_at, one.overlap)
+            self._backfill(one)
 
-    def _backfill(self, start: datetime, end: datetime, overlap: Overlap | None) -> None:
-        policy = overlap or self._state.schedule.policy.overlap
-        for number, nominal in enumerate(self._times.between(start - _INSTANT, end)):
+    def _backfill(self, one: BackfillRecord) -> None:
+        policy = one.overlap or self._state.schedule.policy.overlap
+        for number, nominal in enumerate(self._times.between(one.start_at - _INSTANT, one.end_at)):
             if number >= BUFFER_MAX:
                 reason = f"not started: a backfill takes {BUFFER_MAX} actions at most"
                 self._note(Done(nominal, workflow.now(), reason=reason))
@@ -284,10 +352,13 @@ class Scheduler:
         self._changed = True
 
     @workflow.update(name="update")
-    async def update(self, data: bytes) -> None:
-        """Go on as another schedule."""
-        self._look(workflow.now())
+    async def update(self, data: bytes, attributes: bytes | None = None) -> None:
+        """Go on as another schedule from now on, with other search attributes if given."""
+        self._look_once("the schedule was changed")
         self._state.schedule = decode_schedule(data)
         self._standing.updated_at = workflow.now()
         self._times = self._made_times()
+        self._pass_over(workflow.now())
+        if attributes is not None:
+            showing.change_attributes(decode_attributes(attributes))
         self._changed = True

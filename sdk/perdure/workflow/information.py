@@ -18,6 +18,7 @@ from perdure.converter.codecs import payload_of
 from perdure.records import duration_of, priority_of, retry_policy_of, time_of
 from perdure_actors.core.facts import upserted
 from perdure_actors.core.state import Facts
+from perdure_actors.finding.hiding import SCHEDULER_TYPE
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.failures import exception_of
 from perdure_actors.replay.runtime import current
@@ -30,8 +31,6 @@ TASK_TIMEOUT_DEFAULT = timedelta(seconds=10)
 HISTORY_LENGTH_SUGGESTED_MAX = 4096
 HISTORY_BYTES_SUGGESTED_MAX = 4 * 1024 * 1024
 _FACTS = "facts"
-SCHEDULER_TYPE = "perdure.schedule"
-"""The built-in workflow type of schedules."""
 _INFO = "info"
 _MEMO = "memo"
 
