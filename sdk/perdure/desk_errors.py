@@ -10,7 +10,7 @@ from perdure.message_errors import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from perdure.scheduling import ScheduleAlreadyRunningError
+from perdure.schedules.on_log import ScheduleAlreadyRunningError
 from perdure.service import RPCError
 from perdure_topics.ports import LogError, LogUnavailableError
 from perdure_views.gateway.desk import DeskError

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from perdure.client import Client
 from perdure.desk_errors import coded
+from perdure.schedules.descriptions import ScheduleAsyncIterator, whole_of
+from perdure.schedules.handles import ScheduleHandle
 from perdure.schedules.records import WORKFLOW_ID_PREFIX
 from perdure.schedules.schedule import (
     CATCHUP_WINDOW_DEFAULT,
@@ -16,6 +18,7 @@ from perdure.schedules.schedule import (
     ScheduleActionResult,
     ScheduleActionStartWorkflow,
     ScheduleBackfill,
+    ScheduleInfo,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleState,
@@ -26,7 +29,6 @@ from perdure.schedules.spec import (
     ScheduleRange,
     ScheduleSpec,
 )
-from perdure.scheduling import ScheduleDescription, ScheduleHandle, ScheduleListDescription
 from perdure_views.gateway.bodies import CreateSchedule
 from perdure_views.gateway.settings import ASK_S
 from perdure_views.gateway.shapes import ActionShape, Schedules, ScheduleShape
@@ -54,23 +56,29 @@ class SchedulesOf:
         """The schedules whose ids begin so, at most so many."""
         found: list[ScheduleShape] = []
         with coded():
-            async for one in await self._each(begins):
+            async for one in await self._each(begins, most + 1):
                 if len(found) == most:
                     return Schedules(schedules=found, more=True)
-                found.append(_shape(one))
+                if one.raw_listed is not None:
+                    found.append(_shape(one.id, *whole_of(one.id, one.raw_listed)))
+                else:
+                    # It has not begun yet: no host has its queue, or none has come to it.
+                    found.append(await self.described(one.id))
         return Schedules(schedules=found)
 
-    async def _each(self, begins: str) -> AsyncIterator[ScheduleListDescription]:
+    async def _each(self, begins: str, size: int) -> ScheduleAsyncIterator:
         prefix = (WORKFLOW_ID_PREFIX + begins).replace("'", "''")
         return await self._client.list_schedules(
-            f"WorkflowId STARTS_WITH '{prefix}'" if begins else None, rpc_timeout=_WITHIN
+            f"WorkflowId STARTS_WITH '{prefix}'" if begins else None,
+            page_size=size,
+            rpc_timeout=_WITHIN,
         )
 
     async def described(self, schedule_id: str) -> ScheduleShape:
         """How a schedule stands."""
         with coded():
             found = await self._handle(schedule_id).describe(rpc_timeout=_WITHIN)
-            return _shape(found, with_input=True)
+            return _shape(found.id, found.schedule, found.info, with_input=True)
 
     async def create(self, wanted: CreateSchedule) -> None:
         """Make a schedule."""
@@ -178,13 +186,12 @@ def _length_ms(length: timedelta | None) -> int:
 
 
 def _shape(
-    found: ScheduleDescription | ScheduleListDescription, *, with_input: bool = False
+    schedule_id: str, schedule: Schedule, info: ScheduleInfo, *, with_input: bool = False
 ) -> ScheduleShape:
-    schedule, info = found.schedule, found.info
     action: Any = schedule.action
     spec, policy, state = schedule.spec, schedule.policy, schedule.state
     return ScheduleShape(
-        schedule_id=found.id,
+        schedule_id=schedule_id,
         workflow_type=action.workflow,
         workflow_id=action.id,
         task_queue=action.task_queue,
@@ -215,7 +222,7 @@ def _shape(
         next_ms=[_ms(one) for one in info.next_action_times],
         created_ms=_ms(info.created_at),
         updated_ms=_ms(info.last_updated_at),
-        actor_id=WORKFLOW_ID_PREFIX + found.id,
+        actor_id=WORKFLOW_ID_PREFIX + schedule_id,
         input=[shown(value) for value in action.args] if with_input else [],
     )
 

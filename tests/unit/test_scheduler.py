@@ -103,7 +103,7 @@ def test_it_starts_a_workflow_at_its_time_that_is_found_by_its_schedule(
         "TemporalScheduledStartTime": "2023-11-14T23:00:00Z",
     }
     shown = listed(player)
-    assert (shown.workflow, shown.num_actions, shown.running) == ("Report", 1, 1)
+    assert (shown.workflow, shown.num_actions, shown.num_running) == ("Report", 1, 1)
     assert shown.next_times[0] == ELEVEN + timedelta(hours=1)
     (upserted,) = [one for one in player.all_outputs if isinstance(one, SearchAttributesUpserted)][
         :1
@@ -150,7 +150,7 @@ def test_a_paused_schedule_sleeps_and_goes_on_from_when_it_is_told(
     player = made()
     player.update("pause", "so")
     timers = len([one for one in player.all_outputs if isinstance(one, TimerStarted)])
-    assert listed(player).paused
+    assert listed(player).state.paused
 
     player.time_ms += 2000 * HOUR_S * 1000
     player.update("unpause", "go", update_id="u2")

@@ -26,7 +26,9 @@ from perdure.schedules.schedule import (
     Schedule,
     ScheduleActionExecutionStartWorkflow,
     ScheduleActionResult,
+    ScheduleActionStartWorkflow,
     ScheduleInfo,
+    ScheduleState,
 )
 from perdure.schedules.spec import ScheduleSpec
 from perdure.schedules.times import Times
@@ -142,6 +144,8 @@ class ScheduleListDescription(_WithMemo):
     data_converter: DataConverter = field(repr=False)
     raw_entry: WorkflowExecution = field(repr=False)
     """The run of its actor."""
+    raw_listed: Listed | None = field(default=None, repr=False)
+    """What its actor keeps for lists."""
 
     def _memo(self) -> Mapping[str, Payload]:
         memo = self.raw_entry.raw_info.memo
@@ -196,16 +200,13 @@ class ScheduleAsyncIterator:
 def description_of(id: str, found: Described, converter: DataConverter) -> ScheduleDescription:
     """A schedule as users see it, from what its actor tells."""
     record, standing, values = found.schedule, found.standing, records_converter(converter)
-    is_over = record.state.limited_actions and record.state.remaining_actions <= 0
     info = ScheduleInfo(
         num_actions=standing.num_actions,
         num_actions_missed_catchup_window=standing.num_missed,
         num_actions_skipped_overlap=standing.num_skipped,
         running_actions=[ScheduleActionExecutionStartWorkflow(*one) for one in found.running],
         recent_actions=_results(standing.recent),
-        next_action_times=[]
-        if is_over
-        else _next_times(id, record.spec, standing.upto, NEXT_SHOWN),
+        next_action_times=_next_times(id, record.spec, record.state, standing.upto, NEXT_SHOWN),
         created_at=standing.created_at,
         last_updated_at=standing.updated_at,
     )
@@ -226,6 +227,24 @@ def description_of(id: str, found: Described, converter: DataConverter) -> Sched
     )
 
 
+def whole_of(id: str, listed: Listed) -> tuple[Schedule, ScheduleInfo]:
+    """A schedule as far as lists know it: without the arguments of what it starts."""
+    action = ScheduleActionStartWorkflow(
+        listed.workflow, id=listed.workflow_id, task_queue=listed.task_queue
+    )
+    info = ScheduleInfo(
+        num_actions=listed.num_actions,
+        num_actions_missed_catchup_window=listed.num_missed,
+        num_actions_skipped_overlap=listed.num_skipped,
+        running_actions=[ScheduleActionExecutionStartWorkflow(*one) for one in listed.running],
+        recent_actions=_results(listed.recent),
+        next_action_times=_next_times(id, listed.spec, listed.state, listed.upto, LISTED_MAX),
+        created_at=listed.created_at,
+        last_updated_at=listed.updated_at,
+    )
+    return Schedule(action, listed.spec, listed.policy, listed.state), info
+
+
 async def listed_of(run: WorkflowExecution) -> ScheduleListDescription:
     """A schedule as lists show it, from the run of its actor."""
     id = run.id.removeprefix(WORKFLOW_ID_PREFIX)
@@ -242,6 +261,7 @@ async def listed_of(run: WorkflowExecution) -> ScheduleListDescription:
         search_attributes=_untyped(pairs),
         data_converter=run.data_converter,
         raw_entry=run,
+        raw_listed=listed,
     )
 
 
@@ -249,24 +269,28 @@ def _listed_schedule(listed: Listed) -> ScheduleListSchedule:
     return ScheduleListSchedule(
         action=ScheduleListActionStartWorkflow(listed.workflow),
         spec=listed.spec,
-        state=ScheduleListState(note=listed.note, paused=listed.paused),
+        state=ScheduleListState(note=listed.state.note, paused=listed.state.paused),
     )
 
 
 def _listed_info(id: str, listed: Listed) -> ScheduleListInfo:
-    times = [] if listed.is_over else _next_times(id, listed.spec, listed.upto, LISTED_MAX)
+    _, whole = whole_of(id, listed)
     return ScheduleListInfo(
-        recent_actions=_results(listed.recent),
-        next_action_times=times,
+        recent_actions=whole.recent_actions,
+        next_action_times=whole.next_action_times,
         num_actions=listed.num_actions,
         num_actions_missed_catchup_window=listed.num_missed,
         num_actions_skipped_overlap=listed.num_skipped,
-        num_running_actions=listed.running,
+        num_running_actions=listed.num_running,
     )
 
 
-def _next_times(id: str, spec: ScheduleSpec, upto: datetime, count: int) -> list[datetime]:
+def _next_times(
+    id: str, spec: ScheduleSpec, state: ScheduleState, upto: datetime, count: int
+) -> list[datetime]:
     """When a schedule acts next. It sleeps while it is paused, so that its own may be past."""
+    if state._is_over:
+        return []
     times, now = Times(spec, seed=id), datetime.now(UTC)
     at = max(upto, now - (spec.jitter or timedelta(0)))
     found: list[datetime] = []

@@ -133,16 +133,20 @@ class Listed:
     """What a list shows of a schedule."""
 
     workflow: str
+    workflow_id: str
+    task_queue: str
     spec: ScheduleSpec
-    paused: bool
-    note: str | None
+    policy: SchedulePolicy
+    state: ScheduleState
     upto: datetime
-    is_over: bool
-    """Whether all the actions it is limited to were taken."""
+    created_at: datetime
+    updated_at: datetime | None
     num_actions: int
     num_missed: int
     num_skipped: int
-    running: int
+    num_running: int
+    running: list[tuple[str, str]]
+    """Workflow ids and run ids, the first ones."""
     recent: list[Done]
     next_times: list[datetime]
 

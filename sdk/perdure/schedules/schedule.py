@@ -98,6 +98,11 @@ class ScheduleState:
     limited_actions: bool = False
     remaining_actions: int = 0
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether all the actions it is limited to were taken."""
+        return self.limited_actions and self.remaining_actions <= 0
+
     def _check(self) -> None:
         if self.limited_actions and self.remaining_actions <= 0:
             raise ValueError("limited_actions needs remaining_actions above 0")

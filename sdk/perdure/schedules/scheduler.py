@@ -84,7 +84,7 @@ class Scheduler:
             self._changed = False
             is_through = self._look(workflow.now())
             self._act()
-            showing.show(state, self._times, running=len(self._running))
+            showing.show(state, self._times, self._runs())
             if self._may_go_on():
                 self._go_on()
             await self._wait(is_through=is_through)
@@ -303,8 +303,10 @@ class Scheduler:
     @workflow.query(name="describe")
     def describe(self) -> bytes:
         """How the schedule stands."""
-        running = [(one.initiated.workflow_id, one.run_id) for one in self._running.values()]
-        return encode(showing.described(self._state, self._times, running))
+        return encode(showing.described(self._state, self._times, self._runs()))
+
+    def _runs(self) -> list[tuple[str, str]]:
+        return [(one.initiated.workflow_id, one.run_id) for one in self._running.values()]
 
     @workflow.update(name="pause")
     async def pause(self, note: str) -> None:

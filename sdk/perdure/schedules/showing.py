@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from perdure import workflow
@@ -30,10 +30,12 @@ _PAUSED = SearchAttributeKey.for_bool(PAUSED_ATTRIBUTE)
 _SHOWN = "schedule shown"
 
 
+Running = Sequence[tuple[str, str]]
+
+
 def is_over(state: SchedulerState) -> bool:
     """Whether a schedule has taken all the actions that it is limited to."""
-    limits = state.schedule.state
-    return limits.limited_actions and limits.remaining_actions <= 0
+    return state.schedule.state._is_over
 
 
 def next_times(times: Times, state: SchedulerState, count: int) -> list[datetime]:
@@ -47,14 +49,14 @@ def next_times(times: Times, state: SchedulerState, count: int) -> list[datetime
     return found
 
 
-def described(state: SchedulerState, times: Times, running: list[tuple[str, str]]) -> Described:
+def described(state: SchedulerState, times: Times, running: Running) -> Described:
     """How a schedule stands, for the one who asks."""
     assert state.standing is not None, "a schedule that acts has its standing"
     facts = facts_of(current())
     return Described(
         schedule=state.schedule,
         standing=state.standing,
-        running=running,
+        running=list(running),
         next_times=next_times(times, state, NEXT_SHOWN),
         memo={key: value for key, value in facts.memo.items() if key != LISTED_KEY},
         search_attributes=_of_users(facts.search_attributes),
@@ -65,22 +67,26 @@ def _of_users(held: Mapping[str, Payload]) -> dict[str, Payload]:
     return {key: value for key, value in held.items() if key not in OWN_ATTRIBUTES}
 
 
-def show(state: SchedulerState, times: Times, *, running: int) -> None:
+def show(state: SchedulerState, times: Times, running: Running) -> None:
     """Keep what lists show of a schedule, where anything of it has changed."""
     schedule, standing, run = state.schedule, state.standing, current()
     assert standing is not None, "a schedule that acts has its standing"
     listed = encode(
         Listed(
             workflow=schedule.action.workflow,
+            workflow_id=schedule.action.id,
+            task_queue=schedule.action.task_queue,
             spec=schedule.spec,
-            paused=schedule.state.paused,
-            note=schedule.state.note,
+            policy=schedule.policy,
+            state=schedule.state,
             upto=standing.upto,
-            is_over=is_over(state),
+            created_at=standing.created_at,
+            updated_at=standing.updated_at,
             num_actions=standing.num_actions,
             num_missed=standing.num_missed,
             num_skipped=standing.num_skipped,
-            running=running,
+            num_running=len(running),
+            running=list(running[:LISTED_MAX]),
             recent=standing.recent[-LISTED_MAX:],
             next_times=next_times(times, state, LISTED_MAX),
         )
