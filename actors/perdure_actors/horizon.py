@@ -46,6 +46,8 @@ class Horizon:
         self._say_at_ms = 0
         self.in_hand = False
         """Whether an input was taken that is not decided yet."""
+        self.held_by = ""
+        """What keeps inputs from being decided, where this host knows it."""
 
     def wait_ms(self, most_ms: int) -> int:
         """How long nothing needs to be done here, at most so long."""
@@ -120,7 +122,8 @@ class Horizon:
         where = f"{self._topic}-{self._shard.partition}"
         self._shard.services.finding(
             "inputs_held",
-            f"{where} can be read to offset {position} and was appended to offset {end}: a"
+            self.held_by
+            or f"{where} can be read to offset {position} and was appended to offset {end}: a"
             " transaction of another producer seems to be open. Inputs behind it wait, and"
             " timeouts that one of them may refute. If its producer is gone, the broker ends it"
             " after its transaction timeout; else: kafka-transactions.sh find-hanging",

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from perdure_actors.core.decision import Limits
+from perdure_actors.framing import Framing
 from perdure_actors.host import AnswerSender, Host
 from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
 from perdure_topics.clock import SystemClock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.local_worker import LocalWorker
     from perdure_topics.ports import Clock, TableStore
+    from perdure_topics.registry import SchemaRegistry
 
 logger = logging.getLogger("perdure.host")
 MEMBERS_FRESH_S = 0.5
@@ -122,6 +124,7 @@ class HostThread:
         local: LocalWorker | None = None,
         clock: Clock | None = None,
         pace: Pace | None = None,
+        registry: SchemaRegistry | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -139,6 +142,7 @@ class HostThread:
         self._local = local
         self._clock = clock or SystemClock()
         self._pace = pace
+        self._registry = registry
         self._bell = threading.Event()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
         self._stopping = threading.Event()
@@ -243,6 +247,7 @@ class HostThread:
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
             viewer=self._viewer,
             local=self._local or NoLocalRunner(),
+            framing=Framing(self._registry, self._bell.set),
         )
 
 

@@ -15,16 +15,12 @@ from perdure_actors.deciding import decide_fully
 from perdure_actors.once import Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.querying import ask_run, named
+from perdure_actors.readable import Readable
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
 from perdure_actors.taken import Taken
 from perdure_actors.waiting import propose_word
-from perdure_schemas.avro import (
-    COMMAND_BYTES_MAX,
-    UnknownSchemaError,
-    UnreadableRecordError,
-    decode,
-)
+from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Refused
@@ -60,6 +56,7 @@ class Intake:
         self._asking = asking
         self._horizon = horizon
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
+        self._readable = Readable(shard, horizon, self._topic)
         self._taken = Taken(shard.table)
         self._once = Once(shard, self._taken)
         self._house_at_ms = 0
@@ -92,7 +89,7 @@ class Intake:
         clock = shard.services.clock
         over_ms = clock.monotonic_ms() + TURN_MS
         for _ in range(INPUTS_A_TURN // INPUTS_AT_ONCE):
-            records = shard.services.inputs.take(self._topic, shard.partition, INPUTS_AT_ONCE)
+            records = self._readable.take(INPUTS_AT_ONCE)
             for record in records:
                 if record.offset > shard.upto:
                     self._take_one(record, now_ms)
@@ -108,6 +105,7 @@ class Intake:
         """Commands are gone that nobody has read: recorded, said, and gone on from there."""
         shard = self._shard
         services = shard.services
+        self._readable.forget()
         first, end = services.log.offsets(self._topic, shard.partition)
         next_offset = shard.upto + 1
         if first <= next_offset <= end:
@@ -130,7 +128,7 @@ class Intake:
         if self._tried is None:
             if shard.pending:
                 return False
-            records = shard.services.inputs.take(self._topic, shard.partition, 1)
+            records = self._readable.take(1)
             if not records or records[0].offset <= shard.upto:
                 return bool(records)
             self._tried = records[0]
@@ -157,7 +155,7 @@ class Intake:
         shard.upto = record.offset
         shard.input_leader_epoch = record.leader_epoch
         try:
-            command = decode(record.value, bytes_max=COMMAND_BYTES_MAX)
+            command = shard.services.framing.decode(record.value)
         except UnreadableRecordError as error:
             self._dead(record, str(error), unknown=isinstance(error, UnknownSchemaError))
             return

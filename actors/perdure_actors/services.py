@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from perdure_actors.framing import Framing
 from perdure_schemas.commands import FailActivity
 from perdure_schemas.payloads import Failure, FailureCause
 
@@ -137,6 +138,10 @@ def run_now(call: Callable[[], Any]) -> Future[Any]:
     return done
 
 
+def _nobody_waits() -> None:
+    """Without a registry there is nothing to be told of."""
+
+
 class Services(NamedTuple):
     """What all shards of a host share."""
 
@@ -167,5 +172,7 @@ class Services(NamedTuple):
     residents_max: int = 1000
     viewer: Viewer | None = None
     local: LocalRunner = NoLocalRunner()
+    framing: Framing = Framing(None, _nobody_waits)
+    """How commands are read: with a schema registry, or without."""
     run: Callable[[Callable[[], Any]], Future[Any]] = run_now
     """Runs what only waits for a disk; on other threads, where there are any."""

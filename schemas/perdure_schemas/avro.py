@@ -96,7 +96,7 @@ class _Codec:
         self.decode: Any = self._decode_first
 
     def _compile(self) -> None:
-        self.encode, self.decode = self._compiler.compile(self._schema, _classes())
+        self.encode, self.decode = self._compiler.compile(self._schema, record_classes())
 
     def _encode_first(self, record: Record, append: Any) -> None:
         self._compile()
@@ -109,7 +109,7 @@ class _Codec:
 
 
 @cache
-def _classes() -> dict[str, type[Record]]:
+def record_classes() -> dict[str, type[Record]]:
     """Every record class by name, nested ones too."""
     nested = {
         name: value
@@ -134,7 +134,7 @@ class _Registry:
             if text == schema_text(name):
                 continue
             # A compiler of its own: records nested in it are of its release too.
-            codec = _Codec(_classes()[name], json.loads(text), Compiler())
+            codec = _Codec(record_classes()[name], json.loads(text), Compiler())
             self.by_prefix.setdefault(codec.prefix, codec)
 
 
@@ -183,13 +183,21 @@ def decode(data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> Record:
             " or by something else; upgrade this side, or use a published schema"
         )
         raise UnknownSchemaError(msg)
+    return decode_body(codec.cls, codec.decode, data, FRAME_BYTES)
+
+
+def decode_body(cls: type[Record], read: Any, data: bytes, at: int) -> Record:
+    """The record of a class that the bytes behind a frame hold, and nothing but it.
+
+    `read` is a compiled decoder of its schema. Raises UnreadableRecordError for other bytes.
+    """
     try:
-        record, end = codec.decode(data, FRAME_BYTES)
+        record, end = read(data, at)
     except (ValueError, IndexError, TypeError, struct.error) as error:
-        msg = f"a {codec.cls.__name__} record that cannot be read: {type(error).__name__}: {error}"
+        msg = f"a {cls.__name__} record that cannot be read: {type(error).__name__}: {error}"
         raise UnreadableRecordError(msg) from error
     if end != len(data):
-        msg = f"a {codec.cls.__name__} record whose length is off by {len(data) - end} bytes"
+        msg = f"a {cls.__name__} record whose length is off by {len(data) - end} bytes"
         raise UnreadableRecordError(msg)
     decoded: Record = record
     return decoded

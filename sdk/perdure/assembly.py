@@ -41,6 +41,7 @@ _SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 if TYPE_CHECKING:
     from perdure_topics.engine_server import EngineServer
     from perdure_topics.publishing import Publisher
+    from perdure_topics.registry import SchemaRegistry
     from perdure_topics.rights import Right
 
 _STATE_DIR: Final = "PERDURE_STATE_DIR"
@@ -99,6 +100,33 @@ def open_publisher(target: str, name: str) -> Publisher:
     from perdure_topics.kafka_publisher import KafkaPublisher
 
     return KafkaPublisher(target, dict(access_settings()), name)
+
+
+def registry_of(log: Log) -> SchemaRegistry | None:
+    """The schema registry that the settings of a Kafka log name, if it is one and they do.
+
+    Raises ValueError for settings that cannot be used.
+    """
+    if log.address.startswith(("file:", "http:", "https:")):
+        return None
+    from perdure_topics.kafka import KafkaLog
+
+    return log.registry() if isinstance(log, KafkaLog) else None
+
+
+def open_registry(url: str | None = None) -> SchemaRegistry:
+    """The schema registry of a URL, or of the settings; how it is reached, the settings say.
+
+    Raises ValueError when none is named, and for settings that cannot be used.
+    """
+    from perdure_topics.kafka_access import access_settings
+    from perdure_topics.kafka_registry import open_registry as open_by_settings
+
+    settings = access_settings() | ({"schema.registry.url": url} if url else {})
+    registry = open_by_settings(settings)
+    if registry is None:
+        raise ValueError("no schema registry is named: give --registry, or schema.registry.url")
+    return registry
 
 
 def open_temporary_log(clock: Clock) -> tuple[Log, Callable[[], None]]:

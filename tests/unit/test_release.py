@@ -143,7 +143,7 @@ def test_an_old_record_takes_todays_defaults_for_what_it_lacks() -> None:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(old), value)
 
-    _, decode = Compiler().compile(old, avro._classes())
+    _, decode = Compiler().compile(old, avro.record_classes())
     found, end = decode(out.getvalue(), 0)
 
     assert end == len(out.getvalue())

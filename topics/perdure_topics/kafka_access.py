@@ -33,9 +33,20 @@ _OF_THE_WAY: Final = (
     "reconnect.",
     "connections.",
     "metadata.",
+    "schema.registry.",
 )
 _ALSO: Final = frozenset({"client.id", "client.rack", "client.dns.lookup", "debug", "log_level"})
-_SECRETS: Final = ("password", "secret", "private", "key.pem", "keystore.pem", "oauthbearer.config")
+_SECRETS: Final = (
+    "password",
+    "secret",
+    "private",
+    "key.pem",
+    "keystore.pem",
+    "oauthbearer.config",
+    "user.info",
+    "auth.token",
+    "registry.url",  # may hold a name and a password
+)
 
 
 class AccessError(ValueError):
@@ -146,7 +157,8 @@ def _checked(name: str, value: Any, where: str) -> str:
     if not name.startswith(_OF_THE_WAY) and name not in _ALSO:
         raise AccessError(
             f"{where}: {name} is not for you to set, because the protocol rests on it; settings"
-            " of the way to the broker (security., sasl., ssl., socket. ...) are"
+            " of the way to the broker (security., sasl., ssl., socket. ...) and to a schema"
+            " registry (schema.registry.) are"
         )
     if isinstance(value, bool):
         return "true" if value else "false"

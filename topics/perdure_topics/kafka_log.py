@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from perdure_topics.kafka_admin import KafkaAdmin
 from perdure_topics.kafka_group import KafkaGroupReader, KafkaMember
 from perdure_topics.kafka_reader import KafkaTail
+from perdure_topics.kafka_registry import open_registry
 from perdure_topics.kafka_settings import (
     admin_settings,
     group_settings,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from perdure_topics.ports import TopicInfo, TopicSpec
+    from perdure_topics.registry import SchemaRegistry
 
 CALL_TIMEOUT_S = 10.0
 
@@ -40,6 +42,7 @@ class KafkaLog:
         self._bootstrap = bootstrap
         self._extra = dict(client_settings or {})
         self._group_protocol = group_protocol
+        self._registry: SchemaRegistry | None = None
         self._cluster_id = ""
         self._admin = KafkaAdmin(
             admin_settings(bootstrap, self._extra), address=bootstrap, timeout_s=call_timeout_s
@@ -118,12 +121,23 @@ class KafkaLog:
             ends=self._admin.ends,
         )
 
+    def registry(self) -> SchemaRegistry | None:
+        """Where the schemas of foreign producers' commands are, if the settings name a registry.
+
+        Raises ValueError for settings of it that cannot be used.
+        """
+        if self._registry is None:
+            self._registry = open_registry(self._extra)
+        return self._registry
+
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Delete the records below an offset. Raises LogError when that is refused."""
         self._admin.delete_before(topic, partition, offset)
 
     def close(self) -> None:
         """Let go of the log; what was opened from it must be closed before."""
+        if self._registry is not None:
+            self._registry.close()
         self._watch.close()
         self._pool.close()
         self._admin.close()

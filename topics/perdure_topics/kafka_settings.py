@@ -41,6 +41,7 @@ _AWAY: Final = PASSING - {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, K
 
 def shared_settings(bootstrap: str, extra: Settings) -> Settings:
     """What every client has; `extra` (TLS, SASL) wins over ours."""
+    way = {name: value for name, value in extra.items() if not name.startswith("schema.registry.")}
     return {
         "bootstrap.servers": bootstrap,
         "client.id": "perdure",
@@ -52,7 +53,7 @@ def shared_settings(bootstrap: str, extra: Settings) -> Settings:
         "topic.metadata.refresh.fast.interval.ms": 100,
         "allow.auto.create.topics": False,
         "log.connection.close": False,
-        **extra,
+        **way,
     }
 
 

@@ -14,9 +14,10 @@ import typer
 from perdure import assembly
 from perdure.cli.printing import error_console, print_json, print_table, progress_bar, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, TaskQueue, target
-from perdure_schemas.avro import frame, framed_records, schema_text
+from perdure_schemas.avro import COMMAND_MODULES, frame, framed_records, schema_text
 from perdure_topics.names import task_queues_of, topic_name
 from perdure_topics.ports import Log, LogError, TopicInfo
+from perdure_topics.registry import RegistryError
 from perdure_views.export import EventRow, rows_of, write_jsonl, write_parquet
 
 
@@ -32,9 +33,29 @@ def schemas(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write every schema into this directory.")
     ] = None,
+    register: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--register", help="Register schemas with a schema registry.")
+    ] = False,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            "--registry",
+            help="The registry's URL; without it schema.registry.url of the Kafka configuration.",
+        ),
+    ] = None,
+    task_queue: TaskQueue = None,
+    namespace: Namespace = "default",
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """List the Avro schemas of all records, print one, or write them as .avsc files."""
+    """List the Avro schemas of all records, print one, write them as files, or register them.
+
+    Registered is every record under its full name; with a task queue, its commands under
+    `<commands topic>-<full name>`, and StartWorkflow under `<commands topic>-value` as well. A
+    schema that is registered already stays as it is.
+    """
+    if register or registry:
+        _register(registry, subjects(record, task_queue, namespace))
+        return
     names = sorted(cls.__name__ for cls in framed_records())
     if record is not None:
         if record not in names:
@@ -52,6 +73,40 @@ def schemas(
         print_json(rows)
     else:
         print_table(("RECORD", "PREFIX", ""), [tuple(map(text, row.values())) for row in rows])
+
+
+def subjects(record: str | None, task_queue: str | None, namespace: str) -> list[tuple[str, str]]:
+    """Subject and record of each schema to be registered, by the strategies of serialisers."""
+    commands = {module.__name__ for module in COMMAND_MODULES}
+    kinds = [one for one in framed_records() if record in (None, one.__name__)]
+    if not kinds:
+        raise typer.BadParameter(f"there is no record {record!r}; `perdure schemas` lists them")
+    if task_queue is None:
+        return [(f"perdure.{one.__name__}", one.__name__) for one in kinds]
+    topic = topic_name("commands", namespace, task_queue)
+    names = [one.__name__ for one in kinds if one.__module__ in commands]
+    found = [(f"{topic}-perdure.{name}", name) for name in names]
+    # One subject holds one record; the strategy that most serialisers begin with has one a topic.
+    alone = record or "StartWorkflow"
+    return [*found, (f"{topic}-value", alone)] if alone in names else found
+
+
+def _register(url: str | None, chosen: list[tuple[str, str]]) -> None:
+    registry = assembly.open_registry(url)
+    ids = {}
+    try:
+        for subject, name in chosen:
+            ids[subject] = registry.register(subject, schema_text(name))
+    except RegistryError as error:
+        done = (
+            f"{len(ids)} of {len(chosen)} subjects are registered; run it again when it is mended"
+        )
+        raise LogError(f"{error}; {done}") from error
+    finally:
+        registry.close()
+    print_table(
+        ("SUBJECT", "ID"), [(text(subject), str(number)) for subject, number in ids.items()]
+    )
 
 
 def _described(name: str) -> dict[str, str]:

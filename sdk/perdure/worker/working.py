@@ -310,6 +310,7 @@ class Worker:
             pace=around.pace,
             viewer=viewer,
             local=self._make_local_worker(),
+            registry=assembly.registry_of(log),
         )
 
     def _make_local_worker(self) -> LocalWorker | None:
