@@ -178,6 +178,9 @@ class AnswerCheck:
             report = self._asks.get(reply.correlation_id)
             if report is None or isinstance(report.command, cmd.ClaimActivity):
                 continue
+            if isinstance(decode(reply.body), rep.Notice):
+                # A hint while somebody waits, from whoever holds itself to be the owner.
+                continue
             before = bisect_left(times, report.appended_ms)
             if before and reply.offset < newest[before - 1]:
                 name = f"{type(report.command).__name__} at {report.partition}@{report.offset}"
