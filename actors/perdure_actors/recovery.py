@@ -75,7 +75,8 @@ class Recovery:
         self._mark = verified.mark
         self._residents = Residents(table, residents_max=5_000)
         self._ops: Ops = {}
-        self._pinned: list[Resident] = []
+        self._changed: dict[str, Resident] = {}
+        """The runs that the batch has changed: each is saved once, as the batch leaves it."""
         self._unsaved = 0
         self.recent = RecentOnes()
         self._kept: deque[bytes] = deque()
@@ -147,6 +148,7 @@ class Recovery:
         first = events[0]
         if isinstance(first, WorkflowStarted):
             resident = self._residents.open(body.workflow_id, body.run_id, first, envelope.time_ms)
+            self._ops.update(self._residents.take_delivered())
         else:
             found = self._residents.find(body.run_id)
             if found is None:
@@ -160,9 +162,9 @@ class Recovery:
             # The record counts all the same; only its run stands still, for a person to see.
             state.block = _misfit(body.seq, state.seq, record.offset)
             state.blocked_ms = envelope.time_ms
-        self._residents.save(resident, self._ops)
-        resident.pinned += 1
-        self._pinned.append(resident)
+        if body.run_id not in self._changed:
+            self._changed[body.run_id] = resident
+            resident.pinned += 1
         self._ops[rows.history_key(body.run_id, body.seq)] = rows.pack_history(
             record.offset, envelope.pseq, envelope.time_ms, accepted.body
         )
@@ -179,6 +181,10 @@ class Recovery:
         """Write what has been folded."""
         while self._kept and rows.place_of_effect(self._kept[0])[0] <= self.meta.dispatched:
             self._ops[self._kept.popleft()] = None
+        for resident in self._changed.values():
+            self._residents.save(resident, self._ops)
+            resident.pinned -= 1
+        self._changed.clear()
         self._ops[rows.META] = rows.encode(self.meta)
         verified = rows.Verified(next_offset=self.next_offset, cursor=self.cursor, mark=self._mark)
         self._ops[rows.VERIFIED] = rows.encode(verified)
@@ -186,9 +192,6 @@ class Recovery:
         self._table.write(puts, [key for key, value in self._ops.items() if value is None])
         self._ops = {}
         self._unsaved = 0
-        for resident in self._pinned:
-            resident.pinned -= 1
-        self._pinned.clear()
 
     def finish(self) -> rows.Meta:
         """Write the rest; what the table is good for now.

@@ -111,6 +111,11 @@ class Residents:
         self._add(resident)
         return resident
 
+    def take_delivered(self) -> Ops:
+        """The rows of what waited for a run that has begun: they are no more."""
+        delivered, self._delivered = self._delivered, {}
+        return delivered
+
     def _load_actor(self, workflow_id: str) -> ActorState | None:
         data = self._table.get(rows.actor_key(workflow_id))
         if data is None:
@@ -178,8 +183,7 @@ class Residents:
         run, state = resident.run, resident.run.state
         run_id = state.run_id
         alarms: list[rows.Alarm] = []
-        ops.update(self._delivered)
-        self._delivered = {}
+        ops.update(self.take_delivered())
         # First, because an id may be in use again since.
         for kind, entity_id, _ in run.gone:
             ops[rows.KINDS[kind].key(run_id, entity_id)] = None
