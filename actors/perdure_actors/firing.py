@@ -34,12 +34,14 @@ class Firing:
         self._horizon = horizon
         self._resumes: deque[str] = deque()
         self._slow_at_ms = shard.world.time_ms + SLOW_RETRY_MS
+        self._slow_from = b""
+        """Where the walk over the blocked runs is; empty when none is under way."""
         self._house_at_ms = 0
 
     @property
     def is_resuming(self) -> bool:
         """Whether blocked runs are still to be tried."""
-        return bool(self._resumes)
+        return bool(self._resumes or self._slow_from)
 
     def keep_house(self, now_ms: int) -> None:
         """Every now and then: lost workers, and runs that time or another machine may mend."""
@@ -49,10 +51,19 @@ class Firing:
             for worker_id in shard.world.soft.lost_workers(now_ms):
                 self._lose(worker_id, now_ms)
             shard.world.soft.drop_expired(now_ms)
-        if now_ms < self._slow_at_ms:
-            return
-        self._slow_at_ms = now_ms + SLOW_RETRY_MS
-        for key, _ in shard.table.scan(*rows.prefix_range(rows.BLOCKED), limit=RESUMED_A_TURN):
+        if now_ms >= self._slow_at_ms:
+            self._slow_at_ms = now_ms + SLOW_RETRY_MS
+            self._slow_from = self._slow_from or rows.BLOCKED
+        if self._slow_from and len(self._resumes) < RESUMED_A_TURN:
+            self._find_slow()
+
+    def _find_slow(self) -> None:
+        """Let those of the next blocked runs try again that time may mend: so many a turn."""
+        shard = self._shard
+        end = rows.prefix_range(rows.BLOCKED)[1]
+        found = list(shard.table.scan(self._slow_from, end, limit=RESUMED_A_TURN))
+        self._slow_from = found[-1][0] + b"\0" if len(found) == RESUMED_A_TURN else b""
+        for key, _ in found:
             run = shard.world.run(key[1:].decode())
             if run is not None and run.state.block and run.state.block.cause in SLOW_CAUSES:
                 self._resumes.append(run.state.run_id)

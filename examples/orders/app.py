@@ -118,12 +118,15 @@ class OrderWorkflow:
                 args=[order, charge_id],
                 start_to_close_timeout=A_MINUTE,
                 retry_policy=RETRY,
+                # The money must go back: out of attempts, the run waits for a person, who has it
+                # tried again (`perdure activity retry`) or gives it up (`perdure activity fail`).
+                on_exhausted="pause",
             )
         except ActivityError as error:
             raise ApplicationError(
-                f"order {order.order_id} needs a person: its charge {charge_id} could not be"
-                f" refunded: {error.cause}",
-                type="NeedsPerson",
+                f"order {order.order_id} was given up: its charge {charge_id} was not refunded:"
+                f" {error.cause}",
+                type="NotRefunded",
             ) from error
 
 

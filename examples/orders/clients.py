@@ -17,6 +17,8 @@ CHARGE_S = 0.3
 SOLD_OUT = "sold-out"
 REFUND_FAILS_TWICE = "slow-bank"
 REFUND_NEVER = "closed-bank"
+BANK_OPENED = "bank-opened"
+"""A file beside the journal: once it is there, the closed bank has opened again."""
 
 
 class Journal:
@@ -48,7 +50,8 @@ class PaymentClient:
     async def refund(
         self, order_id: str, charge_id: str, bank: str, *, key: str, attempt: int
     ) -> str:
-        fails = {REFUND_FAILS_TWICE: 2, REFUND_NEVER: 1_000}.get(bank, 0)
+        never = 0 if self.journal.path.with_name(BANK_OPENED).exists() else 1_000
+        fails = {REFUND_FAILS_TWICE: 2, REFUND_NEVER: never}.get(bank, 0)
         self.journal.write(order_id, "refund", key, done=attempt > fails)
         if attempt <= fails:
             raise ConnectionError(f"the bank did not answer for {charge_id}")

@@ -47,7 +47,7 @@ class Claim:
     holds: bool
 
 
-def check_journal(journal: Path, *, failed: Sequence[str], need_person: set[str]) -> list[Claim]:
+def check_journal(journal: Path, *, failed: Sequence[str], needed_person: set[str]) -> list[Claim]:
     """What the shop's file says, against the orders that the client saw fail."""
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     keys: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -58,7 +58,7 @@ def check_journal(journal: Path, *, failed: Sequence[str], need_person: set[str]
     refunded = {order for order, what in keys if what == "refund"}
     charges = sum(line["activity"] == "charge" for line in lines)
     doubled = {order for order, found in charged.items() if len(found) != 1}
-    owed = {order for order in failed if order not in need_person} - refunded
+    owed = set(failed) - refunded
     wrong = refunded - set(failed)
     return [
         Claim(
@@ -67,13 +67,13 @@ def check_journal(journal: Path, *, failed: Sequence[str], need_person: set[str]
             bool(charged) and not doubled,
         ),
         Claim(
-            f"{len(set(failed) - need_person)} failed orders, the charge of each refunded",
+            f"{len(failed)} failed orders, the charge of each refunded",
             not owed,
         ),
         Claim("no order refunded that did not fail", not wrong),
         Claim(
-            f"{len(need_person)} order shown as needing a person, and not refunded",
-            bool(need_person) and not need_person & refunded,
+            f"{len(needed_person)} order waited for a person, and was refunded once retried",
+            len(needed_person) == 1 and needed_person <= refunded & set(failed),
         ),
     ]
 

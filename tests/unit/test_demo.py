@@ -36,7 +36,8 @@ def test_the_demo_holds() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SIGKILL to the worker" in done.stdout
     assert "SIGKILL to the engine" in done.stdout
-    assert "NEEDS A PERSON" in done.stdout
+    assert "NEEDS A PERSON: order-013, first of 100 in the list" in done.stdout
+    assert "perdure activity retry --id order-013" in done.stdout
     assert done.stdout.count("holds  ") == 7
     assert "BROKEN" not in done.stdout
 
@@ -70,11 +71,12 @@ GOOD = (
     ("b", "charge", "b/1"),
     ("b", "refund", "b/3"),
     ("c", "charge", "c/1"),
+    ("c", "refund", "c/3"),
 )
 
 
 def broken(path: Path, *lines: tuple[str, str, str]) -> list[str]:
-    claims = check_journal(journal(path, *lines), failed=["b", "c"], need_person={"c"})
+    claims = check_journal(journal(path, *lines), failed=["b", "c"], needed_person={"c"})
     return [claim.text for claim in claims if not claim.holds]
 
 
@@ -89,9 +91,19 @@ def test_a_second_key_of_a_charge_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_missing_refund_is_noticed(tmp_path: Path) -> None:
-    (text,) = broken(tmp_path / "j", *(line for line in GOOD if line[1] != "refund"))
+    without_b = (line for line in GOOD if line[:2] != ("b", "refund"))
+    (text,) = broken(tmp_path / "j", *without_b)
 
     assert "the charge of each refunded" in text
+
+
+def test_an_order_that_nobody_refunded_is_noticed(tmp_path: Path) -> None:
+    without_c = (line for line in GOOD if line[:2] != ("c", "refund"))
+
+    owed, waited = broken(tmp_path / "j", *without_c)
+
+    assert "the charge of each refunded" in owed
+    assert "waited for a person" in waited
 
 
 def test_a_refund_of_an_order_that_did_not_fail_is_noticed(tmp_path: Path) -> None:
