@@ -59,8 +59,8 @@ def own_broker(tmp_path: Path) -> Iterator[MakeBroker]:
     _require_jars()
     made: list[KafkaBroker] = []
 
-    def make(*, settings: Mapping[str, str] | None = None) -> KafkaBroker:
-        broker = KafkaBroker(tmp_path / f"kafka-{len(made)}", settings=settings)
+    def make(*, settings: Mapping[str, str] | None = None, port: int = 0) -> KafkaBroker:
+        broker = KafkaBroker(tmp_path / f"kafka-{len(made)}", settings=settings, port=port)
         made.append(broker)
         broker.start()
         return broker

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from perdure import assembly
 from perdure_topics.names import topic_name
@@ -111,31 +112,74 @@ async def test_every_emit_is_read_once_whoever_is_killed(crew: Crew, log: Log) -
         assert [number for key, number in found if key == name] == list(range(12))
 
 
-async def test_a_second_relay_takes_over_and_the_first_ends(crew: Crew, log: Log) -> None:
+async def test_of_two_relays_one_works_and_the_other_waits_for_its_turn(
+    crew: Crew, log: Log
+) -> None:
     topic = make_topic(log, f"{crew.namespace}-sales")
     crew.host(app=APP)
-    first = relay(crew, "first-relay")
+    relays = {name: relay(crew, name) for name in ("one", "other")}
+    events = topic_name("events", crew.namespace, QUEUE)
+    waits = f"another relay publishes what {events} emits: this one waits"
+    names: list[str] = []
     async with crew.client() as client:
-        await client.execute_workflow("Telling", args=[topic, 2, 0], id="before", task_queue=QUEUE)
-        await until(lambda: len(read(crew, topic)) == 2, "the first relay publishes")
-        second = relay(crew, "second-relay")
-        names = ["before"]
 
-        async def ended() -> bool:
-            # A relay with nothing to publish does not hear of another.
-            names.append(f"after-{len(names)}")
+        async def tell_once_more() -> None:
+            names.append(f"teller-{len(names)}")
             await client.execute_workflow(
                 "Telling", args=[topic, 2, 0], id=names[-1], task_queue=QUEUE
             )
-            return first.status is not None
+            await until(
+                lambda: len(read(crew, topic)) == 2 * len(names), "all is published", timeout_s=40.0
+            )
 
-        await until(ended, "the first relay ends", timeout_s=60.0)
-        await until(lambda: len(read(crew, topic)) == 2 * len(names), "all is published")
+        waiting = await until(
+            lambda: next((one for one in relays.values() if waits in one.said()), None),
+            "one says that it waits",
+            timeout_s=40.0,
+        )
+        (working,) = [one for one in relays.values() if one is not waiting]
+        for _ in range(3):
+            await tell_once_more()
+        assert waits not in working.said()
+        assert "took over" not in working.said() + waiting.said()
 
-    assert first.status == 1
-    assert "error: another relay took over" in first.said()
-    assert second.status is None
+        # One that is frozen loses its turn, and finds that out when it wakes up.
+        working.pause()
+        await tell_once_more()
+        working.resume()
+        await tell_once_more()
+        assert (working.status, waiting.status) == (None, None)
+        waiting.stop()
+        await tell_once_more()
+        assert working.status is None
+
     assert sorted(read(crew, topic)) == sorted((name, n) for name in names for n in range(2))
+
+
+async def test_a_topic_that_is_deleted_is_named_and_what_follows_waits_for_it(
+    crew: Crew, log: Log
+) -> None:
+    topic = make_topic(log, f"{crew.namespace}-sales")
+    crew.host(app=APP)
+    relaying = relay(crew)
+    async with crew.client() as client:
+        await client.execute_workflow("Telling", args=[topic, 3, 0], id="before", task_queue=QUEUE)
+        await until(lambda: len(read(crew, topic)) == 3, "the first are published")
+        admin = AdminClient({"bootstrap.servers": crew.target})
+        (deleting,) = admin.delete_topics([topic]).values()
+        deleting.result(20)
+        await client.execute_workflow("Telling", args=[topic, 3, 0], id="after", task_queue=QUEUE)
+        await until(
+            lambda: f"there is no topic '{topic}'" in relaying.said(), "it says so", timeout_s=40.0
+        )
+        assert relaying.status is None
+        make_topic(log, topic)
+        await until(lambda: len(read(crew, topic)) == 3, "what waited is published", timeout_s=40.0)
+        # What was published before is not published again, and what comes after is.
+        await client.execute_workflow("Telling", args=[topic, 1, 0], id="later", task_queue=QUEUE)
+        await until(lambda: len(read(crew, topic)) == 4, "it goes on", timeout_s=40.0)
+
+    assert sorted(read(crew, topic)) == [("after", 0), ("after", 1), ("after", 2), ("later", 0)]
 
 
 async def test_a_topic_that_is_missing_is_named_and_waited_for(crew: Crew, log: Log) -> None:

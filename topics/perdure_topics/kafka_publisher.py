@@ -155,7 +155,7 @@ class KafkaPublisher:
     def _over(self) -> str:
         return (
             f"another relay took over as {self._name}, or this one was frozen for longer than"
-            f" {TRANSACTION_TIMEOUT_MS // 1000} s: one relay of a task queue is enough"
+            f" {TRANSACTION_TIMEOUT_MS // 1000} s"
         )
 
     def close(self) -> None:

@@ -20,11 +20,18 @@ from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Cursor, fold_record
 from perdure_topics.names import role_of
 from perdure_topics.ports import LogUnavailableError, PositionLostError
-from perdure_topics.publishing import NOTE_BYTES_MAX, Emission, Mark, PublishError
+from perdure_topics.publishing import (
+    NOTE_BYTES_MAX,
+    Emission,
+    FencedError,
+    Mark,
+    PublishError,
+)
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, StoredRecord, Tail, TopicInfo
     from perdure_topics.publishing import Publisher
+    from perdure_views.turn import Turn
 
 _LOG: Final = logging.getLogger("perdure.relay")
 READ_AT_ONCE: Final = 200
@@ -34,8 +41,12 @@ EMITTED_BYTES_MAX: Final = 4 * 1024 * 1024
 UNMARKED_MAX: Final = 5_000
 MARK_EVERY_S: Final = 10.0
 """Partitions without emissions are marked so often."""
-TOPIC_AGAIN_S: Final = 5.0
+TOPIC_AGAIN_S: Final = 1.0
 RETRY_S: Final = 1.0
+TURN_SAID_S: Final = 3.0
+"""Who waits for a turn for longer says so."""
+FENCED_S: Final = 15.0
+"""Who was taken over from leaves the work to the other so long, whatever the group says."""
 
 
 class _Note(msgspec.Struct, array_like=True):
@@ -122,11 +133,15 @@ class Relay:
         topics: Sequence[TopicInfo],
         publisher: Publisher,
         *,
+        turn: Turn,
         ring: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
         self._publisher = publisher
+        self._turn = turn
+        self._waits_since_s = clock()
+        self._fenced_until_s = 0.0
         self._clock = clock
         self._tail = log.tail(on_ready=ring, committed=False)
         self._sources = [
@@ -141,11 +156,13 @@ class Relay:
         self.published = 0
 
     def step(self) -> float:
-        """Read and publish some; in how many seconds to step again at the latest.
+        """Read and publish some, if it is this relay's turn; in how many seconds to step again.
 
-        Raises FencedError when another relay has taken over, LogError for what is not allowed,
-        and UnreadableRecordError for a record that may count and cannot be read.
+        Raises LogError for what is not allowed, and UnreadableRecordError for a record that may
+        count and cannot be read.
         """
+        if not self._has_turn():
+            return RETRY_S
         try:
             if not self._has_begun:
                 self._begin()
@@ -154,12 +171,33 @@ class Relay:
         except (PublishError, LogUnavailableError) as error:
             # Nothing of it is published, or it is not known: the marks know.
             self._has_begun = False
+            self._known.clear()
             self._say(f"{error}: trying again")
+            return RETRY_S
+        except FencedError as error:
+            self._has_begun = False
+            self._fenced_until_s = self._clock() + FENCED_S
+            self._say(f"{error}. It works, and this one waits")
             return RETRY_S
         if self._emissions:
             return RETRY_S
         self._said = ""
         return 0.0 if more else MARK_EVERY_S
+
+    def _has_turn(self) -> bool:
+        """Whether this relay works now; one that waits says so."""
+        now_s = self._clock()
+        if self._turn.is_mine():
+            self._waits_since_s = now_s
+            return now_s >= self._fenced_until_s
+        self._has_begun = False
+        if now_s - self._waits_since_s >= TURN_SAID_S:
+            names = ", ".join(sorted({source.topic.name for source in self._sources}))
+            self._say(
+                f"another relay publishes what {names} emits: this one waits, and goes on when"
+                " that one ends; one is enough"
+            )
+        return False
 
     def _begin(self) -> None:
         places = [(source.topic.name, source.partition) for source in self._sources]
@@ -245,6 +283,7 @@ class Relay:
             _LOG.warning("%s", text)
 
     def close(self) -> None:
-        """Stop reading and publishing."""
+        """Stop reading and publishing, and let another relay have the turn."""
         self._tail.close()
         self._publisher.close()
+        self._turn.close()

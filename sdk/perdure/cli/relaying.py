@@ -23,9 +23,11 @@ def relay(
     """Publish accepted emits of a task queue's workflows, each once, until told to stop.
 
     Readers of those topics that ask for committed records see each once. One relay of a task queue
-    is enough; a second one takes over, and the first ends. Without a queue, all of the namespace.
+    is enough; a second one waits, and goes on when the first ends. Without a queue, all of the
+    namespace.
     """
     from perdure_views.relay import Relay
+    from perdure_views.turn import Turn
 
     where = target(broker, None)
     log, close = assembly.open_log(where)
@@ -45,8 +47,10 @@ def relay(
             info = log.topic(name)
             if info is None:
                 raise LogError(f"task queue {queue!r} has no topic {name} on {log.address}")
-            publisher = assembly.open_publisher(where, group_name("relay", namespace, queue))
-            relays.append(Relay(log, [info], publisher, ring=bell.set))
+            group = group_name("relay", namespace, queue)
+            publisher = assembly.open_publisher(where, group)
+            turn = Turn(log, f"{group}-turn", name, ring=bell.set)
+            relays.append(Relay(log, [info], publisher, turn=turn, ring=bell.set))
         if not relays:
             raise LogError(f"namespace {namespace!r} has no task queue on {log.address}")
         error_console().print(f"relaying {text(', '.join(queues))}", highlight=False)
