@@ -8,6 +8,7 @@ from typing import Any
 
 from perdure_actors.definitions import (
     ACTIVITY,
+    DYNAMIC_CONFIG,
     INIT,
     RUN,
     WORKFLOW,
@@ -49,6 +50,12 @@ def define_workflow(
                 f"{where}: {kind!r} in failure_exception_types of {label} is no exception class"
             )
     handlers = handlers_of(cls, where)
+    config = _dynamic_config(cls, label, where)
+    if config is not None and not is_dynamic:
+        raise DefinitionError(
+            f"{where_is(config)}: {label} is not dynamic, so it has no dynamic configuration: give"
+            " its options to @workflow.defn"
+        )
     definition = WorkflowDefinition(
         name=chosen,
         cls=cls,
@@ -61,6 +68,7 @@ def define_workflow(
         signals=handlers[SIGNAL],
         queries=handlers[QUERY],
         updates=handlers[UPDATE],
+        dynamic_config=config,
     )
     setattr(cls, WORKFLOW, definition)
     # A start names the run method.
@@ -85,6 +93,21 @@ def _run_method(cls: type, label: str, where: str) -> Callable[..., Awaitable[An
     raise DefinitionError(
         f"{where}: {label} has no @workflow.run method; mark the async method that is its code"
     )
+
+
+def _dynamic_config(cls: type, label: str, where: str) -> Callable[[Any], Any] | None:
+    found = {
+        name: fn
+        for kind in reversed(cls.__mro__)
+        for name, fn in vars(kind).items()
+        if getattr(fn, DYNAMIC_CONFIG, False)
+    }
+    if len(found) > 1:
+        raise DefinitionError(
+            f"{where}: {label} has {len(found)} @workflow.dynamic_config methods"
+            f" ({', '.join(found)})"
+        )
+    return next(iter(found.values()), None)
 
 
 def _check_run(run: Callable[..., Any], label: str, *, is_dynamic: bool) -> None:
@@ -199,6 +222,17 @@ def mark_init(fn: Callable[..., Any]) -> None:
         where = call_site(2).partition(" in ")[0]
         raise DefinitionError(f"{where}: @workflow.init is for __init__, not for {fn!r}")
     setattr(fn, INIT, True)
+
+
+def mark_dynamic_config(fn: Callable[..., Any]) -> None:
+    """Let a method configure a dynamic workflow. Raises DefinitionError where it could not."""
+    where = call_site(2).partition(" in ")[0]
+    label = getattr(fn, "__qualname__", repr(fn))
+    if inspect.iscoroutinefunction(fn):
+        raise DefinitionError(f"{where}: {label} only says something, so it is no `async def`")
+    if len(positional(fn)) != 1:
+        raise DefinitionError(f"{where}: {label} takes self and nothing else")
+    setattr(fn, DYNAMIC_CONFIG, True)
 
 
 def _checked_name(name: str, label: str, where: str) -> str:

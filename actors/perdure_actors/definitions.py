@@ -26,6 +26,7 @@ VERSION_BYTES = 8
 WORKFLOW = "__perdure_workflow__"
 RUN = "__perdure_run__"
 INIT = "__perdure_init__"
+DYNAMIC_CONFIG = "__perdure_dynamic_config__"
 ACTIVITY = "__perdure_activity__"
 
 
@@ -47,6 +48,8 @@ class WorkflowDefinition:
     """Handlers by name; the dynamic one is under the empty name."""
     queries: Mapping[str, HandlerDefinition] = field(default_factory=dict)
     updates: Mapping[str, HandlerDefinition] = field(default_factory=dict)
+    dynamic_config: Callable[[Any], Any] | None = None
+    """A method of a dynamic workflow that says more of a run, once there is an instance."""
 
     @cached_property
     def signature(self) -> Signature:
@@ -69,6 +72,12 @@ class WorkflowDefinition:
     def instantiate(self, args: Sequence[Any]) -> Any:
         """An instance of the workflow class."""
         return self.cls(*args) if self.takes_input_in_init else self.cls()
+
+    def more_failures(self, instance: Any) -> tuple[type[BaseException], ...]:
+        """What else fails this run, as its dynamic configuration says."""
+        if self.dynamic_config is None:
+            return ()
+        return tuple(self.dynamic_config(instance).failure_exception_types or ())
 
     def call_run(self, instance: Any, args: Sequence[Any]) -> Awaitable[Any]:
         """The coroutine of the run method."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from perdure_schemas.payloads import Failure, Payload, Priority, Record, RetryPolicy, RunRef
+from perdure_schemas.payloads import (
+    Failure,
+    Payload,
+    Priority,
+    Record,
+    RetryPolicy,
+    RunRef,
+    SignalInput,
+)
 
 
 class ChildWorkflowInitiated(Record, frozen=True, kw_only=True, gc=False):
@@ -152,9 +160,31 @@ class ExternalStartInitiated(Record, frozen=True, kw_only=True, gc=False):
     """The code started another workflow that is no child, or signalled it with a start."""
 
     call_id: str
+    workflow_id: str
+    workflow_type: str
     task_queue: str = ""
-    start: bytes
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    id_reuse_policy: str = "allow_duplicate"
+    id_conflict_policy: str = "fail"
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    start_delay_ms: int = 0
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    static_summary: Payload | None = None
+    static_details: Payload | None = None
+    priority: Priority | None = None
+    signals: list[SignalInput] = []
     call_site: str = ""
+
+    @property
+    def target(self) -> RunRef:
+        """The other workflow, whichever of its runs takes it."""
+        return RunRef(workflow_id=self.workflow_id, task_queue=self.task_queue)
 
 
 class ExternalStarted(Record, frozen=True, kw_only=True, gc=False):
@@ -162,7 +192,6 @@ class ExternalStarted(Record, frozen=True, kw_only=True, gc=False):
 
     call_id: str
     run_id: str
-    started: bool = True
 
 
 class ExternalStartFailed(Record, frozen=True, kw_only=True, gc=False):
@@ -171,3 +200,14 @@ class ExternalStartFailed(Record, frozen=True, kw_only=True, gc=False):
     call_id: str
     code: str
     message: str = ""
+
+
+CallInitiated = ExternalSignalInitiated | ExternalCancelInitiated | ExternalStartInitiated
+CallAnswered = (
+    ExternalSignaled
+    | ExternalSignalFailed
+    | ExternalCancelRequested
+    | ExternalCancelFailed
+    | ExternalStarted
+    | ExternalStartFailed
+)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from perdure_schemas.child_events import (
+    CallAnswered,
+    CallInitiated,
     ChildCancelRequested,
     ChildWorkflowCanceled,
     ChildWorkflowCompleted,
@@ -14,12 +16,6 @@ from perdure_schemas.child_events import (
     ChildWorkflowStartFailed,
     ChildWorkflowTerminated,
     ChildWorkflowTimedOut,
-    ExternalCancelFailed,
-    ExternalCancelInitiated,
-    ExternalCancelRequested,
-    ExternalSignaled,
-    ExternalSignalFailed,
-    ExternalSignalInitiated,
 )
 from perdure_schemas.fact_events import (
     MarkerRecorded,
@@ -342,10 +338,7 @@ Input = (
     | ChildWorkflowCanceled
     | ChildWorkflowTimedOut
     | ChildWorkflowTerminated
-    | ExternalCancelRequested
-    | ExternalCancelFailed
-    | ExternalSignaled
-    | ExternalSignalFailed
+    | CallAnswered
 )
 """Events that resume the run's code: each causes exactly one activation."""
 
@@ -356,8 +349,7 @@ Output = (
     | TimerCanceled
     | ChildWorkflowInitiated
     | ChildCancelRequested
-    | ExternalCancelInitiated
-    | ExternalSignalInitiated
+    | CallInitiated
     | WorkflowUpdateCompleted
     | WorkflowCompleted
     | WorkflowFailed

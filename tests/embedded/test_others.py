@@ -11,7 +11,8 @@ import pytest
 
 from perdure import workflow
 from perdure.client import Client, WorkflowExecutionStatus
-from perdure.exceptions import ApplicationError
+from perdure.common import WorkflowIDReusePolicy
+from perdure.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from perdure.worker import Worker
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
@@ -63,6 +64,43 @@ class Talking:
 
 
 @workflow.defn
+class Inviting:
+    """Says something to a workflow, whether it runs or not; twice, and once where it may not."""
+
+    @workflow.run
+    async def run(self, queue: str) -> list[Any]:
+        handles = [
+            await workflow.signal_with_start_workflow(
+                Listening.run,
+                2,
+                id="invited",
+                task_queue=queue,
+                signal=Listening.note,
+                signal_args=text,
+                memo={"by": workflow.info().workflow_id},
+            )
+            for text in ("one", "two")
+        ]
+        told: list[Any] = [handles[0].id, handles[0].run_id == handles[1].run_id]
+        for id in ("closed", ""):
+            try:
+                await workflow.signal_with_start_workflow(
+                    "Listening",
+                    args=[1],
+                    id=id,
+                    task_queue=queue,
+                    signal="note",
+                    signal_args=["three"],
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                )
+            except WorkflowAlreadyStartedError as error:
+                told.append(f"{error.workflow_id} is used")
+            except ApplicationError as error:
+                told.append(error.type)
+        return told
+
+
+@workflow.defn
 class Raising:
     """Starts a child and tells it things."""
 
@@ -77,7 +115,7 @@ class Raising:
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     client = await Client.connect(f"file:{tmp_path}")
-    near = Worker(client, task_queue="near", workflows=[Talking, Listening, Raising])
+    near = Worker(client, task_queue="near", workflows=[Talking, Listening, Raising, Inviting])
     far = Worker(client, task_queue="far", workflows=[Listening])
     async with near, far:
         yield client
@@ -98,6 +136,22 @@ async def test_a_run_signals_and_cancels_another_and_hears_when_nobody_is_there(
     assert sorted(heard[1:-1]) == sorted(f"n{n}" for n in range(20))
     assert heard[-1] == "cancelled: that is all"
     assert (await other.describe()).status == WorkflowExecutionStatus.COMPLETED
+
+
+@pytest.mark.parametrize("queue", ["near", "far"])
+async def test_a_run_signals_another_and_starts_it_where_it_does_not_run(
+    client: Client, queue: str
+) -> None:
+    await client.execute_workflow(Listening.run, 0, id="closed", task_queue=queue)
+
+    told = await client.execute_workflow(Inviting.run, queue, id="inviting", task_queue="near")
+    invited = client.get_workflow_handle_for(Listening.run, "invited", task_queue=queue)
+
+    assert told == ["invited", True, "closed is used", "invalid"]
+    assert await invited.result() == ["one", "two"]
+    described = await invited.describe()
+    assert await described.memo() == {"by": "inviting"}
+    assert described.parent_id is None
 
 
 @pytest.mark.parametrize("queue", [None, "far"])

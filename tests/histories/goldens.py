@@ -34,7 +34,7 @@ from perdure_schemas.events import (
     WorkflowResumed,
 )
 from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Record, SignalInput
-from tests.histories import workflows
+from tests.histories import concurrency, concurrency_goldens, workflows
 from tests.unit.player import CONVERTER, FACTS, Player
 
 FOLDER = Path(__file__).parent
@@ -62,13 +62,19 @@ def read(path: Path) -> Golden:
     """A golden history from its file."""
     data = json.loads(path.read_text())
     return Golden(
-        workflow=getattr(workflows, data["workflow"]),
+        workflow=_workflow(data["workflow"]),
         facts=RunFacts(**data["facts"]),
         transitions=[
             (item["seq"], item["time_ms"], [_event(dict(event)) for event in item["events"]])
             for item in data["transitions"]
         ],
     )
+
+
+def _workflow(name: str) -> type:
+    module = workflows if hasattr(workflows, name) else concurrency
+    workflow: type = getattr(module, name)
+    return workflow
 
 
 def _event(fields: dict[str, Any]) -> Record:
@@ -299,6 +305,7 @@ CASES: dict[str, Callable[[], Player]] = {
     "entity_signaled": _entity_signaled,
     "entity_updated": _entity_updated,
     "entity_continued": _entity_continued,
+    **concurrency_goldens.CASES,
 }
 
 

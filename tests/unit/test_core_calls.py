@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from perdure_actors.core import rules
 from perdure_actors.core.decision import Decision, Ignored, Limits, SendCommand, Step
-from perdure_actors.core.state import CANCEL, SIGNAL, CallState
+from perdure_actors.core.state import CANCEL, SIGNAL, START, CallState
 from perdure_schemas import child_events as ce
 from perdure_schemas.avro import decode
 from perdure_schemas.child_commands import ReportCall
-from perdure_schemas.commands import CancelWorkflow
+from perdure_schemas.commands import CancelWorkflow, StartWorkflow
 from perdure_schemas.message_commands import SignalWorkflow
-from perdure_schemas.payloads import ExternalCall, Payload, RunRef
+from perdure_schemas.payloads import ExternalCall, Payload, RunRef, SignalInput
 from tests.unit.core_world import NOW_MS, CoreWorld
 
 ME = RunRef(workflow_id="wf", run_id="run-1", task_queue="orders", workflow_type="Order")
@@ -24,6 +24,15 @@ TARGET = RunRef(workflow_id="other", run_id="o-1", task_queue="far")
 CALLER = ExternalCall(run=RunRef(workflow_id="up", run_id="u", task_queue="above"), call_id="7")
 SIGNALLED = ce.ExternalSignalInitiated(
     call_id="1", target=TARGET, signal_name="note", input=[Payload(data=b"1")]
+)
+STARTED = ce.ExternalStartInitiated(
+    call_id="3",
+    workflow_id="new",
+    workflow_type="Cart",
+    task_queue="far",
+    input=[Payload(data=b"1")],
+    id_conflict_policy="use_existing",
+    signals=[SignalInput(signal_name="add", input=[Payload(data=b"2")])],
 )
 CANCELLED = ce.ExternalCancelInitiated(call_id="2", target=TARGET, reason="why")
 
@@ -66,6 +75,27 @@ def test_calls_go_to_the_other_workflow_and_say_where_the_answer_goes(world: Cor
     }
 
 
+def test_a_start_of_another_workflow_is_no_childs_and_says_where_the_answer_goes(
+    world: CoreWorld,
+) -> None:
+    run = world.start()
+    world.effects.clear()
+    world.record("run-1", STARTED)
+
+    start = StartWorkflow(
+        workflow_id="new",
+        workflow_type="Cart",
+        input=[Payload(data=b"1")],
+        identity="wf/run-1",
+        id_conflict_policy="use_existing",
+        signals=STARTED.signals,
+        external=ExternalCall(run=ME, call_id="3"),
+    )
+    assert world.effects == [SendCommand("far", start)]
+    target = RunRef(workflow_id="new", task_queue="far")
+    assert run.calls == {"3": CallState("3", START, target, 2)}
+
+
 def test_a_signal_to_a_child_is_for_no_other_workflow_of_its_id(world: CoreWorld) -> None:
     world.start()
     world.effects.clear()
@@ -83,6 +113,8 @@ def test_a_call_without_a_queue_goes_to_the_runs_own(world: CoreWorld) -> None:
     for output in (SIGNALLED, CANCELLED):
         found = rules.settle(world, run, replace(output, target=bare), NOW_MS)
         assert found == replace(output, target=replace(TARGET, task_queue="orders"))
+    start = rules.settle(world, run, replace(STARTED, task_queue=""), NOW_MS)
+    assert start == replace(STARTED, task_queue="orders")
 
 
 @pytest.mark.parametrize(
@@ -98,11 +130,16 @@ def test_a_call_without_a_queue_goes_to_the_runs_own(world: CoreWorld) -> None:
             answer("2", code="not_found"),
             ce.ExternalCancelFailed(call_id="2", code="not_found"),
         ),
+        (answer("3", target_run_id="n-1"), ce.ExternalStarted(call_id="3", run_id="n-1")),
+        (
+            answer("3", code="already_started", message="used"),
+            ce.ExternalStartFailed(call_id="3", code="already_started", message="used"),
+        ),
     ],
 )
 def test_each_answer_is_heard_once(world: CoreWorld, told: Any, event: Any) -> None:
     world.start()
-    world.record("run-1", SIGNALLED, CANCELLED)
+    world.record("run-1", SIGNALLED, CANCELLED, STARTED)
 
     assert world.do(told) == Decision([Step("run-1", [event])], run_id="run-1")
     assert isinstance(world.do(told), Ignored)
@@ -138,6 +175,10 @@ def test_calls_and_what_they_carry_have_limits() -> None:
     assert problems(SIGNALLED) == []
     assert problems(large) == [
         "signal 'note' is given 1000000 bytes; 921600 is the most: pass references (here)"
+    ]
+    signals = [SignalInput(signal_name="s", input=[Payload(data=b"x" * 921_600)])]
+    assert problems(replace(STARTED, signals=signals, call_site="here")) == [
+        "workflow 'new' is given 921601 bytes; 921600 is the most: pass references (here)"
     ]
     assert problems(SIGNALLED, CANCELLED) == [
         (

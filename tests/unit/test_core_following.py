@@ -224,8 +224,9 @@ def test_continue_as_new_changes_what_it_names_and_forgets_the_failure(
         (
             {"task_queue": "refunds"},
             (
-                "the next run cannot move to task queue 'refunds': it stays on 'orders' in this"
-                " release (a.py:1)"
+                "the next run cannot move to task queue 'refunds': a workflow id stays on its"
+                " queue, here 'orders'. Start a child there that is abandoned when its parent"
+                " closes, and return (a.py:1)"
             ),
         ),
     ],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perdure import workflow
+from perdure.common import RawValue
 from perdure_actors.defining import define_activity
 from perdure_actors.definitions import (
     ActivityRegistry,
@@ -19,7 +20,10 @@ from perdure_actors.definitions import (
     code_version,
     workflow_definition,
 )
+from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.signatures import DefinitionError
+from perdure_schemas.events import WorkflowFailed
+from tests.unit.player import Player
 
 HERE = "tests/unit/test_definitions.py"
 
@@ -209,6 +213,60 @@ def test_two_workflows_of_one_name_are_refused_with_both_lines() -> None:
     with pytest.raises(DefinitionError, match="two definitions with one workflow name") as refused:
         WorkflowRegistry([Good, Twin])
     assert str(refused.value).count(f"{HERE}:") == 2
+
+
+def test_a_dynamic_workflow_says_of_each_run_what_fails_it() -> None:
+    @workflow.defn(dynamic=True)
+    class Everything:
+        @workflow.init
+        def __init__(self, args: Sequence[RawValue]) -> None:
+            self.kinds = [KeyError] if args else []
+
+        @workflow.run
+        async def run(self, args: Sequence[RawValue]) -> None:
+            raise KeyError("gone")
+
+        @workflow.dynamic_config
+        def config(self) -> workflow.DynamicWorkflowConfig:
+            return workflow.DynamicWorkflowConfig(failure_exception_types=self.kinds)
+
+    player = Player(Everything, "one")
+    assert [type(output) for output in player.outputs] == [WorkflowFailed]
+    player.check()
+    with pytest.raises(BlockedError, match="raised KeyError"):
+        Player(Everything)
+
+
+def test_a_dynamic_configuration_stands_where_it_can_be_called() -> None:
+    def config(self: object) -> workflow.DynamicWorkflowConfig:
+        return workflow.DynamicWorkflowConfig()
+
+    async def late(self: object) -> None: ...
+
+    def more(self: object, what: int) -> None: ...
+
+    with pytest.raises(DefinitionError, match="so it is no `async def`"):
+        workflow.dynamic_config(late)  # type: ignore[arg-type]  # refused for what it is
+    with pytest.raises(DefinitionError, match="takes self and nothing else"):
+        workflow.dynamic_config(more)  # type: ignore[arg-type]  # refused for what it is
+    with pytest.raises(DefinitionError, match="is not dynamic, so it has no dynamic config"):
+
+        @workflow.defn
+        class Named:
+            configure = workflow.dynamic_config(config)
+
+            @workflow.run
+            async def run(self) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"has 2 @workflow.dynamic_config methods \(a, b\)"):
+
+        @workflow.defn(dynamic=True)
+        class Twice:
+            a = workflow.dynamic_config(config)
+            b = workflow.dynamic_config(config)
+
+            @workflow.run
+            async def run(self, args: Sequence[RawValue]) -> None: ...
 
 
 def test_a_dynamic_workflow_takes_what_no_other_does() -> None:

@@ -31,6 +31,14 @@ class Talking:
     async def run(self) -> str:
         await workflow.wait_condition(lambda: bool(self.heard))
         workflow.upsert_memo({"m": self.heard})
+        await workflow.signal_with_start_workflow(
+            Patient.run,
+            self.heard,
+            id="other",
+            task_queue="q",
+            signal="any",
+            signal_args=self.heard,
+        )
         return await workflow.execute_child_workflow(Patient.run, self.heard, id="child")
 
     @workflow.signal

@@ -101,10 +101,9 @@ def called(
 ) -> None:
     """The code sent something to another workflow."""
     facts: Attributes = {"perdure.kind": "call"}
-    name = "start of a workflow"
-    if not isinstance(event, ExternalStartInitiated):
-        facts["perdure.target.workflow.id"] = event.target.workflow_id
-        name = "cancel of a workflow"
+    facts["perdure.target.workflow.id"] = event.target.workflow_id
+    is_start = isinstance(event, ExternalStartInitiated)
+    name = "start of a workflow" if is_start else "cancel of a workflow"
     if isinstance(event, ExternalSignalInitiated):
         facts["perdure.signal.name"] = _short(event.signal_name)
         name = f"signal {_short(event.signal_name)} sent"

@@ -8,17 +8,21 @@ from msgspec.structs import replace
 
 from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
-from perdure_actors.core.state import CANCEL, SIGNAL, CallState, RecordId, Run
+from perdure_actors.core.state import CANCEL, SIGNAL, START, CallState, RecordId, Run
 from perdure_schemas.child_commands import ReportCall
 from perdure_schemas.child_events import (
+    CallInitiated,
     ExternalCancelFailed,
     ExternalCancelInitiated,
     ExternalCancelRequested,
     ExternalSignaled,
     ExternalSignalFailed,
     ExternalSignalInitiated,
+    ExternalStarted,
+    ExternalStartFailed,
+    ExternalStartInitiated,
 )
-from perdure_schemas.commands import CancelWorkflow
+from perdure_schemas.commands import CancelWorkflow, StartWorkflow
 from perdure_schemas.message_commands import SignalWorkflow
 from perdure_schemas.payloads import ExternalCall, RunRef
 
@@ -26,14 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perdure_actors.core.decision import Effect, Verdict, World
-    from perdure_schemas.commands import StartWorkflow
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.child_events import CallAnswered
+    from perdure_schemas.payloads import Payload, Record
 
     Called = SignalWorkflow | CancelWorkflow | StartWorkflow
 
 OUTCOMES: dict[str, tuple[type[Record], type[Record]]] = {
     CANCEL: (ExternalCancelRequested, ExternalCancelFailed),
     SIGNAL: (ExternalSignaled, ExternalSignalFailed),
+    START: (ExternalStarted, ExternalStartFailed),
 }
 """A call's kind -> the event of its success, and that of its failure."""
 
@@ -77,23 +82,38 @@ def errands_of_call(
 
 def check_calls(world: World, run: Run, outputs: list[Record]) -> str:
     """Why the calls the code asked for cannot be had; empty when they can."""
-    kinds = ExternalCancelInitiated | ExternalSignalInitiated
-    asked = [output for output in outputs if isinstance(output, kinds)]
+    asked = [output for output in outputs if isinstance(output, CallInitiated)]
     if len(run.calls) + len(asked) > world.limits.calls_max:
         return (
             f"the code has {len(run.calls)} calls of other workflows pending and asks for"
             f" {len(asked)}; {world.limits.calls_max} is the most: await some first"
         )
     for output in asked:
-        if isinstance(output, ExternalSignalInitiated):
-            payloads = [*output.input, *output.header.values()]
-            size = sum(len(payload.data) for payload in payloads)
-            if size > REPORT_BYTES_MAX:
-                return (
-                    f"signal {output.signal_name!r} is given {size} bytes; {REPORT_BYTES_MAX} is"
-                    f" the most: pass references ({output.call_site})"
-                )
+        size = sum(len(payload.data) for payload in _given(output))
+        if size > REPORT_BYTES_MAX:
+            return (
+                f"{_named(output)} is given {size} bytes; {REPORT_BYTES_MAX} is the most: pass"
+                f" references ({output.call_site})"
+            )
     return ""
+
+
+def _given(output: CallInitiated) -> list[Payload]:
+    """What a call carries that its caller chose the size of."""
+    if isinstance(output, ExternalCancelInitiated):
+        return []
+    given = [*output.input, *output.header.values()]
+    if isinstance(output, ExternalStartInitiated):
+        given += [*output.memo.values(), *output.search_attributes.values()]
+        for signal in output.signals:
+            given += [*signal.input, *signal.header.values()]
+    return given
+
+
+def _named(output: CallInitiated) -> str:
+    if isinstance(output, ExternalSignalInitiated):
+        return f"signal {output.signal_name!r}"
+    return f"workflow {output.target.workflow_id!r}"
 
 
 def decide_initiated(
@@ -104,6 +124,13 @@ def decide_initiated(
 ) -> Record:
     """A call the code asked for, on the run's own queue unless it named another."""
     return replace(output, target=on_queue(world, output.target))
+
+
+def decide_start_initiated(
+    world: World, _run: Run, output: ExternalStartInitiated, _now_ms: int
+) -> Record:
+    """A start the code asked for, on the run's own queue unless it named another."""
+    return replace(output, task_queue=output.task_queue or world.task_queue)
 
 
 def on_queue(world: World, target: RunRef) -> RunRef:
@@ -125,6 +152,13 @@ def apply_signal_initiated(
     await_answer(run, event.call_id, SIGNAL, event.target)
 
 
+def apply_start_initiated(
+    run: Run, event: ExternalStartInitiated, _at: RecordId, _now_ms: int
+) -> None:
+    """Remember the call until it is answered."""
+    await_answer(run, event.call_id, START, event.target)
+
+
 def await_answer(run: Run, call_id: str, kind: str, target: RunRef) -> None:
     """Remember a call until it is answered."""
     run.calls[call_id] = CallState(call_id, kind, target, run.state.seq)
@@ -133,7 +167,7 @@ def await_answer(run: Run, call_id: str, kind: str, target: RunRef) -> None:
 
 def apply_answered(
     run: Run,
-    event: ExternalCancelRequested | ExternalCancelFailed | ExternalSignaled | ExternalSignalFailed,
+    event: CallAnswered,
     _at: RecordId,
     _now_ms: int,
 ) -> None:
@@ -172,3 +206,33 @@ def effects_of_signal_initiated(
         child_of=me if event.child_id else None,
     )
     return [SendCommand(target.task_queue, command)]
+
+
+def effects_of_start_initiated(
+    run: Run, event: ExternalStartInitiated, _at: RecordId, _now_ms: int
+) -> list[Effect]:
+    """The start itself, of a workflow that is no child."""
+    me = run.ref()
+    command = StartWorkflow(
+        workflow_id=event.workflow_id,
+        workflow_type=event.workflow_type,
+        input=event.input,
+        header=event.header,
+        identity=f"{me.workflow_id}/{me.run_id}",
+        id_reuse_policy=event.id_reuse_policy,
+        id_conflict_policy=event.id_conflict_policy,
+        execution_timeout_ms=event.execution_timeout_ms,
+        run_timeout_ms=event.run_timeout_ms,
+        task_timeout_ms=event.task_timeout_ms,
+        retry_policy=event.retry_policy,
+        cron_schedule=event.cron_schedule,
+        start_delay_ms=event.start_delay_ms,
+        memo=event.memo,
+        search_attributes=event.search_attributes,
+        static_summary=event.static_summary,
+        static_details=event.static_details,
+        priority=event.priority,
+        signals=event.signals,
+        external=ExternalCall(run=me, call_id=event.call_id),
+    )
+    return [SendCommand(event.task_queue, command)]

@@ -116,8 +116,9 @@ def check_continued(world: World, _run: Run, outputs: list[Record]) -> str:
             )
         if output.task_queue not in ("", world.task_queue):
             return (
-                f"the next run cannot move to task queue {output.task_queue!r}: it stays on"
-                f" {world.task_queue!r} in this release ({output.call_site})"
+                f"the next run cannot move to task queue {output.task_queue!r}: a workflow id stays"
+                f" on its queue, here {world.task_queue!r}. Start a child there that is abandoned"
+                f" when its parent closes, and return ({output.call_site})"
             )
     return ""
 

@@ -114,6 +114,7 @@ OUTPUTS: dict[type[Record], DecideOutput] = {
     child_events.ChildWorkflowInitiated: children.decide_initiated,
     child_events.ExternalCancelInitiated: calls.decide_initiated,
     child_events.ExternalSignalInitiated: calls.decide_initiated,
+    child_events.ExternalStartInitiated: calls.decide_start_initiated,
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
 
@@ -192,6 +193,9 @@ APPLY: dict[type[Record], Apply] = {
     child_events.ExternalSignalInitiated: calls.apply_signal_initiated,
     child_events.ExternalSignaled: calls.apply_answered,
     child_events.ExternalSignalFailed: calls.apply_answered,
+    child_events.ExternalStartInitiated: calls.apply_start_initiated,
+    child_events.ExternalStarted: calls.apply_answered,
+    child_events.ExternalStartFailed: calls.apply_answered,
 }
 """Event -> apply(run, event, at, now): the only place where a run's state changes."""
 
@@ -225,6 +229,7 @@ EFFECTS: dict[type[Record], Effects] = {
     child_events.ChildCancelRequested: children.effects_of_cancel_requested,
     child_events.ExternalCancelInitiated: calls.effects_of_cancel_initiated,
     child_events.ExternalSignalInitiated: calls.effects_of_signal_initiated,
+    child_events.ExternalStartInitiated: calls.effects_of_start_initiated,
 }
 """Event -> the errands it brings, from the state before it is applied."""
 

@@ -6,20 +6,21 @@ import asyncio
 
 from perdure_actors.replay.activities import Asker
 from perdure_actors.replay.children import CANCEL_CALL, Children
-from perdure_actors.replay.exceptions import ApplicationError
+from perdure_actors.replay.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from perdure_actors.replay.loop import Future
 from perdure_schemas.child_events import (
+    CallInitiated,
     ExternalCancelFailed,
-    ExternalCancelInitiated,
     ExternalCancelRequested,
     ExternalSignaled,
     ExternalSignalFailed,
-    ExternalSignalInitiated,
+    ExternalStarted,
+    ExternalStartFailed,
+    ExternalStartInitiated,
 )
 
-Initiated = ExternalCancelInitiated | ExternalSignalInitiated
-Failed = ExternalCancelFailed | ExternalSignalFailed
-Done = ExternalCancelRequested | ExternalSignaled
+Failed = ExternalCancelFailed | ExternalSignalFailed | ExternalStartFailed
+Done = ExternalCancelRequested | ExternalSignaled | ExternalStarted
 
 
 class Calls:
@@ -28,7 +29,7 @@ class Calls:
     def __init__(self, asker: Asker, children: Children) -> None:
         self._asker = asker
         self._children = children
-        self._pending: dict[str, tuple[Initiated, Future[str]]] = {}
+        self._pending: dict[str, tuple[CallInitiated, Future[str]]] = {}
         self._count = 0
 
     def next_id(self) -> str:
@@ -36,11 +37,12 @@ class Calls:
         self._count += 1
         return str(self._count)
 
-    async def send(self, initiated: Initiated) -> str:
+    async def send(self, initiated: CallInitiated) -> str:
         """Send a call and wait for its answer; the run that took it.
 
         Cancelled before it has left it never leaves; later only the wait for it ends. Raises
-        ApplicationError, its type the reason, when the other workflow did not take it.
+        ApplicationError, its type the reason, when the other workflow did not take it, and
+        WorkflowAlreadyStartedError for a start whose id is used.
         """
         asker = self._asker
         asker.ask(initiated)
@@ -69,5 +71,10 @@ class Calls:
             return
         found = self._pending.pop(event.call_id, None)
         if found is not None and not found[1].done():
-            error = ApplicationError(event.message, type=event.code, non_retryable=True)
-            found[1].set_exception(error)
+            found[1].set_exception(_error_of(found[0], event))
+
+
+def _error_of(initiated: CallInitiated, event: Failed) -> Exception:
+    if isinstance(initiated, ExternalStartInitiated) and event.code == "already_started":
+        return WorkflowAlreadyStartedError(initiated.workflow_id, initiated.workflow_type)
+    return ApplicationError(event.message, type=event.code, non_retryable=True)

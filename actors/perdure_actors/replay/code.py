@@ -89,6 +89,9 @@ class WorkflowCode(Protocol):
     def instantiate(self, args: Sequence[Any]) -> Any:
         """An instance of the workflow class."""
 
+    def more_failures(self, instance: Any) -> tuple[type[BaseException], ...]:
+        """What else fails this run, as its dynamic configuration says."""
+
     def call_run(self, instance: Any, args: Sequence[Any]) -> Awaitable[Any]:
         """The coroutine of its run method."""
 

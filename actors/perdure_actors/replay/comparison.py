@@ -11,6 +11,7 @@ from perdure_schemas.child_events import (
     ChildWorkflowInitiated,
     ExternalCancelInitiated,
     ExternalSignalInitiated,
+    ExternalStartInitiated,
 )
 from perdure_schemas.events import (
     ActivityCancelRequested,
@@ -114,6 +115,8 @@ def _identity(output: Record) -> object:
         return output.call_id, output.target.workflow_id
     if isinstance(output, ExternalSignalInitiated):
         return output.call_id, output.target.workflow_id, output.signal_name
+    if isinstance(output, ExternalStartInitiated):
+        return output.call_id, output.workflow_type, output.workflow_id
     if isinstance(output, WorkflowUpdateCompleted):
         return output.update_id
     if isinstance(output, WorkflowContinuedAsNew):
@@ -155,6 +158,8 @@ def describe(output: Record) -> str:
         what = f"cancelling workflow {output.target.workflow_id!r}"
     elif isinstance(output, ExternalSignalInitiated):
         what = f"signal {output.signal_name!r} to workflow {output.target.workflow_id!r}"
+    elif isinstance(output, ExternalStartInitiated):
+        what = f"the start of workflow {output.workflow_type!r} (id {output.workflow_id!r})"
     elif isinstance(output, WorkflowUpdateCompleted):
         what = f"the end of update {output.update_name!r} (id {output.update_id})"
     else:

@@ -314,6 +314,7 @@ class Coroutine:
         if self._chains is not None:
             self.inbound = self._chains(self)
         self.instance = definition.instantiate(args)
+        self.failure_exception_types += definition.more_failures(self.instance)
         if self.messages.begin():
             # Signals that were there first are handled before the run method's first step.
             await asyncio.sleep(0)

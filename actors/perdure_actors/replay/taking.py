@@ -21,6 +21,8 @@ from perdure_schemas.child_events import (
     ExternalCancelRequested,
     ExternalSignaled,
     ExternalSignalFailed,
+    ExternalStarted,
+    ExternalStartFailed,
 )
 from perdure_schemas.events import (
     ActivityCanceled,
@@ -57,6 +59,8 @@ TAKES: dict[type[Record], Callable[[Parts, Any], None]] = {
     ExternalCancelFailed: lambda run, event: run.calls.take_failed(event),
     ExternalSignaled: lambda run, event: run.calls.take_done(event),
     ExternalSignalFailed: lambda run, event: run.calls.take_failed(event),
+    ExternalStarted: lambda run, event: run.calls.take_done(event),
+    ExternalStartFailed: lambda run, event: run.calls.take_failed(event),
     WorkflowSignaled: lambda run, event: run.messages.take_signal(event),
     WorkflowUpdateAccepted: lambda run, event: run.messages.take_update(event),
 }

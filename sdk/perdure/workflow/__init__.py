@@ -15,12 +15,13 @@ from perdure.workflow.child_calling import ChildWorkflowConfig
 from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.child_workflows import execute_child_workflow, start_child_workflow
 from perdure.workflow.continuing import continue_as_new
-from perdure.workflow.decorators import defn, init, run
+from perdure.workflow.decorators import DynamicWorkflowConfig, defn, dynamic_config, init, run
 from perdure.workflow.external import (
     ExternalWorkflowHandle,
     get_external_workflow_handle,
     get_external_workflow_handle_for,
 )
+from perdure.workflow.external_starts import signal_with_start_workflow
 from perdure.workflow.handlers import (
     all_handlers_finished,
     current_update_info,
@@ -117,6 +118,7 @@ __all__ = [
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
     "ContinueAsNewError",
+    "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -139,6 +141,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "emit",
     "execute_activity",
     "execute_activity_class",
@@ -185,6 +188,7 @@ __all__ = [
     "set_update_handler",
     "side_effect",
     "signal",
+    "signal_with_start_workflow",
     "sleep",
     "start_activity",
     "start_activity_class",

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import overload
 
-from perdure.types import CallableAsyncType, CallableType, ClassType
-from perdure_actors.defining import define_workflow, mark_init, mark_run
+from perdure.common import VersioningBehavior
+from perdure.types import CallableAsyncType, CallableType, ClassType, MethodSyncNoParam, SelfType
+from perdure_actors.defining import define_workflow, mark_dynamic_config, mark_init, mark_run
+
+
+@dataclass
+class DynamicWorkflowConfig:
+    """What a dynamic workflow says of one of its runs.
+
+    Exceptions of `failure_exception_types` fail the run, as those of `@workflow.defn` do.
+    `versioning_behavior` has no effect: work is not routed by build ids.
+    """
+
+    failure_exception_types: Sequence[type[BaseException]] | None = None
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
 
 
 @overload
@@ -71,3 +85,18 @@ def init(init_fn: CallableType) -> CallableType:
     """Let `__init__` be given the arguments of the run method."""
     mark_init(init_fn)
     return init_fn
+
+
+def dynamic_config(
+    fn: MethodSyncNoParam[SelfType, DynamicWorkflowConfig],
+) -> MethodSyncNoParam[SelfType, DynamicWorkflowConfig]:
+    """Let a method of a dynamic workflow say more of a run, once there is an instance of it.
+
+    It is called once, before signals and the run method, and takes only self:
+    `def config(self): return workflow.DynamicWorkflowConfig(failure_exception_types=[KeyError])`.
+
+    Raises ValueError, with the line, for a method that could not be called so; a class with one
+    must be dynamic.
+    """
+    mark_dynamic_config(fn)
+    return fn
