@@ -24,6 +24,8 @@ VIEWS = {
     "newest": "/",
     "by status": "/workflows?status=failed",
     "by type": "/workflows?type=Type3",
+    "by status and type": "/workflows?status=completed&type=Type3",
+    "by chips and a typed filter": "/workflows?status=failed&query=Customer+%3D+%27customer-7%27",
 }
 # The page's own clock, from the start of the navigation to the first row that stands there.
 STAMP = """

@@ -67,7 +67,7 @@ class SchedulesOf:
         return Schedules(schedules=found)
 
     async def _each(self, begins: str, size: int) -> ScheduleAsyncIterator:
-        prefix = (WORKFLOW_ID_PREFIX + begins).replace("'", "''")
+        prefix = (WORKFLOW_ID_PREFIX + begins).replace("\\", "\\\\").replace("'", "''")
         return await self._client.list_schedules(
             f"WorkflowId STARTS_WITH '{prefix}'" if begins else None,
             page_size=size,

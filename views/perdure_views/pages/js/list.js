@@ -1,6 +1,6 @@
 // The workflows: blocked ones first with their cause, then the newest; live, and filtered by chips.
 import { address, get, useAsk, useMe, useStream } from "./api.js";
-import { queryOf } from "./filters.js";
+import { asTyped, queryOf } from "./filters.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
 import { Empty, Go, Live, ProblemBox, STATUSES, Status, runAddress, words } from "./parts.js";
 import { setParams, useHere } from "./router.js";
@@ -43,12 +43,12 @@ export function ListView() {
       ${useMe()?.may && html`<${Go} to="/start" class="button primary">Start workflow</${Go}>`}
     </header>
     <${Filters} params=${params} />
-    <${ProblemBox} problem=${page ? older.problem : problem} />
+    <${ProblemBox} problem=${asTyped(page ? older.problem : problem, params)} />
     ${data?.silent?.length > 0 && html`<div class="box warn" role="status">
       <strong>incomplete</strong>
       <span>${data.silent.length} partition${data.silent.length > 1 ? "s do" : " does"} not answer (${data.silent.slice(0, 8).join(", ")}${data.silent.length > 8 ? "…" : ""}): no worker owns them. <${Go} to="/task-queues">Task queues</${Go}> shows more.</span>
     </div>`}
-    ${data ? html`<div class=${isOld ? "stale" : ""}><${Rows} runs=${data.runs} /></div>` : !problem && html`<${Waiting} />`}
+    ${data ? html`<div class=${isOld ? "stale" : ""}><${Rows} runs=${data.runs} isFiltered=${Boolean(asked.query || queue)} /></div>` : !problem && html`<${Waiting} />`}
     ${data && html`<nav class="pager">
       ${page && html`<button type="button" onClick=${() => history.back()}>← Newer</button>`}
       ${page && html`<button type="button" onClick=${() => setParams({ page: "" }, { replace: false })}>Newest</button>`}
@@ -61,9 +61,10 @@ function Waiting() {
   return html`<div class="waiting" role="status" aria-label="loading">${[...Array(8).keys()].map((key) => html`<i key=${key} />`)}</div>`;
 }
 
-function Rows({ runs }) {
+function Rows({ runs, isFiltered }) {
   const anyOpen = runs.some((run) => !run.close_ms);
   const now = useNow(1000, anyOpen || runs.length > 0);
+  if (!runs.length && isFiltered) return html`<${Empty}><p>No workflow fits.</p><p class="dim">Take a part of the filter away to see more.</p></${Empty}>`;
   if (!runs.length) {
     return html`<${Empty}><p>No workflow here yet.</p>
       <p class="dim">Start one with the button above, from your code, or on the command line:</p>
@@ -110,8 +111,20 @@ function Filters({ params }) {
       <button type="submit">Filter</button>
       <${SavedViews} params=${params} />
     </div>
-    ${params.queue && html`<div class="chips"><button type="button" class="chip" aria-pressed="true" onClick=${() => change({ queue: "" })}>task queue ${params.queue} ✕</button></div>`}
+    <${Chosen} params=${params} change=${change} />
   </form>`;
+}
+
+// What narrows the list besides its status, each to be taken away by itself.
+const NARROWS = { type: "type", id: "ids that begin with", queue: "task queue", query: "filter" };
+
+function Chosen({ params, change }) {
+  const names = Object.keys(NARROWS).filter((name) => params[name]);
+  if (!names.length) return null;
+  return html`<div class="chips" role="group" aria-label="chosen">
+    ${names.map((name) => html`<button key=${name} type="button" class="chip own-case" aria-pressed="true" title="take it away" onClick=${() => change({ [name]: "" })}>${NARROWS[name]} <code>${params[name]}</code> ✕</button>`)}
+    ${names.length > 1 && html`<button type="button" class="link" onClick=${() => change(Object.fromEntries(names.map((name) => [name, ""])))}>all away</button>`}
+  </div>`;
 }
 
 // Views that were saved: names for addresses, kept by this browser.
@@ -129,7 +142,7 @@ function SavedViews({ params }) {
     <div class="menu-box">
       ${!views.length && html`<p class="dim">No saved view yet.</p>`}
       ${views.map((view) => html`<div key=${view.name} class="menu-row">
-        <${Go} to=${`/workflows?${view.search}`} aria-current=${view === known ? "true" : undefined}>${view.name}</${Go}>
+        <${Go} to=${`/workflows?${view.search}`} onClick=${(event) => (event.currentTarget.closest("details").open = false)} aria-current=${view === known ? "true" : undefined}>${view.name}</${Go}>
         <button type="button" class="link" aria-label=${`forget ${view.name}`} onClick=${() => setViews(views.filter((other) => other !== view))}>✕</button>
       </div>`)}
       <button type="button" onClick=${save}>Save this view</button>
