@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -107,25 +106,23 @@ def test_hostile_ids_and_types_are_only_ever_text(site: Site, window: Window) ->
     expect(page.get_by_text("No workflow fits.")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ("WorkflowType = ", "column 15:"),
-        ("WorkflowTyp = 'x'", "column 1: there is no field WorkflowTyp"),
-        ("StartTime > 'yesterday'", "yesterday"),
-        ("ExecutionStatus = 'Sleeping'", "Sleeping"),
-    ],
-)
-def test_a_wrong_filter_says_what_is_wrong_and_a_right_one_mends_it(
-    window: Window, typed: str, says: str
-) -> None:
+WRONG = {
+    "WorkflowType = ": "column 15:",
+    "WorkflowTyp = 'x'": "column 1: there is no field WorkflowTyp",
+    "StartTime > 'yesterday'": "yesterday",
+    "ExecutionStatus = 'Sleeping'": "Sleeping",
+}
+
+
+def test_a_wrong_filter_says_what_is_wrong_and_a_right_one_mends_it(window: Window) -> None:
     page = window.page
     page.goto("/workflows?id=filter-")
     expect(rows(page)).to_have_count(4)
 
-    page.get_by_label("query").fill(typed)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text(re.compile(says))
+    for typed, says in WRONG.items():
+        page.get_by_label("query").fill(typed)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text(says)
     page.get_by_label("query").fill("WorkflowId = 'filter-runs'")
     page.keyboard.press("Enter")
     expect_ids(page, "filter-runs")

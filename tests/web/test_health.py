@@ -109,13 +109,18 @@ def test_figures_are_those_that_insights_print(site: Site, caller: Caller) -> No
             and row["start_s"] >= since_s
         ]
 
-    shown = until(caller, lambda health: health["windows"], type="Refusing")
-    expected = sorted(figures(), key=lambda row: row["start_s"])
+    names = ("start_s", "started", "closed", "failures", "attempts_failed", "p50_ms", "p99_ms")
+
+    def picked(rows: Any) -> Any:
+        return sorted(tuple(str(row[name]) for name in names) for row in rows)
+
+    # What a look shows may be a moment old.
+    shown = until(
+        caller, lambda health: picked(health["windows"]) == picked(figures()), type="Refusing"
+    )
 
     assert "Greeting" in shown["workflow_types"]
-    assert [one["start_s"] for one in shown["windows"]] == [one["start_s"] for one in expected]
-    for name in ("started", "closed", "failures", "attempts_failed", "p50_ms", "p99_ms"):
-        assert [one[name] for one in shown["windows"]] == [one[name] for one in expected]
+    assert sum(one["closed"].get("failed", 0) for one in shown["windows"]) >= 1
 
 
 def test_unknown_queues_and_spans_are_refused(caller: Caller) -> None:
