@@ -27,11 +27,21 @@ from perdure_schemas.child_events import (
     ChildWorkflowStarted,
 )
 from perdure_schemas.events import (
+    ActivityAttemptScheduled,
     ActivityCompleted,
+    ActivityHeartbeat,
+    ActivityRetryScheduled,
     Event,
     WorkflowBlocked,
     WorkflowContinuedAsNew,
     WorkflowResumed,
+)
+from perdure_schemas.operator_events import (
+    ActivityDetached,
+    ActivityOptionsUpdated,
+    ActivityPaused,
+    ActivityReset,
+    ActivityUnpaused,
 )
 from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Record, SignalInput
 from tests.histories import concurrency, concurrency_goldens, workflows
@@ -289,7 +299,64 @@ def _schedule_taken_over() -> Player:
     return player
 
 
+def _aside(player: Player, *events: Record) -> None:
+    """Events of the run that its code does not see."""
+    player.history.append((player.seq, player.time_ms, list(events)))
+    player.seq += len(events)
+
+
+def _local() -> Player:
+    """A local activity fails once, and the host that ran its second attempt is gone; cut there."""
+    player = Player(workflows.Operated)
+    failure = Failure(chain=[FailureCause(message="busy", type="OSError")])
+    lost = Failure(chain=[FailureCause(message="its host is gone", type="HostLost")])
+    for attempt, why in ((1, failure), (2, lost)):
+        due_ms = player.time_ms + 1000
+        _aside(
+            player,
+            ActivityRetryScheduled(activity_id="1", attempt=attempt, failure=why, due_ms=due_ms),
+        )
+        _aside(player, ActivityAttemptScheduled(activity_id="1", attempt=attempt + 1))
+    player.complete("1", "found")
+    player.cancel("enough")
+    player.confirm_canceled("2")
+    return player
+
+
+def _elsewhere() -> Player:
+    """An attempt goes on outside its worker, beats, and another process completes it."""
+    player = Player(workflows.Operated)
+    player.complete("1", "found")
+    _aside(player, ActivityDetached(activity_id="2", attempt=1))
+    beat = CONVERTER.to_payloads(["half"])
+    _aside(player, ActivityHeartbeat(activity_id="2", attempt=1, details=beat))
+    player.complete("2", "approved")
+    player.complete("3", "refunded")
+    player.complete("4")
+    return player
+
+
+def _operated() -> Player:
+    """One activity is out of attempts, given other options, and retried; the next is given up."""
+    player = Player(workflows.Operated)
+    player.complete("1", "found")
+    player.complete("2", "approved")
+    closed = Failure(chain=[FailureCause(message="closed", type="BankClosed")])
+    _aside(player, ActivityPaused(activity_id="3", reason="exhausted", failure=closed, attempt=5))
+    _aside(player, ActivityOptionsUpdated(activity_id="3", start_to_close_ms=5000))
+    _aside(player, ActivityUnpaused(activity_id="3", reset_attempts=True))
+    _aside(player, ActivityAttemptScheduled(activity_id="3", attempt=1, reason="operator"))
+    player.complete("3", "refunded")
+    _aside(player, ActivityPaused(activity_id="4", reason="by hand", identity="ada"))
+    _aside(player, ActivityReset(activity_id="4", keep_paused=True, identity="ada"))
+    player.fail("4", "given up")
+    return player
+
+
 CASES: dict[str, Callable[[], Player]] = {
+    "activity_local": _local,
+    "activity_elsewhere": _elsewhere,
+    "activity_operated": _operated,
     "schedule_kept": _schedule_kept,
     "schedule_taken_over": _schedule_taken_over,
     "order_shipped": _shipped,

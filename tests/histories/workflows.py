@@ -191,3 +191,21 @@ class Entity:
     @workflow.query
     def all_told(self) -> list[str]:
         return self.told
+
+
+@workflow.defn
+class Operated:
+    """Activities that its own host runs, that another process completes, and that people mend."""
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        found: list[Any] = [
+            await workflow.execute_local_activity("look_up", 1, start_to_close_timeout=MINUTE),
+            await step("approve"),
+        ]
+        for name in ("refund", "mail"):
+            try:
+                found.append(await step(name, on_exhausted="pause"))
+            except ActivityError as error:
+                found.append(type(error.cause).__name__)
+        return found
