@@ -96,7 +96,7 @@ async def test_nothing_that_was_acknowledged_is_lost_or_doubled_when_hosts_die(c
     ledger = crew.check()
     assert check_families(ledger) == sum(len(result["counted"]) for result in results)
     facts = [type(fact.event) for run in ledger.runs.values() for fact in run.facts]
-    assert facts.count(WorkflowSignaled) > 100
-    assert facts.count(WorkflowUpdateAccepted) > 30
+    assert facts.count(WorkflowSignaled) >= 60
+    assert facts.count(WorkflowUpdateAccepted) >= 15
     kept = [event for entry in ledger.entries for event in entry.events]
     assert sum(isinstance(event, SignalBuffered) for event in kept) == BOOKS
