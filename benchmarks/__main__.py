@@ -15,12 +15,13 @@ from rich.table import Table
 
 from benchmarks.measures import MEASURES as MAIN
 from benchmarks.measures import Figures, Measure
+from benchmarks.messages import MEASURES as TALK
 from benchmarks.moves import moves
 from benchmarks.stage import Stage
 from benchmarks.telemetry import telemetry
 
 app = typer.Typer(add_completion=False)
-MEASURES: dict[str, Measure] = {**MAIN, "moves": moves, "telemetry": telemetry}
+MEASURES: dict[str, Measure] = {**MAIN, **TALK, "moves": moves, "telemetry": telemetry}
 ON_KAFKA_ONLY = {"spread", "moves"}
 
 

@@ -106,6 +106,52 @@ class SleeperWorkflow:
 
 
 @workflow.defn
+class ListenerWorkflow:
+    """A workflow that is told things, and changes when it is asked to."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    @workflow.run
+    async def run(self) -> None:
+        """Listen for ever."""
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def tell(self, number: int) -> None:
+        """Count it."""
+        del number
+        self.told += 1
+
+    @workflow.update
+    async def change(self, number: int) -> int:
+        """Count it, and say how many there were."""
+        self.told += 1
+        return self.told + number
+
+    @workflow.query
+    def heard(self) -> int:
+        """How many there were."""
+        return self.told
+
+
+@workflow.defn
+class TimersWorkflow:
+    """Many timers due within one second; it returns the earliest and the latest, in s."""
+
+    @workflow.run
+    async def run(self, due_s: float, count: int) -> tuple[float, float]:
+        """Sleep in many tasks, and say how late each was."""
+
+        async def nap(at_s: float) -> float:
+            await asyncio.sleep(max(0.0, at_s - workflow.time()))
+            return workflow.time() - at_s
+
+        late = await asyncio.gather(*(nap(due_s + n / count) for n in range(count)))
+        return min(late), max(late)
+
+
+@workflow.defn
 class TickerWorkflow:
     """A workflow of many transitions: timers, one after another."""
 

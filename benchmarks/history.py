@@ -21,6 +21,7 @@ from perdure_topics.ports import Appender, Log
 EVENTS_A_RUN = 50
 IN_FLIGHT_MAX = 20_000
 _START_MS = 1_700_000_000_000
+_LAST_MS = 100 * 365 * 86_400_000
 
 
 class _Writer:
@@ -60,6 +61,7 @@ def write_history(
     *,
     steps: int = EVENTS_A_RUN,
     epoch: int = _START_MS,
+    name: str = "ticker",
 ) -> None:
     """Write transitions of these numbers into partition 0 of a queue's events, so many a run.
 
@@ -81,7 +83,7 @@ def write_history(
     for number in numbers:
         run, step = divmod(number, steps)
         body = TransitionBody(
-            workflow_id=f"ticker-{run}",
+            workflow_id=f"{name}-{run}",
             run_id=str(uuid.UUID(int=run + 1)),
             seq=1 if step == 0 else 2 * step + 1,
             code_version="benchmark",
@@ -165,9 +167,13 @@ def _run(number: int) -> list[Record]:
 
 def _events(step: int, steps: int) -> list[Record]:
     """What one transition holds: an input, and what the code asked for."""
-    started = TimerStarted(timer_id=str(step + 1), duration_ms=1, call_site="app.py:1 in run")
+    # What a benchmark leaves open is due long after it.
+    duration_ms = _LAST_MS if step == steps - 2 else 1
+    started = TimerStarted(
+        timer_id=str(step + 1), duration_ms=duration_ms, call_site="app.py:1 in run"
+    )
     if step == 0:
-        count = Payload(data=b"50")
+        count = Payload(data=str(steps).encode())
         return [WorkflowStarted(workflow_type="TickerWorkflow", input=[count]), started]
     fired = TimerFired(timer_id=str(step))
     if step == steps - 1:
