@@ -15,12 +15,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 NO_SKIP: Final = os.environ.get("PERDURE_NO_SKIP") == "1"
+LOTTERY: Final = "PERDURE_TEST_LOTTERY"
+"""What the fresh seeds of this run are drawn from."""
 # Two cores shared with brokers: an example's wall time says nothing here.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault(LOTTERY, str(random.SystemRandom().randrange(10**9)))
     config.addinivalue_line(
         "markers", "seeds(fixed, fresh=0): how many seeds a test that takes `seed` gets"
     )
@@ -37,7 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("seeds")
         fixed = marker.args[0] if marker else 5
         fresh = marker.kwargs.get("fresh", 0) if marker else 0
-        lottery = random.SystemRandom()
+        # The same in every process that collects: pytest-xdist asks for that.
+        lottery = random.Random(f"{os.environ[LOTTERY]} {metafunc.definition.nodeid}")
         seeds = [*range(fixed), *(lottery.randrange(10**6, 10**9) for _ in range(fresh))]
     metafunc.parametrize("seed", seeds, ids=[f"seed={seed}" for seed in seeds])
 

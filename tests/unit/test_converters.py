@@ -216,7 +216,6 @@ LOOP.append(LOOP)
         ("\ud800", ValueError, "surrogates"),
         (LOOP, ValueError, "recursion"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_written_is_refused_with_its_argument(
     value: Any, kind: type[Exception], text: str
