@@ -24,7 +24,7 @@ bench: $(VENV)/.dev ## Measure, and print the tables
 	$(BIN)/python -m benchmarks
 
 check: lint types ## The quick round: format, lint, types, unit and house tests
-	$(BIN)/pytest tests/unit tests/house tests/parity
+	$(BIN)/pytest -n 2 tests/unit tests/house tests/parity
 
 lint: $(VENV)/.dev ## Format and lint, changing nothing
 	$(BIN)/ruff format --check .
@@ -39,7 +39,8 @@ format: $(VENV)/.dev ## Format, and mend what the linter can mend safely
 	$(BIN)/ruff check --fix .
 
 test: $(VENV)/.dev ## Every test; those with Kafka need Java and Maven, or PERDURE_TEST_KAFKA=host:port
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 tests/unit tests/house tests/parity tests/histories tests/simulation
+	$(BIN)/pytest tests/embedded tests/examples tests/broker tests/jaeger tests/web
 
 unit: $(VENV)/.dev ## The unit tests, and our names against Temporal's
 	$(BIN)/pytest tests/unit tests/parity
