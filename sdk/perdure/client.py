@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Concatenate, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
 
 from perdure import assembly
 from perdure.async_activities import (
@@ -25,6 +25,7 @@ from perdure.calls import (
     TerminateWorkflowInput,
     WorkflowHistoryEventFilterType,
 )
+from perdure.client_config import ClientConfig
 from perdure.common import HeaderCodecBehavior
 from perdure.connection import Connection, unavailable
 from perdure.converter import DataConverter, edge_of, records_converter
@@ -36,6 +37,7 @@ from perdure.executions import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
 )
+from perdure.getting_handles import GetsHandles
 from perdure.handles import (
     HandlesClient,
     Interceptor,
@@ -114,16 +116,16 @@ from perdure.schedules.spec import (
 from perdure.scheduling import MakesSchedules
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
 from perdure.starting import StartsWorkflows
-from perdure.types import ReturnType, SelfType
 from perdure.update_handles import WorkflowUpdateHandle
 from perdure.with_start import UpdatesWithStart, WithStartWorkflowOperation
-from perdure.workflow_names import workflow_facts
+from perdure_actors.activity_context import ActivityCancellationDetails
 from perdure_actors.edges import Edge
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import UpdateAnswer
 from perdure_topics.ports import Log, LogError
 
 __all__ = [
+    "ActivityCancellationDetails",
     "AsyncActivityCancelledError",
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
@@ -131,6 +133,7 @@ __all__ = [
     "BackfillScheduleInput",
     "CancelWorkflowInput",
     "Client",
+    "ClientConfig",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",
@@ -211,7 +214,14 @@ __all__ = [
 API_KEY: Final = "PERDURE_API_KEY"
 
 
-class Client(ListsWorkflows, MakesSchedules, StartsWorkflows, UpdatesWithStart, ReachesActivities):
+class Client(
+    GetsHandles,
+    ListsWorkflows,
+    MakesSchedules,
+    StartsWorkflows,
+    UpdatesWithStart,
+    ReachesActivities,
+):
     """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
 
     def __init__(
@@ -222,6 +232,7 @@ class Client(ListsWorkflows, MakesSchedules, StartsWorkflows, UpdatesWithStart, 
         interceptors: Sequence[Interceptor] = (),
         header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
     ) -> None:
+        self._given_connection = connection
         edge = edge_of(data_converter, headers=header_codec_behavior == HeaderCodecBehavior.CODEC)
         connection = self._connection = connection.through(edge)
         self._header_codec_behavior = header_codec_behavior
@@ -357,40 +368,15 @@ class Client(ListsWorkflows, MakesSchedules, StartsWorkflows, UpdatesWithStart, 
     def _chain(self) -> OutboundInterceptor:
         return self._outbound
 
-    def get_workflow_handle(
-        self,
-        workflow_id: str,
-        *,
-        run_id: str | None = None,
-        first_execution_run_id: str | None = None,
-        result_type: type | None = None,
-        task_queue: str | None = None,
-    ) -> WorkflowHandle[Any, Any]:
-        """The handle of a workflow. Without a task queue, every queue is asked for it once."""
-        return WorkflowHandle(
-            self,
-            workflow_id,
-            run_id=run_id,
-            result_run_id=run_id,
-            first_execution_run_id=first_execution_run_id,
-            result_type=result_type,
-            task_queue=task_queue,
-        )
+    def config(self) -> ClientConfig:
+        """What this client was made with; `Client(**config)` makes another on its connection.
 
-    def get_workflow_handle_for(
-        self,
-        workflow: Callable[Concatenate[SelfType, ...], Awaitable[ReturnType]],
-        workflow_id: str,
-        *,
-        run_id: str | None = None,
-        first_execution_run_id: str | None = None,
-        task_queue: str | None = None,
-    ) -> WorkflowHandle[SelfType, ReturnType]:
-        """The typed handle of a workflow, by its run method."""
-        return self.get_workflow_handle(
-            workflow_id,
-            run_id=run_id,
-            first_execution_run_id=first_execution_run_id,
-            result_type=workflow_facts(workflow).result_type,
-            task_queue=task_queue,
+        Example:
+            other = Client(**{**client.config(), "interceptors": [MyInterceptor()]})
+        """
+        return ClientConfig(
+            connection=self._given_connection,
+            data_converter=self._data_converter,
+            interceptors=self._interceptors,
+            header_codec_behavior=self._header_codec_behavior,
         )

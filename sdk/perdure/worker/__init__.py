@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perdure.worker.configs import ReplayerConfig, WorkerConfig
 from perdure.worker.interception import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -40,6 +41,7 @@ __all__ = [
     "HandleUpdateInput",
     "Interceptor",
     "Replayer",
+    "ReplayerConfig",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",
@@ -47,6 +49,7 @@ __all__ = [
     "StartLocalActivityInput",
     "UnsandboxedWorkflowRunner",
     "Worker",
+    "WorkerConfig",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from perdure.converter import DataConverter, records_converter
 from perdure.converter.edge import edge_of
 from perdure.histories import HistoryEvent, WorkflowHistory
 from perdure.replay_errors import NondeterminismError, ReplayError
+from perdure.worker.configs import ReplayerConfig, given
 from perdure.worker.interception import Interceptor
 from perdure.workflow.chains import chains_of
 from perdure_actors.edges import CodecError
@@ -67,6 +68,7 @@ class Replayer:
 
         Raises ValueError when there is none, or two of one name.
         """
+        self._config = given(locals())
         if not workflows:
             raise ValueError("the replayer has nothing to replay: give it workflows")
         self._namespace = namespace
@@ -90,6 +92,10 @@ class Replayer:
             )
 
         self._make_code = make_code
+
+    def config(self) -> ReplayerConfig:
+        """What this replayer was made with; `Replayer(**config)` makes another of its kind."""
+        return cast("ReplayerConfig", dict(self._config))
 
     async def replay_workflow(
         self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True

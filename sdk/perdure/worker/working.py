@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Self, Unpack, cast
 
 from perdure import assembly, telemetry
 from perdure.activity_client import CLIENT
@@ -19,6 +19,7 @@ from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.records import milliseconds
 from perdure.schedules.scheduler import Scheduler
+from perdure.worker.configs import WorkerConfig, given
 from perdure.worker.interception import Interceptor, intercepting, workflow_classes
 from perdure.worker.limits import local_slots_of, rates_of, slots_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
@@ -108,12 +109,12 @@ class Worker:
         state_directory: str | Path | None = None,
         **without_effect: Unpack[OptionsWithoutEffect],
     ) -> None:
+        self._config = given(locals())
         check_options(without_effect, of=type(self))
         if not activities and not workflows:
             raise ValueError("the worker has nothing to do: give it activities, workflows or both")
         quote(task_queue, "task queue")
-        self._client = client
-        self._task_queue = task_queue
+        self._client, self._task_queue = client, task_queue
         self._identity = identity or client.identity
         self._max_cached_workflows = max_cached_workflows
         self._on_fatal_error = on_fatal_error
@@ -143,6 +144,10 @@ class Worker:
         )
         self._local_slots = local_slots_of(max_concurrent_local_activities)
         self._grounded = asyncio.Event()
+
+    def config(self) -> WorkerConfig:
+        """What this worker was made with; `Worker(**config)` makes another of its kind."""
+        return cast("WorkerConfig", dict(self._config))
 
     @property
     def client(self) -> Client:

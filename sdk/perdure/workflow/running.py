@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from perdure.records import time_of
+from perdure_actors.replay.ending import is_failure
 from perdure_actors.replay.runtime import current, maybe_current
 from perdure_actors.replay.seeded import seed_of, uuid4_of, uuid7_of
 from perdure_schemas.converters import PayloadConverter
@@ -115,6 +116,20 @@ def instance() -> Any:
 def cancellation_reason() -> str | None:
     """Why the run was asked to cancel; None when it was not."""
     return current().cancel_reason
+
+
+def is_failure_exception(err: BaseException) -> bool:
+    """Whether an exception out of the code fails the run; any other one blocks it.
+
+    Failures are FailureError with its kinds, a cancelled task, and what
+    `failure_exception_types` of the workflow and of the worker name.
+
+    Example:
+        except Exception as error:
+            if workflow.is_failure_exception(error):
+                raise
+    """
+    return is_failure(err, current())
 
 
 def payload_converter() -> PayloadConverter:
