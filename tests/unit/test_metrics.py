@@ -24,13 +24,18 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "perdure.json"
 ALERTS = ROOT / "deploy" / "prometheus" / "perdure-alerts.yml"
 APP = """
 import asyncio
+import http.client
 import sys
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from perdure import activity, telemetry, workflow
 from perdure.client import Client
 from perdure.common import RetryPolicy
+from perdure.gateway import serving
 from perdure.worker import Worker
+from perdure_views.gateway.people import Register, TokenList
+from perdure_views.gateway.settings import Settings
 
 
 @activity.defn
@@ -63,6 +68,27 @@ class Broken:
         raise KeyError("a bug")
 
 
+TOKEN = "operator-token-0123456789"
+TOKENS = TokenList.of_text(f"operate oskar {TOKEN}", where="here")
+
+
+def look(url: str) -> http.client.HTTPResponse:
+    # Two requests, twelve sign-ins with a wrong token, and a live view that stays open.
+    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    for id in ("o", "nobody"):
+        line.request("GET", f"/api/v1/workflow?id={id}&queue=q", headers=headers)
+        line.getresponse().read()
+    for _ in range(12):
+        wrong = '{"token": "wrong-token-0123456789"}'
+        line.request("POST", "/api/v1/session", wrong, {"content-type": "application/json"})
+        line.getresponse().read()
+    line.request("GET", "/api/v1/workflows/live", headers=headers)
+    stream = line.getresponse()
+    stream.readline()
+    return stream
+
+
 async def main() -> None:
     address = telemetry.serve_metrics(int(sys.argv[2]), "q")
     client = await Client.connect(f"file:{sys.argv[1]}")
@@ -75,8 +101,11 @@ async def main() -> None:
         broken = await client.start_workflow("Broken", id="b", task_queue="q")
         while (await broken.describe()).raw_description.summary.block is None:
             await asyncio.sleep(0.05)
-        print(address, flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        async with serving(client, Settings(port=0, register=Register([TOKENS]))) as url:
+            stream = await asyncio.to_thread(look, url)
+            print(address, flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+            stream.close()
     await client.close()
 
 
@@ -142,6 +171,19 @@ def test_what_is_accepted_is_measured_once(scraped: Scraped) -> None:
     assert value("perdure_workflow_cache_hits_total", **queue) >= 2
     assert value("perdure_transition_latency_seconds_count", **queue) > 5
     assert value("perdure_lag", **queue) == 0
+
+
+def test_the_gateway_measures_requests_live_views_and_sign_ins(scraped: Scraped) -> None:
+    space = {"namespace": "default"}
+    requests = "perdure_gateway_request_seconds_count"
+    described = {"endpoint": "describeWorkflow", **space}
+    assert scraped.value(requests, status="200", **described) == 1
+    assert scraped.value(requests, status="404", **described) == 1
+    assert scraped.value(requests, endpoint="watchWorkflows", status="200", **space) == 1
+    assert scraped.value(requests, endpoint="signIn", status="429", **space) == 2
+    assert scraped.value("perdure_gateway_streams", **space) == 1
+    assert scraped.value("perdure_gateway_sign_ins_total", outcome="refused", **space) == 10
+    assert scraped.value("perdure_gateway_sign_ins_total", outcome="limited", **space) == 2
 
 
 def test_user_code_measures_really(scraped: Scraped) -> None:

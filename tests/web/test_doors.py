@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from perdure_views.gateway.limiting import (
+    FAILURES_MAX,
+    FORGIVEN_EVERY_S,
+    PEERS_MAX,
+    SignInLimiter,
+)
 from perdure_views.gateway.people import Register, SignInError, TokenList
+from perdure_views.gateway.problems import ProblemError
 from perdure_views.gateway.settings import BODY_BYTES_MAX, Settings, SettingsError
 from tests.web.shop import TASK_QUEUE
 from tests.web.site import CSRF, Caller, Site
@@ -334,3 +341,56 @@ async def test_a_token_may_be_kept_as_its_hash() -> None:
     assert (await register.by_token(OPERATOR)).name == "ada"
     with pytest.raises(SignInError):
         await register.by_token(digest)
+
+
+def test_guessing_at_sign_in_is_slowed_down_and_nobody_elses_is(site: Site) -> None:
+    tokens = TokenList.of_text(f"operate oskar {OPERATOR}", where="here")
+    url = site.serve(Settings(port=0, register=Register([tokens])))
+
+    def sign_in(http: httpx.Client, token: str) -> httpx.Response:
+        return http.post("/api/v1/session", json={"token": token})
+
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=url) as http, httpx.Client(base_url=url, transport=elsewhere) as far:
+        guesses = [sign_in(http, f"guess-{n}-0123456789") for n in range(FAILURES_MAX)]
+        over = sign_in(http, OPERATOR)
+        other = sign_in(far, OPERATOR)
+        bearer = http.get("/api/v1/me", headers={"authorization": f"Bearer {OPERATOR}"})
+
+    assert {answer.status_code for answer in guesses} == {401}
+    assert (over.status_code, over.json()["code"]) == (429, "too_many")
+    assert 0 < int(over.headers["retry-after"]) <= FORGIVEN_EVERY_S
+    assert "try again in" in over.json()["message"]
+    assert other.status_code == 204
+    assert bearer.status_code == 200
+
+
+def test_failures_are_forgiven_one_by_one_and_an_ipv6_network_is_one() -> None:
+    now = [0.0]
+    limiter = SignInLimiter(clock=lambda: now[0])
+
+    def lets(peer: str) -> bool:
+        try:
+            limiter.check(peer)
+        except ProblemError:
+            return False
+        return True
+
+    for number in range(FAILURES_MAX):
+        assert lets("2001:db8::1")
+        limiter.failed(f"2001:db8::{number}")
+    assert not lets("2001:db8::ffff")
+    assert lets("2001:db8:0:1::1")
+    assert lets("192.0.2.1")
+    now[0] = FORGIVEN_EVERY_S
+    assert lets("2001:db8::1")
+    limiter.failed("2001:db8::1")
+    assert not lets("2001:db8::1")
+    now[0] += FORGIVEN_EVERY_S * FAILURES_MAX
+    for _ in range(FAILURES_MAX):
+        assert lets("2001:db8::1")
+        limiter.failed("2001:db8::1")
+    assert not lets("2001:db8::1")
+    for number in range(PEERS_MAX):
+        limiter.failed(f"peer {number}")
+    assert len(limiter._failures) == PEERS_MAX

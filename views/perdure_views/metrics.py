@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from opentelemetry.metrics import Counter, Histogram, Meter
+from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 
 COUNTER, HISTOGRAM, GAUGE = "counter", "histogram", "gauge"
 BUCKETS_S = (
@@ -108,11 +108,29 @@ TASKS = Metric(
     (*_QUEUE, "event"),
 )
 
+GATEWAY_REQUESTS = Metric(
+    "perdure.gateway.request",
+    HISTOGRAM,
+    "s",
+    "from a request of the gateway's API to its answer, or to the first event of a live view",
+    ("namespace", "endpoint", "status"),
+)
+GATEWAY_STREAMS = Metric(
+    "perdure.gateway.streams", GAUGE, "1", "live views that are open", ("namespace",)
+)
+GATEWAY_SIGN_INS = Metric(
+    "perdure.gateway.sign_ins",
+    COUNTER,
+    "1",
+    "sign-ins by outcome: ok, refused, or limited because too many had failed",
+    ("namespace", "outcome"),
+)
+
 METRICS = (
     *(WORKFLOW_LATENCY, WORKFLOW_BLOCKED, ACTIVITY_LATENCY, SCHEDULE_TO_START, ATTEMPT_LATENCY),
     *(TIMER_LATENESS, TRANSITION_LATENCY, TRANSITIONS, ACTIVATIONS, CACHE_HITS, REPLAYS),
     *(REPLAYED_EVENTS, PARTITIONS, TAKEOVERS, STALE, LAG, INPUTS, UNACKED, TABLE_SIZE),
-    *(SLOTS, TASKS, SPANS),
+    *(SLOTS, TASKS, SPANS, GATEWAY_REQUESTS, GATEWAY_STREAMS, GATEWAY_SIGN_INS),
 )
 
 
@@ -129,6 +147,11 @@ def histogram(meter: Meter, metric: Metric) -> Histogram:
 def counter(meter: Meter, metric: Metric) -> Counter:
     """The instrument of what is counted where it happens."""
     return meter.create_counter(metric.name, unit=metric.unit, description=metric.what)
+
+
+def up_and_down(meter: Meter, metric: Metric) -> UpDownCounter:
+    """The instrument of a gauge that is changed where the change happens."""
+    return meter.create_up_down_counter(metric.name, unit=metric.unit, description=metric.what)
 
 
 def observed(meter: Meter, metric: Metric, callback: Any) -> None:

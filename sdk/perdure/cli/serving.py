@@ -15,6 +15,7 @@ import typer
 from perdure import assembly
 from perdure.cli.modules import CONVENTION, Traffic, load
 from perdure.cli.running import (
+    MetricsPort,
     Verbose,
     chosen_of,
     queue_of,
@@ -84,6 +85,7 @@ def ui(
     secure_cookie: SecureCookie = False,  # noqa: FBT002 - an option
     jaeger_url: Jaeger = "",
     insights: Insights = None,
+    metrics_port: MetricsPort = None,
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
     """Serve the pages and the JSON API of a namespace, in front of a broker or an engine.
@@ -110,6 +112,10 @@ def ui(
         ),
     )
     settings.check()
+    if metrics_port is not None:
+        from perdure import telemetry
+
+        say(f"metrics at {telemetry.serve_metrics(metrics_port, 'perdure-gateway')}")
 
     async def go() -> None:
         client = await Client.connect(target(broker, engine), namespace=namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from perdure_views.gateway.bodies import SignIn
 from perdure_views.gateway.desk import Desk, DeskError
 from perdure_views.gateway.doors import Doors
 from perdure_views.gateway.endpoints import Call, Endpoint, Said
+from perdure_views.gateway.limiting import SignInLimiter
+from perdure_views.gateway.measuring import GatewayMeter
 from perdure_views.gateway.openapi import CSRF_HEADER, openapi
 from perdure_views.gateway.pages import page_routes
 from perdure_views.gateway.people import COOKIE, SESSION_S, Person, SignInError
@@ -56,6 +59,8 @@ class Gateway:
     def __init__(self, desk: Desk, settings: Settings) -> None:
         self._desk = desk
         self._settings = settings
+        self._meter = GatewayMeter(desk.namespace)
+        self._limiter = SignInLimiter()
         self._streams = 0
         self._shared: dict[Any, Any] = {}
 
@@ -67,8 +72,8 @@ class Gateway:
             for row in ENDPOINTS
         ]
         routes += [
-            Route("/api/v1/me", _answering(self._me), methods=["GET"]),
-            Route("/api/v1/session", _answering(self._sign_in), methods=["POST"]),
+            Route("/api/v1/me", self._measured("me", self._me), methods=["GET"]),
+            Route("/api/v1/session", self._measured("signIn", self._sign_in), methods=["POST"]),
             Route("/api/v1/session/end", _answering(self._sign_out), methods=["POST"]),
             Route("/api/v1/openapi.json", _constant(described), methods=["GET"]),
             Route("/healthz", lambda _: PlainTextResponse("ok\n"), methods=["GET"]),
@@ -105,24 +110,37 @@ class Gateway:
             assert row.answers is not None, f"{row.name} has no handler"
             return _json(await row.answers(call), row.status)
 
-        return _answering(serve)
+        return self._measured(row.name, serve)
+
+    def _measured(self, name: str, handler: _Handler) -> _Handler:
+        """A handler whose errors are answers, and whose answers are measured."""
+        answering = _answering(handler)
+
+        async def answer(request: Request) -> Response:
+            began_s = time.monotonic()
+            response = await answering(request)
+            self._meter.answered(name, response.status_code, time.monotonic() - began_s)
+            return response
+
+        return answer
 
     async def _stream(self, row: Endpoint, call: Call) -> Response:
         """Begin a stream; what is wrong with its first event is an answer like any other."""
         assert row.streams is not None
         if self._streams >= STREAMS_MAX:
             raise ProblemError("too_many", f"{STREAMS_MAX} live views are open already")
-        self._streams += 1
+        self._count_streams(1)
         events = row.streams(call)
         try:
             first: Said | None = await anext(events)
         except BaseException:
-            self._streams -= 1
+            self._count_streams(-1)
             raise
-        return _Streaming(EventStream(first, events), self._let_go)
+        return _Streaming(EventStream(first, events), lambda: self._count_streams(-1))
 
-    def _let_go(self) -> None:
-        self._streams -= 1
+    def _count_streams(self, by: int) -> None:
+        self._streams += by
+        self._meter.streams(by)
 
     # Who asks.
 
@@ -170,12 +188,20 @@ class Gateway:
 
     async def _sign_in(self, request: Request) -> Response:
         body: SignIn = await _body(request, SignIn)
-        register = self._settings.register
+        register, peer = self._settings.register, _peer(request)
+        try:
+            self._limiter.check(peer)
+        except ProblemError:
+            self._meter.signed_in("limited")
+            raise
         try:
             person = await register.by_token(body.token.strip())
         except SignInError as error:
-            _LOG.warning("a sign-in from %s failed: %s", _peer(request), error)
+            self._limiter.failed(peer)
+            self._meter.signed_in("refused")
+            _LOG.warning("a sign-in from %s failed: %s", peer, error)
             raise ProblemError("unauthenticated", str(error)) from error
+        self._meter.signed_in("ok")
         response = Response(status_code=204)
         response.set_cookie(
             COOKIE,
@@ -259,7 +285,10 @@ def _json(value: Shape, status: int = 200) -> Response:
 
 def _problem(problem: ProblemError) -> Response:
     shape = Problem(code=problem.code, message=problem.message, status=problem.status)
-    return _json(shape, problem.status)
+    response = _json(shape, problem.status)
+    if problem.retry_after_s:
+        response.headers["retry-after"] = str(problem.retry_after_s)
+    return response
 
 
 def _constant(body: bytes) -> _Handler:

@@ -44,10 +44,11 @@ STATUS: Final = {
 class ProblemError(Exception):
     """An answer that is an error."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, retry_after_s: int = 0) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
     @property
     def status(self) -> int:
