@@ -97,7 +97,7 @@ class Asking:
             if not waiting:
                 del self._waiters[run_id]
         self.updates.keep_house(wall_ms)
-        for run_id in list(self._waiters)[:WAITERS_NOTICED]:
+        for run_id in [*self._waiters, *self.updates.runs][:WAITERS_NOTICED]:
             self._notice(run_id)
         while len(self._noticed) > NOTICED_HELD:
             self._noticed.popitem(last=False)
@@ -109,7 +109,7 @@ class Asking:
         for notice in notices_of(
             self._shard, run.state, list(run.activities.values()), list(run.children.values())
         ):
-            for reply in self._waiters[run_id].values():
+            for reply in (*self._waiters.get(run_id, {}).values(), *self.updates.of_run(run_id)):
                 key = (reply.correlation_id, notice.code)
                 if key not in self._noticed:
                     self._noticed[key] = None

@@ -10,7 +10,7 @@ from perdure_schemas.message_events import WorkflowUpdateCompleted
 from perdure_schemas.replies import Refused, UpdateAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from perdure_actors.owned import Owned
     from perdure_schemas.payloads import Record, ReplyTo
@@ -68,6 +68,16 @@ class UpdateWaits:
             return
         updates = self._waiting.setdefault(run_id, {})
         updates.setdefault(update_id, {})[reply.correlation_id] = reply
+
+    @property
+    def runs(self) -> Iterable[str]:
+        """The runs of which somebody waits for an update."""
+        return self._waiting
+
+    def of_run(self, run_id: str) -> list[ReplyTo]:
+        """Who waits for an update of a run."""
+        waiting = self._waiting.get(run_id, {}).values()
+        return [reply for replies in waiting for reply in replies.values()]
 
     def happened(self, run_id: str, events: Sequence[Record]) -> None:
         """Events of a run are accepted: tell those who wait for outcomes among them."""

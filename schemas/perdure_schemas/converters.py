@@ -220,7 +220,7 @@ def _enc_hook(value: Any) -> Any:
     if value is None or isinstance(value, bool | tuple | frozenset):
         # These are asked for here only as the keys of a dict.
         raise TypeError(f"a dict with {type_name(type(value))} keys")
-    raise TypeError(f"it holds a {type_name(type(value))}")
+    raise TypeError(f"it holds a value of type {type_name(type(value))}")
 
 
 def _dec_hook(kind: type, value: Any) -> Any:

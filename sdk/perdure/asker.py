@@ -15,7 +15,7 @@ import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from perdure.asks import Ask, Question
+from perdure.asks import Ask, Question, too_late
 from perdure.service import RPCError, RPCStatusCode
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
@@ -265,6 +265,7 @@ class Asker:
             )
             return
         if isinstance(body, Notice):
+            ask.notice = body.message
             self.tell(ask, body)
         elif isinstance(body, Accepted) and ask.question.waits:
             self._accept(ask, body)
@@ -338,7 +339,7 @@ class Asker:
             return
         if now >= ask.deadline_s - TICK_S:
             self._finish(ask)
-            ask.fail(self._too_late(ask, now))
+            ask.fail(too_late(ask, now - ask.sent_s, self._log.address, self._last_error))
             return
         if not ask.is_heard and not ask.was_told and ask.offset is not None:
             ask.was_told = True
@@ -376,22 +377,4 @@ class Asker:
         return (
             f"no worker answers on task queue {queue!r} at {self._log.address};"
             f" is one running? perdure worker MODULE --task-queue {queue}"
-        )
-
-    def _too_late(self, ask: Ask, now: float) -> RPCError:
-        question = ask.question
-        waited = f"{now - ask.sent_s:.1f} s"
-        if ask.offset is None:
-            why = f" ({self._last_error})" if self._last_error else ""
-            return RPCError(
-                f"{question.what}: {self._log.address} did not take the command within"
-                f" {waited}{why}",
-                RPCStatusCode.UNAVAILABLE,
-            )
-        return RPCError(
-            f"{question.what}: no worker of task queue {question.task_queue!r} on"
-            f" {self._log.address} answered within {waited}; the command is in {question.topic},"
-            f" partition {question.partition}, offset {ask.offset}, and a worker that comes"
-            f" will take it",
-            RPCStatusCode.DEADLINE_EXCEEDED,
         )

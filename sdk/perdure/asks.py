@@ -1,4 +1,4 @@
-"""What a client asks, and an ask that is under way. Data only; sending is the asker's."""
+"""What a client asks, and an ask under way or too late. Sending is the asker's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from perdure.service import RPCError, RPCStatusCode
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice
 from perdure_topics.ports import Headers
@@ -46,6 +47,7 @@ class Ask:
         "correlation_id",
         "deadline_s",
         "is_heard",
+        "notice",
         "offset",
         "question",
         "repeat_s",
@@ -71,6 +73,8 @@ class Ask:
         self.repeat_s = now + FIRST_REPEAT_S
         self.offset: int | None = None
         self.is_heard = False
+        self.notice = ""
+        """What its host said last of why it takes so long."""
         self.was_told = False
 
     def fail(self, error: Exception) -> None:
@@ -80,3 +84,26 @@ class Ask:
                 future.set_exception(error)
                 # A start that failed leaves nobody to read its second answer.
                 future.exception()
+
+
+def too_late(ask: Ask, waited_s: float, address: str, last_error: str) -> RPCError:
+    """The error of an ask whose time is over: how far it came, and why no further."""
+    question = ask.question
+    waited = f"{waited_s:.1f} s"
+    if ask.offset is None:
+        why = f" ({last_error})" if last_error else ""
+        return RPCError(
+            f"{question.what}: {address} did not take the command within {waited}{why}",
+            RPCStatusCode.UNAVAILABLE,
+        )
+    if ask.notice:
+        return RPCError(
+            f"{question.what}: not done within {waited}: {ask.notice}",
+            RPCStatusCode.DEADLINE_EXCEEDED,
+        )
+    return RPCError(
+        f"{question.what}: no worker of task queue {question.task_queue!r} on {address} answered"
+        f" within {waited}; the command is in {question.topic}, partition {question.partition},"
+        f" offset {ask.offset}, and a worker that comes will take it",
+        RPCStatusCode.DEADLINE_EXCEEDED,
+    )

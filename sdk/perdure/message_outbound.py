@@ -32,6 +32,7 @@ from perdure.message_errors import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from perdure.outcomes import expect, refusal, surprise
+from perdure.records import payloads_for
 from perdure.service import RPCError, RPCStatusCode
 from perdure.starts import start_command
 from perdure.update_handles import LATE, WorkflowUpdateHandle
@@ -78,7 +79,7 @@ class SendsToLog:
     async def signal_workflow(self, input: SignalWorkflowInput) -> None:
         """Send a signal; the answer comes from the accepted transition."""
         what = f"signal {input.signal!r} to workflow {input.id!r}"
-        values = self._client.values.to_payloads(input.args, names=input.parameter_names)
+        values = payloads_for(what, input.args, self._client.values, input.parameter_names)
         buffer_ms = buffer_ms_of(input.buffer_for)
         try:
             answer = await self._reply(
@@ -108,7 +109,7 @@ class SendsToLog:
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
         """Ask a query."""
         what = f"query {input.query!r} of workflow {input.id!r}"
-        values = self._client.values.to_payloads(input.args, names=input.parameter_names)
+        values = payloads_for(what, input.args, self._client.values, input.parameter_names)
         condition = input.reject_condition
         answer = await self._reply(
             what,
@@ -145,7 +146,7 @@ class SendsToLog:
     ) -> WorkflowUpdateHandle[Any]:
         """Send an update, and wait until it is as far as asked."""
         what = f"update {input.update!r} of workflow {input.id!r}"
-        values = self._client.values.to_payloads(input.args, names=input.parameter_names)
+        values = payloads_for(what, input.args, self._client.values, input.parameter_names)
         update_id = input.update_id or str(uuid.uuid4())
         stage = _STAGES[input.wait_for_stage]
         is_long = input.wait_for_stage is WorkflowUpdateStage.COMPLETED
@@ -185,7 +186,7 @@ class SendsToLog:
         brought = UpdateInput(
             update_name=update.update,
             update_id=update_id,
-            input=self._client.values.to_payloads(update.args, names=update.parameter_names),
+            input=payloads_for(what, update.args, self._client.values, update.parameter_names),
             header=header_records(update.headers),
             wait_stage=_STAGES[update.wait_for_stage],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -89,6 +89,16 @@ def priority_of(record: payloads.Priority | None) -> Priority:
         fairness_key=record.fairness_key or None,
         fairness_weight=record.fairness_weight or None,
     )
+
+
+def payloads_for(
+    what: str, values: Sequence[Any], converter: PayloadConverter, names: Sequence[str] = ()
+) -> list[payloads.Payload]:
+    """Arguments as payloads. Raises TypeError or ValueError that begin with what they are for."""
+    try:
+        return converter.to_payloads(values, names=names)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def payload_mapping(

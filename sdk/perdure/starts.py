@@ -12,7 +12,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
 )
 from perdure.converter.codecs import payload_record
-from perdure.records import milliseconds, priority_record, retry_record
+from perdure.records import milliseconds, payloads_for, priority_record, retry_record
 from perdure_actors.core.cron import problem_of
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.converters import PayloadConverter
@@ -26,14 +26,16 @@ def start_command(
 
     Raises TypeError or ValueError, naming the argument, for a value that cannot be written.
     """
-    values = converter.to_payloads(input.args, names=input.parameter_names)
+    what = f"start of workflow {input.workflow!r}"
+    values = payloads_for(what, input.args, converter, input.parameter_names)
     memo = _mapping(input.memo, converter, "memo")
     attributes = attribute_payloads(input.search_attributes, converter)
     summary = _text(input.static_summary, converter)
     details = _text(input.static_details, converter)
     signals = []
     if input.start_signal is not None:
-        signal_values = converter.to_payloads(input.start_signal_args)
+        what = f"signal {input.start_signal!r} of a start"
+        signal_values = payloads_for(what, input.start_signal_args, converter)
         signals = [SignalInput(signal_name=input.start_signal, input=signal_values)]
     if input.cron_schedule and (problem := problem_of(input.cron_schedule)):
         raise ValueError(problem)

@@ -202,7 +202,7 @@ LOOP.append(LOOP)
     [
         (Opaque(), TypeError, "Opaque"),
         ([Opaque()], TypeError, "list"),
-        (1j, TypeError, "it holds a complex"),
+        (1j, TypeError, "it holds a value of type complex"),
         ({True: 1}, TypeError, "a dict with bool keys"),
         ({(1, 2): 3}, TypeError, "a dict with tuple keys"),
         (ValueError("x"), TypeError, "ValueError"),

@@ -16,7 +16,13 @@ from perdure.common import (
     WorkflowIDReusePolicy,
 )
 from perdure.message_names import message_facts
-from perdure.records import milliseconds, payload_mapping, priority_record, retry_record
+from perdure.records import (
+    milliseconds,
+    payload_mapping,
+    payloads_for,
+    priority_record,
+    retry_record,
+)
 from perdure.workflow.external import ExternalWorkflowHandle
 from perdure.workflow_names import WorkflowFacts, workflow_facts
 from perdure_actors.core.cron import problem_of
@@ -92,7 +98,7 @@ def _input(
     if positional and args is not None:
         raise ValueError("give arguments by position, or as args=[...], not both")
     values = positional if args is None else args
-    return _payloads(run, f"workflow {facts.name!r}", values, facts.parameter_names)
+    return payloads_for(f"workflow {facts.name!r}", values, run.converter, facts.parameter_names)
 
 
 def _cron(workflow_type: str, schedule: str | None) -> str:
@@ -105,7 +111,8 @@ def _signal(run: Run, signal: str | Callable[..., Any], given: object) -> Signal
     facts = message_facts(SIGNAL, signal)
     what, values = f"signal {facts.name!r}", _listed(given)
     return SignalInput(
-        signal_name=facts.name, input=_payloads(run, what, values, facts.parameter_names)
+        signal_name=facts.name,
+        input=payloads_for(what, values, run.converter, facts.parameter_names),
     )
 
 
@@ -113,14 +120,6 @@ def _listed(given: object) -> Sequence[Any]:
     if given is None:
         return ()
     return given if isinstance(given, list) else [given]
-
-
-def _payloads(run: Run, what: str, values: Sequence[Any], names: Sequence[str]) -> list[Payload]:
-    """The payloads of arguments; TypeError or ValueError name what they are for."""
-    try:
-        return run.converter.to_payloads(values, names=names)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{what}: {error}") from error
 
 
 def _text(run: Run, text: str | None) -> Payload | None:
