@@ -1,0 +1,1 @@
+"""A cart that is told, asked and changed while it runs: signals, queries, updates."""

@@ -1,0 +1,1 @@
+"""The smallest workflow, its worker and its client in one process."""

@@ -1,0 +1,1 @@
+"""Many activities at once, with ordinary asyncio."""
