@@ -29,7 +29,10 @@ def ask(expense: Expense) -> bool:
     """Put the question into the mailbox; somebody else will answer."""
     info = activity.info()
     question = Path(expense.mailbox) / f"{info.workflow_id}.question"
-    question.write_bytes(info.task_token)
+    # Renamed when it is whole, so that nobody reads half a token.
+    draft = question.with_suffix(".draft")
+    draft.write_bytes(info.task_token)
+    draft.replace(question)
     activity.raise_complete_async()
 
 
