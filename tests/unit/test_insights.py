@@ -256,6 +256,20 @@ def test_a_paused_activity_waits_for_a_person_and_not_for_a_worker() -> None:
     assert [one.kind for one in quiet_notices(run, "orders", START_MS + STUCK_MS)] == ["no_worker"]
 
 
+def test_an_activity_without_an_attempt_left_is_told() -> None:
+    log, rows = Partition(), Rows()
+    charge = ev.ActivityScheduled(activity_id="1", activity_type="charge")
+    out = ActivityPaused(activity_id="1", failure=DECLINED, attempt=3)
+    log.happens("a", ev.WorkflowStarted(workflow_type="Order"), charge, out)
+    for record in log.records:
+        rows.take(record)
+
+    (found,) = rows.found
+    assert (found.kind, found.workflow_id) == ("exhausted", "w-a")
+    assert "charge of workflow w-a has no attempt left after 3: card declined" in found.message
+    assert [one.exhausted for run in rows.runs for one in run.activities.values()] == [True]
+
+
 def test_figures_that_were_written_out_add_up_to_the_same() -> None:
     rows = Rows()
     for record in busy().records:

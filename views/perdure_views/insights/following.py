@@ -162,6 +162,8 @@ def _holds(finding: Finding, run: OpenRun | None) -> bool | None:
     """Whether what an event has shown of a run is still so."""
     if finding.kind == "blocked":
         return run is not None and bool(run.blocked)
+    if finding.kind == "exhausted":
+        return run is not None and any(one.exhausted for one in run.activities.values())
     if finding.kind == "retrying":
         return run is not None and any(one.failure for one in run.activities.values())
     if finding.kind == "history_large":

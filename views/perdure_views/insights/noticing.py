@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from perdure_schemas import events as ev
 from perdure_schemas.findings import Finding
+from perdure_schemas.operator_events import ActivityPaused
 from perdure_schemas.payloads import Record
 from perdure_views.insights.rows import OpenRun
 
@@ -40,6 +41,14 @@ WORDS: Final[dict[str, tuple[str, str, str]]] = {
             "mend what it calls; or bound retry_policy.maximum_attempts, raise a non-retryable"
             " error, or pause the activity"
         ),
+    ),
+    "exhausted": (
+        (
+            "activity {activity} of workflow {workflow} has no attempt left after {attempt}:"
+            " {failure}; it waits for a person"
+        ),
+        "what it calls is down, or refuses this input every time",
+        "mend what it calls, then retry the activity; or fail it, and the workflow goes on",
     ),
     "history_large": (
         "the history of workflow {workflow} has {events} events and {mib} MiB",
@@ -129,6 +138,16 @@ def notices_of(
             next=_clock(event.due_ms),
         )
     grew = any(size_before < told <= run.size for told in BYTES_TOLD)
+    if isinstance(event, ActivityPaused) and event.failure is not None:
+        activity = run.activities.get(event.activity_id)
+        yield notice(
+            "exhausted",
+            *here,
+            **about,
+            activity=activity.activity_type if activity else event.activity_id,
+            attempt=event.attempt,
+            failure=activity.failure if activity else "",
+        )
     if run.events in EVENTS_TOLD or grew:
         mib = round(run.size / 1024 / 1024, 1)
         yield notice("history_large", *here, **about, events=run.events, mib=mib)

@@ -46,6 +46,8 @@ class OpenActivity(msgspec.Struct, array_like=True):
     """Its start-to-close timeout; 0 when it has none."""
     paused: bool = False
     """No attempt begins until somebody lets it."""
+    exhausted: bool = False
+    """It is paused because it has no attempt left."""
 
 
 class OpenRun(msgspec.Struct, array_like=True):

@@ -222,11 +222,14 @@ class _Taking:
         elif isinstance(event, ev.ActivityAttemptScheduled):
             activity.attempt, activity.next_ms = event.attempt, 0
             activity.scheduled_ms = self._now_ms
-            activity.started = activity.paused = False
+            activity.started = activity.paused = activity.exhausted = False
         elif isinstance(event, ActivityPaused):
             activity.paused = True
+            if event.failure is not None:
+                activity.failure, activity.exhausted = _message_of(event.failure), True
         elif isinstance(event, ActivityUnpaused | ActivityReset):
             activity.paused = isinstance(event, ActivityReset) and event.keep_paused
+            activity.exhausted = False
             activity.next_ms = event.due_ms
 
     def _notice(self, event: Record, run: OpenRun, size_before: int) -> None:

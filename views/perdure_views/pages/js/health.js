@@ -9,6 +9,7 @@ import { Moment, span, useNow } from "./time.js";
 const EVERY_MS = 4000;
 const LASTS_MS = 3_600_000;
 const TYPES_SHOWN = 5;
+const KIND_SHOWN = 2;
 const HOURS = ["1", "6", "24"];
 
 export function HealthView() {
@@ -34,6 +35,12 @@ export function HealthView() {
 
 const isNow = (finding, now) => (finding.holds === null ? now - finding.time_ms < LASTS_MS : finding.holds);
 
+function byKind(findings) {
+  const found = new Map();
+  for (const one of findings) found.set(one.kind, [...(found.get(one.kind) ?? []), one]);
+  return found;
+}
+
 function Findings({ findings }) {
   const now = useNow(5000);
   const open = findings.filter((one) => isNow(one, now));
@@ -41,19 +48,22 @@ function Findings({ findings }) {
   return html`<section class="findings" aria-label="findings">
     <h2>Findings ${open.length > 0 && html`<span class="tag" data-kind="bad">${open.length}</span>`}</h2>
     ${!open.length && html`<${Empty}><p>Nothing here needs a person.</p></${Empty}>`}
-    ${open.map((one) => html`<${Finding} key=${one.finding_id} finding=${one} now=${now} />`)}
+    ${[...byKind(open)].map(([kind, all]) => html`<div key=${kind} class="findings">
+      ${all.slice(0, KIND_SHOWN).map((one) => html`<${Finding} key=${one.finding_id} finding=${one} now=${now} />`)}
+      ${all.length > KIND_SHOWN && html`<details><summary>${all.length - KIND_SHOWN} more: ${KINDS[kind] ?? words(kind)}</summary>${all.slice(KIND_SHOWN).map((one) => html`<${Finding} key=${one.finding_id} finding=${one} now=${now} />`)}</details>`}
+    </div>`)}
     ${past.length > 0 && html`<details><summary>${past.length} from before</summary>${past.map((one) => html`<${Finding} key=${one.finding_id} finding=${one} now=${now} isPast />`)}</details>`}
   </section>`;
 }
 
 const KINDS = {
   poison: "poison command", blocked: "blocked", retrying: "keeps failing", history_large: "large history",
-  timer_late: "late timer", stuck: "stuck", no_worker: "no worker",
+  timer_late: "late timer", exhausted: "no attempt left", stuck: "stuck", no_worker: "no worker",
 };
 
 function Finding({ finding, now, isPast }) {
   const run = finding.workflow_id && { workflow_id: finding.workflow_id, run_id: finding.run_id, task_queue: finding.task_queue };
-  return html`<article class="card finding" data-kind=${isPast ? "past" : finding.kind === "blocked" ? "bad" : "warn"}>
+  return html`<article class="card finding" data-kind=${isPast ? "past" : ["blocked", "exhausted"].includes(finding.kind) ? "bad" : "warn"}>
     <header class="card-head"><span class="tag" data-kind=${isPast ? "" : "bad"}>${KINDS[finding.kind] ?? words(finding.kind)}</span>
       ${run ? html`<${Go} to=${runAddress(run)}>${finding.workflow_id}</${Go}>` : html`<${Go} to=${`/task-queues?queue=${encodeURIComponent(finding.task_queue)}`}>task queue ${finding.task_queue}</${Go}>`}
       <span class="spring"></span><span class="dim"><${Moment} ms=${finding.time_ms} now=${now} /></span></header>
@@ -85,7 +95,7 @@ function Figures({ health }) {
   const tiles = [
     ["Started", count((one) => one.started)], ["Closed", closed.reduce((sum, one) => sum + count(one.of), 0)],
     ["Failed or timed out", count((one) => (one.closed?.failed ?? 0) + (one.closed?.timed_out ?? 0)), "bad"],
-    ["Blocked", count((one) => one.blocked), "bad"], ["Activities done", count((one) => one.activities)], ["Failed attempts", count((one) => one.attempts_failed), "warn"],
+    ["Blocked by their code", count((one) => one.blocked), "bad"], ["Activities done", count((one) => one.activities)], ["Failed attempts", count((one) => one.attempts_failed), "warn"],
   ];
   return html`<h2>Figures</h2>
     <div class="tiles">${tiles.map(([title, value, kind]) => html`<div key=${title} class="tile" data-kind=${(value && kind) || ""}><b>${value}</b><span>${title}</span></div>`)}</div>
