@@ -17,6 +17,8 @@ from tests.broker.processes import QUEUE, Crew, Process, dump_topic, until
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 APP = "tests.broker.triggered_app"
 TOPICS = ("orders", "remarks")
+EARLY = 5
+"""Orders that are remarked on before they are placed."""
 
 
 @pytest.fixture
@@ -48,6 +50,8 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
     log, names = topics
     crew.host(app=APP)
     running = triggers(crew, tmp_path / "faust")
+    for number in range(EARLY):
+        produce(crew, names["remarks"], f"o-{number}", json.dumps(f"remark {number}"))
     for number in range(20):
         produce(crew, names["orders"], f"o-{number}", json.dumps({"order_id": number}))
     produce(crew, names["orders"], None, "no JSON")
@@ -63,7 +67,7 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
             produce(crew, names["orders"], f"o-{number}", json.dumps({"order_id": number}))
         running.start()
         await until(lambda: started(40), "all have started", timeout_s=90.0)
-        for number in range(40):
+        for number in range(EARLY, 40):
             produce(crew, names["remarks"], f"o-{number}", json.dumps(f"remark {number}"))
             if number == 20:
                 running.kill()

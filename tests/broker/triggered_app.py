@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 
 from perdure import workflow
 from perdure.triggers import Signal, Start, TriggerRecord, Triggers
@@ -40,5 +41,10 @@ def placed(record: TriggerRecord) -> Start:
 
 @triggers.on(f"{PREFIX}-remarks")
 async def remarked(record: TriggerRecord) -> Signal:
-    """A remark on an order, by its key."""
-    return Signal(f"order-{record.key_text.removeprefix('o-')}", "remark", [record.json(str)])
+    """A remark on an order, by its key; it may come before its order."""
+    return Signal(
+        f"order-{record.key_text.removeprefix('o-')}",
+        "remark",
+        [record.json(str)],
+        buffer_for=timedelta(hours=1),
+    )

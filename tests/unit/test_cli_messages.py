@@ -43,14 +43,14 @@ def test_a_signal_is_sent_to_one_run_with_its_json(
 
     status = engine.run(
         *("workflow", "signal", "add", "--id", "o-1", "--run-id", "run-1"),
-        *("-i", '{"a": 1}', "-i", "2", "-o", "json"),
+        *("-i", '{"a": 1}', "-i", "2", "--buffer", "1.5", "-o", "json"),
     )
 
     assert status == 0
     said = json.loads(capsys.readouterr().out)
     assert said == {"workflow_id": "o-1", "signal": "add", "done": "taken"}
     (sent,) = [one for one in host.commands if isinstance(one, asked.SignalWorkflow)]
-    assert (sent.signal_name, sent.run_id) == ("add", "run-1")
+    assert (sent.signal_name, sent.run_id, sent.buffer_ms) == ("add", "run-1", 1_500)
     assert [json.loads(payload.data) for payload in sent.input] == [{"a": 1}, 2]
 
 

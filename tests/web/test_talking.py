@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.conftest import Window
+from tests.web.shop import TASK_QUEUE
 from tests.web.site import Caller, Site
 
 pytestmark = pytest.mark.embedded
@@ -45,6 +46,15 @@ def test_a_signal_with_the_same_request_id_is_the_same_signal(site: Site, caller
         ask(caller, "signal", "talk-2", "add", 5, request_id="mine")
 
     assert ask(caller, "query", "talk-2", "count").json()["result"]["value"] == 5
+
+
+def test_a_signal_may_wait_for_its_workflow_to_be_started(site: Site, caller: Caller) -> None:
+    where = {"task_queue": TASK_QUEUE, "buffer_ms": 60_000}
+    early = ask(caller, "signal", "talk-early", "add", 5, **where)
+    site.start("Counting", id="talk-early")
+
+    assert early.status_code == 200
+    assert ask(caller, "query", "talk-early", "count").json()["result"]["value"] == 5
 
 
 def test_what_a_workflow_refuses_is_said(site: Site, caller: Caller) -> None:
