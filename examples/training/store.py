@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -78,6 +79,17 @@ class ArtifactStore:
         return f"{self._root}/{digest[:2]}/{digest}.npz"
 
     def _write(self, path: str, data: bytes) -> None:
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(f"{path}.new-{os.getpid()}", data)
-        self._fs.mv(f"{path}.new-{os.getpid()}", path)
+        fresh = f"{path}.new-{os.getpid()}"
+        try:
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._fs.pipe_file(fresh, data)
+            self._fs.mv(fresh, path)
+        except OSError as error:
+            # Half an artifact would only take the room that is missing.
+            with contextlib.suppress(OSError):
+                self._fs.rm_file(fresh)
+            raise OSError(
+                error.errno,
+                f"the store {self.url} does not take {len(data)} bytes ({error.strerror or error}):"
+                " make room there; what it holds is whole, and training goes on from it",
+            ) from error

@@ -16,6 +16,7 @@ from perdure.gateway import serving
 from perdure_schemas.avro import decode
 from perdure_schemas.findings import Finding
 from perdure_topics.names import topic_name
+from perdure_topics.ports import TopicSpec
 from perdure_views.gateway.settings import Settings
 from perdure_views.insights.reading import read_insights
 from tests.broker.kafka_broker import free_port
@@ -125,3 +126,29 @@ async def test_a_run_nobody_knows_is_found(crew: Crew, tmp_path: Path) -> None:
     assert [one["finding_id"] for one in shown["findings"]] == [finding.finding_id]
     assert sum(one["started"] for one in shown["windows"]) == 1
     assert shown["problems"] == []
+
+
+def test_tables_of_another_number_of_partitions_are_refused_with_what_to_delete(
+    crew: Crew, tmp_path: Path
+) -> None:
+    where = [*crew.where, "--task-queue", QUEUE, "--state-dir", str(tmp_path)]
+    log, close = assembly.open_log(crew.target)
+    name = f"{crew.namespace}.{QUEUE}.insights"
+    directory = tmp_path / log.cluster_id / "insights" / name
+    directory.mkdir(parents=True)
+    (directory / "events.json").write_text('{"topic_id": "gone", "partitions": 7}')
+    try:
+        of_others = crew.run("insights", *where)
+        log.create_topics([TopicSpec(f"{name}-rows-changelog", 7, 1, {})])
+        of_topic = crew.run("insights", *where)
+    finally:
+        close()
+
+    for ended in (of_others, of_topic):
+        assert ended.returncode == 1
+        said = " ".join(ended.stderr.split())
+        assert f"Delete the topic {name}-rows-changelog and the directory" in said
+    assert "of 7 partitions where this one has 4" in " ".join(of_others.stderr.split())
+    assert f"{name}-rows-changelog on {crew.target} has 7 partitions" in " ".join(
+        of_topic.stderr.split()
+    )

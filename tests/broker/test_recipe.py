@@ -80,8 +80,66 @@ async def test_the_reading_recipe_reads_what_the_history_holds(
     assert told[-1][1] == "WorkflowCompleted"
 
 
-def reading_recipe() -> str:
-    """The code of the page on reading, as a reader copies it."""
-    page = (ROOT / "docs/recipes/read-histories.md").read_text("utf-8")
+@pytest.mark.broker
+@pytest.mark.timeout(120)
+async def test_the_faust_recipe_follows_histories_through_a_kill(
+    standing: Crew, tmp_path: Path
+) -> None:
+    pytest.importorskip("faust")
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    for cls in avro.framed_records():
+        (schemas / f"{cls.__name__}.avsc").write_text(avro.schema_text(cls.__name__))
+    code = reading_recipe("read-with-faust.md").replace("localhost:9092", standing.target)
+    code = code.replace("default.orders.events", topic_name("events", standing.namespace, QUEUE))
+    code = code.replace("topic_partitions=16", f"topic_partitions={PARTITIONS}")
+    (tmp_path / "reader.py").write_text(WITHOUT_US + code.replace("orders-reader", tmp_path.name))
+    told = tmp_path / "told.txt"
+    names = [f"followed-{number}" for number in range(6)]
+
+    def follow() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "reader.py", "worker", "-l", "warn", "--without-web"]
+        with told.open("ab") as out:
+            return subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out)
+
+    def lines(name: str) -> list[tuple[str, str]]:
+        return re.findall(rf" {name} (\d+) (\w+)", told.read_text())
+
+    async def completed(some: list[str]) -> None:
+        def all_are() -> bool:
+            assert reader.poll() is None, told.read_text()
+            return all(lines(name) and lines(name)[-1][1] == "WorkflowCompleted" for name in some)
+
+        await until(all_are, "the reader has told of their ends", timeout_s=60.0)
+
+    reader = follow()
+    try:
+        async with standing.client() as client:
+            for some in (names[:3], names[3:]):
+                jobs = [Job(name) for name in some]
+                for job in jobs:
+                    await standing.start(client, job)
+                await standing.finish(client, jobs)
+                await completed(some)
+                if some == names[:3]:
+                    reader.kill()
+                    reader.wait()
+                    reader = follow()
+            lengths = {
+                name: len((await client.get_workflow_handle(name).fetch_history()).events)
+                for name in names
+            }
+    finally:
+        reader.kill()
+        reader.wait()
+    for name, length in lengths.items():
+        # What had not been kept when the reader was killed is told again, from there on in order.
+        told_once = dict.fromkeys(seq for seq, _ in lines(name))
+        assert list(told_once) == [str(n) for n in range(1, length + 1)]
+
+
+def reading_recipe(page: str = "read-histories.md") -> str:
+    """The code of a page on reading, as a reader copies it."""
+    page = (ROOT / "docs/recipes" / page).read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     return str(code)

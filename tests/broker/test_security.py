@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from perdure_topics.ports import Log, LogError
 from perdure_topics.rights import ROLES, rights_of
 from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs
 from tests.broker.orders_app import Job, outcome_of
-from tests.broker.processes import APP, PARTITIONS, QUEUE, Process, TaskQueue, until
+from tests.broker.processes import APP, PARTITIONS, QUEUE, ROOT, Process, TaskQueue, until
 from tests.broker.secured import PASSWORD, SecuredBroker
 
 pytestmark = pytest.mark.broker
@@ -216,3 +218,35 @@ async def test_a_broker_that_refuses_the_way_is_named_with_the_reason(
 
     assert told in str(raised.value).lower()
     assert PASSWORD not in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["worker", "relay"])
+def test_a_process_without_the_rights_ends_and_says_which_command_lists_them(
+    secured: SecuredBroker, tmp_path: Path, command: str
+) -> None:
+    way = ["--kafka-config", str(secured.config("client"))]
+    words = {"worker": ["worker", APP, "--state-dir", str(tmp_path)], "relay": ["relay"]}[command]
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "perdure.cli",
+            *way,
+            *words,
+            "--broker",
+            secured.secure,
+            *ROOT_OPTIONS,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=ROOT,
+    )
+
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "`perdure acls ROLE` lists what each role needs" in said
+    assert "Traceback" not in said
+    assert PASSWORD not in said

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from perdure import assembly
 from perdure_topics.ports import Log, TopicSpec
@@ -37,6 +38,21 @@ def produce(crew: Crew, topic: str, key: str | None, value: str) -> None:
     producer = Producer({"bootstrap.servers": crew.target})
     producer.produce(topic, value=value, key=key)
     assert producer.flush(20) == 0
+
+
+def letters(log: Log, topic: str) -> Counter[bytes]:
+    """How often each dead letter of a topic is there, by its id."""
+    return Counter(dict(one.headers)["perdure-source"] for one in dump_topic(log, f"{topic}.dead"))
+
+
+def begin_again(crew: Crew, topics: Iterable[str]) -> None:
+    """Put the group of the triggers back to the beginning."""
+    consumer = Consumer(
+        {"bootstrap.servers": crew.target, "group.id": f"{crew.namespace}-triggers"}
+    )
+    places = [TopicPartition(topic, number, 0) for topic in topics for number in range(2)]
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
 
 
 def triggers(crew: Crew, folder: Path) -> Process:
@@ -76,6 +92,20 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
         async with asyncio.timeout(120):
             told = [await handle.result() for handle in handles]
         found = await client.count_workflows("WorkflowType = 'Order'")
+
+        # All of it once more: nothing is done twice, and a letter that comes twice says so.
+        running.stop()
+        sent = {name: letters(log, topic) for name, topic in names.items()}
+        begin_again(crew, names.values())
+        running.start()
+        for name, topic in names.items():
+
+            def twice(name: str = name, topic: str = topic) -> bool:
+                return sum(letters(log, topic).values()) > sum(sent[name].values())
+
+            await until(twice, f"the dead letter of {topic} comes again", timeout_s=90.0)
+            assert set(letters(log, topic)) == set(sent[name])
+        assert (await client.count_workflows("WorkflowType = 'Order'")).count == 40
 
     assert told == [[f"remark {number}"] for number in range(40)]
     assert found.count == 40

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +17,7 @@ from examples.training.store import STORE_VARIABLE, Artifact, ArtifactStore
 from perdure.client import Client, RPCError, WorkflowFailureError, WorkflowHandle
 from perdure.exceptions import ApplicationError
 from tests.broker.kafka_broker import free_port
-from tests.broker.processes import Process, until
+from tests.broker.processes import ROOT, Process, until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
 EPOCHS = 8
@@ -125,3 +127,36 @@ def test_a_damaged_artifact_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=f"artifact {kept.digest} .* is damaged"):
         store.get(kept)
+
+
+FULL = """
+import resource, sys
+from examples.training.learning import prepare
+from examples.training.store import ArtifactStore
+
+store = ArtifactStore(sys.argv[1])
+kept = store.put(prepare(1, 0.5))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # as a disk with so much left
+try:
+    store.put(prepare(2, 0.5))
+except OSError as error:
+    print(error)
+store.get(kept)
+"""
+
+
+def test_a_full_store_is_named_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+
+    assert f"the store {url} does not take" in done.stdout
+    assert "make room there" in done.stdout
+    assert [path.suffix for path in tmp_path.glob("store/*/*")] == [".npz"]

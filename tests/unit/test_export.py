@@ -101,7 +101,9 @@ def test_an_encrypted_log_is_exported_as_it_is_and_that_is_said(
     words = ["export", str(out), "--to", "jsonl", "--engine", f"file:{tmp_path}/data"]
     assert run(words) == 0
 
-    assert "hold encrypted payloads" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "hold encrypted payloads" in said
+    assert "PERDURE_DATA_CONVERTER=MODULE:NAME perdure workflow history" in said
     assert "steps" not in out.read_text("utf-8")
 
 

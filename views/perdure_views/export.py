@@ -12,14 +12,12 @@ import msgspec
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Cursor, fold_record
+from perdure_topics.reading import read_span
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, StoredRecord, TopicInfo
 
-READ_AT_ONCE: Final = 1_000
 ROWS_A_GROUP: Final = 20_000
-QUIET_S: Final = 30.0
-"""A partition that gives nothing for so long before its end is said to be stuck."""
 
 
 class EventRow(NamedTuple):
@@ -41,10 +39,6 @@ class EventRow(NamedTuple):
     code_version: str
 
 
-class LogStuckError(Exception):
-    """The log did not give what it says it holds."""
-
-
 def rows_of(
     log: Log,
     topic: TopicInfo,
@@ -63,25 +57,13 @@ def rows_of(
     tail = log.tail(on_ready=bell.set, committed=False)
     try:
         for partition in range(topic.partitions):
-            first, end = log.offsets(topic.name, partition)
-            if first >= end:
-                continue
-            tail.assign(topic.name, partition, first)
-            cursor, at = Cursor(), first
-            while at < end:
-                bell.clear()
-                records = tail.take(topic.name, partition, READ_AT_ONCE)
-                if not records and not bell.wait(QUIET_S):
-                    raise LogStuckError(
-                        f"{topic.name}-{partition} gives nothing behind offset {at - 1} and ends"
-                        f" at {end}: is the broker well?"
-                    )
+            cursor = Cursor()
+            span = log.offsets(topic.name, partition)
+            for records in read_span(tail, bell, (topic.name, partition), span):
                 for record in records:
-                    at = record.offset + 1
                     cursor, rows = _fold(cursor, record, place)
                     yield from rows
                 on_read(len(records))
-            tail.unassign(topic.name, partition)
     finally:
         tail.close()
 

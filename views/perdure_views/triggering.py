@@ -24,6 +24,8 @@ AT_ONCE_MAX: Final = 100
 GATHER_S: Final = 0.05
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
+SESSION_S: Final = 10.0
+"""A process that died has lost its partitions to others after so long; Faust's own is 60 s."""
 
 Act = Callable[[StoredRecord], Awaitable[None]]
 """Acts on a record. Raises BadRecordError for one that nothing can be done with."""
@@ -76,6 +78,8 @@ def make_app(settings: TriggerSettings, sources: Sequence[Source]) -> faust.App:
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest" if settings.from_beginning else "latest",
         broker_commit_interval=1.0,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=SESSION_S / 4,
         stream_wait_empty=False,
         web_enabled=False,
     )

@@ -13,8 +13,9 @@ from perdure.cli.printing import error_console, print_json, print_table, text, t
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, TaskQueue, target
 from perdure_schemas.findings import Finding
 from perdure_topics.kafka_access import access_settings, aiokafka_settings
-from perdure_topics.names import topic_name
+from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import LogError
+from perdure_views.insights.ground import changelog_name, check_tables
 from perdure_views.insights.reading import read_insights
 
 WEB_PORT = 6066
@@ -59,7 +60,9 @@ def insights(
             figures, findings = read_insights(log, topic, task_queue, now_ms)
             _print(figures, findings, output)
             return
-        replication, cluster_id = topic.replication, log.cluster_id
+        own = group_name("insights", namespace, task_queue)
+        directory = assembly.state_directory(state_dir) / log.cluster_id / "insights" / own
+        check_tables(log, topic, changelog_name(namespace, task_queue), directory)
     finally:
         close()
     _run_faust(
@@ -67,8 +70,8 @@ def insights(
         namespace,
         task_queue,
         topic.partitions,
-        replication,
-        assembly.state_directory(state_dir) / cluster_id / "insights",
+        topic.replication,
+        directory,
         web_host,
         web_port,
     )
@@ -91,7 +94,6 @@ def _run_faust(
         raise typer.BadParameter(
             f"Faust is not installed ({error}): pip install 'perdure[insights]', or give --once"
         ) from error
-    directory.mkdir(parents=True, exist_ok=True)
     run(
         InsightsSettings(
             bootstrap=bootstrap if ":" in bootstrap else f"{bootstrap}:9092",

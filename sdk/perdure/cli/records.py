@@ -169,8 +169,9 @@ class _Encrypted:
         if not self._events:
             return ""
         return (
-            f"; {self._events} of them hold encrypted payloads, which only a data converter with"
-            " the key reads"
+            f"; {self._events} of them hold encrypted payloads, written as they are: only a data"
+            " converter with the key reads them. Of one run: PERDURE_DATA_CONVERTER=MODULE:NAME"
+            " perdure workflow history --id ID"
         )
 
 

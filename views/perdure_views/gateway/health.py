@@ -15,7 +15,6 @@ from perdure_schemas.avro import UnreadableRecordError
 from perdure_schemas.findings import Finding
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, LogError
-from perdure_views.export import LogStuckError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
 from perdure_views.gateway.shapes import FindingShape, Health, Window
 from perdure_views.insights.following import Following, Noticed
@@ -82,7 +81,7 @@ class Looker:
                 seen.read = 1.0
             else:
                 self._look_at_events(seen, until)
-        except (UnreachableInsightsError, LogError, LogStuckError, UnreadableRecordError) as error:
+        except (UnreachableInsightsError, LogError, UnreadableRecordError) as error:
             seen.problem = str(error)
         return seen
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from perdure_views.export import QUIET_S, LogStuckError
+from perdure_topics.reading import read_span
 from perdure_views.insights.noticing import quiet_notices
 from perdure_views.insights.rows import (
     HOPPING_S,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from perdure_schemas.findings import Finding
     from perdure_topics.ports import Log, Tail, TopicInfo
 
-READ_AT_ONCE: Final = 1_000
 FINE_S: Final = 2 * 3600
 """Windows of a minute are kept for so long where windows are let go at all."""
 COARSE_S: Final = 25 * 3600
@@ -86,26 +84,16 @@ class Following:
         return max(place_of(self._rows[partition].get).next_offset, first)
 
     def _read(self, tail: Tail, bell: threading.Event, partition: int, until: float) -> None:
-        name, end = self._topic.name, self._ends[partition][1]
-        at = self._at(partition)
-        if at >= end:
-            return
-        tail.assign(name, partition, at)
-        while at < end and (left_s := until - time.monotonic()) > 0:
-            bell.clear()
-            records = tail.take(name, partition, READ_AT_ONCE)
-            if not records and not bell.wait(min(QUIET_S, left_s)) and left_s > QUIET_S:
-                raise LogStuckError(f"{name}-{partition} gives nothing behind {at - 1}")
+        span = (self._at(partition), self._ends[partition][1])
+        for records in read_span(tail, bell, (self._topic.name, partition), span, until_s=until):
             for record in records:
-                at = record.offset + 1
                 changes, found = take(self._rows[partition].get, record, self._queue)
                 self._found.extend((partition, finding) for finding in found)
                 self._change(partition, changes)
             self._taken += len(records)
-            if self._is_lean and self._taken >= FORGET_EVERY and records:
+            if self._is_lean and self._taken >= FORGET_EVERY:
                 self._taken = 0
                 self._forget(partition, records[-1].timestamp_ms // 1000)
-        tail.unassign(name, partition)
 
     def _change(self, partition: int, changes: list[tuple[bytes, bytes | None]]) -> None:
         rows = self._rows[partition]
