@@ -7,17 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from perdure.cli import run, showing
+from perdure.cli.timeline import Timeline
+from perdure.histories import HistoryEvent
+from perdure_schemas import child_events as ce
 from perdure_schemas import events
 from perdure_schemas import message_commands as asked
 from perdure_schemas.avro import encode
 from perdure_schemas.message_events import WorkflowSignaled
-from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
+from perdure_schemas.payloads import Failure, FailureCause, Payload, Record, RunRef
 from perdure_schemas.replies import (
     Accepted,
     HistoryBatch,
@@ -199,3 +203,38 @@ def test_the_shell_is_told_how_to_complete(
 
     assert end.value.code == 0
     assert "complete_bash" in capsys.readouterr().out
+
+
+def test_children_and_calls_are_named_by_the_ids_of_their_workflows() -> None:
+    target = RunRef(workflow_id="cart-1")
+    failure = Failure(chain=[FailureCause(message="no", type="Declined")])
+    happened: list[Record] = [
+        BEGUN,
+        ce.ChildWorkflowInitiated(child_id="1", workflow_id="kid", workflow_type="Kid"),
+        ce.ChildWorkflowStarted(child_id="1", run_id="r"),
+        ce.ChildWorkflowFailed(child_id="1", failure=failure),
+        ce.ExternalStartInitiated(call_id="1", workflow_id="cart-1", workflow_type="Cart"),
+        ce.ExternalStarted(call_id="1", run_id="c"),
+        ce.ExternalSignalInitiated(call_id="2", target=target, signal_name="add"),
+        ce.ExternalSignalFailed(call_id="2", code="closed", message="too late"),
+        ce.ExternalCancelInitiated(call_id="3", target=target, reason="enough"),
+    ]
+    timeline, now = Timeline(), datetime.now(tz=UTC)
+
+    rows = [
+        timeline.row(HistoryEvent(event_id=seq, event_time=now, event=event))
+        for seq, event in enumerate(happened, 1)
+    ]
+
+    assert [row[3] for row in rows[1:]] == [
+        "child kid asked for",
+        "child kid runs",
+        "child kid failed",
+        "start of cart-1 sent",
+        "start of cart-1 taken",
+        "signal add to cart-1 sent",
+        "signal add to cart-1 refused",
+        "cancel of cart-1 sent",
+    ]
+    assert "Declined: no" in rows[3][4]
+    assert rows[7][4] == "closed: too late"

@@ -9,6 +9,7 @@ from typing import Final
 from rich.table import Table
 
 from perdure.cli.printing import console, payload_value, short, span, text
+from perdure.cli.timeline_calls import Calls
 from perdure.histories import HistoryEvent, WorkflowHistory
 from perdure_schemas import events, fact_events, message_events, operator_events
 from perdure_schemas.payloads import Failure, Payload, Record
@@ -49,6 +50,7 @@ class Timeline:
     def __init__(self) -> None:
         self._began: datetime | None = None
         self._names: dict[str, str] = {}
+        self._calls = Calls(_values, _failure)
 
     def row(self, item: HistoryEvent) -> tuple[str, str, str, str, str]:
         """Number, time since the start, sign, what happened, and its details."""
@@ -58,7 +60,7 @@ class Timeline:
         if isinstance(event, events.ActivityScheduled):
             self._names[event.activity_id] = event.activity_type
         since = span((item.event_time - self._began).total_seconds())
-        title, details = _describe(event, self._names)
+        title, details = self._calls.row(event) or _describe(event, self._names)
         return str(item.event_id), since, _MARKS.get(type(event), " "), text(title), details
 
 
