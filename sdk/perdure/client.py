@@ -10,9 +10,14 @@ from typing import Final, Self
 
 from perdure import assembly
 from perdure.async_activities import (
+    AsyncActivitiesClient,
     AsyncActivityCancelledError,
     AsyncActivityHandle,
     AsyncActivityIDReference,
+    CompleteAsyncActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ReportCancellationAsyncActivityInput,
 )
 from perdure.calls import (
     AwaitWorkflowResultInput,
@@ -134,12 +139,15 @@ __all__ = [
     "CancelWorkflowInput",
     "Client",
     "ClientConfig",
+    "CompleteAsyncActivityInput",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",
     "DescribeScheduleInput",
     "DescribeWorkflowInput",
+    "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
+    "HeartbeatAsyncActivityInput",
     "HistoryEvent",
     "Interceptor",
     "ListSchedulesInput",
@@ -151,6 +159,7 @@ __all__ = [
     "RPCError",
     "RPCStatusCode",
     "RPCTimeoutOrCancelledError",
+    "ReportCancellationAsyncActivityInput",
     "Schedule",
     "ScheduleAction",
     "ScheduleActionExecution",
@@ -246,6 +255,9 @@ class Client(
         self._outbound = outbound
 
     def _for_schedules(self) -> SchedulesClient:
+        return self
+
+    def _for_async_activities(self) -> AsyncActivitiesClient:
         return self
 
     @classmethod

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, Protocol
 
 from perdure.asks import Ask
+from perdure.async_activities import AsyncActivitiesOutbound
 from perdure.calls import (
     AwaitWorkflowResultInput,
     CancelWorkflowInput,
@@ -47,7 +48,7 @@ FOLLOW_FIRST_S: Final = 0.05
 FOLLOW_MAX_S: Final = 5.0
 
 
-class OutboundInterceptor(SchedulesOutbound):
+class OutboundInterceptor(SchedulesOutbound, AsyncActivitiesOutbound):
     """A link of the chain that the client's calls go through. Override what matters."""
 
     next: OutboundInterceptor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from perdure.async_reports import AsyncActivitiesOnLog
 from perdure.calls import (
     AwaitWorkflowResultInput,
     CancelWorkflowInput,
@@ -50,7 +51,7 @@ HISTORY_PAGE_BYTES: Final = 1_000_000
 RUN_PAGE_MAX: Final = 500
 
 
-class LogOutbound(SendsToLog, SchedulesOnLog):
+class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
     """Sends each call to the partition that decides it."""
 
     def __init__(self, client: HandlesClient, connection: Connection) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from perdure.async_activities import AsyncActivityHandle, AsyncActivityIDReference
+from perdure.async_activities import (
+    AsyncActivitiesClient,
+    AsyncActivityHandle,
+    AsyncActivityIDReference,
+)
 from perdure.connection import Connection
 from perdure.operating import PendingActivities
 from perdure_schemas.converters import PayloadConverter
@@ -21,6 +25,10 @@ class ReachesActivities:
     @property
     def values(self) -> PayloadConverter:
         """What reads and writes values."""
+        raise NotImplementedError
+
+    def _for_async_activities(self) -> AsyncActivitiesClient:
+        """The client itself, as handles need it."""
         raise NotImplementedError
 
     def get_async_activity_handle(
@@ -42,11 +50,11 @@ class ReachesActivities:
         if task_token is not None:
             if workflow_id is not None or run_id is not None or activity_id is not None:
                 raise ValueError("give the task token or ids, not both")
-            return AsyncActivityHandle(self.connection, self.values, task_token)
+            return AsyncActivityHandle(self._for_async_activities(), task_token)
         if workflow_id is None or activity_id is None:
             raise ValueError("give task_token, or workflow_id and activity_id")
-        reference = AsyncActivityIDReference(workflow_id, run_id, activity_id)
-        return AsyncActivityHandle(self.connection, self.values, reference, task_queue=task_queue)
+        reference = AsyncActivityIDReference(workflow_id, run_id, activity_id, task_queue)
+        return AsyncActivityHandle(self._for_async_activities(), reference)
 
     def pending_activities(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 
 from perdure import activity, workflow
-from perdure.client import Client, RPCError, WorkflowFailureError, WorkflowHandle
+from perdure import client as client_module
+from perdure.client import (
+    Client,
+    CompleteAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    RPCError,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from perdure.common import RetryPolicy
 from perdure.exceptions import ActivityError, ApplicationError
 from perdure.service import RPCStatusCode
@@ -275,6 +284,43 @@ async def test_or_by_its_ids_and_a_failed_attempt_is_followed_by_another(client:
     with pytest.raises(WorkflowFailureError) as raised:
         await handle.result()
     assert str(raised.value.cause.__cause__) == "never"
+
+
+class Watching(client_module.OutboundInterceptor):
+    """A link that notes what is reported from elsewhere, and may change it."""
+
+    async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
+        world.told.append(f"alive: {input.details}")
+        await super().heartbeat_async_activity(input)
+
+    async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
+        world.told.append(f"done: {input.result}")
+        await super().complete_async_activity(replace(input, result="yes, seen"))
+
+
+class Watched(client_module.Interceptor):
+    """What puts it into the chain."""
+
+    def intercept_client(
+        self, next: client_module.OutboundInterceptor
+    ) -> client_module.OutboundInterceptor:
+        return Watching(next)
+
+
+async def test_what_is_reported_from_elsewhere_goes_through_the_interceptors(
+    client: Client,
+) -> None:
+    handle = await client.start_workflow(Approving.run, 1, id="a-4", task_queue=QUEUE)
+    config = client.config()
+    config["interceptors"] = [Watched()]
+    watched = Client(**config)
+    elsewhere = watched.get_async_activity_handle(task_token=await token_of(handle))
+
+    await elsewhere.heartbeat("on it")
+    await elsewhere.complete("yes")
+
+    assert world.told == ["alive: ('on it',)", "done: yes"]
+    assert await handle.result() == "yes, seen"
 
 
 async def test_it_hears_that_it_is_cancelled_and_confirms(client: Client) -> None:

@@ -1,0 +1,154 @@
+"""The last link of a client's chain for activities that are reported from elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from perdure.async_activities import (
+    AsyncActivityCancelledError,
+    AsyncActivityIDReference,
+    CompleteAsyncActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ReportCancellationAsyncActivityInput,
+)
+from perdure.connection import seconds
+from perdure.converter import DataConverter, records_converter
+from perdure.outcomes import refusal, surprise
+from perdure.task_tokens import TaskToken, read_token
+from perdure_actors.activity_context import cancellation_details
+from perdure_actors.replay.failures import failure_of
+from perdure_schemas.commands import (
+    CompleteActivity,
+    ConfirmActivityCanceled,
+    FailActivity,
+    HeartbeatActivity,
+)
+from perdure_schemas.payloads import Failure, Payload, Record, ReplyTo
+from perdure_schemas.replies import Accepted, Refused, WorkerOrders
+
+if TYPE_CHECKING:
+    from perdure.connection import Connection
+    from perdure.handles import HandlesClient
+    from perdure_schemas.converters import PayloadConverter
+
+
+class AsyncActivitiesOnLog:
+    """Sends each report to the partition of its workflow."""
+
+    _client: HandlesClient
+    _connection: Connection
+
+    async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
+        """Say that an activity is alive. Raises AsyncActivityCancelledError when it should stop."""
+        payloads = _details(self._values_of(input.data_converter_override), input.details)
+
+        def make(fields: dict[str, Any]) -> Record:
+            return HeartbeatActivity(details=payloads, **fields)
+
+        answer = await self._report("heartbeat", make, input.id_or_token, input.rpc_timeout)
+        if isinstance(answer, WorkerOrders) and answer.canceled:
+            raise AsyncActivityCancelledError(cancellation_details(answer.canceled[0].reason))
+
+    async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
+        """Complete an activity."""
+        payload = None
+        if input.result is not None:
+            values = self._values_of(input.data_converter_override)
+            payload = values.to_payloads([input.result], names=["the result"])[0]
+
+        def make(fields: dict[str, Any]) -> Record:
+            return CompleteActivity(result=payload, started_ms=_now_ms(), **fields)
+
+        await self._report("completion", make, input.id_or_token, input.rpc_timeout)
+
+    async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
+        """Fail an attempt of an activity."""
+        values = self._values_of(input.data_converter_override)
+        failure = failure_of(input.error, values)
+        details = _details(values, input.last_heartbeat_details)
+        if details and failure.chain:
+            outer = replace(failure.chain[0], last_heartbeat_details=details)
+            failure = Failure(chain=[outer, *failure.chain[1:]])
+
+        def make(fields: dict[str, Any]) -> Record:
+            return FailActivity(failure=failure, started_ms=_now_ms(), **fields)
+
+        await self._report("failure", make, input.id_or_token, input.rpc_timeout)
+
+    async def report_cancellation_async_activity(
+        self, input: ReportCancellationAsyncActivityInput
+    ) -> None:
+        """Say that an activity has stopped."""
+        payloads = _details(self._values_of(input.data_converter_override), input.details)
+
+        def make(fields: dict[str, Any]) -> Record:
+            return ConfirmActivityCanceled(details=payloads, started_ms=_now_ms(), **fields)
+
+        await self._report("cancellation", make, input.id_or_token, input.rpc_timeout)
+
+    def _values_of(self, given: DataConverter | None) -> PayloadConverter:
+        return self._client.values if given is None else records_converter(given)
+
+    async def _report(
+        self,
+        what: str,
+        make: Callable[[dict[str, Any]], Record],
+        id_or_token: AsyncActivityIDReference | bytes,
+        rpc_timeout: timedelta | None,
+    ) -> Record:
+        token, connection = _token_of(id_or_token), self._connection
+        what = f"{what} of activity {token.activity_id!r} of workflow {token.workflow_id!r}"
+        timeout_s = seconds(rpc_timeout)
+        run_id, queue = token.run_id, token.task_queue
+        queue = queue or await connection.locate(token.workflow_id, run_id, timeout_s)
+
+        def command(reply: ReplyTo) -> Record:
+            return make(
+                {
+                    "workflow_id": token.workflow_id,
+                    "run_id": run_id,
+                    "activity_id": token.activity_id,
+                    "attempt": token.attempt,
+                    "token": token.token,
+                    "identity": connection.identity,
+                    "reply": reply,
+                }
+            )
+
+        answer = await connection.ask_workflow(
+            what, command, workflow_id=token.workflow_id, task_queue=queue, timeout_s=timeout_s
+        )
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=token.workflow_id)
+        if not isinstance(answer, Accepted | WorkerOrders):
+            raise surprise(what, answer)
+        return answer
+
+
+def _token_of(id_or_token: AsyncActivityIDReference | bytes) -> TaskToken:
+    """What is known of the attempt; by ids, whichever is the current one."""
+    if isinstance(id_or_token, bytes):
+        return read_token(id_or_token)
+    return TaskToken(
+        id_or_token.task_queue or "",
+        id_or_token.workflow_id or "",
+        id_or_token.run_id or "",
+        id_or_token.activity_id,
+        0,
+        b"",
+    )
+
+
+def _details(values: PayloadConverter, details: Sequence[Any]) -> list[Payload]:
+    names = [f"detail {number}" for number in range(1, len(details) + 1)]
+    return values.to_payloads(details, names=names) if details else []
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
