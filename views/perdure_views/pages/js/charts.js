@@ -1,5 +1,6 @@
 // Figures over windows of time: stacked bars and lines, with the numbers of the window under the pointer.
-import { html, useLayoutEffect, useRef, useState } from "./lib.js";
+import { html, useRef, useState } from "./lib.js";
+import { useWidth } from "./parts.js";
 import { moment } from "./time.js";
 
 const HEIGHT = 150;
@@ -25,20 +26,10 @@ function ticksTo(most) {
   return [...Array(Math.round(top / step) + 1).keys()].map((index) => index * step);
 }
 
-function useWidth(ref) {
-  const [width, setWidth] = useState(400);
-  useLayoutEffect(() => {
-    const watch = new ResizeObserver(([entry]) => setWidth(Math.max(Math.floor(entry.contentRect.width), 160)));
-    watch.observe(ref.current);
-    return () => watch.disconnect();
-  }, []);
-  return width;
-}
-
 // `series` are [{ name, kind, of(window) }]; kind is the colour; `shows` writes a value.
 export function Chart({ title, windows, windowS, series, isLines, shows = String, empty }) {
   const box = useRef(null);
-  const width = useWidth(box);
+  const width = Math.max(useWidth(box), 160);
   const [over, setOver] = useState(-1);
   const values = series.map((one) => windows.map((window) => one.of(window) ?? null));
   const sums = windows.map((_, index) => values.reduce((sum, row) => (isLines ? Math.max(sum, row[index] ?? 0) : sum + (row[index] ?? 0)), 0));

@@ -1,5 +1,5 @@
 // Small parts that every view is made of.
-import { html, useEffect, useRef, useState } from "./lib.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 
 export const STATUSES = [
   "blocked", "running", "completed", "failed", "canceled", "terminated", "timed_out", "continued_as_new",
@@ -63,6 +63,18 @@ export function ProblemBox({ problem, again }) {
 export function Live({ state }) {
   const says = { live: "live", connecting: "connecting", away: "not connected", ended: "closed" };
   return html`<span class="live" data-state=${state} role="status">${says[state] ?? state}</span>`;
+}
+
+// How wide an element is, now and whenever that changes.
+export function useWidth(ref) {
+  const [width, setWidth] = useState(900);
+  useLayoutEffect(() => {
+    const watch = new ResizeObserver(([entry]) => setWidth(Math.floor(entry.contentRect.width)));
+    watch.observe(ref.current);
+    setWidth(Math.floor(ref.current.clientWidth));
+    return () => watch.disconnect();
+  }, []);
+  return width;
 }
 
 export function Empty({ children }) {

@@ -1,6 +1,7 @@
 // The timeline: lanes drawn to scale, only those that are looked at; zoomed by keys, wheel and dragging.
 import { openSpans } from "./lanes.js";
-import { classes, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib.js";
+import { classes, html, useEffect, useMemo, useRef, useState } from "./lib.js";
+import { useWidth } from "./parts.js";
 import { gapsOf, makeScale, ticksOf } from "./scale.js";
 import { useKept } from "./store.js";
 import { moment, span, useNow } from "./time.js";
@@ -181,15 +182,4 @@ function Legend() {
     <span><i class="key work open"></i>running</span><span><i class="key backoff"></i>back-off</span><span><i class="key gap"></i>silence, drawn short</span>
     <span class="spring"></span><span class="dim wide">drag to zoom, ctrl + wheel, + − 0</span>
   </div>`;
-}
-
-function useWidth(ref) {
-  const [width, setWidth] = useState(900);
-  useLayoutEffect(() => {
-    const watch = new ResizeObserver(([entry]) => setWidth(Math.floor(entry.contentRect.width)));
-    watch.observe(ref.current);
-    setWidth(Math.floor(ref.current.clientWidth));
-    return () => watch.disconnect();
-  }, []);
-  return width;
 }
