@@ -42,6 +42,8 @@ _KEYS: Final = {
 }
 Given = TypedSearchAttributes | SearchAttributes | Sequence[SearchAttributeUpdate[Any]]
 
+NAMES_MAX = 10_000
+
 
 def attribute_payloads(given: Given | None, converter: PayloadConverter) -> dict[str, Payload]:
     """Search attributes as records hold them; what is to be removed is a None.
@@ -128,3 +130,29 @@ def check_types(held: Mapping[str, Payload], updates: Mapping[str, Payload]) -> 
                 f"search attribute {name!r} is of type {before.decode()} in this run, and is given"
                 f" as {now.decode()}: an attribute has one type; take another name for the other"
             )
+
+
+class AttributeTypes:
+    """The type that each search attribute was given with, by one client."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, bytes] = {}
+
+    def check(self, given: Given | None, payloads: Mapping[str, Payload]) -> None:
+        """Refuse a second type for an attribute. Raises TypeError.
+
+        Only keys say a type; a value without one may be a whole number now and a fraction then.
+        """
+        if not isinstance(given, TypedSearchAttributes):
+            return
+        for name, payload in payloads.items():
+            now = payload.metadata[_TYPE]
+            before = self._words.get(name)
+            if before is None and len(self._words) < NAMES_MAX:
+                self._words[name] = now
+            elif before is not None and before != now:
+                raise TypeError(
+                    f"search attribute {name!r} was given by this client as {before.decode()}, and"
+                    f" is given as {now.decode()}: an attribute has one type; take another name for"
+                    " the other"
+                )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from perdure.attribute_payloads import AttributeTypes
 from perdure.calls import StartWorkflowInput
 from perdure.connection import Connection, seconds
 from perdure.converter.codecs import header_records
@@ -63,6 +64,7 @@ class SendsToLog:
 
     _client: HandlesClient
     _connection: Connection
+    _types: AttributeTypes
 
     async def _reply(
         self,
@@ -194,7 +196,7 @@ class SendsToLog:
         plain = StartWorkflowInput(
             **fields, rpc_metadata=input.rpc_metadata, rpc_timeout=input.rpc_timeout
         )
-        make = start_command(plain, self._client.values, self._connection.identity)
+        make = start_command(plain, self._client.values, self._connection.identity, self._types)
         asker, ask = await self._connection.send_to_workflow(
             what,
             lambda reply: replace(make(reply), update=brought),

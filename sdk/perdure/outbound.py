@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from perdure.async_reports import AsyncActivitiesOnLog
+from perdure.attribute_payloads import AttributeTypes
 from perdure.calls import (
     AwaitWorkflowResultInput,
     CancelWorkflowInput,
@@ -57,13 +58,14 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
     def __init__(self, client: HandlesClient, connection: Connection) -> None:
         self._client = client
         self._connection = connection
+        self._types = AttributeTypes()
         # A handle without a task queue asks every queue once.
         self._located: dict[str, str] = {}
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         """Start a workflow; the answer comes from the accepted transition."""
         what = f"start of workflow {input.id!r}"
-        make = start_command(input, self._client.values, self._connection.identity)
+        make = start_command(input, self._client.values, self._connection.identity, self._types)
         asker, ask = await self._connection.send_to_workflow(
             what,
             make,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perdure.attribute_payloads import attribute_payloads
+from perdure.attribute_payloads import AttributeTypes, attribute_payloads
 from perdure.calls import StartWorkflowInput
 from perdure.common import (
     WorkflowIDConflictPolicy,
@@ -20,7 +20,10 @@ from perdure_schemas.payloads import Payload, ReplyTo, SignalInput
 
 
 def start_command(
-    input: StartWorkflowInput, converter: PayloadConverter, identity: str
+    input: StartWorkflowInput,
+    converter: PayloadConverter,
+    identity: str,
+    types: AttributeTypes | None = None,
 ) -> Callable[[ReplyTo], StartWorkflow]:
     """What makes the command once it is known where its answer goes.
 
@@ -30,6 +33,8 @@ def start_command(
     values = payloads_for(what, input.args, converter, input.parameter_names)
     memo = _mapping(input.memo, converter, "memo")
     attributes = attribute_payloads(input.search_attributes, converter)
+    if types is not None:
+        types.check(input.search_attributes, attributes)
     summary = _text(input.static_summary, converter)
     details = _text(input.static_details, converter)
     signals = []
