@@ -69,8 +69,10 @@ class KafkaBroker:
         port: int = 0,
         settings: Mapping[str, str] | None = None,
         jvm_options: Iterable[str] = QUICK_JVM,
+        cluster_id: str = "",
     ) -> None:
         self.directory = directory
+        self.cluster_id = cluster_id or new_cluster_id()
         self.port = port or free_port()
         self.controller_port = free_port(taken={self.port})
         self.log_path = directory / "broker.log"
@@ -102,8 +104,17 @@ class KafkaBroker:
             **self._settings,
         }
 
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Add settings, before it is started."""
+        self._settings |= settings
+
     def start(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         """Start the broker on its folder and port, and wait until it answers."""
+        self.begin()
+        self.await_answer(timeout_s=timeout_s)
+
+    def begin(self) -> None:
+        """Start the process; one of several answers only when most of them are there."""
         assert self._process is None, "the broker already runs"
         self.directory.mkdir(parents=True, exist_ok=True)
         properties = self.directory / "server.properties"
@@ -118,6 +129,9 @@ class KafkaBroker:
                 cwd=self.directory,
                 start_new_session=True,
             )
+
+    def await_answer(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until it answers."""
         self._wait_until_it_answers(time.monotonic() + timeout_s)
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -166,9 +180,8 @@ class KafkaBroker:
         ]
 
     def _format(self, properties: Path) -> None:
-        cluster_id = base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = [*self._java("kafka.tools.StorageTool"), "format"]
-        command += ["-t", cluster_id, "-c", str(properties)]
+        command += ["-t", self.cluster_id, "-c", str(properties)]
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=START_TIMEOUT_S
         )
@@ -190,6 +203,11 @@ class KafkaBroker:
     def log_tail(self, *, lines_max: int = 30) -> str:
         """The end of what the broker printed."""
         return "\n".join(self.log_path.read_text("utf-8", "replace").splitlines()[-lines_max:])
+
+
+def new_cluster_id() -> str:
+    """An id as StorageTool takes them."""
+    return base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def answers(bootstrap: str, *, timeout_s: float) -> bool:
