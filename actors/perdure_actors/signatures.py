@@ -45,7 +45,7 @@ class Signature:
             names=tuple(p.name for p in parameters),
             arg_types=tuple(hints.get(p.name) for p in parameters),
             required=sum(p.default is p.empty for p in parameters),
-            result_type=hints.get("return"),
+            result_type=_result_of(hints.get("return")),
             where=where,
         )
 
@@ -83,6 +83,11 @@ class Signature:
                 check_type_hint(hint)
             except TypeError as error:
                 raise DefinitionError(f"{self.where}: {name}: {error}") from error
+
+
+def _result_of(hint: Any) -> Any:
+    """What a function returns; one that never does, as when others complete it, says nothing."""
+    return None if hint in (typing.NoReturn, typing.Never) else hint
 
 
 def positional(fn: Callable[..., Any]) -> list[inspect.Parameter]:

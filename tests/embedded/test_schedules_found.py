@@ -43,7 +43,7 @@ from perdure.client import (
 from perdure.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from perdure.contrib.encryption import EncryptionCodec
 from perdure.converter import DataConverter
-from perdure.worker import Worker
+from perdure.worker import Replayer, Worker
 from perdure.workflow import information
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
@@ -232,6 +232,10 @@ async def test_what_a_schedule_started_is_found_by_it(client: Client) -> None:
     (run,) = [run async for run in client.list_workflows(query)]
     (action,) = found.info.running_actions
     assert run.id == getattr(action, "workflow_id", "")
+    # A replayer of the user's workflows replays what schedules of theirs have done, too.
+    history = await client.get_workflow_handle("perdure-schedule:s").fetch_history()
+    replayer = Replayer(workflows=[Waits], data_converter=client.data_converter)
+    assert (await replayer.replay_workflow(history)).replay_failure is None
 
 
 async def test_an_action_that_runs_outlives_many_runs_of_its_schedule(

@@ -6,11 +6,11 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from perdure import workflow
+from perdure import activity, workflow
 from perdure.common import RawValue
 from perdure_actors.defining import define_activity
 from perdure_actors.definitions import (
@@ -339,3 +339,13 @@ def test_the_code_version_follows_the_source_or_the_build(
     source.write_text("x = 2\n")
     assert code_version(definitions) != first
     assert code_version(definitions, build_id="v7") == "v7"
+
+
+def test_an_activity_that_others_complete_may_say_that_it_never_returns() -> None:
+    @activity.defn
+    async def ask() -> NoReturn:
+        activity.raise_complete_async()
+
+    signature = ActivityRegistry([ask]).by_name["ask"][0].signature
+    signature.check_readable()
+    assert signature.result_type is None

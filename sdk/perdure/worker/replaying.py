@@ -13,6 +13,7 @@ from perdure.converter import DataConverter, records_converter
 from perdure.converter.edge import edge_of
 from perdure.histories import HistoryEvent, WorkflowHistory
 from perdure.replay_errors import NondeterminismError, ReplayError
+from perdure.schedules.scheduler import Scheduler
 from perdure.worker.configs import ReplayerConfig, given
 from perdure.worker.interception import Interceptor
 from perdure.workflow.chains import chains_of
@@ -82,7 +83,7 @@ class Replayer:
 
         def make_code() -> WorkflowCode:
             return WorkflowCode(
-                workflows,
+                [*workflows, Scheduler],
                 converter=records_converter(data_converter),
                 failure_exception_types=workflow_failure_exception_types,
                 build_id=build_id or "",
