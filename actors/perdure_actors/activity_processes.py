@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
@@ -94,6 +95,8 @@ class ProcessExecutor:
         self._beat = beat
         self._key = secrets.token_bytes(32)
         self._listener = Listener(authkey=self._key)
+        self.address = str(self._listener.address)
+        """Where its processes call."""
         self._lines: set[Connection] = set()
         self._by_token: dict[bytes, Connection] = {}
         self._early: dict[bytes, str] = {}
@@ -118,7 +121,7 @@ class ProcessExecutor:
         """
         with self._lock:
             self._live.add(attempt.token)
-        line = msgspec.msgpack.encode(_Line(str(self._listener.address), self._key))
+        line = msgspec.msgpack.encode(_Line(self.address, self._key))
         future = self._pool.submit(
             run_in_process,
             fn or context.fn,
@@ -147,12 +150,19 @@ class ProcessExecutor:
     def close(self) -> None:
         """Hang up."""
         self._closed.set()
-        with contextlib.suppress(OSError):
-            # A call of our own wakes the thread that waits for one.
-            Client(self._listener.address, authkey=self._key).close()
+        self._wake()
         self._listener.close()
         for line in list(self._lines):
             line.close()
+
+    def _wake(self) -> None:
+        """Call once and say nothing, so that the thread that waits for a call looks up.
+
+        A caller with its key would wait in turn behind one that never says its own.
+        """
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as caller:
+            caller.setblocking(False)
+            caller.connect(self.address)
 
     def _ended(
         self,

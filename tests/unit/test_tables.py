@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,6 +286,39 @@ def test_a_full_disk_is_said_and_the_table_goes_on_with_space(
     table.write([(b"more", b"x")], [])
     assert table.get(b"more") == b"x"
     assert all(table.get(b"k%06d" % n) is not None for n in range(written))
+    table.close()
+    store.close()
+
+
+class Stalled:
+    """A database whose flushes are behind: who is not patient is told so."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+
+    def write(self, batch: Any, options: Any) -> None:
+        if options.no_slowdown:
+            raise RuntimeError("Result incomplete: Write stall")
+        self._db.write(batch, options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+@pytest.mark.parametrize("has_space", [True, False])
+def test_a_write_waits_for_a_flush_only_where_that_has_room(
+    small_disk: Callable[[str], Path], has_space: bool
+) -> None:
+    store = RocksTableStore(small_disk("64m" if has_space else "6m"))
+    table = store.open("p-0")
+    table._db = Stalled(table._db)  # type: ignore[assignment]
+
+    if has_space:
+        table.write([(b"k", b"x")], [])
+        assert table.get(b"k") == b"x"
+    else:
+        with pytest.raises(TableFullError, match="MiB are free"):
+            table.write([(b"k", b"x")], [])
     table.close()
     store.close()
 

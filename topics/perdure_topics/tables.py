@@ -40,6 +40,7 @@ SCAN_CHUNK: Final = 512
 # A table that ran out of space is reopened when there is this much again.
 FREE_BYTES_MIN: Final = 16 * _MIB
 _NO_SPACE = "No space left on device"
+_STALL = "Write stall"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 _NAME_BYTES_MAX = 250
 
@@ -104,8 +105,11 @@ class RocksTable:
         self._memory = memory
         self._full = False
         self._closed = False
+        self._patient = WriteOptions()
+        self._patient.sync = False
         self._unsynced = WriteOptions()
         self._unsynced.sync = False
+        self._unsynced.no_slowdown = True
         self._db: Rdict | None = self._open()
 
     def get(self, key: bytes) -> bytes | None:
@@ -176,17 +180,29 @@ class RocksTable:
         """
         if self._full:
             self._reopen()
-        batch = WriteBatch(raw_mode=True)
-        for key, value in puts:
-            batch.put(key, value)
-        for key in deletes:
-            batch.delete(key)
+        puts, deletes = list(puts), list(deletes)
         try:
-            self._opened().write(batch, self._unsynced)
+            self._put(puts, deletes)
         except TableError:
             raise
         except Exception as error:
             raise self._failure("write", error) from error
+
+    def _put(self, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
+        """Write a batch; where RocksDB would wait for a flush, only if that has room.
+
+        On a full disk the flush fails, and whoever waits for it waits until there is space.
+        """
+        try:
+            self._opened().write(_batch(puts, deletes), self._unsynced)
+        except Exception as error:
+            if _STALL not in str(error):
+                raise
+            if shutil.disk_usage(self._path).free < FREE_BYTES_MIN:
+                self._full = True
+                raise self._full_error() from error
+            # What was tried is used up.
+            self._opened().write(_batch(puts, deletes), self._patient)
 
     def size_bytes(self) -> int:
         """How much room the table takes on disk."""
@@ -262,6 +278,15 @@ class RocksTable:
             f"table {self._name!r}: no space left for {self._path}: make room, "
             f"it goes on when {FREE_BYTES_MIN // _MIB} MiB are free"
         )
+
+
+def _batch(puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> WriteBatch:
+    batch = WriteBatch(raw_mode=True)
+    for key, value in puts:
+        batch.put(key, value)
+    for key in deletes:
+        batch.delete(key)
+    return batch
 
 
 class RocksTableStore:
