@@ -46,6 +46,12 @@ class Answering:
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
 
+    def close(self) -> None:
+        """Nobody answers any more."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -55,9 +61,7 @@ class Answering:
 def answering() -> Iterator[Answering]:
     made = Answering()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
-    made.thread.join()
+    made.close()
 
 
 class Looking:
@@ -124,7 +128,7 @@ def test_an_unknown_id_is_asked_for_a_moment_longer(answering: Answering) -> Non
 
 def test_a_registry_that_is_away_is_waited_for_and_given_up_in_the_end() -> None:
     closed = Answering()
-    closed.server.server_close()
+    closed.close()
     now_s = [0.0]
     registry = ConfluentRegistry({"url": closed.url}, away_s=600.0, clock=lambda: now_s[0])
     looking = Looking(registry)
