@@ -164,7 +164,8 @@ def test_what_waits_too_long_is_reported_and_ends_the_writer(engine, remote):
 
 
 def test_every_append_is_reported_once_over_a_sigkill_and_acked_ones_are_kept(engine, remote):
-    appender = remote.appender(on_ready=no_bell)
+    # What had not been sent yet when the engine died is given up after that.
+    appender = remote.appender(on_ready=no_bell, timeout_ms=5_000)
     reports: list[Report] = []
     sent = 0
     until = time.monotonic() + 0.5
