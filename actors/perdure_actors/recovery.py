@@ -148,7 +148,6 @@ class Recovery:
         first = events[0]
         if isinstance(first, WorkflowStarted):
             resident = self._residents.open(body.workflow_id, body.run_id, first, envelope.time_ms)
-            self._ops.update(self._residents.take_delivered())
         else:
             found = self._residents.find(body.run_id)
             if found is None:

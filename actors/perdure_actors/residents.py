@@ -28,7 +28,7 @@ Ops = dict[bytes, bytes | None]
 class Resident:
     """A run in memory, with its code when that is live."""
 
-    __slots__ = ("coroutine", "key_alarm", "pinned", "run", "shown", "view")
+    __slots__ = ("coroutine", "delivered", "key_alarm", "pinned", "run", "shown", "view")
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -41,6 +41,8 @@ class Resident:
         """What its index rows say."""
         self.key_alarm: dict[tuple[str, str], int] = {}
         """The alarms its rows have: by entity."""
+        self.delivered: Ops = {}
+        """The rows of what waited for its start: they are no more."""
 
     def drop_code(self) -> None:
         """Let go of the live coroutine; its finally blocks do not act."""
@@ -57,7 +59,6 @@ class Residents:
         self._max = residents_max
         self._indexing = Indexing(table)
         self.keeping = Keeping(table)
-        self._delivered: Ops = {}
         self._runs: OrderedDict[str, Resident] = OrderedDict()
         self._current: dict[str, Resident] = {}
         self.actor_alarms: dict[str, int] = {}
@@ -74,7 +75,6 @@ class Residents:
         self.actor_alarms.clear()
         self._indexing.clear()
         self.keeping.clear()
-        self._delivered.clear()
 
     def find(self, run_id: str) -> Resident | None:
         """A run by its id, loaded when it must be."""
@@ -107,14 +107,9 @@ class Residents:
         before = self.current(workflow_id)
         actor = before.run.actor if before else ActorState(workflow_id)
         resident = Resident(open_run(actor, run_id, event, now_ms))
-        self._delivered = self.keeping.delivered(workflow_id)
+        resident.delivered = self.keeping.delivered(workflow_id)
         self._add(resident)
         return resident
-
-    def take_delivered(self) -> Ops:
-        """The rows of what waited for a run that has begun: they are no more."""
-        delivered, self._delivered = self._delivered, {}
-        return delivered
 
     def _load_actor(self, workflow_id: str) -> ActorState | None:
         data = self._table.get(rows.actor_key(workflow_id))
@@ -183,7 +178,8 @@ class Residents:
         run, state = resident.run, resident.run.state
         run_id = state.run_id
         alarms: list[rows.Alarm] = []
-        ops.update(self.take_delivered())
+        ops.update(resident.delivered)
+        resident.delivered = {}
         # First, because an id may be in use again since.
         for kind, entity_id, _ in run.gone:
             ops[rows.KINDS[kind].key(run_id, entity_id)] = None

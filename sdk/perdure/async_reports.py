@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from perdure.async_activities import (
 )
 from perdure.connection import seconds
 from perdure.converter import DataConverter, records_converter
+from perdure.message_outbound import now_ms
 from perdure.outcomes import refusal, surprise
 from perdure.task_tokens import TaskToken, read_token
 from perdure_actors.activity_context import cancellation_details
@@ -63,7 +63,7 @@ class AsyncActivitiesOnLog:
             payload = values.to_payloads([input.result], names=["the result"])[0]
 
         def make(fields: dict[str, Any]) -> Record:
-            return CompleteActivity(result=payload, started_ms=_now_ms(), **fields)
+            return CompleteActivity(result=payload, started_ms=now_ms(), **fields)
 
         await self._report("completion", make, input.id_or_token, input.rpc_timeout)
 
@@ -77,7 +77,7 @@ class AsyncActivitiesOnLog:
             failure = Failure(chain=[outer, *failure.chain[1:]])
 
         def make(fields: dict[str, Any]) -> Record:
-            return FailActivity(failure=failure, started_ms=_now_ms(), **fields)
+            return FailActivity(failure=failure, started_ms=now_ms(), **fields)
 
         await self._report("failure", make, input.id_or_token, input.rpc_timeout)
 
@@ -88,7 +88,7 @@ class AsyncActivitiesOnLog:
         payloads = _details(self._values_of(input.data_converter_override), input.details)
 
         def make(fields: dict[str, Any]) -> Record:
-            return ConfirmActivityCanceled(details=payloads, started_ms=_now_ms(), **fields)
+            return ConfirmActivityCanceled(details=payloads, started_ms=now_ms(), **fields)
 
         await self._report("cancellation", make, input.id_or_token, input.rpc_timeout)
 
@@ -148,7 +148,3 @@ def _token_of(id_or_token: AsyncActivityIDReference | bytes) -> TaskToken:
 def _details(values: PayloadConverter, details: Sequence[Any]) -> list[Payload]:
     names = [f"detail {number}" for number in range(1, len(details) + 1)]
     return values.to_payloads(details, names=names) if details else []
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
+from perdure.cli.asking import Seconds, call, duration
 from perdure.cli.printing import console, print_json, text
 from perdure.cli.target import (
     Broker,
@@ -19,9 +19,8 @@ from perdure.cli.target import (
     RunId,
     TaskQueue,
     WorkflowId,
-    connected,
 )
-from perdure.client import PendingActivities
+from perdure.client import Client, PendingActivities
 from perdure.common import RetryPolicy
 from perdure.exceptions import ApplicationError
 
@@ -37,13 +36,6 @@ Jitter = Annotated[float, typer.Option(help="Seconds over which many are spread.
 ResetHeartbeat = Annotated[
     bool, typer.Option("--reset-heartbeat", help="Forget what the last heartbeat left.")
 ]
-Limit = Annotated[float | None, typer.Option(help="In seconds.")]
-
-FAILED = "failed by an operator"
-
-
-def _seconds(value: float | None) -> timedelta | None:
-    return None if value is None else timedelta(seconds=value)
 
 
 def _policy(
@@ -54,8 +46,8 @@ def _policy(
         return None
     return RetryPolicy(
         maximum_attempts=attempts or 0,
-        initial_interval=_seconds(initial_s) or timedelta(seconds=1),
-        maximum_interval=_seconds(maximum_s),
+        initial_interval=duration(initial_s) or timedelta(seconds=1),
+        maximum_interval=duration(maximum_s),
     )
 
 
@@ -83,15 +75,14 @@ class _Place:
     def do(self, what: str, act: Callable[[PendingActivities], Awaitable[None]]) -> None:
         """Do something to the activities, and say that it was done."""
 
-        async def call() -> None:
-            async with connected(self.broker, self.engine, self.namespace) as client:
-                await act(
-                    client.pending_activities(
-                        self.workflow_id, run_id=self.run_id, task_queue=self.task_queue
-                    )
+        async def go(client: Client) -> None:
+            await act(
+                client.pending_activities(
+                    self.workflow_id, run_id=self.run_id, task_queue=self.task_queue
                 )
+            )
 
-        asyncio.run(call())
+        call(self.broker, self.engine, self.namespace, go)
         if self.output is OutputFormat.JSON:
             print_json({"workflow_id": self.workflow_id, "done": what})
         else:
@@ -147,7 +138,7 @@ def unpause(
             activity_type=activity_type,
             reset_attempts=reset_attempts,
             reset_heartbeat=reset_heartbeat,
-            jitter=_seconds(jitter),
+            jitter=duration(jitter),
         ),
     )
 
@@ -178,7 +169,7 @@ def reset(
             activity_type=activity_type,
             keep_paused=keep_paused,
             reset_heartbeat=reset_heartbeat,
-            jitter=_seconds(jitter),
+            jitter=duration(jitter),
         ),
     )
 
@@ -240,13 +231,13 @@ def update_options(
     activity_queue: Annotated[
         str | None, typer.Option(help="The task queue of its next attempts.")
     ] = None,
-    start_to_close: Limit = None,
-    schedule_to_close: Limit = None,
-    schedule_to_start: Limit = None,
-    heartbeat: Limit = None,
+    start_to_close: Seconds = None,
+    schedule_to_close: Seconds = None,
+    schedule_to_start: Seconds = None,
+    heartbeat: Seconds = None,
     maximum_attempts: Annotated[int | None, typer.Option(help="0 for any number.")] = None,
-    initial_interval: Limit = None,
-    maximum_interval: Limit = None,
+    initial_interval: Seconds = None,
+    maximum_interval: Seconds = None,
     restore_original: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option("--restore-original", help="Begin with what the code asked for.")
     ] = False,
@@ -265,10 +256,10 @@ def update_options(
             activity_id=activity_id,
             activity_type=activity_type,
             task_queue=activity_queue,
-            start_to_close_timeout=_seconds(start_to_close),
-            schedule_to_close_timeout=_seconds(schedule_to_close),
-            schedule_to_start_timeout=_seconds(schedule_to_start),
-            heartbeat_timeout=_seconds(heartbeat),
+            start_to_close_timeout=duration(start_to_close),
+            schedule_to_close_timeout=duration(schedule_to_close),
+            schedule_to_start_timeout=duration(schedule_to_start),
+            heartbeat_timeout=duration(heartbeat),
             retry_policy=policy,
             restore_original=restore_original,
         ),

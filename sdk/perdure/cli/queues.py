@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import msgspec
 import typer
 
+from perdure.cli.asking import call
 from perdure.cli.printing import print_json, print_table, text, time_of_ms
-from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, connected
-from perdure_schemas.replies import TaskQueueInfo, WorkerInfo
+from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat
+from perdure_schemas.replies import WorkerInfo
 
 app = typer.Typer(help="How a task queue stands.", no_args_is_help=True)
 
@@ -26,12 +26,7 @@ def describe(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show who owns its partitions, which workers listen, and what is open."""
-
-    async def ask() -> list[TaskQueueInfo]:
-        async with connected(broker, engine, namespace) as client:
-            return await client.describe_task_queue(task_queue)
-
-    infos = asyncio.run(ask())
+    infos = call(broker, engine, namespace, lambda client: client.describe_task_queue(task_queue))
     if output is OutputFormat.JSON:
         print_json([msgspec.to_builtins(info) for info in infos])
         return

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
+from perdure.cli.asking import call
 from perdure.cli.printing import print_json, print_table, text
-from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, connected
+from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat
 from perdure.client import Client
 from perdure.schedules.descriptions import ScheduleDescription, ScheduleListDescription
 from perdure.schedules.handles import ScheduleHandle
@@ -51,19 +51,6 @@ def _moment(given: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"{given!r} is no time: give 2026-03-06T09:30+00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _run(
-    broker: str | None,
-    engine: str | None,
-    namespace: str,
-    do: Callable[[Client], Awaitable[Any]],
-) -> Any:
-    async def ask() -> Any:
-        async with connected(broker, engine, namespace) as client:
-            return await do(client)
-
-    return asyncio.run(ask())
 
 
 @app.command()
@@ -108,7 +95,7 @@ def create(
         ),
         state=ScheduleState(note=note or None, paused=paused),
     )
-    _run(broker, engine, namespace, lambda client: client.create_schedule(schedule_id, schedule))
+    call(broker, engine, namespace, lambda client: client.create_schedule(schedule_id, schedule))
     print(f"schedule {schedule_id} is made")
 
 
@@ -121,7 +108,7 @@ def describe(
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show what a schedule does, has done, left out and will do."""
-    found: ScheduleDescription = _run(
+    found: ScheduleDescription = call(
         broker, engine, namespace, lambda client: client.get_schedule_handle(schedule_id).describe()
     )
     shown = _as_json(found)
@@ -216,7 +203,7 @@ def list_(
         found = await client.list_schedules()
         return [_row(one) async for one in found]
 
-    found = _run(broker, engine, namespace, ask)
+    found = call(broker, engine, namespace, ask)
     if output is OutputFormat.JSON:
         print_json(found)
         return
@@ -243,7 +230,7 @@ def _tell(
     namespace: str,
     do: Callable[[ScheduleHandle], Awaitable[None]],
 ) -> None:
-    _run(broker, engine, namespace, lambda client: do(client.get_schedule_handle(schedule_id)))
+    call(broker, engine, namespace, lambda client: do(client.get_schedule_handle(schedule_id)))
 
 
 @app.command()

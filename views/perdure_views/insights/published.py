@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.findings import Finding
+from perdure_topics.reading import read_span
 from perdure_views.insights.summing import unsummed
 
 if TYPE_CHECKING:
@@ -47,19 +48,12 @@ class Published:
             for partition in range(self._topic.partitions):
                 first, end = self._log.offsets(name, partition)
                 at = max(self._next.get(partition, end - self._max), first)
-                if at < end:
-                    tail.assign(name, partition, at)
-                while at < end and (left_s := until - time.monotonic()) > 0:
-                    bell.clear()
-                    for record in tail.take(name, partition, self._max):
+                for records in read_span(tail, bell, (name, partition), (at, end), until_s=until):
+                    for record in records:
                         at = record.offset + 1
                         self._take(record.value)
-                    # What stands before the end may be a mark of a transaction: it is no record.
-                    at = max(at, tail.position(name, partition))
-                    if at < end:
-                        bell.wait(min(left_s, 0.2))
-                self._next[partition] = at
-                tail.unassign(name, partition)
+                # What stands before the end may be a mark of a transaction: it is no record.
+                self._next[partition] = at if time.monotonic() >= until else max(at, end)
         finally:
             tail.close()
 
