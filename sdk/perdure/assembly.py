@@ -229,6 +229,19 @@ def open_tables(log: Log, directory: str | Path | None = None) -> TableStore:
     return RocksTableStore(state_directory(directory) / log.cluster_id)
 
 
+def empty_folder(directory: Path) -> Path:
+    """A folder below a directory with nothing in it, this process's alone until it ends.
+
+    Raises TableError when the directory cannot be used.
+    """
+    from perdure_topics.tables import RocksTableStore
+
+    # The slot's lock is let go of by the end of the process.
+    folder = RocksTableStore(directory).slot / "own"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
 def checkpoint_directory(log: Log, directory: str | Path | None = None) -> Path:
     """Where copies of tables are kept, for processes of this machine that have none."""
     if log.address.startswith("file:") and directory is None:

@@ -100,7 +100,7 @@ def _run_faust(
             namespace=namespace,
             task_queue=task_queue,
             partitions=partitions,
-            directory=directory,
+            directory=assembly.empty_folder(directory),
             way=aiokafka_settings(access_settings()),
             web_host=web_host,
             web_port=web_port,

@@ -61,6 +61,12 @@ class InsightsSettings:
     task_queue: str
     partitions: int
     directory: Path
+    """Where tables are kept: empty at the start, for they come from the changelog.
+
+    Those of a process that was killed may be ahead of it: Faust writes a row before it is sent,
+    and would put older rows over some of them while the cursor stayed where it was, so that what
+    lies between was never counted.
+    """
     way: Mapping[str, Any]
     """How the broker is reached: aiokafka's keyword arguments."""
     web_host: str = "127.0.0.1"
