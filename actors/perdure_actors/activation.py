@@ -17,6 +17,7 @@ from perdure_actors.replay.messages import (
     UnfinishedUpdateHandlersWarning,
 )
 from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.replies import QueryAnswer, UpdateAnswer
@@ -150,17 +151,52 @@ class Activation:
         what = f"a message to workflow {resident.run.state.workflow_id!r}"
         plain = self._incoming([event], what)[0]
         failure = self._look(resident, "an update validator", lambda of: of.problem_of(plain))
+        return self._refused(event, resident.run.state.run_id, failure, what)
+
+    def consult_new(
+        self, workflow_id: str, run_id: str, events: list[Record], now_ms: int
+    ) -> UpdateAnswer | None:
+        """Why the code of a run that is yet to begin refuses the second event of it.
+
+        The code is made for this alone, and let go of. Raises BlockedError when it cannot be asked.
+        """
+        if self.refusal:
+            raise BlockedError("killer", self.refusal)
+        what = f"the start of workflow {workflow_id!r}"
+        started, event = self._incoming(events, what)
+        assert isinstance(started, WorkflowStarted), "a run begins with WorkflowStarted"
+        code = self._services.code
+        coroutine = code.make(started, self._facts(workflow_id, run_id))
+        try:
+            with code.watching(workflow_id):
+                coroutine.advance(started, seq=1, time_ms=now_ms)
+                if not coroutine.has_instance or coroutine.is_ended:
+                    raise BlockedError("error", f"workflow {workflow_id!r} ended as it was made")
+                failure = coroutine.look("an update validator", lambda of: of.problem_of(event))
+        except DeadlockError as error:
+            raise BlockedError("deadlock", str(error)) from None
+        finally:
+            coroutine.close()
+        return self._refused(event, run_id, failure, what)
+
+    def _refused(
+        self, event: Record, run_id: str, failure: Failure | None, what: str
+    ) -> UpdateAnswer | None:
         if failure is None:
             return None
         answer = UpdateAnswer(
             update_id=getattr(event, "update_id", ""),
-            run_id=resident.run.state.run_id,
+            run_id=run_id,
             stage="rejected",
             failure=failure,
         )
         encoded = self._outgoing([answer], what)[0]
         assert isinstance(encoded, UpdateAnswer), "an edge changes payloads, not records"
         return encoded
+
+    def _facts(self, workflow_id: str, run_id: str) -> RunFacts:
+        namespace, task_queue = self._services.namespace, self._services.task_queue
+        return RunFacts(namespace, task_queue, workflow_id, run_id)
 
     def query(self, resident: Resident, ask: QueryWorkflow) -> QueryAnswer:
         """What a query of the code returns, or why it does not.
@@ -216,12 +252,7 @@ class Activation:
         """
         run = resident.run
         state = run.state
-        facts = RunFacts(
-            namespace=self._services.namespace,
-            task_queue=self._services.task_queue,
-            workflow_id=state.workflow_id,
-            run_id=state.run_id,
-        )
+        facts = self._facts(state.workflow_id, state.run_id)
         coroutine = self._services.code.make(run.started, facts)
         if before_seq <= 1:
             return coroutine

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
-from perdure_actors.core.decision import Decision, Ignored, Rejection
+from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
+from perdure_actors.core.messages import accepted_of
 from perdure_actors.core.rules import COMMANDS
 from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.events import WorkflowStarted
+from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.message_events import WorkflowUpdateAccepted
+from perdure_schemas.payloads import UpdateInput
 from perdure_schemas.replies import Refused
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Step, Verdict
+    from perdure_actors.core.decision import Verdict
     from perdure_actors.owned import Owned
     from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_schemas.replies import UpdateAnswer
 
 AGAIN_MAX = 100
 """How often what follows from a command is decided before its sender must ask again."""
@@ -50,8 +56,14 @@ def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejecti
             reply = getattr(command, "reply", None) if command is not first else None
             waits_for, words = verdict.waits_for, verdict.words
             return Concluded(verdict.steps, answers, run_id, waits_for, reply, words=words)
+        together = _begun_with_update(shard, workflow_id, verdict)
+        if isinstance(together, Concluded):
+            return replace(together, answers=answers)
         for step in verdict.steps:
             shard.propose(step, workflow_id, covers=False)
+        if together is not None:
+            verdict = together
+            break
         command = verdict.again
     else:
         text = f"workflow {workflow_id!r} ends and begins too often: send it again"
@@ -61,6 +73,33 @@ def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejecti
     refused = verdict.answer or Refused(code=verdict.code, message=verdict.message, run_id=run_id)
     note = f"{verdict.code}: {verdict.message}"
     return Concluded([], [*answers, refused], run_id, note=note)
+
+
+def _begun_with_update(
+    shard: Owned, workflow_id: str, decision: Decision
+) -> Concluded | Rejection | None:
+    """A start and the update that it brings, as one transition: handled before the run method.
+
+    None when the code cannot be asked now: then the update comes after the start.
+    """
+    update = decision.again
+    if not isinstance(update, UpdateWorkflow) or not decision.steps:
+        return None
+    *before, step = decision.steps
+    started = step.events[0]
+    if not isinstance(started, WorkflowStarted) or started.first_activation_delay_ms > 0:
+        return None
+    brought = UpdateInput(update_name=update.update_name, update_id=update.update_id)
+    events = [replace(started, update=brought), accepted_of(update)]
+    run_id, now_ms = step.run_id, shard.world.time_ms
+    try:
+        refused = shard.activation.consult_new(workflow_id, run_id, events, now_ms)
+    except BlockedError:
+        return None
+    if refused is not None:
+        return _rejected(refused, run_id)
+    steps = [*before, Step(run_id, events)]
+    return Concluded(steps, [], run_id, update.update_id, update.reply)
 
 
 def _decide(shard: Owned, command: Any, now_ms: int) -> Verdict:
@@ -84,8 +123,15 @@ def _shown_to_code(shard: Owned, decision: Decision) -> Decision | Rejection:
         return Rejection("blocked", error.message, step.run_id) if is_update else decision
     if refused is None:
         return decision
+    if isinstance(event, WorkflowUpdateAccepted):
+        return _rejected(refused, step.run_id)
+    return Rejection("invalid", _message_of(refused), step.run_id)
+
+
+def _rejected(refused: UpdateAnswer, run_id: str) -> Rejection:
+    return Rejection("rejected", _message_of(refused), run_id, answer=refused)
+
+
+def _message_of(refused: UpdateAnswer) -> str:
     chain = refused.failure.chain if refused.failure is not None else []
-    message = chain[0].message if chain else "refused"
-    if not isinstance(event, WorkflowUpdateAccepted):
-        return Rejection("invalid", message, step.run_id)
-    return Rejection("rejected", message, step.run_id, answer=refused)
+    return chain[0].message if chain else "refused"

@@ -43,8 +43,13 @@ from perdure_schemas.operator_events import (
     ActivityReset,
     ActivityUnpaused,
 )
-from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Record, SignalInput
-from tests.histories import concurrency, concurrency_goldens, workflows
+from perdure_schemas.payloads import (
+    CarriedChild,
+    Failure,
+    FailureCause,
+    Record,
+)
+from tests.histories import concurrency, concurrency_goldens, message_goldens, workflows
 from tests.unit.player import CONVERTER, FACTS, Player
 
 FOLDER = Path(__file__).parent
@@ -225,45 +230,6 @@ def _family() -> Player:
     return player
 
 
-def _entity_signaled() -> Player:
-    """Signals before the code and after it; two handlers take turns at a lock."""
-    player = Player(
-        workflows.Entity,
-        ["z"],
-        signals=[SignalInput(signal_name="tell", input=CONVERTER.to_payloads(["a"]))],
-    )
-    player.signal("tell", "b")
-    player.complete("1")
-    player.signal("finish")
-    player.complete("2")
-    return player
-
-
-def _entity_updated() -> Player:
-    """An update waits for a signal's handler; one fails; the run ends when both have ended."""
-    player = Player(workflows.Entity, [])
-    player.signal("tell", "a")
-    player.update("tell_and_wait", "b", update_id="u1")
-    player.update("tell_and_wait", "bad", update_id="u2")
-    player.signal("finish")
-    player.complete("1")
-    player.fire("1", after_s=1)
-    player.fire("2", after_s=1)
-    return player
-
-
-def _entity_continued() -> Player:
-    """The fourth thing told is the last of this run; a signal that comes while it ends counts."""
-    player = Player(workflows.Entity, ["x", "y"])
-    player.signal("tell", "a")
-    player.signal("tell", "b")
-    player.complete("1")
-    player.signal("tell", "c")
-    player.complete("2")
-    player.complete("3")
-    return player
-
-
 def _schedule_kept() -> Player:
     """An action starts, the next is skipped, a trigger waits; the third time is of another run."""
     action = ActionRecord("Report", "report", "q", input=CONVERTER.to_payloads(["x"]))
@@ -369,9 +335,7 @@ CASES: dict[str, Callable[[], Player]] = {
     "mended": _mended,
     "noting": _noting,
     "family": _family,
-    "entity_signaled": _entity_signaled,
-    "entity_updated": _entity_updated,
-    "entity_continued": _entity_continued,
+    **message_goldens.CASES,
     **concurrency_goldens.CASES,
 }
 

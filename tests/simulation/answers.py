@@ -223,6 +223,14 @@ class AnswerCheck:
             return
         found = self._by_request.get((command.workflow_id, command.request_id), [])
         said = "refused" if isinstance(body, rep.Refused) else "applied"
+        brings = getattr(command, "update", None) is not None
+        if (
+            said == "refused"
+            and brings
+            and any(one.reason.startswith(body.code) for _, one in found)
+        ):
+            # The start was taken, and the update that it brought was not.
+            said = found[0][1].outcome
         if not any(outcome.outcome == said for _, outcome in found):
             self._fail("A", f"{where}: no accepted record has it {said}")
             return

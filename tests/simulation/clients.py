@@ -11,8 +11,8 @@ import msgspec
 from perdure_schemas import commands as cmd
 from perdure_schemas import message_commands as msg
 from perdure_schemas.avro import decode, decode_as, encode
-from perdure_schemas.payloads import Payload, Record, ReplyTo
-from perdure_schemas.replies import Notice, Reply, RunClosed, UpdateAnswer
+from perdure_schemas.payloads import Payload, Record, ReplyTo, UpdateInput
+from perdure_schemas.replies import Notice, Refused, Reply, RunClosed, UpdateAnswer
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
@@ -43,6 +43,8 @@ class _Ask:
         """Whether only RunClosed (or a refusal) ends it."""
         self.due_ms = 0
         self.sent = 0
+        self.update: Op | None = None
+        """The update that a start brings; its answer comes second."""
 
 
 class SimClient:
@@ -55,6 +57,7 @@ class SimClient:
         self._rng = rng
         self._chatter = Random(rng.random())
         self._patience = Random(f"{name} {world.settings.seed}")
+        self._bringing = Random(f"{name} brings {world.settings.seed}")
         self._topic = topic_name("commands", world.namespace, world.task_queue)
         self._replies = topic_name("replies", world.namespace)
         self._partition = rng.randrange(world.reply_partitions)
@@ -128,11 +131,13 @@ class SimClient:
         plan = draw_plan(self._rng, self.world.starts, bugs=bugs)
         if self.world.settings.has_children:
             plan = with_children(self._rng, plan)
-        self._ask(
+        is_final = self._rng.random() < 0.4
+        update = self._brought() if self._bringing.random() < 0.2 else None
+        ask = self._ask(
             "start",
             cmd.StartWorkflow,
             workflow_id,
-            final=self._rng.random() < 0.4,
+            final=is_final or update is not None,
             request_id=self._request_id(),
             workflow_type=TYPE,
             input=[Payload(data=msgspec.json.encode(plan))],
@@ -140,7 +145,25 @@ class SimClient:
             id_reuse_policy=self._rng.choice(REUSE),
             start_delay_ms=self._rng.choice((0, 0, 0, 0, 2_000)),
             run_timeout_ms=self._rng.choice((0, 0, 0, 0, 15_000)),
+            update=update,
         )
+        if update is not None:
+            ask.update = Op(
+                "update", workflow_id, ask.op.correlation_id, partition=ask.op.partition
+            )
+            ask.update.invoked_ms = ask.op.invoked_ms
+
+    def _brought(self) -> UpdateInput:
+        token = f"{self.name}-t{self._number}"
+        return UpdateInput(
+            update_name="change",
+            update_id=token,
+            input=[Payload(data=msgspec.json.encode(token))],
+            wait_stage=self._bringing.choice(("accepted", "completed")),
+        )
+
+    def _result_of(self, workflow_id: str, run_id: str) -> None:
+        self._ask("result", cmd.AwaitResult, workflow_id, final=True, run_id=run_id)
 
     def _request_id(self) -> str:
         return f"{self.name}-r{self._number}"
@@ -153,7 +176,7 @@ class SimClient:
         *,
         final: bool = False,
         **fields: object,
-    ) -> None:
+    ) -> _Ask:
         self._number += 1
         correlation_id = f"{self.name}-{self._number}"
         reply = ReplyTo(
@@ -174,6 +197,7 @@ class SimClient:
         asked = command(workflow_id=workflow_id, reply=reply, **fields)
         ask = self._asks[correlation_id] = _Ask(op, asked, final)
         self._send(ask)
+        return ask
 
     def _send(self, ask: _Ask) -> None:
         now_ms = self.world.broker.now_ms
@@ -224,12 +248,13 @@ class SimClient:
             if first and op.kind == "start" and self._rng.random() < 0.3:
                 run_id = getattr(body, "run_id", "")
                 if run_id:
-                    fields = {"final": True, "run_id": run_id}
-                    ask_again = partial(self._ask, "result", cmd.AwaitResult, op.workflow_id)
-                    self.world.broker.at(
-                        self._rng.randrange(1, 10_000), partial(ask_again, **fields)
-                    )
-        is_last = isinstance(body, RunClosed | UpdateAnswer)
+                    again = partial(self._result_of, op.workflow_id, run_id)
+                    self.world.broker.at(self._rng.randrange(1, 10_000), again)
+        if ask.update is not None and body is not op.answer:
+            ask.update.answer, ask.update.answered_ms = body, now_ms
+            ask.update.offset = reply.offset
+            self.world.ops.append(ask.update)
+        is_last = isinstance(body, RunClosed | UpdateAnswer | Refused)
         waits = ask.final and not is_last and op.outcome == "ok"
         if not waits:
             del self._asks[op.correlation_id]

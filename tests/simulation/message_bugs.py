@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from perdure_actors import deciding
 from perdure_actors.core import messages
-from perdure_actors.core.decision import Decision
+from perdure_actors.core.decision import Decision, Step
 from perdure_actors.intake import Intake
 from perdure_actors.keeping import Keeping
 from perdure_actors.querying import ask_run
@@ -20,6 +20,7 @@ from perdure_schemas.replies import Accepted, UpdateAnswer
 
 _decide_signal = messages.decide_signal
 _decide = deciding._decide
+_begun_with_update = deciding._begun_with_update
 _query = Intake._query
 _apply_partition = Recovery._apply_partition
 
@@ -54,6 +55,16 @@ def answered_before_acceptance(shard: Any, command: Any, now_ms: int) -> Any:
         answer = UpdateAnswer(update_id=command.update_id, run_id=verdict.run_id, stage="accepted")
         shard.answer(command.reply, answer)
     return verdict
+
+
+def begun_apart(shard: Any, workflow_id: str, decision: Any) -> Any:
+    """A start and the update that it brings are two records; a host may die between them."""
+    done = _begun_with_update(shard, workflow_id, decision)
+    if not isinstance(done, deciding.Concluded):
+        return done
+    *before, last = done.steps
+    apart = [Step(last.run_id, [event]) for event in last.events]
+    return replace(done, steps=[*before, *apart])
 
 
 def query_at_once(self: Intake, offset: int, ask: Any) -> None:

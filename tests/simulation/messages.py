@@ -36,6 +36,7 @@ class MessageCheck:
     def _note(self, run: RunLog, fact: Fact) -> None:
         event = fact.event
         if isinstance(event, WorkflowStarted):
+            self._check_brought(run, fact, event)
             for signal in event.signals:
                 key = (run.workflow_id, signal.request_id)
                 self._signals.setdefault(key, []).append((run, fact))
@@ -47,6 +48,21 @@ class MessageCheck:
             self._updates.setdefault(key, []).append((run, fact))
         elif isinstance(event, ev.WorkflowUpdateCompleted):
             self._done.setdefault((run.run_id, event.update_id), []).append(fact)
+
+    def _check_brought(self, run: RunLog, fact: Fact, event: WorkflowStarted) -> None:
+        """A: an update that its run begins with is accepted in the record of the start."""
+        if event.update is None:
+            return
+        found = [
+            one
+            for one in run.facts
+            if one.seq == fact.seq + 1
+            and one.entry.offset == fact.entry.offset
+            and getattr(one.event, "update_id", "") == event.update.update_id
+        ]
+        if not found:
+            name = f"update {event.update.update_id} of {run.workflow_id} run {run.run_id}"
+            self._fail("A", f"{name} is not in the record of the start that it came with")
 
     def _fail(self, letter: str, text: str) -> None:
         self._ledger.fail(letter, text)
@@ -69,6 +85,10 @@ class MessageCheck:
         for (run_id, update_id), facts in self._done.items():
             if len(facts) > 1:
                 self._fail("C", f"update {update_id} of run {run_id} ended {len(facts)} times")
+        for (workflow_id, update_id), taken in self._updates.items():
+            if len(taken) > 1:
+                text = f"update {update_id} of {workflow_id} was accepted {len(taken)} times"
+                self._fail("A", text)
 
     def _sent(self) -> Iterator[tuple[str, str, str, int]]:
         """Each message that was sent: workflow, name, request id, and how often it happened."""

@@ -239,6 +239,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "A",
     ),
     Mutant(
+        "a start and the update that it brings are two records",
+        bugs.patched(deciding, "_begun_with_update", message_bugs.begun_apart),
+        (),
+        "A",
+    ),
+    Mutant(
         "a query is answered at once, whoever owns the partition",
         bugs.patched(Intake, "_query", message_bugs.query_at_once),
         ("zombie", "host_pause", "rebalance", "slow_append", *LOST),

@@ -121,6 +121,15 @@ def waiting_sites(tasks: Iterable[asyncio.Task[Any]]) -> str:
     return ", ".join(sites)
 
 
+def task_site(loop: asyncio.AbstractEventLoop) -> str:
+    """In which task a coroutine of asyncio's stands; empty outside tasks."""
+    task = asyncio.current_task(loop)
+    if task is None:
+        return ""
+    coro = task.get_coro()
+    return f"{getattr(coro, '__qualname__', 'a coroutine')} in {task.get_name()}"
+
+
 def user_stack(error: BaseException) -> str:
     """The traceback of an error with user frames only, causes first."""
     blocks = [_one_stack(link) for link in _chain(error)]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from perdure_actors.replay.activities import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
-from perdure_actors.replay.call_site import call_site, user_stack, waiting_sites
+from perdure_actors.replay.call_site import call_site, task_site, user_stack, waiting_sites
 from perdure_actors.replay.calls import Calls
 from perdure_actors.replay.children import Children
 from perdure_actors.replay.closing import close_coroutines
@@ -38,6 +38,7 @@ from perdure_schemas.events import (
     WorkflowResumed,
     WorkflowStarted,
 )
+from perdure_schemas.message_events import WorkflowUpdateAccepted
 from perdure_schemas.payloads import Record
 
 __all__ = ["START_TIMER_ID", "Coroutine", "RunFacts"]
@@ -90,6 +91,7 @@ class Coroutine:
         self.inbound: Inbound | None = None
         """What calls of the code go through, where there are interceptors."""
         self._chains = chains
+        self._args: Sequence[Any] = ()
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
         self._randoms: dict[str, random.Random] = {}
@@ -133,15 +135,13 @@ class Coroutine:
             kind = type(event)
             at = seq + index
             index += 1
-            if kind in INPUTS:
-                if at in untaken or self._waiting:
-                    self._waiting[at] = event
-                    continue
-            elif kind is WorkflowResumed:
-                assert isinstance(event, WorkflowResumed)
+            if isinstance(event, WorkflowResumed):
                 at = event.input_seq
                 event = self._resumed(at)
-            else:
+            elif kind not in INPUTS:
+                continue
+            elif at in untaken or self._waiting:
+                self._waiting[at] = event
                 continue
             recorded = []
             while index < len(events) and type(events[index]) not in _STARTS_ACTIVATION:
@@ -207,13 +207,7 @@ class Coroutine:
 
     def call_site(self) -> str:
         """Where user code stands, or in which task a coroutine of asyncio's does."""
-        site = call_site(2)
-        if not site:
-            task = asyncio.current_task(self.loop)
-            if task is not None:
-                coro = task.get_coro()
-                site = f"{getattr(coro, '__qualname__', 'a coroutine')} in {task.get_name()}"
-        return site
+        return call_site(2) or task_site(self.loop)
 
     def start_timer(self, delay_ms: int, handle: TimerHandle, summary: str | None) -> str:
         """Ask for a durable timer; its id."""
@@ -307,21 +301,28 @@ class Coroutine:
     def _begin(self) -> None:
         self._main = self.spawn(self._run(), "main")
 
-    async def _run(self) -> None:
+    def _open(self) -> bool:
+        """Make the instance; whether handlers of signals go before its run method."""
         definition, started = self.definition, self.started
         assert started is not None, "a run begins with WorkflowStarted"
-        args = definition.read_input(started, self.converter)
+        self._args = definition.read_input(started, self.converter)
         if self._chains is not None:
             self.inbound = self._chains(self)
-        self.instance = definition.instantiate(args)
+        self.instance = definition.instantiate(self._args)
         self.failure_exception_types += definition.more_failures(self.instance)
-        if self.messages.begin():
+        return self.messages.begin()
+
+    async def _open_only(self) -> None:
+        self._open()
+
+    async def _run(self) -> None:
+        if self.instance is None and self._open():
             # Signals that were there first are handled before the run method's first step.
             await asyncio.sleep(0)
         if self.inbound is None:
-            result = await definition.call_run(self.instance, args)
+            result = await self.definition.call_run(self.instance, self._args)
         else:
-            result = await self.inbound.execute_workflow(args)
+            result = await self.inbound.execute_workflow(self._args)
         payload = self.converter.to_payload(result, what=f"the result of {self.workflow_type}")
         self._end(WorkflowCompleted(result=payload))
 
@@ -352,17 +353,23 @@ class Coroutine:
         self.loop.drop_ready()
         self.conditions.clear()
 
-    def _take_started(self, event: Record) -> None:
-        assert isinstance(event, WorkflowStarted)
+    def _take_started(self, event: WorkflowStarted) -> None:
         self.started = event
         self.started_ms = self.loop.time_ms
         self.messages.take_start(event.signals)
         self.children.take_over(event.children)
-        if event.first_activation_delay_ms <= 0:
+        if event.update is not None:
+            # Its acceptance comes next, and its handler goes before the run method.
+            self.spawn(self._open_only(), "opening")
+        elif event.first_activation_delay_ms <= 0:
             self._begin()
 
-    def _take_cancel_requested(self, event: Record) -> None:
-        assert isinstance(event, WorkflowCancelRequested)
+    def _take_update(self, event: WorkflowUpdateAccepted) -> None:
+        self.messages.take_update(event)
+        if self._main is None:
+            self._begin()
+
+    def _take_cancel_requested(self, event: WorkflowCancelRequested) -> None:
         if self.cancel_reason is not None:
             return
         self.cancel_reason = event.reason
@@ -372,8 +379,7 @@ class Coroutine:
         else:
             self._main.cancel()
 
-    def _take_timer(self, event: Record) -> None:
-        assert isinstance(event, TimerFired)
+    def _take_timer(self, event: TimerFired) -> None:
         if event.timer_id == START_TIMER_ID:
             if self._main is None:
                 self._begin()
@@ -386,6 +392,7 @@ _STARTS_ACTIVATION = INPUTS | {WorkflowResumed}
 _TAKES: dict[type[Record], Callable[[Coroutine, Any], None]] = {
     WorkflowStarted: Coroutine._take_started,
     WorkflowCancelRequested: Coroutine._take_cancel_requested,
+    WorkflowUpdateAccepted: Coroutine._take_update,
     TimerFired: Coroutine._take_timer,
     **TAKES,
 }

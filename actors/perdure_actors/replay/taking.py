@@ -30,7 +30,7 @@ from perdure_schemas.events import (
     ActivityFailed,
     ActivityTimedOut,
 )
-from perdure_schemas.message_events import WorkflowSignaled, WorkflowUpdateAccepted
+from perdure_schemas.message_events import WorkflowSignaled
 from perdure_schemas.payloads import Record
 
 
@@ -62,5 +62,4 @@ TAKES: dict[type[Record], Callable[[Parts, Any], None]] = {
     ExternalStarted: lambda run, event: run.calls.take_done(event),
     ExternalStartFailed: lambda run, event: run.calls.take_failed(event),
     WorkflowSignaled: lambda run, event: run.messages.take_signal(event),
-    WorkflowUpdateAccepted: lambda run, event: run.messages.take_update(event),
 }
