@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.framing import Framing
 from perdure_actors.host import AnswerSender, Host
@@ -239,6 +240,7 @@ class HostThread:
             limits=self._limits,
             engine_key=self._engine_key,
             workers_of=WorkerCount(log, self._namespace),
+            types=AttributeTypes(),
             finding=self._finding,
             # Runs stay in memory by shard; shared out, so that the process keeps to its limit.
             residents_max=max(RESIDENTS_MIN, self._residents_max // commands.partitions),

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
-from perdure_actors.core.rules import CHECKS, apply, effects_of, settle
+from perdure_actors.core.rules import CHECKS, FITS, apply, effects_of, settle
 from perdure_actors.core.state import RecordId
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.avro import encode
@@ -146,10 +146,11 @@ class Draft:
 
     def _check(self, resident: Resident, outputs: list[Record]) -> None:
         """Refuse what cannot be had. Raises BlockedError."""
-        for check in CHECKS:
-            problem = check(self._world, resident.run, outputs)
-            if problem:
-                raise BlockedError("too_large", problem)
+        for cause, checks in (("too_large", CHECKS), ("error", FITS)):
+            for check in checks:
+                problem = check(self._world, resident.run, outputs)
+                if problem:
+                    raise BlockedError(cause, problem)
 
     def resume(self, resident: Resident, event: Record, seq: int) -> bool:
         """Let fixed code take an input that waited; False, and nothing done, if it cannot."""

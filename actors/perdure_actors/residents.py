@@ -76,6 +76,10 @@ class Residents:
         self._indexing.clear()
         self.keeping.clear()
 
+    def attribute_type(self, name: str) -> str:
+        """The type that runs here have given a search attribute; empty when none has it."""
+        return self._indexing.type_of(name)
+
     def find(self, run_id: str) -> Resident | None:
         """A run by its id, loaded when it must be."""
         resident = self._runs.get(run_id)

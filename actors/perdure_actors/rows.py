@@ -22,7 +22,7 @@ from perdure_actors.core.state import (
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when rows change their shape; a table of another layout is wiped and rebuilt."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -56,6 +56,7 @@ FOUND = b"J"
 COUNTS = b"N"
 ALARMS = b"D"
 BUFFERED = b"W"
+TYPES = b"K"
 
 
 class Meta(msgspec.Struct, kw_only=True):
@@ -277,6 +278,22 @@ def count_of(key: bytes) -> tuple[str, str]:
     """The workflow type and the status that a count's key names."""
     workflow_type, _, status = key[1:].decode().rpartition("\0")
     return workflow_type, status
+
+
+def type_key(name: str, attribute_type: str) -> bytes:
+    """How many runs have a search attribute of a type."""
+    return TYPES + f"{name}\0{attribute_type}".encode()
+
+
+def type_in(key: bytes) -> str:
+    """The type that such a key names."""
+    return key[1:].decode().partition("\0")[2]
+
+
+def types_range(name: str) -> tuple[bytes, bytes]:
+    """All types of a search attribute."""
+    prefix = TYPES + name.encode()
+    return prefix + b"\0", prefix + b"\1"
 
 
 PENDING_ACTIVITIES = b"\x00activities"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from random import Random
 
+    from perdure_actors.attribute_types import AttributeTypes
     from perdure_actors.core.decision import Limits
     from perdure_actors.edges import Door
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
@@ -162,6 +163,7 @@ class Services(NamedTuple):
     engine_key: bytes
     workers_of: Callable[[str], int | None]
     """How many workers listen on a task queue; None when that is not known."""
+    types: AttributeTypes
     finding: Callable[[str, str], None]
     """Tell people of something they should know: a code and a sentence."""
     session_ms: int = 6_000

@@ -88,7 +88,9 @@ class Shard:
             limits=services.limits,
             task_queue=services.task_queue,
             engine_key=services.engine_key,
+            types=services.types,
         )
+        services.types.join(self.residents.attribute_type)
         self.activation = Activation(services, table)
         self.alarms = Alarms(table)
         self.alarms.load()
@@ -371,6 +373,7 @@ class Shard:
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Let go: flush for so long, then close; what is not accepted is the next owner's."""
+        self.services.types.leave(self.residents.attribute_type)
         self.showing.flush(flush_s)
         if flush_s and self.showing.owes_word:
             with contextlib.suppress(AppendFailedError):

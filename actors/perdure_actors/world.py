@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perdure_actors.core.soft import Soft
 
 if TYPE_CHECKING:
+    from perdure_actors.attribute_types import AttributeTypes
     from perdure_actors.core.buffers import SignalBuffers
     from perdure_actors.core.decision import Limits
     from perdure_actors.core.state import ActorState, RecordId, Run
@@ -28,12 +29,14 @@ class ShardWorld:
         limits: Limits,
         task_queue: str,
         engine_key: bytes,
+        types: AttributeTypes,
     ) -> None:
         self.limits = limits
         self.task_queue = task_queue
         self._residents = residents
         self._clock = clock
         self._engine_key = engine_key
+        self._types = types
         self._nonce = cursor.nonce
         self._pseq = cursor.pseq + 1
         self._run_ids = 0
@@ -82,6 +85,10 @@ class ShardWorld:
         """What is known of a workflow id over its runs."""
         resident = self._residents.current(workflow_id)
         return resident.run.actor if resident else None
+
+    def attribute_type(self, name: str) -> str:
+        """The type of a search attribute, here or in another partition of this host."""
+        return self._types.find(name)
 
     def now_ms(self) -> int:
         """Recorded time: never behind what was recorded, at the true rate after a bad clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -60,9 +61,12 @@ def attribute_payloads(given: Given | None, converter: PayloadConverter) -> dict
             # It refuses a value that the key does not take.
             TypedSearchAttributes([SearchAttributePair(key, value)])
         payload = converter.to_payload(value, what=f"the search attribute {key.name!r}")
-        payloads[key.name] = replace(
-            payload, metadata={**payload.metadata, _TYPE: _WORDS[key.indexed_value_type]}
-        )
+        if not isinstance(given, Mapping) or key.indexed_value_type == _KIND.DATETIME:
+            # Only keys say a type: 1 may become 1.5, and a list of one text is Temporal's untyped
+            # form of a text. A time is no time without its type.
+            word = _WORDS[key.indexed_value_type]
+            payload = replace(payload, metadata={**payload.metadata, _TYPE: word})
+        payloads[key.name] = payload
     return payloads
 
 
@@ -120,12 +124,22 @@ def attribute_pairs(
     return pairs
 
 
+def typed_attributes(pairs: Sequence[SearchAttributePair[Any]]) -> TypedSearchAttributes:
+    """The pairs whose value is what its key takes: other producers may have written anything."""
+    fitting = []
+    for pair in pairs:
+        with contextlib.suppress(TypeError):
+            TypedSearchAttributes([pair])
+            fitting.append(pair)
+    return TypedSearchAttributes(fitting)
+
+
 def check_types(held: Mapping[str, Payload], updates: Mapping[str, Payload]) -> None:
     """Refuse a second type for an attribute. Raises TypeError."""
     for name, payload in updates.items():
         before = held[name].metadata.get(_TYPE) if name in held else None
-        now = payload.metadata[_TYPE]
-        if before is not None and before != now:
+        now = payload.metadata.get(_TYPE)
+        if before is not None and now is not None and before != now:
             raise TypeError(
                 f"search attribute {name!r} is of type {before.decode()} in this run, and is given"
                 f" as {now.decode()}: an attribute has one type; take another name for the other"

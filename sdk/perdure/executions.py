@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from perdure.attribute_payloads import attribute_pairs
+from perdure.attribute_payloads import attribute_pairs, typed_attributes
 from perdure.converter import DataConverter, edge_of, records_converter
 from perdure.histories import WorkflowHistory, moment
+from perdure.search_attributes import TypedSearchAttributes
 from perdure_actors.edges import decode_payloads
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import (
@@ -65,6 +66,7 @@ class WorkflowExecution:
     start_time: datetime
     status: WorkflowExecutionStatus | None
     task_queue: str
+    typed_search_attributes: TypedSearchAttributes
     workflow_type: str
     _data_converter: DataConverter = field(repr=False)
 
@@ -179,7 +181,7 @@ def description_of(
 
 def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) -> dict[str, Any]:
     parent = summary.parent
-    attributes = summary.search_attributes
+    pairs = attribute_pairs(summary.search_attributes, records_converter(converter))
     return {
         "close_time": moment(summary.close_ms) if summary.close_ms else None,
         "execution_time": moment(summary.start_ms),
@@ -192,13 +194,11 @@ def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) ->
         "root_run_id": None if parent else summary.run_id,
         "raw_info": summary,
         "run_id": summary.run_id,
-        "search_attributes": {
-            key.name: value
-            for key, value in attribute_pairs(attributes, records_converter(converter))
-        },
+        "search_attributes": {key.name: value for key, value in pairs},
         "start_time": moment(summary.start_ms),
         "status": status_of(summary.status),
         "task_queue": summary.task_queue,
+        "typed_search_attributes": typed_attributes(pairs),
         "workflow_type": summary.workflow_type,
         "_data_converter": converter,
     }

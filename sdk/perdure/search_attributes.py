@@ -167,9 +167,10 @@ class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
             kind = pair.key.origin_value_type
             is_text = kind is Sequence and isinstance(pair.value, str)
             if not isinstance(pair.value, kind) or is_text:
+                taken = "a list of str" if kind is Sequence else kind.__name__
                 raise TypeError(
-                    f"search attribute {pair.key.name!r} has a {type(pair.value).__name__}; "
-                    f"its key takes {pair.key.value_type}"
+                    f"search attribute {pair.key.name!r} is given a value of type "
+                    f"{type(pair.value).__name__}; its key takes {taken}"
                 )
         names = [pair.key.name for pair in self.search_attributes]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -198,6 +199,10 @@ class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
         if not isinstance(other, TypedSearchAttributes):
             return NotImplemented
         return self.search_attributes == other.search_attributes
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{pair.key.name}={pair.value!r}" for pair in self)
+        return f"TypedSearchAttributes({shown})"
 
     def __hash__(self) -> int:
         return hash(tuple(pair.key.name for pair in self.search_attributes))

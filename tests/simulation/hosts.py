@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
+from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.finding.counting import open_and_blocked
 from perdure_actors.host import AnswerSender, Host
@@ -110,6 +111,7 @@ class SimHost:
             limits=Limits(),
             engine_key=b"",
             workers_of=lambda _queue: None,
+            types=AttributeTypes(),
             finding=self._finding,
             residents_max=2 if small else 1000,
         )

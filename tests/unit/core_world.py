@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure_actors.core.attribute_types import type_of
 from perdure_actors.core.buffers import BufferedSignal, SignalBuffers, size_of
 from perdure_actors.core.deadlines import CANCEL_GRACE_MS
 from perdure_actors.core.decision import Decision, Effect, Limits
@@ -54,6 +55,10 @@ class CoreWorld:
 
     def actor(self, workflow_id: str) -> ActorState | None:
         return self.actors.get(workflow_id)
+
+    def attribute_type(self, name: str) -> str:
+        held = (run.search_attributes.get(name) for run in self.runs.values())
+        return next((type_of(payload) for payload in held if payload is not None), "")
 
     # What tests do.
 

@@ -357,7 +357,7 @@ def test_an_attribute_has_one_type() -> None:
 @pytest.mark.parametrize(
     ("updates", "message"),
     [
-        ([AMOUNT.value_set(cast("int", "7"))], "has a str; its key takes"),
+        ([AMOUNT.value_set(cast("int", "7"))], "is given a value of type str; its key takes int"),
         ([AMOUNT.value_set(1), AMOUNT.value_set(2)], "is given twice"),
         ({CHANGE_VERSION: ["x"]}, "is kept by workflow.patched"),
     ],

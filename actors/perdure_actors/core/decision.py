@@ -193,6 +193,9 @@ class World(Protocol):
     def actor(self, workflow_id: str) -> ActorState | None:
         """What is known of a workflow id over its runs."""
 
+    def attribute_type(self, name: str) -> str:
+        """The type that runs have given a search attribute; empty when none has it."""
+
     @property
     def buffers(self) -> SignalBuffers:
         """The signals of this partition that wait for a start."""

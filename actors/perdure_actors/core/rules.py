@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from perdure_actors.core import (
     activities,
     attempts,
+    attribute_types,
     calls,
     child_reports,
     children,
@@ -133,7 +134,10 @@ CHECKS: tuple[Check, ...] = (
     execution.check_continued,
     facts.check_facts,
 )
-"""What an activation asked for, as a whole -> why it cannot be had; empty when it can."""
+"""What an activation asked for, as a whole -> why it is too much; empty when it is not."""
+
+FITS: tuple[Check, ...] = (attribute_types.check_attributes,)
+"""What an activation asked for, as a whole -> why it does not fit; empty when it does."""
 
 ALARMS: dict[str, DecideAlarm] = {
     "run": execution.decide_run_alarm,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_actors import rows
+from perdure_actors.core.attribute_types import settled, type_of
 from perdure_actors.core.state import BLOCKED
 from perdure_actors.finding.values import (
     TIME,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MS_NS: Final = 1_000_000
 _NAME_BYTES_MAX: Final = 256
+_NAMES_MAX: Final = 10_000
+"""Of so many attributes of a partition the types are known."""
 
 
 class Shown(NamedTuple):
@@ -60,10 +63,13 @@ class Indexing:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._counts: dict[bytes, int] = {}
+        self._types: dict[str, dict[str, int]] = {}
+        """How many runs have each attribute, by type, for the names that came up."""
 
     def clear(self) -> None:
         """Forget the counts: what was not accepted was never counted."""
         self._counts.clear()
+        self._types.clear()
 
     def save(self, run: Run, before: Shown, ops: dict[bytes, bytes | None]) -> Shown:
         """Add the rows that changed since they were saved last; what they say now."""
@@ -84,6 +90,7 @@ class Indexing:
             has = set(attribute_keys(now.attributes, place))
             ops.update(dict.fromkeys(had - has))
             ops.update(dict.fromkeys(has - had, b""))
+            self._retype(before.attributes, now.attributes, ops)
         return now
 
     def _move(
@@ -103,6 +110,42 @@ class Indexing:
         if state.closing is not None:
             closed = sortable(TIME, state.closing.time_ms * MS_NS)
             ops[rows.found_prefix("CloseTime", closed) + place] = b""
+
+    def type_of(self, name: str) -> str:
+        """The type that runs here have given a search attribute; empty when none has it."""
+        counts = self._types_of(name)
+        return settled(counts) if counts else ""
+
+    def _types_of(self, name: str) -> dict[str, int] | None:
+        """How many runs have an attribute, by type; None for one name too many."""
+        counts = self._types.get(name)
+        if counts is not None:
+            return counts
+        if len(self._types) >= _NAMES_MAX or not is_indexable(name):
+            return None
+        rows_of = self._table.scan(*rows.types_range(name))
+        counts = {rows.type_in(key): rows.unpack_count(row) for key, row in rows_of}
+        self._types[name] = counts
+        return counts
+
+    def _retype(
+        self,
+        before: Mapping[str, Payload],
+        now: Mapping[str, Payload],
+        ops: dict[bytes, bytes | None],
+    ) -> None:
+        """Count the types of what a run has now, and no more those of what it had."""
+        for attributes, delta in ((before, -1), (now, 1)):
+            for name, payload in attributes.items():
+                counts, said = self._types_of(name), type_of(payload)
+                if counts is None or not said:
+                    continue
+                count = counts.get(said, 0) + delta
+                if count > 0:
+                    counts[said] = count
+                else:
+                    counts.pop(said, None)
+                ops[rows.type_key(name, said)] = rows.pack_count(count) if count > 0 else None
 
     def _add(self, key: bytes, delta: int, ops: dict[bytes, bytes | None]) -> None:
         count = self._counts.get(key)
