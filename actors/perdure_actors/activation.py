@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from perdure_actors import rows
 from perdure_actors.edges import CodecError
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
+from perdure_actors.replay.contexts import RecordContexts
 from perdure_actors.replay.coroutine import RunFacts
 from perdure_actors.replay.messages import (
     UnfinishedSignalHandlersWarning,
@@ -127,12 +128,14 @@ class Activation:
                 coroutine = resident.coroutine = self.replay(resident, before_seq=before_seq)
             else:
                 self.cache_hits += 1
-            plain = self._incoming([event], f"event {seq} of workflow {label!r}")[0]
+            contexts = coroutine.contexts
+            plain = self._incoming([event], f"event {seq} of workflow {label!r}", contexts)[0]
             with self._services.code.watching(label):
                 outputs = coroutine.advance(
                     plain, seq=seq, time_ms=now_ms, history_bytes=history_bytes
                 )
-            outputs = self._outgoing(outputs, f"what workflow {label!r} asks for at event {seq}")
+            what = f"what workflow {label!r} asks for at event {seq}"
+            outputs = self._outgoing(outputs, what, contexts)
         except DeadlockError as error:
             resident.drop_code()
             raise BlockedError("deadlock", str(error)) from None
@@ -148,10 +151,12 @@ class Activation:
 
         Raises BlockedError when the code cannot be asked.
         """
-        what = f"a message to workflow {resident.run.state.workflow_id!r}"
-        plain = self._incoming([event], what)[0]
+        state = resident.run.state
+        what = f"a message to workflow {state.workflow_id!r}"
+        facts = self._facts(state.workflow_id, state.run_id)
+        plain = self._incoming([event], what, RecordContexts(facts))[0]
         failure = self._look(resident, "an update validator", lambda of: of.problem_of(plain))
-        return self._refused(event, resident.run.state.run_id, failure, what)
+        return self._refused(event, facts, failure, what)
 
     def consult_new(
         self, workflow_id: str, run_id: str, events: list[Record], now_ms: int
@@ -163,10 +168,11 @@ class Activation:
         if self.refusal:
             raise BlockedError("killer", self.refusal)
         what = f"the start of workflow {workflow_id!r}"
-        started, event = self._incoming(events, what)
+        facts = self._facts(workflow_id, run_id)
+        started, event = self._incoming(events, what, RecordContexts(facts))
         assert isinstance(started, WorkflowStarted), "a run begins with WorkflowStarted"
         code = self._services.code
-        coroutine = code.make(started, self._facts(workflow_id, run_id))
+        coroutine = code.make(started, facts)
         try:
             with code.watching(workflow_id):
                 coroutine.advance(started, seq=1, time_ms=now_ms)
@@ -177,20 +183,20 @@ class Activation:
             raise BlockedError("deadlock", str(error)) from None
         finally:
             coroutine.close()
-        return self._refused(event, run_id, failure, what)
+        return self._refused(event, facts, failure, what)
 
     def _refused(
-        self, event: Record, run_id: str, failure: Failure | None, what: str
+        self, event: Record, facts: RunFacts, failure: Failure | None, what: str
     ) -> UpdateAnswer | None:
         if failure is None:
             return None
         answer = UpdateAnswer(
             update_id=getattr(event, "update_id", ""),
-            run_id=run_id,
+            run_id=facts.run_id,
             stage="rejected",
             failure=failure,
         )
-        encoded = self._outgoing([answer], what)[0]
+        encoded = self._outgoing([answer], what, RecordContexts(facts))[0]
         assert isinstance(encoded, UpdateAnswer), "an edge changes payloads, not records"
         return encoded
 
@@ -204,7 +210,9 @@ class Activation:
         Raises BlockedError when the code cannot be asked.
         """
         what = f"query {ask.query_name!r} of workflow {ask.workflow_id!r}"
-        plain = self._incoming([ask], what)[0]
+        state = resident.run.state
+        contexts = RecordContexts(self._facts(state.workflow_id, state.run_id))
+        plain = self._incoming([ask], what, contexts)[0]
         assert isinstance(plain, QueryWorkflow), "an edge changes payloads, not records"
         found = self._look(
             resident,
@@ -213,13 +221,12 @@ class Activation:
                 plain.query_name, plain.input, header=plain.header, id=plain.reply.correlation_id
             ),
         )
-        run_id = resident.run.state.run_id
         answer = QueryAnswer(
-            run_id=run_id,
+            run_id=state.run_id,
             result=found if isinstance(found, Payload) else None,
             failure=found if isinstance(found, Failure) else None,
         )
-        encoded = self._outgoing([answer], what)[0]
+        encoded = self._outgoing([answer], what, contexts)[0]
         assert isinstance(encoded, QueryAnswer), "an edge changes payloads, not records"
         return encoded
 
@@ -254,6 +261,7 @@ class Activation:
         state = run.state
         facts = self._facts(state.workflow_id, state.run_id)
         coroutine = self._services.code.make(run.started, facts)
+        contexts = coroutine.contexts
         if before_seq <= 1:
             return coroutine
         self.replays += 1
@@ -265,6 +273,7 @@ class Activation:
                 events = self._incoming(
                     [decode(data) for data in body.events],
                     f"the events from {body.seq} on of workflow {state.workflow_id!r}",
+                    contexts,
                 )
                 self.replayed_events += len(events)
                 with self._services.code.watching(state.workflow_id):
@@ -278,17 +287,17 @@ class Activation:
             raise
         return coroutine
 
-    def _incoming(self, records: list[Record], what: str) -> list[Record]:
+    def _incoming(self, records: list[Record], what: str, contexts: RecordContexts) -> list[Record]:
         """Recorded events as user code may read them. Raises BlockedError when they cannot be."""
         try:
-            return self._services.code.door.incoming(records, what=what)
+            return self._services.code.door.incoming(records, what=what, contexts=contexts)
         except CodecError as error:
             raise _unopened(error) from error
 
-    def _outgoing(self, records: list[Record], what: str) -> list[Record]:
+    def _outgoing(self, records: list[Record], what: str, contexts: RecordContexts) -> list[Record]:
         """What the code asked for, as the log may hold it. Raises BlockedError when it cannot."""
         try:
-            return self._services.code.door.outgoing(records, what=what)
+            return self._services.code.door.outgoing(records, what=what, contexts=contexts)
         except CodecError as error:
             raise _unopened(error) from error
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure_actors.definitions import ActivityDefinition
+from perdure_actors.replay.contexts import context_of_task
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload
 from perdure_schemas.tasks import ActivityTask
@@ -139,6 +140,8 @@ class ActivityContext:
         self.definition = definition
         self.fn = fn
         """What to call: a bound method where the definition's function is a method."""
+        if converter.is_contextual:
+            converter = converter.with_context(context_of_task(task))
         self.converter = converter
         self.shutdown = shutdown
         self.trace_headers = trace_headers

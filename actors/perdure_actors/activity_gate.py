@@ -19,6 +19,7 @@ from perdure_actors.edges import (
     encode_payloads,
     encode_records,
 )
+from perdure_actors.replay.contexts import context_of_task
 from perdure_schemas.payloads import Failure, Payload
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,11 @@ class ActivityGate:
         task.add_done_callback(self._done)
         return task
 
+    def _edge_of(self, attempt: Attempt) -> Edge:
+        """What the payloads of an attempt go through."""
+        edge = self._edge
+        return edge.with_context(context_of_task(attempt.task)) if edge.is_contextual else edge
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -109,7 +115,8 @@ class ActivityGate:
         assert self.desk is not None
         what = f"activity {attempt.task.activity_type} of workflow {attempt.task.workflow_id!r}"
         try:
-            attempt.task = (await decode_records([attempt.task], self._edge, what=what))[0]
+            edge = self._edge_of(attempt)
+            attempt.task = (await decode_records([attempt.task], edge, what=what))[0]
         except CodecError as error:
             self._opening.pop(attempt)
             self.desk.failed(attempt, _failure(error))
@@ -141,7 +148,8 @@ class ActivityGate:
         assert self.desk is not None
         await self._last_beat(attempt)
         try:
-            results = await encode_payloads(results, self._edge, what=_of(attempt, "result"))
+            edge = self._edge_of(attempt)
+            results = await encode_payloads(results, edge, what=_of(attempt, "result"))
         except CodecError as error:
             self.desk.failed(attempt, _failure(error))
             return
@@ -155,7 +163,8 @@ class ActivityGate:
         assert self.desk is not None
         await self._last_beat(attempt)
         try:
-            failure = (await encode_records([failure], self._edge, what=_of(attempt, "failure")))[0]
+            edge = self._edge_of(attempt)
+            failure = (await encode_records([failure], edge, what=_of(attempt, "failure")))[0]
         except CodecError as error:
             failure = _failure(error)
         self.desk.failed(attempt, failure)
@@ -168,7 +177,8 @@ class ActivityGate:
         assert self.desk is not None
         await self._last_beat(attempt)
         try:
-            details = await encode_payloads(details, self._edge, what=_of(attempt, "details"))
+            edge = self._edge_of(attempt)
+            details = await encode_payloads(details, edge, what=_of(attempt, "details"))
         except CodecError:
             # That it has ended matters more than what it said.
             details = ()
@@ -206,7 +216,7 @@ class ActivityGate:
                 details = self._beats.pop(attempt)
                 try:
                     what = _of(attempt, "heartbeat")
-                    details = await encode_payloads(details, self._edge, what=what)
+                    details = await encode_payloads(details, self._edge_of(attempt), what=what)
                 except CodecError as error:
                     logger.warning(
                         "%r gives a sign of life without its details: %s", attempt, error

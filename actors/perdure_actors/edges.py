@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Payload, Record
+
+if TYPE_CHECKING:
+    from perdure_actors.replay.contexts import RecordContexts
 
 EDGE_S_MAX = 10.0
 """How long the payloads of one record or transition may take to be encoded or decoded."""
@@ -27,6 +31,13 @@ class Edge(Protocol):
     def headers(self) -> bool:
         """Whether headers go through it as well."""
 
+    @property
+    def is_contextual(self) -> bool:
+        """Whether it wants to know whose payloads it is given."""
+
+    def with_context(self, context: SerializationContext) -> Edge:
+        """The edge as it works in a context."""
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """As many payloads, as they may leave."""
 
@@ -38,14 +49,29 @@ class CodecError(ValueError):
     """Payloads could not be encoded or decoded: the codec, its key or the store is at fault."""
 
 
-async def encode_records(records: Sequence[R], edge: Edge | None, *, what: str) -> list[R]:
+Contexts = Sequence[SerializationContext]
+"""Whose payloads each record holds; none where that is not known."""
+
+
+async def encode_records(
+    records: Sequence[R], edge: Edge | None, *, what: str, contexts: Contexts = ()
+) -> list[R]:
     """Records whose payloads may leave. Raises CodecError when they cannot be encoded."""
-    return await _through(records, edge, what=what, decoding=False)
+    return await _through(records, edge, what=what, decoding=False, contexts=contexts)
 
 
-async def decode_records(records: Sequence[R], edge: Edge | None, *, what: str) -> list[R]:
+async def decode_records(
+    records: Sequence[R], edge: Edge | None, *, what: str, contexts: Contexts = ()
+) -> list[R]:
     """Records as user code may read them. Raises CodecError when they cannot be decoded."""
-    return await _through(records, edge, what=what, decoding=True)
+    return await _through(records, edge, what=what, decoding=True, contexts=contexts)
+
+
+def edge_in(edge: Edge | None, context: SerializationContext | None) -> Edge | None:
+    """An edge as it works in a context, if there is one and the edge cares."""
+    if edge is None or context is None or not edge.is_contextual:
+        return edge
+    return edge.with_context(context)
 
 
 async def encode_payloads(
@@ -67,10 +93,12 @@ async def decode_payloads(
 
 
 async def _through(
-    records: Sequence[R], edge: Edge | None, *, what: str, decoding: bool
+    records: Sequence[R], edge: Edge | None, *, what: str, decoding: bool, contexts: Contexts
 ) -> list[R]:
     if edge is None:
         return list(records)
+    if contexts and edge.is_contextual:
+        return await _by_context(records, edge, what=what, decoding=decoding, contexts=contexts)
     headers = edge.headers
     found = [payloads_in(record, headers=headers) for record in records]
     flat = [payload for payloads in found for payload in payloads]
@@ -81,6 +109,23 @@ async def _through(
         with_payloads(record, made, headers=headers) if payloads else record
         for record, payloads in zip(records, found, strict=True)
     ]
+
+
+async def _by_context(
+    records: Sequence[R], edge: Edge, *, what: str, decoding: bool, contexts: Contexts
+) -> list[R]:
+    """All records of one context at once, whichever stand between them."""
+    places: dict[SerializationContext, list[int]] = {}
+    for place, context in enumerate(contexts):
+        places.setdefault(context, []).append(place)
+    made = list(records)
+    for context, own in places.items():
+        mine = [records[place] for place in own]
+        inner = edge.with_context(context)
+        changed = await _through(mine, inner, what=what, decoding=decoding, contexts=())
+        for place, record in zip(own, changed, strict=True):
+            made[place] = record
+    return made
 
 
 async def _apply(
@@ -149,23 +194,35 @@ class Door:
         self._edge = edge
         self._loop = EdgeLoop()
 
-    def incoming(self, records: Sequence[R], *, what: str) -> list[R]:
-        """Records as workflow code may read them. Raises CodecError."""
-        return self._through(decode_records, records, what)
+    def incoming(
+        self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
+    ) -> list[R]:
+        """Records of a run as its code may read them. Raises CodecError."""
+        return self._through(decode_records, records, what, contexts)
 
-    def outgoing(self, records: Sequence[R], *, what: str) -> list[R]:
-        """Records as the log may hold them. Raises CodecError."""
-        return self._through(encode_records, records, what)
+    def outgoing(
+        self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
+    ) -> list[R]:
+        """Records of a run as the log may hold them. Raises CodecError."""
+        return self._through(encode_records, records, what, contexts)
 
     def _through(
-        self, way: Callable[..., Awaitable[list[R]]], records: Sequence[R], what: str
+        self,
+        way: Callable[..., Awaitable[list[R]]],
+        records: Sequence[R],
+        what: str,
+        contexts: RecordContexts | None,
     ) -> list[R]:
         edge = self._edge
+        known: Contexts = ()
+        if contexts is not None and edge is not None and edge.is_contextual:
+            # Before it is seen that they hold no payloads: others are told by what they say.
+            known = contexts.of(records)
         if edge is None or not any(payloads_in(record, headers=edge.headers) for record in records):
             return list(records)
 
         async def call() -> list[R]:
-            return await way(records, edge, what=what)
+            return await way(records, edge, what=what, contexts=known)
 
         return self._loop.run(call())
 

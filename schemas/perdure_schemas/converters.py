@@ -18,6 +18,7 @@ from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
+from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payloads import Payload
 
 NULL_ENCODING = "binary/null"
@@ -35,6 +36,15 @@ Reader = Callable[[bytes], Any]
 
 class PayloadConverter(ABC):
     """What turns the values users pass into payloads and back, in their order."""
+
+    @property
+    def is_contextual(self) -> bool:
+        """Whether it wants to know whose values it converts; if not, no context need be made."""
+        return False
+
+    def with_context(self, context: SerializationContext) -> PayloadConverter:
+        """The converter as it works in a context."""
+        return self
 
     @abstractmethod
     def to_payloads(self, values: Sequence[Any], *, names: Sequence[str] = ()) -> list[Payload]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from perdure.converter import DataConverter
 from perdure.task_tokens import read_token
 from perdure_actors.activity_context import ActivityCancellationDetails
 from perdure_actors.replay.exceptions import PerdureError
+from perdure_schemas.contexts import SerializationContext
 
 UNSET: Final[Any] = object()
 NO_METADATA: Final[Mapping[str, str | bytes]] = {}
@@ -109,6 +110,10 @@ class AsyncActivitiesClient(Protocol):
     """What a handle needs of its client."""
 
     @property
+    def data_converter(self) -> DataConverter:
+        """What reads and writes values."""
+
+    @property
     def outbound(self) -> AsyncActivitiesOutbound:
         """The first link of the client's chain."""
 
@@ -117,7 +122,10 @@ class AsyncActivityHandle:
     """An activity that somebody else than its worker reports."""
 
     def __init__(
-        self, client: AsyncActivitiesClient, id_or_token: AsyncActivityIDReference | bytes
+        self,
+        client: AsyncActivitiesClient,
+        id_or_token: AsyncActivityIDReference | bytes,
+        data_converter_override: DataConverter | None = None,
     ) -> None:
         """A handle, made by `Client.get_async_activity_handle`.
 
@@ -125,8 +133,20 @@ class AsyncActivityHandle:
         """
         self._client = client
         self._id_or_token = id_or_token
+        self._data_converter_override = data_converter_override
         if isinstance(id_or_token, bytes):
             read_token(id_or_token)
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """The handle with the client's data converter in a context, for converters that ask.
+
+        Without it they know no more of the activity than its ids.
+
+        Example:
+            handle = handle.with_context(ActivitySerializationContext(...))
+        """
+        converter = self._data_converter_override or self._client.data_converter
+        return type(self)(self._client, self._id_or_token, converter.with_context(context))
 
     async def heartbeat(
         self,
@@ -140,7 +160,13 @@ class AsyncActivityHandle:
         nobody waits for it any more.
         """
         await self._client.outbound.heartbeat_async_activity(
-            HeartbeatAsyncActivityInput(self._id_or_token, details, rpc_metadata, rpc_timeout)
+            HeartbeatAsyncActivityInput(
+                self._id_or_token,
+                details,
+                rpc_metadata,
+                rpc_timeout,
+                self._data_converter_override,
+            )
         )
 
     async def complete(
@@ -156,7 +182,9 @@ class AsyncActivityHandle:
         """
         given = None if result is UNSET else result
         await self._client.outbound.complete_async_activity(
-            CompleteAsyncActivityInput(self._id_or_token, given, rpc_metadata, rpc_timeout)
+            CompleteAsyncActivityInput(
+                self._id_or_token, given, rpc_metadata, rpc_timeout, self._data_converter_override
+            )
         )
 
     async def fail(
@@ -173,7 +201,12 @@ class AsyncActivityHandle:
         """
         await self._client.outbound.fail_async_activity(
             FailAsyncActivityInput(
-                self._id_or_token, error, last_heartbeat_details, rpc_metadata, rpc_timeout
+                self._id_or_token,
+                error,
+                last_heartbeat_details,
+                rpc_metadata,
+                rpc_timeout,
+                self._data_converter_override,
             )
         )
 
@@ -189,6 +222,10 @@ class AsyncActivityHandle:
         """
         await self._client.outbound.report_cancellation_async_activity(
             ReportCancellationAsyncActivityInput(
-                self._id_or_token, details, rpc_metadata, rpc_timeout
+                self._id_or_token,
+                details,
+                rpc_metadata,
+                rpc_timeout,
+                self._data_converter_override,
             )
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -17,11 +16,12 @@ from perdure.async_activities import (
     ReportCancellationAsyncActivityInput,
 )
 from perdure.connection import seconds
-from perdure.converter import DataConverter, records_converter
+from perdure.converter import edge_of, records_converter
 from perdure.message_outbound import now_ms
 from perdure.outcomes import refusal, surprise
 from perdure.task_tokens import TaskToken, read_token
 from perdure_actors.activity_context import cancellation_details
+from perdure_actors.replay.contexts import from_elsewhere
 from perdure_actors.replay.failures import failure_of
 from perdure_schemas.commands import (
     CompleteActivity,
@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from perdure_schemas.converters import PayloadConverter
 
 
+Report = (
+    HeartbeatAsyncActivityInput
+    | CompleteAsyncActivityInput
+    | FailAsyncActivityInput
+    | ReportCancellationAsyncActivityInput
+)
+
+
 class AsyncActivitiesOnLog:
     """Sends each report to the partition of its workflow."""
 
@@ -46,12 +54,12 @@ class AsyncActivitiesOnLog:
 
     async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
         """Say that an activity is alive. Raises AsyncActivityCancelledError when it should stop."""
-        payloads = _details(self._values_of(input.data_converter_override), input.details)
+        payloads = _details(self._values_of(input), input.details)
 
         def make(fields: dict[str, Any]) -> Record:
             return HeartbeatActivity(details=payloads, **fields)
 
-        answer = await self._report("heartbeat", make, input.id_or_token, input.rpc_timeout)
+        answer = await self._report("heartbeat", make, input)
         if isinstance(answer, WorkerOrders) and answer.canceled:
             raise AsyncActivityCancelledError(cancellation_details(answer.canceled[0].reason))
 
@@ -59,17 +67,17 @@ class AsyncActivitiesOnLog:
         """Complete an activity."""
         payload = None
         if input.result is not None:
-            values = self._values_of(input.data_converter_override)
+            values = self._values_of(input)
             payload = values.to_payloads([input.result], names=["the result"])[0]
 
         def make(fields: dict[str, Any]) -> Record:
             return CompleteActivity(result=payload, started_ms=now_ms(), **fields)
 
-        await self._report("completion", make, input.id_or_token, input.rpc_timeout)
+        await self._report("completion", make, input)
 
     async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
         """Fail an attempt of an activity."""
-        values = self._values_of(input.data_converter_override)
+        values = self._values_of(input)
         failure = failure_of(input.error, values)
         details = _details(values, input.last_heartbeat_details)
         if details and failure.chain:
@@ -79,32 +87,43 @@ class AsyncActivitiesOnLog:
         def make(fields: dict[str, Any]) -> Record:
             return FailActivity(failure=failure, started_ms=now_ms(), **fields)
 
-        await self._report("failure", make, input.id_or_token, input.rpc_timeout)
+        await self._report("failure", make, input)
 
     async def report_cancellation_async_activity(
         self, input: ReportCancellationAsyncActivityInput
     ) -> None:
         """Say that an activity has stopped."""
-        payloads = _details(self._values_of(input.data_converter_override), input.details)
+        payloads = _details(self._values_of(input), input.details)
 
         def make(fields: dict[str, Any]) -> Record:
             return ConfirmActivityCanceled(details=payloads, started_ms=now_ms(), **fields)
 
-        await self._report("cancellation", make, input.id_or_token, input.rpc_timeout)
+        await self._report("cancellation", make, input)
 
-    def _values_of(self, given: DataConverter | None) -> PayloadConverter:
-        return self._client.values if given is None else records_converter(given)
+    def _values_of(self, input: Report) -> PayloadConverter:
+        """What writes the values of a report: in the context that its handle was given, or ours."""
+        given = input.data_converter_override
+        if given is not None:
+            return records_converter(given)
+        values = self._client.values
+        if not values.is_contextual:
+            return values
+        token = _token_of(input.id_or_token)
+        namespace = self._connection.namespace
+        return values.with_context(from_elsewhere(namespace, token.workflow_id, token.activity_id))
 
     async def _report(
         self,
         what: str,
         make: Callable[[dict[str, Any]], Record],
-        id_or_token: AsyncActivityIDReference | bytes,
-        rpc_timeout: timedelta | None,
+        input: Report,
     ) -> Record:
-        token, connection = _token_of(id_or_token), self._connection
+        token, connection = _token_of(input.id_or_token), self._connection
+        if input.data_converter_override is not None:
+            edge = edge_of(input.data_converter_override, is_settled=True)
+            connection = connection.through(edge)
         what = f"{what} of activity {token.activity_id!r} of workflow {token.workflow_id!r}"
-        timeout_s = seconds(rpc_timeout)
+        timeout_s = seconds(input.rpc_timeout)
         run_id, queue = token.run_id, token.task_queue
         queue = queue or await connection.locate(token.workflow_id, run_id, timeout_s)
 

@@ -1,16 +1,8 @@
-"""The client: starts workflows, and asks and tells running ones."""
+"""The client under Temporal's names: starts workflows, asks and tells them. Names only."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-from collections.abc import Mapping, Sequence
-from typing import Final, Self
-
-from perdure import assembly
 from perdure.async_activities import (
-    AsyncActivitiesClient,
     AsyncActivityCancelledError,
     AsyncActivityHandle,
     AsyncActivityIDReference,
@@ -31,9 +23,7 @@ from perdure.calls import (
     WorkflowHistoryEventFilterType,
 )
 from perdure.client_config import ClientConfig
-from perdure.common import HeaderCodecBehavior
-from perdure.connection import Connection, unavailable
-from perdure.converter import DataConverter, edge_of, records_converter
+from perdure.connecting import Client
 from perdure.executions import (
     WorkflowExecution,
     WorkflowExecutionAsyncIterator,
@@ -42,17 +32,13 @@ from perdure.executions import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
 )
-from perdure.getting_handles import GetsHandles
 from perdure.handles import (
-    HandlesClient,
     Interceptor,
     OutboundInterceptor,
     WorkflowHandle,
 )
 from perdure.histories import HistoryEvent, WorkflowHistory, WorkflowHistoryEventAsyncIterator
-from perdure.listing import ListsWorkflows
 from perdure.message_calls import (
-    AwaitUpdateInput,
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowUpdateInput,
@@ -69,11 +55,7 @@ from perdure.message_errors import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from perdure.operating import PendingActivities
-from perdure.outbound import LogOutbound
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError
-from perdure.reaching import reach_settings
-from perdure.reaching_activities import ReachesActivities
-from perdure.runtime import Runtime
 from perdure.schedules.calls import (
     BackfillScheduleInput,
     CreateScheduleInput,
@@ -96,7 +78,7 @@ from perdure.schedules.descriptions import (
     ScheduleListState,
     ScheduleUpdateInput,
 )
-from perdure.schedules.handles import ScheduleHandle, SchedulesClient
+from perdure.schedules.handles import ScheduleHandle
 from perdure.schedules.on_log import ScheduleAlreadyRunningError
 from perdure.schedules.schedule import (
     Schedule,
@@ -118,16 +100,10 @@ from perdure.schedules.spec import (
     ScheduleRange,
     ScheduleSpec,
 )
-from perdure.scheduling import MakesSchedules
 from perdure.service import RPCError, RPCStatusCode, TLSConfig
-from perdure.starting import StartsWorkflows
 from perdure.update_handles import WorkflowUpdateHandle
-from perdure.with_start import UpdatesWithStart, WithStartWorkflowOperation
+from perdure.with_start import WithStartWorkflowOperation
 from perdure_actors.activity_context import ActivityCancellationDetails
-from perdure_actors.edges import Edge
-from perdure_schemas.converters import PayloadConverter
-from perdure_schemas.replies import UpdateAnswer
-from perdure_topics.ports import Log, LogError
 
 __all__ = [
     "ActivityCancellationDetails",
@@ -218,177 +194,3 @@ __all__ = [
     "WorkflowUpdateRPCTimeoutOrCancelledError",
     "WorkflowUpdateStage",
 ]
-
-
-API_KEY: Final = "PERDURE_API_KEY"
-
-
-class Client(
-    GetsHandles,
-    ListsWorkflows,
-    MakesSchedules,
-    StartsWorkflows,
-    UpdatesWithStart,
-    ReachesActivities,
-):
-    """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        data_converter: DataConverter = DataConverter.default,
-        interceptors: Sequence[Interceptor] = (),
-        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
-    ) -> None:
-        self._given_connection = connection
-        edge = edge_of(data_converter, headers=header_codec_behavior == HeaderCodecBehavior.CODEC)
-        connection = self._connection = connection.through(edge)
-        self._header_codec_behavior = header_codec_behavior
-        self._data_converter = data_converter
-        self._values = records_converter(data_converter)
-        self._interceptors = tuple(interceptors)
-        self._log_outbound = LogOutbound(self, connection)
-        outbound: OutboundInterceptor = self._log_outbound
-        for interceptor in reversed(self._interceptors):
-            outbound = interceptor.intercept_client(outbound)
-        self._outbound = outbound
-
-    def _for_schedules(self) -> SchedulesClient:
-        return self
-
-    def _for_async_activities(self) -> AsyncActivitiesClient:
-        return self
-
-    @classmethod
-    async def connect(
-        cls,
-        target_host: str,
-        *,
-        namespace: str = "default",
-        data_converter: DataConverter = DataConverter.default,
-        interceptors: Sequence[Interceptor] = (),
-        identity: str | None = None,
-        lazy: bool = False,
-        tls: bool | TLSConfig | None = None,
-        kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
-        api_key: str | None = None,
-        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
-        runtime: Runtime | None = None,  # noqa: ARG003 - it has had its effect when it was made
-    ) -> Self:
-        """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
-
-        With lazy, the log is not looked for before the first call. How a Kafka broker is reached
-        says kafka_config: a file, or librdkafka's settings of TLS and SASL; without it the file
-        that PERDURE_KAFKA_CONFIG names and the variables PERDURE_KAFKA_... hold. tls adds to that.
-        A runtime has no effect here: it set the process up when it was made.
-        The key is the token of a gateway that asks who one is; without one, PERDURE_API_KEY.
-
-        Raises RPCError when it cannot be reached, ValueError when the target is none of these or
-        a setting cannot be used.
-
-        Example:
-            client = await Client.connect("kafka:9093", kafka_config="/etc/perdure/kafka.toml")
-        """
-        settings = reach_settings(kafka_config, tls)
-        try:
-            log, close_log = await asyncio.to_thread(
-                assembly.open_log,
-                target_host,
-                settings=settings,
-                api_key=api_key or os.environ.get(API_KEY, ""),
-            )
-        except LogError as error:
-            raise unavailable("connecting", error) from error
-        connection = Connection(
-            log,
-            namespace=namespace,
-            identity=identity or f"{os.getpid()}@{socket.gethostname()}",
-            close_log=close_log,
-        )
-        client = cls(
-            connection,
-            data_converter=data_converter,
-            interceptors=interceptors,
-            header_codec_behavior=header_codec_behavior,
-        )
-        if not lazy:
-            try:
-                await connection.prepare()
-            except BaseException:
-                await connection.close()
-                raise
-        return client
-
-    async def close(self) -> None:
-        """Let go of the log. A client that is not closed is so when it is forgotten."""
-        await self._connection.close()
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of all calls."""
-        return self._connection.namespace
-
-    @property
-    def identity(self) -> str:
-        """Who the calls say they come from."""
-        return self._connection.identity
-
-    @property
-    def data_converter(self) -> DataConverter:
-        """What reads and writes the values of users."""
-        return self._data_converter
-
-    @property
-    def interceptors(self) -> Sequence[Interceptor]:
-        """What the client was given to go through; a worker takes those that fit it from here."""
-        return self._interceptors
-
-    @property
-    def values(self) -> PayloadConverter:
-        """The data converter as the rooms below know one."""
-        return self._values
-
-    @property
-    def worker_edge(self) -> Edge | None:
-        """What the payloads of this client's workers go through."""
-        behavior = self._header_codec_behavior
-        return edge_of(self._data_converter, headers=behavior != HeaderCodecBehavior.NO_CODEC)
-
-    @property
-    def log(self) -> Log:
-        """The log that this client speaks to."""
-        return self._connection.log
-
-    @property
-    def connection(self) -> Connection:
-        """The client's side of the log."""
-        return self._connection
-
-    @property
-    def outbound(self) -> OutboundInterceptor:
-        """The first link of the chain that calls go through."""
-        return self._outbound
-
-    async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
-        """Wait for the outcome of an update."""
-        return await self._log_outbound.await_update(input)
-
-    def _self(self) -> HandlesClient:
-        return self
-
-    def _chain(self) -> OutboundInterceptor:
-        return self._outbound
-
-    def config(self) -> ClientConfig:
-        """What this client was made with; `Client(**config)` makes another on its connection.
-
-        Example:
-            other = Client(**{**client.config(), "interceptors": [MyInterceptor()]})
-        """
-        return ClientConfig(
-            connection=self._given_connection,
-            data_converter=self._data_converter,
-            interceptors=self._interceptors,
-            header_codec_behavior=self._header_codec_behavior,
-        )

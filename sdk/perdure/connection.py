@@ -8,15 +8,18 @@ import copy
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from perdure.asker import Asker
 from perdure.asks import Ask, Question
+from perdure.locating import first_found, only_one
 from perdure.service import RPCError, RPCStatusCode
 from perdure.surroundings import Surroundings
 from perdure.telemetry import trace_headers
 from perdure_actors.edges import Edge, decode_records, encode_payloads
+from perdure_actors.replay.contexts import from_elsewhere
 from perdure_schemas.commands import DescribeWorkflow
+from perdure_schemas.contexts import SerializationContext, WorkflowSerializationContext
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, HistoryPage, Notice, Refused, RunDescription, RunPage
@@ -27,11 +30,9 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Log
 
 RPC_TIMEOUT_S: Final = 30.0
-OTHER_QUEUES_S: Final = 2.0
 # What lists and descriptions hold is decoded when it is asked for, so that a missing key hides
 # no run; a history is read as it was written.
 LEFT_ENCODED: Final = (HistoryPage, RunDescription, RunPage)
-CLOSED: Final = frozenset({"completed", "failed", "canceled", "terminated", "timed_out"})
 
 
 class Connection:
@@ -232,27 +233,40 @@ class Connection:
             timeout_s=timeout_s,
             is_prompt=is_prompt,
         )
-        return await self.opened(what, await finish(asker, ask))
+        return await self.opened(what, await finish(asker, ask), workflow_id=workflow_id)
 
     async def _encoded(
         self, what: str, make: Callable[[ReplyTo], Record]
     ) -> Callable[[ReplyTo], Record]:
         """What makes the command with its payloads encoded. Raises CodecError."""
-        edge = self.edge
-        if edge is None:
+        if self.edge is None:
             return make
         draft = make(ReplyTo(partition=0, correlation_id=""))
+        edge = self._edge_for(draft)
         found = payloads_in(draft, headers=edge.headers)
         if not found:
             return make
         encoded = await encode_payloads(found, edge, what=what)
         return lambda reply: with_payloads(make(reply), encoded, headers=edge.headers)
 
-    async def opened(self, what: str, answer: Record) -> Record:
+    def _edge_for(self, command: Record) -> Edge:
+        """What the payloads of a command go through: in the context of whom it is about."""
+        assert self.edge is not None, "only asked for where there is one"
+        workflow_id = getattr(command, "workflow_id", "")
+        if not self.edge.is_contextual or not workflow_id:
+            return self.edge
+        context: SerializationContext = WorkflowSerializationContext(self.namespace, workflow_id)
+        if activity_id := getattr(command, "activity_id", ""):
+            context = from_elsewhere(self.namespace, workflow_id, activity_id)
+        return self.edge.with_context(context)
+
+    async def opened(self, what: str, answer: Record, *, workflow_id: str = "") -> Record:
         """An answer with its payloads decoded. Raises CodecError when they cannot be."""
         if self.edge is None or isinstance(answer, LEFT_ENCODED):
             return answer
-        return (await decode_records([answer], self.edge, what=what))[0]
+        contexts = [WorkflowSerializationContext(self.namespace, workflow_id)]
+        known = contexts if workflow_id else ()
+        return (await decode_records([answer], self.edge, what=what, contexts=known))[0]
 
     async def ask_partitions(
         self,
@@ -306,7 +320,7 @@ class Connection:
             for queue in queues
         }
         try:
-            return _only_one(workflow_id, await _first_found(asking))
+            return only_one(workflow_id, await first_found(asking))
         finally:
             for task in asking.values():
                 task.cancel()
@@ -353,42 +367,6 @@ def unavailable(what: str, error: LogError) -> RPCError:
     elif isinstance(error, LogDeniedError):
         code = RPCStatusCode.UNAUTHENTICATED
     return RPCError(f"{what}: {error}", code)
-
-
-async def _first_found(asking: dict[str, asyncio.Task[Any]]) -> dict[str, str | RPCError]:
-    """Each queue's word; once one knows the id, the others get a little longer only."""
-    waiting = set(asking.values())
-    loop = asyncio.get_running_loop()
-    ends: float | None = None
-    while waiting and (ends is None or loop.time() < ends):
-        rest = None if ends is None else ends - loop.time()
-        done, waiting = await asyncio.wait(
-            waiting, timeout=rest, return_when=asyncio.FIRST_COMPLETED
-        )
-        if ends is None and any(isinstance(task.result(), str) and task.result() for task in done):
-            ends = loop.time() + OTHER_QUEUES_S
-    return {queue: task.result() for queue, task in asking.items() if task.done()}
-
-
-def _only_one(workflow_id: str, found: dict[str, str | RPCError]) -> str:
-    known = {queue: word for queue, word in found.items() if isinstance(word, str) and word}
-    alive = [queue for queue, word in known.items() if word not in CLOSED] or list(known)
-    if len(alive) == 1:
-        return alive[0]
-    if alive:
-        raise RPCError(
-            f"workflow {workflow_id!r} is on the task queues {', '.join(map(repr, alive))}:"
-            " say which, with task_queue=",
-            RPCStatusCode.FAILED_PRECONDITION,
-        )
-    for word in found.values():
-        if isinstance(word, RPCError):
-            raise word
-    raise RPCError(
-        f"no task queue of the namespace knows a workflow {workflow_id!r}"
-        f" (asked: {', '.join(found)})",
-        RPCStatusCode.NOT_FOUND,
-    )
 
 
 def _close_all(askers: list[Asker], close_log: Callable[[], None]) -> None:

@@ -14,6 +14,8 @@ from perdure.converter import DataConverter, edge_of, records_converter
 from perdure.histories import WorkflowHistory, moment
 from perdure.search_attributes import TypedSearchAttributes
 from perdure_actors.edges import decode_payloads
+from perdure_actors.replay.contexts import for_workflow
+from perdure_schemas.contexts import WorkflowSerializationContext
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import (
     Block,
@@ -73,7 +75,8 @@ class WorkflowExecution:
     @property
     def data_converter(self) -> DataConverter:
         """What reads the values of this run."""
-        return self._data_converter
+        context = WorkflowSerializationContext(self.namespace, self.id)
+        return self._data_converter.with_context(context)
 
     @property
     def block(self) -> Block | None:
@@ -90,7 +93,7 @@ class WorkflowExecution:
         self, payloads: Sequence[Payload], what: str, hints: Sequence[Any] | None = None
     ) -> list[Any]:
         """Values of this run. Raises CodecError when they cannot be decoded."""
-        converter = self._data_converter
+        converter = self.data_converter
         what = f"{what} of workflow {self.id!r}"
         plain = await decode_payloads(payloads, edge_of(converter), what=what)
         return records_converter(converter).from_payloads(plain, hints)
@@ -181,7 +184,8 @@ def description_of(
 
 def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) -> dict[str, Any]:
     parent = summary.parent
-    pairs = attribute_pairs(summary.search_attributes, records_converter(converter))
+    values = for_workflow(records_converter(converter), namespace, summary.workflow_id)
+    pairs = attribute_pairs(summary.search_attributes, values)
     return {
         "close_time": moment(summary.close_ms) if summary.close_ms else None,
         "execution_time": moment(summary.start_ms),

@@ -124,7 +124,10 @@ class HandlesClient(Protocol):
 
     @property
     def values(self) -> PayloadConverter:
-        """What reads and writes values."""
+        """What reads and writes values, in no context."""
+
+    def values_for(self, workflow_id: str) -> PayloadConverter:
+        """What reads and writes the values of a workflow."""
 
     @property
     def data_converter(self) -> DataConverter:
@@ -244,7 +247,7 @@ class WorkflowHandle(SendsMessages[SelfType], Generic[SelfType, ReturnType]):
         if closed.result is None:
             return None  # type: ignore[return-value]  # a workflow that returns nothing
         hints = None if self._result_type is None else [self._result_type]
-        value: ReturnType = self._client.values.from_payloads(
+        value: ReturnType = self._client.values_for(self._id).from_payloads(
             [closed.result], hints, names=[f"the result of workflow {self._id!r}"]
         )[0]
         return value
@@ -252,7 +255,7 @@ class WorkflowHandle(SendsMessages[SelfType], Generic[SelfType, ReturnType]):
     def _cause(self, closed: RunClosed) -> BaseException:
         if closed.failure is None or not closed.failure.chain:
             return failure_of_status(closed.status)
-        return exception_of(closed.failure, self._client.values)
+        return exception_of(closed.failure, self._client.values_for(self._id))
 
     async def describe(
         self,

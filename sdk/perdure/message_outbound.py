@@ -44,7 +44,7 @@ from perdure_schemas.message_commands import (
     SignalWorkflow,
     UpdateWorkflow,
 )
-from perdure_schemas.payloads import Record, ReplyTo, UpdateInput
+from perdure_schemas.payloads import Payload, Record, ReplyTo, UpdateInput
 from perdure_schemas.replies import Accepted, QueryAnswer, Refused, UpdateAnswer
 
 _STAGES = {WorkflowUpdateStage.ACCEPTED: "accepted", WorkflowUpdateStage.COMPLETED: "completed"}
@@ -78,10 +78,19 @@ class SendsToLog:
         """Ask the partition of a workflow, wherever it is; a refusal is an answer."""
         raise NotImplementedError
 
+    def _payloads(
+        self, what: str, input: SignalWorkflowInput | QueryWorkflowInput | StartWorkflowUpdateInput
+    ) -> list[Payload]:
+        """The arguments of a message. Raises TypeError or ValueError, naming the argument."""
+        values = self._client.values_for(input.id)
+        return payloads_for(what, input.args, values, input.parameter_names)
+
     async def signal_workflow(self, input: SignalWorkflowInput) -> None:
         """Send a signal; the answer comes from the accepted transition."""
         what = f"signal {input.signal!r} to workflow {input.id!r}"
-        values = payloads_for(what, input.args, self._client.values, input.parameter_names)
+        values = payloads_for(
+            what, input.args, self._client.values_for(input.id), input.parameter_names
+        )
         buffer_ms = buffer_ms_of(input.buffer_for)
         try:
             answer = await self._reply(
@@ -111,7 +120,9 @@ class SendsToLog:
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
         """Ask a query."""
         what = f"query {input.query!r} of workflow {input.id!r}"
-        values = payloads_for(what, input.args, self._client.values, input.parameter_names)
+        values = payloads_for(
+            what, input.args, self._client.values_for(input.id), input.parameter_names
+        )
         condition = input.reject_condition
         answer = await self._reply(
             what,
@@ -135,11 +146,11 @@ class SendsToLog:
         if found.rejected_status:
             raise WorkflowQueryRejectedError(status_of(found.rejected_status))
         if found.failure is not None:
-            cause = exception_of(found.failure, self._client.values)
+            cause = exception_of(found.failure, self._client.values_for(input.id))
             raise WorkflowQueryFailedError(str(cause)) from cause
         if found.result is None:
             return None
-        return self._client.values.from_payload(
+        return self._client.values_for(input.id).from_payload(
             found.result, input.ret_type, what=f"the result of query {input.query!r}"
         )
 
@@ -148,7 +159,9 @@ class SendsToLog:
     ) -> WorkflowUpdateHandle[Any]:
         """Send an update, and wait until it is as far as asked."""
         what = f"update {input.update!r} of workflow {input.id!r}"
-        values = payloads_for(what, input.args, self._client.values, input.parameter_names)
+        values = payloads_for(
+            what, input.args, self._client.values_for(input.id), input.parameter_names
+        )
         update_id = input.update_id or str(uuid.uuid4())
         stage = _STAGES[input.wait_for_stage]
         is_long = input.wait_for_stage is WorkflowUpdateStage.COMPLETED
@@ -184,11 +197,12 @@ class SendsToLog:
         """Send an update with a start: two answers, of the start and of the update."""
         start, update = input.start_workflow_input, input.update_workflow_input
         what = f"update {update.update!r} with a start of workflow {start.id!r}"
+        values = self._client.values_for(start.id)
         update_id = update.update_id or str(uuid.uuid4())
         brought = UpdateInput(
             update_name=update.update,
             update_id=update_id,
-            input=payloads_for(what, update.args, self._client.values, update.parameter_names),
+            input=payloads_for(what, update.args, values, update.parameter_names),
             header=header_records(update.headers),
             wait_stage=_STAGES[update.wait_for_stage],
         )
@@ -196,7 +210,7 @@ class SendsToLog:
         plain = StartWorkflowInput(
             **fields, rpc_metadata=input.rpc_metadata, rpc_timeout=input.rpc_timeout
         )
-        make = start_command(plain, self._client.values, self._connection.identity, self._types)
+        make = start_command(plain, values, self._connection.identity, self._types)
         asker, ask = await self._connection.send_to_workflow(
             what,
             lambda reply: replace(make(reply), update=brought),
@@ -218,7 +232,7 @@ class SendsToLog:
                 raise refusal(what, first, workflow_id=start.id, workflow_type=start.workflow)
             if isinstance(first, Accepted):
                 input._on_start(first)
-            answer = await self._connection.opened(what, await ask.answer)
+            answer = await self._connection.opened(what, await ask.answer, workflow_id=start.id)
         except RPCError as error:
             input._on_start_error(error)
             if error.status in LATE:
@@ -249,7 +263,8 @@ class SendsToLog:
         if not isinstance(answer, UpdateAnswer):
             raise surprise(what, answer)
         if answer.stage == "rejected" and answer.failure is not None:
-            raise WorkflowUpdateFailedError(exception_of(answer.failure, self._client.values))
+            values = self._client.values_for(workflow_id)
+            raise WorkflowUpdateFailedError(exception_of(answer.failure, values))
         return WorkflowUpdateHandle(
             self._client,
             update_id,

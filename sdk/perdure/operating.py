@@ -11,6 +11,7 @@ from perdure.common import RetryPolicy
 from perdure.connection import seconds
 from perdure.outcomes import refusal, surprise
 from perdure.records import milliseconds, retry_record
+from perdure_actors.replay.contexts import from_elsewhere
 from perdure_actors.replay.failures import failure_of
 from perdure_schemas.operator_commands import (
     FailActivityNow,
@@ -117,7 +118,12 @@ class PendingActivities:
         activity_type: str | None = None,
     ) -> None:
         """Fail one activity for good, as if its code had raised the error."""
-        failure = failure_of(error, self._values)
+        values = self._values
+        if values.is_contextual:
+            namespace = self._connection.namespace
+            context = from_elsewhere(namespace, self._workflow_id, activity_id or "")
+            values = values.with_context(context)
+        failure = failure_of(error, values)
         await self._do("failure", FailActivityNow, activity_id, activity_type, failure=failure)
 
     async def update_options(

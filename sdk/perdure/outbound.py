@@ -65,7 +65,8 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         """Start a workflow; the answer comes from the accepted transition."""
         what = f"start of workflow {input.id!r}"
-        make = start_command(input, self._client.values, self._connection.identity, self._types)
+        values = self._client.values_for(input.id)
+        make = start_command(input, values, self._connection.identity, self._types)
         asker, ask = await self._connection.send_to_workflow(
             what,
             make,
@@ -101,7 +102,8 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
             asker = await self._connection.asker()
             if asker.loop is input.closing.answer.get_loop():
                 answer = await finish(asker, input.closing)
-                return expect(RunClosed, what, await self._connection.opened(what, answer))
+                answer = await self._connection.opened(what, answer, workflow_id=input.id)
+                return expect(RunClosed, what, answer)
         answer = await self._ask(
             what,
             lambda reply: AwaitResult(
@@ -138,7 +140,8 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         """End a run."""
         what = f"terminate of workflow {input.id!r}"
-        details = self._client.values.to_payloads(input.args) if input.args else []
+        values = self._client.values_for(input.id)
+        details = values.to_payloads(input.args) if input.args else []
         answer = await self._ask(
             what,
             lambda reply: TerminateWorkflow(

@@ -292,14 +292,14 @@ def _start(
             start_signal=action.signal or None,
             start_signal_args=action.signal_args,
         ),
-        client.values,
+        client.values_for(action.id),
         client.identity,
     )
     return lambda reply: replace(make(reply), request_id=request_id)
 
 
 def _signal(client: Client, action: Signal, request_id: str) -> Callable[[ReplyTo], Command]:
-    values = client.values.to_payloads(list(action.args))
+    values = client.values_for(action.id).to_payloads(list(action.args))
     buffer_ms = buffer_ms_of(action.buffer_for)
     return lambda reply: SignalWorkflow(
         workflow_id=action.id,

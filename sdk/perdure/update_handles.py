@@ -24,9 +24,8 @@ LATE = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 class UpdatesClient(Protocol):
     """What the handle of an update needs of its client."""
 
-    @property
-    def values(self) -> PayloadConverter:
-        """What reads and writes values."""
+    def values_for(self, workflow_id: str) -> PayloadConverter:
+        """What reads and writes the values of a workflow."""
 
     async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
         """Wait for the outcome of an update."""
@@ -98,7 +97,7 @@ class WorkflowUpdateHandle(Generic[LocalReturnType]):
         return self._value(self._known_outcome)
 
     def _value(self, outcome: UpdateAnswer) -> LocalReturnType:
-        values = self._client.values
+        values = self._client.values_for(self._workflow_id)
         if outcome.failure is not None:
             raise WorkflowUpdateFailedError(exception_of(outcome.failure, values))
         value: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol, TypeVar
 
+from perdure_actors.replay.contexts import Converters
 from perdure_actors.replay.failures import exception_of
 from perdure_actors.replay.loop import Future, Loop, Task, is_asyncio_cancelling
 from perdure_schemas.converters import PayloadConverter
@@ -15,6 +16,7 @@ from perdure_schemas.events import (
     ActivityFailed,
     ActivityScheduled,
     ActivityTimedOut,
+    WorkflowStarted,
 )
 from perdure_schemas.payloads import Failure, FailureCause, Record
 
@@ -28,7 +30,8 @@ class Asker(Protocol):
     """Where what the code asks for goes."""
 
     loop: Loop
-    converter: PayloadConverter
+    converters: Converters
+    started: WorkflowStarted | None
 
     def ask(self, output: Record) -> None:
         """Add an output event to those of this activation."""
@@ -172,7 +175,7 @@ class Activities:
             return
         what = f"the result of activity {pending.scheduled.activity_type!r}"
         try:
-            value = self._asker.converter.from_payload(payload, pending.result_type, what=what)
+            value = self._converter(pending).from_payload(payload, pending.result_type, what=what)
         except Exception as error:
             _settle(pending.future, error)
         else:
@@ -200,6 +203,9 @@ class Activities:
                 cause=FailureCause(kind="canceled", message="Cancelled", details=event.details),
             )
 
+    def _converter(self, pending: PendingActivity) -> PayloadConverter:
+        return self._asker.converters.of_activity(pending.scheduled, self._asker.started)
+
     def _fail(
         self,
         activity_id: str,
@@ -215,7 +221,7 @@ class Activities:
         link = _link(pending, message, identity=identity, retry_state=event.retry_state)
         _settle(
             pending.future,
-            exception_of(Failure(chain=[link, *failure.chain]), self._asker.converter),
+            exception_of(Failure(chain=[link, *failure.chain]), self._converter(pending)),
         )
 
     def _end_canceled(
@@ -230,7 +236,7 @@ class Activities:
         reason = cause or FailureCause(kind="canceled", message="Cancelled")
         _settle(
             pending.future,
-            exception_of(Failure(chain=[link, reason]), self._asker.converter),
+            exception_of(Failure(chain=[link, reason]), self._converter(pending)),
         )
 
 

@@ -21,6 +21,7 @@ from perdure_schemas.child_events import (
     ChildWorkflowTerminated,
     ChildWorkflowTimedOut,
 )
+from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Payload
 
 T = TypeVar("T")
@@ -230,7 +231,7 @@ class Children:
             return
         what = f"the result of child workflow {pending.initiated.workflow_type!r}"
         try:
-            value = self._asker.converter.from_payload(payload, pending.result_type, what=what)
+            value = self._converter(pending).from_payload(payload, pending.result_type, what=what)
         except Exception as error:
             _settle(pending.future, error)
         else:
@@ -270,6 +271,9 @@ class Children:
         if pending is not None:
             self._end_canceled(pending, by_asyncio=pending.is_wanted_by_asyncio)
 
+    def _converter(self, pending: PendingChild) -> PayloadConverter:
+        return self._asker.converters.of_workflow(pending.initiated.workflow_id)
+
     def _fail(
         self,
         child_id: str,
@@ -282,7 +286,7 @@ class Children:
         if pending is not None:
             link = _link(pending, message, run_id=run_id, retry_state=retry_state)
             failure = Failure(chain=[link, *chain])
-            self._end(pending, exception_of(failure, self._asker.converter))
+            self._end(pending, exception_of(failure, self._converter(pending)))
 
     def _end_canceled(
         self, pending: PendingChild, *, by_asyncio: bool, cause: FailureCause | None = None
@@ -300,7 +304,7 @@ class Children:
         )
         reason = cause or FailureCause(kind="canceled", message="Cancelled")
         failure = Failure(chain=[link, reason])
-        self._end(pending, exception_of(failure, self._asker.converter))
+        self._end(pending, exception_of(failure, self._converter(pending)))
 
     def _end(self, pending: PendingChild, error: BaseException) -> None:
         self._forget(pending)

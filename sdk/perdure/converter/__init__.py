@@ -35,8 +35,15 @@ from perdure.converter.storage import (
     StorageWarning,
 )
 from perdure_actors.edges import CodecError
+from perdure_schemas.contexts import (
+    ActivitySerializationContext,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 
 __all__ = [
+    "ActivitySerializationContext",
     "AdvancedJSONEncoder",
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
@@ -55,6 +62,7 @@ __all__ = [
     "JSONTypeConverter",
     "PayloadCodec",
     "PayloadConverter",
+    "SerializationContext",
     "StorageDriver",
     "StorageDriverActivityInfo",
     "StorageDriverClaim",
@@ -63,6 +71,8 @@ __all__ = [
     "StorageDriverStoreContext",
     "StorageDriverWorkflowInfo",
     "StorageWarning",
+    "WithSerializationContext",
+    "WorkflowSerializationContext",
     "default",
     "edge_of",
     "records_converter",

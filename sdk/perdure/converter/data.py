@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from perdure.api.common.v1 import Payload, Payloads
 from perdure.api.failure.v1 import Failure
@@ -20,10 +20,11 @@ from perdure.converter.failures import (
 from perdure.converter.protobufs import RecordsConverterWithMessages
 from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
 from perdure_schemas import converters
+from perdure_schemas.contexts import SerializationContext, WithSerializationContext, in_context
 
 
 @dataclass(frozen=True)
-class DataConverter:
+class DataConverter(WithSerializationContext):
     """How user values and errors are written and read."""
 
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
@@ -42,6 +43,23 @@ class DataConverter:
         if failures is DefaultFailureConverter and codec is not None and codec.hides_failures:
             failures = DefaultFailureConverterWithEncodedAttributes
         object.__setattr__(self, "failure_converter", failures())
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """The same as it works in a context; itself when nothing of it cares.
+
+        Clients, workers and workflows do this themselves; call it only to convert values by hand.
+        """
+        parts: dict[str, object] = {
+            name: getattr(self, name)
+            for name in ("payload_converter", "payload_codec", "failure_converter")
+        }
+        made = {name: in_context(part, context) for name, part in parts.items()}
+        if all(made[name] is part for name, part in parts.items()):
+            return self
+        other = replace(self)
+        for name, part in made.items():
+            object.__setattr__(other, name, part)
+        return other
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
         """The payloads of values, as they may leave this process."""

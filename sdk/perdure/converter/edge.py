@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from perdure.api.common.v1 import Payload
 from perdure.converter.codecs import PayloadCodec, payload_of, payload_record
 from perdure.converter.data import DataConverter
+from perdure.converter.encodings import cares
 from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
 from perdure_actors.edges import CodecError, text_of
 from perdure_schemas import payloads as records
+from perdure_schemas.contexts import SerializationContext, in_context
 
 
 class DataEdge:
@@ -21,10 +23,23 @@ class DataEdge:
         storage: ExternalStorage | None,
         *,
         headers: bool = False,
+        is_settled: bool = False,
     ) -> None:
         self._codec = codec
         self._storage = storage
         self._headers = headers
+        # A codec that somebody has put into a context stays in it.
+        self._cares = cares(codec) and not is_settled
+
+    @property
+    def is_contextual(self) -> bool:
+        """Whether the codec wants to know whose payloads it has."""
+        return self._cares
+
+    def with_context(self, context: SerializationContext) -> DataEdge:
+        """The edge with its codec in a context."""
+        codec = in_context(self._codec, context)
+        return DataEdge(codec, self._storage, headers=self._headers)
 
     @property
     def headers(self) -> bool:
@@ -54,8 +69,14 @@ class DataEdge:
         return [payload_record(payload) for payload in made]
 
 
-def edge_of(data_converter: DataConverter, *, headers: bool = False) -> DataEdge | None:
-    """The edge of a data converter; None when nothing happens there."""
+def edge_of(
+    data_converter: DataConverter, *, headers: bool = False, is_settled: bool = False
+) -> DataEdge | None:
+    """The edge of a data converter; None when nothing happens there.
+
+    One that is settled stays in the context that its data converter was put into.
+    """
     if data_converter.payload_codec is None and data_converter.external_storage is None:
         return None
-    return DataEdge(data_converter.payload_codec, data_converter.external_storage, headers=headers)
+    codec, storage = data_converter.payload_codec, data_converter.external_storage
+    return DataEdge(codec, storage, headers=headers, is_settled=is_settled)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from perdure.api.common.v1 import Payload, Payloads
+from perdure_schemas.contexts import SerializationContext, WithSerializationContext, in_context
 from perdure_schemas.converters import (
     ACCEPTED,
     BYTES_ENCODING,
@@ -71,7 +73,7 @@ class EncodingPayloadConverter(ABC):
         """The value of a payload of this encoding."""
 
 
-class CompositePayloadConverter(PayloadConverter):
+class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
     """Tries its converters in order to write; reads by the encoding's name."""
 
     converters: dict[bytes, EncodingPayloadConverter]
@@ -100,6 +102,24 @@ class CompositePayloadConverter(PayloadConverter):
         names = ", ".join(name.decode() for name in self.converters)
         raise TypeError(f"no converter takes it; there are {names}")
 
+    def get_converters_with_context(
+        self, context: SerializationContext
+    ) -> list[EncodingPayloadConverter]:
+        """Its converters as they work in a context."""
+        return [in_context(converter, context) for converter in self.converters.values()]
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """The same with its converters in a context; itself when none of them cares.
+
+        A subclass must be made without arguments, or override this.
+        """
+        converters = self.get_converters_with_context(context)
+        if all(map(operator.is_, converters, self.converters.values())):
+            return self
+        made = type(self)()
+        made.converters = {converter.encoding.encode(): converter for converter in converters}
+        return made
+
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
@@ -121,6 +141,16 @@ class CompositePayloadConverter(PayloadConverter):
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"argument {index + 1} cannot be read: {error}") from error
         return values
+
+
+def cares(thing: object) -> bool:
+    """Whether a converter or a codec wants to know whose values it has."""
+    if not isinstance(thing, WithSerializationContext):
+        return False
+    if isinstance(thing, CompositePayloadConverter):
+        own = type(thing).with_context is not CompositePayloadConverter.with_context
+        return own or any(map(cares, thing.converters.values()))
+    return True
 
 
 class BinaryNullPayloadConverter(EncodingPayloadConverter):

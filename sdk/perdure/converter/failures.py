@@ -10,9 +10,10 @@ import msgspec
 
 from perdure.api.failure.v1 import Failure
 from perdure.converter.codecs import payload_of, payload_record
-from perdure.converter.encodings import PayloadConverter
+from perdure.converter.encodings import PayloadConverter, cares
 from perdure_actors.replay.failures import LINKS_MAX, default_exception_of, default_failure_of
 from perdure_schemas import converters, payloads
+from perdure_schemas.contexts import SerializationContext, in_context
 
 ENCODED_MESSAGE = "Encoded failure"
 
@@ -83,6 +84,16 @@ class RecordsConverter(converters.PayloadConverter):
 
     def __init__(self, payload_converter: PayloadConverter) -> None:
         self._converter = payload_converter
+        self._cares = cares(payload_converter)
+
+    @property
+    def is_contextual(self) -> bool:
+        """Whether the user's converter wants to know whose values it has."""
+        return self._cares
+
+    def with_context(self, context: SerializationContext) -> converters.PayloadConverter:
+        """The user's converter in a context."""
+        return RecordsConverter(in_context(self._converter, context))
 
     def to_payloads(
         self, values: Sequence[Any], *, names: Sequence[str] = ()
@@ -116,6 +127,13 @@ class RecordsConverterWithFailures(RecordsConverter):
     ) -> None:
         super().__init__(payload_converter)
         self._failures = failure_converter
+        self._cares = self._cares or cares(failure_converter)
+
+    def with_context(self, context: SerializationContext) -> converters.PayloadConverter:
+        """Both of the user's converters in a context."""
+        return RecordsConverterWithFailures(
+            in_context(self._converter, context), in_context(self._failures, context)
+        )
 
     def failure_of(self, exception: BaseException) -> payloads.Failure:
         """The failure record of an exception."""

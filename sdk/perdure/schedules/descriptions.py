@@ -32,6 +32,8 @@ from perdure.schedules.schedule import (
 )
 from perdure.schedules.spec import ScheduleSpec
 from perdure.schedules.times import Times
+from perdure_actors.replay.contexts import for_workflow
+from perdure_schemas.contexts import WorkflowSerializationContext
 from perdure_schemas.payloads import Payload
 
 T = TypeVar("T")
@@ -197,9 +199,14 @@ class ScheduleAsyncIterator:
         return self._page[self._index - 1]
 
 
-def description_of(id: str, found: Described, converter: DataConverter) -> ScheduleDescription:
+def description_of(
+    id: str, found: Described, converter: DataConverter, *, namespace: str
+) -> ScheduleDescription:
     """A schedule as users see it, from what its actor tells."""
-    record, standing, values = found.schedule, found.standing, records_converter(converter)
+    record, standing = found.schedule, found.standing
+    values = for_workflow(records_converter(converter), namespace, record.action.id)
+    # What is kept with the schedule itself is its actor's.
+    own = WorkflowSerializationContext(namespace, WORKFLOW_ID_PREFIX + id)
     info = ScheduleInfo(
         num_actions=standing.num_actions,
         num_actions_missed_catchup_window=standing.num_missed,
@@ -222,7 +229,7 @@ def description_of(id: str, found: Described, converter: DataConverter) -> Sched
         info=info,
         typed_search_attributes=TypedSearchAttributes(pairs),
         search_attributes=_untyped(pairs),
-        data_converter=converter,
+        data_converter=converter.with_context(own),
         raw_description=found,
     )
 

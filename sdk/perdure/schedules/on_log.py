@@ -16,6 +16,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from perdure.connection import Connection
 from perdure.converter import DataConverter
 from perdure.exceptions import PerdureError, WorkflowAlreadyStartedError
 from perdure.handles import HandlesClient, OutboundInterceptor, WorkflowHandle
@@ -82,6 +83,10 @@ class _Direct:
         """What the user gave for that."""
         return self.client.data_converter
 
+    def values_for(self, workflow_id: str) -> PayloadConverter:
+        """What reads and writes the values of a workflow."""
+        return self.client.values_for(workflow_id)
+
     async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
         """Wait for the outcome of an update."""
         return await self.client.await_update(input)
@@ -91,6 +96,7 @@ class SchedulesOnLog(OutboundInterceptor):
     """The part of the last link that makes schedules, and asks and tells them."""
 
     _client: HandlesClient
+    _connection: Connection
 
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
         """Make a schedule on the task queue of its action.
@@ -98,8 +104,7 @@ class SchedulesOnLog(OutboundInterceptor):
         Raises ScheduleAlreadyRunningError when there is one of this id, ValueError for one that
         cannot be followed.
         """
-        values = self._client.values
-        record = schedule_record(input.schedule, values)
+        record = schedule_record(input.schedule, self._values_for_action(input.schedule))
         state = SchedulerState(
             schedule_id=input.id,
             schedule=record,
@@ -162,7 +167,12 @@ class SchedulesOnLog(OutboundInterceptor):
             )
         except (WorkflowQueryRejectedError, RPCError) as error:
             raise _missing(input.id, error) from error
-        return description_of(input.id, decode_described(data), self._client.data_converter)
+        return description_of(
+            input.id,
+            decode_described(data),
+            self._client.data_converter,
+            namespace=self._connection.namespace,
+        )
 
     async def pause_schedule(self, input: PauseScheduleInput) -> None:
         """Pause a schedule."""
@@ -194,7 +204,7 @@ class SchedulesOnLog(OutboundInterceptor):
             made = await made
         if made is None:
             return
-        args = [encode(schedule_record(made.schedule, self._client.values))]
+        args = [encode(schedule_record(made.schedule, self._values_for_action(made.schedule)))]
         if made.search_attributes is not None:
             wanted = attribute_payloads(made.search_attributes, self._client.values)
             args.append(encode(wanted))
@@ -210,6 +220,10 @@ class SchedulesOnLog(OutboundInterceptor):
             )
         except RPCError as error:
             raise _missing(input.id, error) from error
+
+    def _values_for_action(self, schedule: Schedule) -> PayloadConverter:
+        """What writes its values: for the id in its action; what it starts has the time behind."""
+        return self._client.values_for(getattr(schedule.action, "id", ""))
 
     def _actor(self, schedule_id: str) -> WorkflowHandle[Any, Any]:
         direct = _Direct(self._client, self)

@@ -21,6 +21,7 @@ from perdure_actors.replay.children import (
 )
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalSignalInitiated
+from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload, RunRef
 
 _CANCELLATION = {
@@ -33,7 +34,7 @@ _CANCELLATION = {
 
 def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
     """Ask for a child."""
-    converter = run.converter
+    converter = run.converters.of_workflow(call.id)
     if call.cron_schedule and (problem := problem_of(call.cron_schedule)):
         raise ValueError(f"child workflow {call.workflow!r}: {problem}")
     initiated = ChildWorkflowInitiated(
@@ -41,7 +42,7 @@ def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
         workflow_id=call.id,
         workflow_type=call.workflow,
         task_queue=call.task_queue or "",
-        input=_input(run, call),
+        input=_input(converter, call),
         header={key: payload_record(payload) for key, payload in call.headers.items()},
         execution_timeout_ms=milliseconds(call.execution_timeout, "execution_timeout"),
         run_timeout_ms=milliseconds(call.run_timeout, "run_timeout"),
@@ -53,24 +54,24 @@ def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
         cron_schedule=call.cron_schedule,
         memo=payload_mapping(call.memo, converter, "memo"),
         search_attributes=attribute_payloads(call.search_attributes, converter),
-        static_summary=_text(run, call.static_summary),
-        static_details=_text(run, call.static_details),
+        static_summary=_text(converter, call.static_summary),
+        static_details=_text(converter, call.static_details),
         priority=priority_record(call.priority),
         call_site=call.call_site or run.call_site(),
     )
     return run.children.ask(initiated, call.ret_type)
 
 
-def _input(run: Run, call: StartChildWorkflowInput) -> list[Payload]:
+def _input(converter: PayloadConverter, call: StartChildWorkflowInput) -> list[Payload]:
     """The payloads of the arguments; TypeError or ValueError name the child and the argument."""
     try:
-        return run.converter.to_payloads(call.args, names=call.parameter_names)
+        return converter.to_payloads(call.args, names=call.parameter_names)
     except (TypeError, ValueError) as error:
         raise type(error)(f"child workflow {call.workflow!r}: {error}") from error
 
 
-def _text(run: Run, text: str | None) -> Payload | None:
-    return None if text is None else run.converter.to_payload(text)
+def _text(converter: PayloadConverter, text: str | None) -> Payload | None:
+    return None if text is None else converter.to_payload(text)
 
 
 async def signal_child(run: Run, call: SignalChildWorkflowInput) -> None:
@@ -99,7 +100,8 @@ def _signal(
     child_id: str,
 ) -> ExternalSignalInitiated:
     try:
-        values = run.converter.to_payloads(call.args, names=call.parameter_names)
+        converter = run.converters.of_workflow(target.workflow_id)
+        values = converter.to_payloads(call.args, names=call.parameter_names)
     except (TypeError, ValueError) as error:
         raise type(error)(f"signal {call.signal!r}: {error}") from error
     return ExternalSignalInitiated(

@@ -27,9 +27,9 @@ from perdure.workflow.external import ExternalWorkflowHandle
 from perdure.workflow_names import WorkflowFacts, workflow_facts
 from perdure_actors.core.cron import problem_of
 from perdure_actors.handlers import SIGNAL
-from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.runtime import current
 from perdure_schemas.child_events import ExternalStartInitiated
+from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload, SignalInput
 
 USE_EXISTING: Final = WorkflowIDConflictPolicy.USE_EXISTING
@@ -67,12 +67,13 @@ async def signal_with_start_workflow(
     """
     run = current()
     facts = workflow_facts(workflow)
+    converter = run.converters.of_workflow(id)
     initiated = ExternalStartInitiated(
         call_id=run.calls.next_id(),
         workflow_id=id,
         workflow_type=facts.name,
         task_queue=task_queue,
-        input=_input(run, facts, positional_args, args),
+        input=_input(converter, facts, positional_args, args),
         id_reuse_policy=id_reuse_policy.name.lower(),
         id_conflict_policy=(id_conflict_policy or USE_EXISTING).name.lower(),
         execution_timeout_ms=milliseconds(execution_timeout, "execution_timeout"),
@@ -81,24 +82,27 @@ async def signal_with_start_workflow(
         retry_policy=retry_record(retry_policy),
         cron_schedule=_cron(facts.name, cron_schedule),
         start_delay_ms=milliseconds(start_delay, "start_delay"),
-        memo=payload_mapping(memo, run.converter, "memo"),
-        search_attributes=attribute_payloads(search_attributes, run.converter),
-        static_summary=_text(run, static_summary),
-        static_details=_text(run, static_details),
+        memo=payload_mapping(memo, converter, "memo"),
+        search_attributes=attribute_payloads(search_attributes, converter),
+        static_summary=_text(converter, static_summary),
+        static_details=_text(converter, static_details),
         priority=priority_record(priority or Priority.default),
-        signals=[_signal(run, signal, signal_args)],
+        signals=[_signal(converter, signal, signal_args)],
         call_site=run.call_site(),
     )
     return ExternalWorkflowHandle(id, await run.calls.send(initiated) or None, task_queue)
 
 
 def _input(
-    run: Run, facts: WorkflowFacts, positional: Sequence[Any], args: Sequence[Any] | None
+    converter: PayloadConverter,
+    facts: WorkflowFacts,
+    positional: Sequence[Any],
+    args: Sequence[Any] | None,
 ) -> list[Payload]:
     if positional and args is not None:
         raise ValueError("give arguments by position, or as args=[...], not both")
     values = positional if args is None else args
-    return payloads_for(f"workflow {facts.name!r}", values, run.converter, facts.parameter_names)
+    return payloads_for(f"workflow {facts.name!r}", values, converter, facts.parameter_names)
 
 
 def _cron(workflow_type: str, schedule: str | None) -> str:
@@ -107,12 +111,14 @@ def _cron(workflow_type: str, schedule: str | None) -> str:
     return schedule or ""
 
 
-def _signal(run: Run, signal: str | Callable[..., Any], given: object) -> SignalInput:
+def _signal(
+    converter: PayloadConverter, signal: str | Callable[..., Any], given: object
+) -> SignalInput:
     facts = message_facts(SIGNAL, signal)
     what, values = f"signal {facts.name!r}", _listed(given)
     return SignalInput(
         signal_name=facts.name,
-        input=payloads_for(what, values, run.converter, facts.parameter_names),
+        input=payloads_for(what, values, converter, facts.parameter_names),
     )
 
 
@@ -122,5 +128,5 @@ def _listed(given: object) -> Sequence[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _text(run: Run, text: str | None) -> Payload | None:
-    return None if text is None else run.converter.to_payload(text)
+def _text(converter: PayloadConverter, text: str | None) -> Payload | None:
+    return None if text is None else converter.to_payload(text)

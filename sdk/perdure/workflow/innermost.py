@@ -96,7 +96,7 @@ def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
         priority=priority_record(call.priority),
         on_exhausted="pause" if call.on_exhausted == "pause" else "",
     )
-    return run.activities.ask(scheduled, call.ret_type)
+    return run.activities.ask(_with_input(run, call, scheduled), call.ret_type)
 
 
 def ask_local_activity(run: Run, call: StartLocalActivityInput) -> PendingActivity:
@@ -106,7 +106,7 @@ def ask_local_activity(run: Run, call: StartLocalActivityInput) -> PendingActivi
         local=True,
         local_retry_threshold_ms=milliseconds(call.local_retry_threshold, "local_retry_threshold"),
     )
-    return run.activities.ask(scheduled, call.ret_type)
+    return run.activities.ask(_with_input(run, call, scheduled), call.ret_type)
 
 
 def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> ActivityScheduled:
@@ -120,7 +120,6 @@ def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> 
     return ActivityScheduled(
         activity_id=run.activities.next_id(call.activity_id),
         activity_type=name,
-        input=_input(run, call),
         header=header_records(call.headers),
         schedule_to_close_ms=milliseconds(
             call.schedule_to_close_timeout, "schedule_to_close_timeout"
@@ -136,8 +135,13 @@ def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> 
     )
 
 
-def _input(run: Run, call: StartActivityInput | StartLocalActivityInput) -> list[records.Payload]:
-    """The payloads of the arguments; TypeError or ValueError name the activity and the argument."""
+def _with_input(
+    run: Run, call: StartActivityInput | StartLocalActivityInput, scheduled: ActivityScheduled
+) -> ActivityScheduled:
+    """With the arguments as payloads; TypeError or ValueError name the activity and the argument.
+
+    It is known by now which activity it is, and where: converters may ask.
+    """
     names: Sequence[str] = ()
     name, values, definition = call.activity, call.args, call.definition
     if definition is not None and definition.name == name:
@@ -149,7 +153,8 @@ def _input(run: Run, call: StartActivityInput | StartLocalActivityInput) -> list
                 f"but was given {len(values)} argument{'' if len(values) == 1 else 's'}"
             )
     try:
-        return run.converter.to_payloads(values, names=names)
+        converter = run.converters.of_activity(scheduled, run.started)
+        return replace(scheduled, input=converter.to_payloads(values, names=names))
     except (TypeError, ValueError) as error:
         raise type(error)(f"activity {name!r}: {error}") from error
 

@@ -1,0 +1,210 @@
+"""The client itself: connected to a log, it starts workflows, and asks and tells running ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
+
+from perdure import assembly
+from perdure.async_activities import (
+    AsyncActivitiesClient,
+)
+from perdure.client_config import ClientConfig
+from perdure.common import HeaderCodecBehavior
+from perdure.connection import Connection, unavailable
+from perdure.contextual import ConvertsValues
+from perdure.converter import DataConverter, edge_of, records_converter
+from perdure.getting_handles import GetsHandles
+from perdure.handles import (
+    HandlesClient,
+    Interceptor,
+    OutboundInterceptor,
+)
+from perdure.listing import ListsWorkflows
+from perdure.message_calls import (
+    AwaitUpdateInput,
+)
+from perdure.outbound import LogOutbound
+from perdure.reaching import reach_settings
+from perdure.reaching_activities import ReachesActivities
+from perdure.runtime import Runtime
+from perdure.schedules.handles import SchedulesClient
+from perdure.scheduling import MakesSchedules
+from perdure.service import TLSConfig
+from perdure.starting import StartsWorkflows
+from perdure.with_start import UpdatesWithStart
+from perdure_actors.edges import Edge
+from perdure_schemas.replies import UpdateAnswer
+from perdure_topics.ports import Log, LogError
+
+API_KEY: Final = "PERDURE_API_KEY"
+
+
+class Client(
+    ConvertsValues,
+    GetsHandles,
+    ListsWorkflows,
+    MakesSchedules,
+    StartsWorkflows,
+    UpdatesWithStart,
+    ReachesActivities,
+):
+    """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Interceptor] = (),
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
+    ) -> None:
+        self._given_connection = connection
+        edge = edge_of(data_converter, headers=header_codec_behavior == HeaderCodecBehavior.CODEC)
+        connection = self._connection = connection.through(edge)
+        self._header_codec_behavior = header_codec_behavior
+        self._data_converter = data_converter
+        self._values = records_converter(data_converter)
+        self._interceptors = tuple(interceptors)
+        self._log_outbound = LogOutbound(self, connection)
+        outbound: OutboundInterceptor = self._log_outbound
+        for interceptor in reversed(self._interceptors):
+            outbound = interceptor.intercept_client(outbound)
+        self._outbound = outbound
+
+    def _for_schedules(self) -> SchedulesClient:
+        return self
+
+    def _for_async_activities(self) -> AsyncActivitiesClient:
+        return self
+
+    @classmethod
+    async def connect(
+        cls,
+        target_host: str,
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Interceptor] = (),
+        identity: str | None = None,
+        lazy: bool = False,
+        tls: bool | TLSConfig | None = None,
+        kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
+        api_key: str | None = None,
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
+        runtime: Runtime | None = None,  # noqa: ARG003 - it has had its effect when it was made
+    ) -> Self:
+        """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
+
+        With lazy, the log is not looked for before the first call. How a Kafka broker is reached
+        says kafka_config: a file, or librdkafka's settings of TLS and SASL; without it the file
+        that PERDURE_KAFKA_CONFIG names and the variables PERDURE_KAFKA_... hold. tls adds to that.
+        A runtime has no effect here: it set the process up when it was made.
+        The key is the token of a gateway that asks who one is; without one, PERDURE_API_KEY.
+
+        Raises RPCError when it cannot be reached, ValueError when the target is none of these or
+        a setting cannot be used.
+
+        Example:
+            client = await Client.connect("kafka:9093", kafka_config="/etc/perdure/kafka.toml")
+        """
+        settings = reach_settings(kafka_config, tls)
+        try:
+            log, close_log = await asyncio.to_thread(
+                assembly.open_log,
+                target_host,
+                settings=settings,
+                api_key=api_key or os.environ.get(API_KEY, ""),
+            )
+        except LogError as error:
+            raise unavailable("connecting", error) from error
+        connection = Connection(
+            log,
+            namespace=namespace,
+            identity=identity or f"{os.getpid()}@{socket.gethostname()}",
+            close_log=close_log,
+        )
+        client = cls(
+            connection,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            header_codec_behavior=header_codec_behavior,
+        )
+        if not lazy:
+            try:
+                await connection.prepare()
+            except BaseException:
+                await connection.close()
+                raise
+        return client
+
+    async def close(self) -> None:
+        """Let go of the log. A client that is not closed is so when it is forgotten."""
+        await self._connection.close()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of all calls."""
+        return self._connection.namespace
+
+    @property
+    def identity(self) -> str:
+        """Who the calls say they come from."""
+        return self._connection.identity
+
+    @property
+    def data_converter(self) -> DataConverter:
+        """What reads and writes the values of users."""
+        return self._data_converter
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        """What the client was given to go through; a worker takes those that fit it from here."""
+        return self._interceptors
+
+    @property
+    def worker_edge(self) -> Edge | None:
+        """What the payloads of this client's workers go through."""
+        behavior = self._header_codec_behavior
+        return edge_of(self._data_converter, headers=behavior != HeaderCodecBehavior.NO_CODEC)
+
+    @property
+    def log(self) -> Log:
+        """The log that this client speaks to."""
+        return self._connection.log
+
+    @property
+    def connection(self) -> Connection:
+        """The client's side of the log."""
+        return self._connection
+
+    @property
+    def outbound(self) -> OutboundInterceptor:
+        """The first link of the chain that calls go through."""
+        return self._outbound
+
+    async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
+        """Wait for the outcome of an update."""
+        return await self._log_outbound.await_update(input)
+
+    def _self(self) -> HandlesClient:
+        return self
+
+    def _chain(self) -> OutboundInterceptor:
+        return self._outbound
+
+    def config(self) -> ClientConfig:
+        """What this client was made with; `Client(**config)` makes another on its connection.
+
+        Example:
+            other = Client(**{**client.config(), "interceptors": [MyInterceptor()]})
+        """
+        return ClientConfig(
+            connection=self._given_connection,
+            data_converter=self._data_converter,
+            interceptors=self._interceptors,
+            header_codec_behavior=self._header_codec_behavior,
+        )
