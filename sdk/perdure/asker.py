@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from perdure.asks import Ask, Question, too_late
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
 from perdure_schemas.payloads import Record, ReplyTo

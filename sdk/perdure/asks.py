@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice
 from perdure_topics.ports import Headers

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from perdure.common import HeaderCodecBehavior
-from perdure.connection import Connection
+from perdure.common import HeaderCodecBehavior, QueryRejectCondition
 from perdure.converter import DataConverter
 from perdure.handles import Interceptor
+from perdure.service_client import ServiceClient
 
 
 class ClientConfig(TypedDict, total=False):
     """The arguments of a client."""
 
-    connection: Connection
+    service_client: ServiceClient
+    namespace: str
     data_converter: DataConverter
     interceptors: Sequence[Interceptor]
+    default_workflow_query_reject_condition: QueryRejectCondition | None
     header_codec_behavior: HeaderCodecBehavior

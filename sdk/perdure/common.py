@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import ClassVar
 
+from perdure.api.common.v1 import RetryPolicy as ProtoRetryPolicy
 from perdure.metrics import (
     MetricCommon,
     MetricCounter,
@@ -74,6 +75,27 @@ class RetryPolicy:
     """How many attempts there may be; 0 for no limit, 1 for no retry."""
     non_retryable_error_types: Sequence[str] | None = None
     """Types of errors that end the attempts."""
+
+    @staticmethod
+    def from_proto(proto: ProtoRetryPolicy) -> RetryPolicy:
+        """The policy of a message: of `perdure.api`, or protobuf's own."""
+        longest = proto.maximum_interval.ToTimedelta()
+        return RetryPolicy(
+            initial_interval=proto.initial_interval.ToTimedelta(),
+            backoff_coefficient=proto.backoff_coefficient,
+            maximum_interval=longest or None,
+            maximum_attempts=proto.maximum_attempts,
+            non_retryable_error_types=list(proto.non_retryable_error_types) or None,
+        )
+
+    def apply_to_proto(self, proto: ProtoRetryPolicy) -> None:
+        """Say the policy in a message. Raises ValueError for one that cannot be followed."""
+        self._validate()
+        proto.initial_interval.FromTimedelta(self.initial_interval)
+        proto.backoff_coefficient = self.backoff_coefficient
+        proto.maximum_interval.FromTimedelta(self.maximum_interval or self.initial_interval * 100)
+        proto.maximum_attempts = self.maximum_attempts
+        proto.non_retryable_error_types.extend(self.non_retryable_error_types or ())
 
     def _validate(self) -> None:
         """Raise ValueError for a policy that cannot be followed."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from datetime import timedelta
+from typing import Self
 
-from perdure import assembly
 from perdure.async_activities import (
     AsyncActivitiesClient,
 )
 from perdure.client_config import ClientConfig
-from perdure.common import HeaderCodecBehavior
-from perdure.connection import Connection, unavailable
+from perdure.common import HeaderCodecBehavior, QueryRejectCondition
+from perdure.connect_config import (
+    ConnectConfig,
+    DnsLoadBalancingConfig,
+    GrpcCompression,
+    HttpConnectProxyConfig,
+    KeepAliveConfig,
+    PayloadLimitsConfig,
+    RetryConfig,
+    TLSConfig,
+)
+from perdure.connection import Connection
 from perdure.contextual import ConvertsValues
 from perdure.converter import DataConverter, edge_of, records_converter
 from perdure.getting_handles import GetsHandles
@@ -28,22 +35,20 @@ from perdure.message_calls import (
     AwaitUpdateInput,
 )
 from perdure.outbound import LogOutbound
-from perdure.reaching import reach_settings
 from perdure.reaching_activities import ReachesActivities
 from perdure.runtime import Runtime
 from perdure.schedules.handles import SchedulesClient
 from perdure.scheduling import MakesSchedules
-from perdure.service import TLSConfig
+from perdure.service_client import KafkaConfig, OnService, ServiceClient
 from perdure.starting import StartsWorkflows
 from perdure.with_start import UpdatesWithStart
 from perdure_actors.edges import Edge
 from perdure_schemas.replies import UpdateAnswer
-from perdure_topics.ports import Log, LogError
-
-API_KEY: Final = "PERDURE_API_KEY"
+from perdure_topics.ports import Log
 
 
 class Client(
+    OnService,
     ConvertsValues,
     GetsHandles,
     ListsWorkflows,
@@ -56,13 +61,23 @@ class Client(
 
     def __init__(
         self,
-        connection: Connection,
+        service_client: ServiceClient | Connection,
         *,
+        namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
     ) -> None:
-        self._given_connection = connection
+        """A client of a namespace on a log that is connected to."""
+        if isinstance(service_client, Connection):
+            # Tests and the gateway have one; its namespace is said with it.
+            config = ConnectConfig(service_client.log.address)
+            namespace = service_client.namespace
+            service_client = ServiceClient(config, service_client)
+        self._service_client = service_client
+        self._query_reject_condition = default_workflow_query_reject_condition
+        connection = service_client.connection_in(namespace)
         edge = edge_of(data_converter, headers=header_codec_behavior == HeaderCodecBehavior.CODEC)
         connection = self._connection = connection.through(edge)
         self._header_codec_behavior = header_codec_behavior
@@ -89,20 +104,32 @@ class Client(
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        tls: bool | TLSConfig | None = None,
+        kafka_config: KafkaConfig | None = None,
+        api_key: str | None = None,
+        retry_config: RetryConfig | None = None,
+        keep_alive_config: KeepAliveConfig | None = KeepAliveConfig.default,
+        rpc_metadata: Mapping[str, str | bytes] | None = None,
         identity: str | None = None,
         lazy: bool = False,
-        tls: bool | TLSConfig | None = None,
-        kafka_config: str | os.PathLike[str] | Mapping[str, str] | None = None,
-        api_key: str | None = None,
+        runtime: Runtime | None = None,
+        http_connect_proxy_config: HttpConnectProxyConfig | None = None,
+        dns_load_balancing_config: DnsLoadBalancingConfig | None = None,
+        grpc_compression: GrpcCompression = GrpcCompression.GZIP,
+        payload_limits: PayloadLimitsConfig = PayloadLimitsConfig(),  # noqa: B008 - frozen
+        connect_timeout: timedelta | None = None,
         header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
-        runtime: Runtime | None = None,  # noqa: ARG003 - it has had its effect when it was made
     ) -> Self:
         """Connect to a log: "localhost:9092", "http://127.0.0.1:8080" or "file:./data".
 
         With lazy, the log is not looked for before the first call. How a Kafka broker is reached
         says kafka_config: a file, or librdkafka's settings of TLS and SASL; without it the file
         that PERDURE_KAFKA_CONFIG names and the variables PERDURE_KAFKA_... hold. tls adds to that.
-        A runtime has no effect here: it set the process up when it was made.
+        Above the sizes of payload_limits it warns in the log. Queries are refused in the states of
+        default_workflow_query_reject_condition. Without effect are what is about gRPC
+        (retry_config, keep_alive_config, rpc_metadata, dns_load_balancing_config,
+        grpc_compression), and a runtime: it set the process up when it was made.
         The key is the token of a gateway that asks who one is; without one, PERDURE_API_KEY.
 
         Raises RPCError when it cannot be reached, ValueError when the target is none of these or
@@ -111,35 +138,21 @@ class Client(
         Example:
             client = await Client.connect("kafka:9093", kafka_config="/etc/perdure/kafka.toml")
         """
-        settings = reach_settings(kafka_config, tls)
-        try:
-            log, close_log = await asyncio.to_thread(
-                assembly.open_log,
-                target_host,
-                settings=settings,
-                api_key=api_key or os.environ.get(API_KEY, ""),
-            )
-        except LogError as error:
-            raise unavailable("connecting", error) from error
-        connection = Connection(
-            log,
-            namespace=namespace,
-            identity=identity or f"{os.getpid()}@{socket.gethostname()}",
-            close_log=close_log,
+        # fmt: off
+        config = ConnectConfig(
+            target_host, api_key, tls, retry_config, keep_alive_config, rpc_metadata or {},
+            identity or "", lazy, runtime, http_connect_proxy_config, dns_load_balancing_config,
+            grpc_compression, payload_limits, connect_timeout,
         )
-        client = cls(
-            connection,
+        # fmt: on
+        return cls(
+            await ServiceClient.connect(config, namespace=namespace, kafka_config=kafka_config),
+            namespace=namespace,
             data_converter=data_converter,
             interceptors=interceptors,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
             header_codec_behavior=header_codec_behavior,
         )
-        if not lazy:
-            try:
-                await connection.prepare()
-            except BaseException:
-                await connection.close()
-                raise
-        return client
 
     async def close(self) -> None:
         """Let go of the log. A client that is not closed is so when it is forgotten."""
@@ -159,6 +172,11 @@ class Client(
     def data_converter(self) -> DataConverter:
         """What reads and writes the values of users."""
         return self._data_converter
+
+    @property
+    def query_reject_condition(self) -> QueryRejectCondition | None:
+        """In which states queries are refused unless they say otherwise."""
+        return self._query_reject_condition
 
     @property
     def interceptors(self) -> Sequence[Interceptor]:
@@ -203,8 +221,10 @@ class Client(
             other = Client(**{**client.config(), "interceptors": [MyInterceptor()]})
         """
         return ClientConfig(
-            connection=self._given_connection,
+            service_client=self._service_client,
+            namespace=self.namespace,
             data_converter=self._data_converter,
             interceptors=self._interceptors,
+            default_workflow_query_reject_condition=self._query_reject_condition,
             header_codec_behavior=self._header_codec_behavior,
         )

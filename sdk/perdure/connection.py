@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.asker import Asker
 from perdure.asks import Ask, Question
+from perdure.connect_config import PayloadLimitsConfig
+from perdure.large_payloads import warn_large
 from perdure.locating import first_found, only_one
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.surroundings import Surroundings
 from perdure.telemetry import trace_headers
 from perdure_actors.edges import Edge, decode_records, encode_payloads
@@ -48,6 +50,8 @@ class Connection:
         self.on_notice: Callable[[Notice], None] | None = None
         self.edge: Edge | None = None
         """What the payloads of commands and answers go through."""
+        self.limits = PayloadLimitsConfig()
+        """From which sizes on a warning is logged."""
         self.surroundings = Surroundings()
         """What workers of this client have instead of the machine's own, in tests."""
         self._origin: Connection | None = None
@@ -65,6 +69,15 @@ class Connection:
         # Askers and log are let go of when the one that opened them is forgotten.
         view._origin = self
         return view
+
+    def in_namespace(self, namespace: str) -> Connection:
+        """A connection to the same log in another namespace; closing it closes both."""
+        other = Connection(
+            self.log, namespace=namespace, identity=self.identity, close_log=_nothing
+        )
+        other.limits, other.surroundings = self.limits, self.surroundings
+        other.on_notice, other._origin = self.on_notice, self
+        return other
 
     async def asker(self) -> Asker:
         """The asker of the running loop, opened at its first call."""
@@ -118,6 +131,8 @@ class Connection:
             self._askers.remove(asker)
             asker.close()
         await asyncio.to_thread(self._finalizer)
+        if self._origin is not None:
+            await self._origin.close()
 
     # Topics.
 
@@ -239,14 +254,16 @@ class Connection:
         self, what: str, make: Callable[[ReplyTo], Record]
     ) -> Callable[[ReplyTo], Record]:
         """What makes the command with its payloads encoded. Raises CodecError."""
-        if self.edge is None:
-            return make
         draft = make(ReplyTo(partition=0, correlation_id=""))
+        if self.edge is None:
+            warn_large(what, draft, self.limits)
+            return make
         edge = self._edge_for(draft)
         found = payloads_in(draft, headers=edge.headers)
         if not found:
             return make
         encoded = await encode_payloads(found, edge, what=what)
+        warn_large(what, with_payloads(draft, encoded, headers=edge.headers), self.limits)
         return lambda reply: with_payloads(make(reply), encoded, headers=edge.headers)
 
     def _edge_for(self, command: Record) -> Edge:
@@ -367,6 +384,10 @@ def unavailable(what: str, error: LogError) -> RPCError:
     elif isinstance(error, LogDeniedError):
         code = RPCStatusCode.UNAUTHENTICATED
     return RPCError(f"{what}: {error}", code)
+
+
+def _nothing() -> None:
+    """The log is another connection's to let go of."""
 
 
 def _close_all(askers: list[Asker], close_log: Callable[[], None]) -> None:

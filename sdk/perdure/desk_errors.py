@@ -10,8 +10,8 @@ from perdure.message_errors import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
+from perdure.rpc_errors import RPCError
 from perdure.schedules.on_log import ScheduleAlreadyRunningError
-from perdure.service import RPCError
 from perdure_topics.ports import LogError, LogUnavailableError
 from perdure_views.gateway.desk import DeskError
 

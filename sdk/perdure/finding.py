@@ -18,7 +18,7 @@ from perdure.executions import (
 from perdure.handles import HandlesClient, WorkflowHandle
 from perdure.histories import WorkflowHistory
 from perdure.outcomes import expect
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_actors.finding.language import FilterError, parse
 from perdure_schemas.commands import ListWorkflows
 from perdure_schemas.replies import RunPage, RunSummary

@@ -20,6 +20,7 @@ from perdure.calls import (
     TerminateWorkflowInput,
     WorkflowHistoryEventFilterType,
 )
+from perdure.common import QueryRejectCondition
 from perdure.converter import DataConverter
 from perdure.executions import (
     WorkflowExecutionAsyncIterator,
@@ -36,8 +37,8 @@ from perdure.message_calls import (
 )
 from perdure.messaging import SendsMessages
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError, failure_of_status
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.schedules.handles import SchedulesOutbound
-from perdure.service import RPCError, RPCStatusCode
 from perdure.types import ReturnType, SelfType
 from perdure.update_handles import NO_METADATA, WorkflowUpdateHandle
 from perdure_actors.replay.failures import exception_of
@@ -125,6 +126,10 @@ class HandlesClient(Protocol):
     @property
     def values(self) -> PayloadConverter:
         """What reads and writes values, in no context."""
+
+    @property
+    def query_reject_condition(self) -> QueryRejectCondition | None:
+        """In which states queries are refused unless they say otherwise."""
 
     def values_for(self, workflow_id: str) -> PayloadConverter:
         """What reads and writes the values of a workflow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 
 OTHER_QUEUES_S: Final = 2.0
 CLOSED: Final = frozenset({"completed", "failed", "canceled", "terminated", "timed_out"})

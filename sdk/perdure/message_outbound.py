@@ -34,7 +34,7 @@ from perdure.message_errors import (
 )
 from perdure.outcomes import expect, refusal, surprise
 from perdure.records import payloads_for
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.starts import start_command
 from perdure.update_handles import LATE, WorkflowUpdateHandle
 from perdure_actors.replay.failures import exception_of

@@ -51,6 +51,10 @@ class MessagesClient(UpdatesClient, Protocol):
     """What a handle needs of its client for messages."""
 
     @property
+    def query_reject_condition(self) -> QueryRejectCondition | None:
+        """In which states queries are refused unless they say otherwise."""
+
+    @property
     def outbound(self) -> MessageOutbound:
         """The first link of the client's chain."""
 
@@ -176,6 +180,8 @@ class SendsMessages(Generic[SelfType]):
     ) -> Any:
         """Ask the workflow's code for a value; it sees every signal that was taken before.
 
+        Without reject_condition, the client's default_workflow_query_reject_condition counts.
+
         Raises WorkflowQueryRejectedError and WorkflowQueryFailedError.
         """
         facts = message_facts(QUERY, query)
@@ -185,7 +191,7 @@ class SendsMessages(Generic[SelfType]):
                 run_id=self._run_id,
                 query=facts.name,
                 args=given(arg, args),
-                reject_condition=reject_condition,
+                reject_condition=reject_condition or self._client.query_reject_condition,
                 headers={},
                 ret_type=result_type or facts.result_type,
                 rpc_metadata=rpc_metadata,

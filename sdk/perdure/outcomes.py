@@ -15,7 +15,7 @@ from perdure.exceptions import (
     TimeoutType,
     WorkflowAlreadyStartedError,
 )
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import Refused
 from perdure_schemas.version import VERSION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from perdure.service import TLSConfig
+from perdure.connect_config import TLSConfig
 from perdure_topics.kafka_access import access_settings, checked_settings
 
 

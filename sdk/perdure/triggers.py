@@ -30,7 +30,7 @@ from perdure.common import (
 )
 from perdure.message_outbound import buffer_ms_of
 from perdure.outcomes import refusal
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.starts import start_command
 from perdure.workflow_names import workflow_facts
 from perdure_schemas.message_commands import SignalWorkflow

@@ -11,7 +11,7 @@ from perdure.message_errors import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from perdure.service import RPCError, RPCStatusCode
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.types import LocalReturnType
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.converters import PayloadConverter

@@ -34,6 +34,10 @@ class RemoteLog:
         link.start(wait_s)
         return cls(link)
 
+    def use_api_key(self, api_key: str) -> None:
+        """Say another key from the next connection on."""
+        self._link.api_key = api_key
+
     @property
     def address(self) -> str:
         """Where this log is, for messages to people."""

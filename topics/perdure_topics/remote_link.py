@@ -65,7 +65,7 @@ class Link:
 
     def __init__(self, url: str, *, api_key: str = "") -> None:
         self.address, self._host, self._port = _parse(url)
-        self._api_key = api_key
+        self.api_key = api_key
         self.cluster_id = ""
         self.up = Event()
         self.writers: dict[int, Callable[[list[wire.AckRow]], None]] = {}
@@ -237,8 +237,8 @@ class Link:
         one = WireSocket(connection, protocol)
         try:
             request = protocol.connect()
-            if self._api_key:
-                request.headers["Authorization"] = f"Bearer {self._api_key}"
+            if self.api_key:
+                request.headers["Authorization"] = f"Bearer {self.api_key}"
             protocol.send_request(request)
             one.flush()
             response = one.receive_handshake()

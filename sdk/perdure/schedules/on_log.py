@@ -22,6 +22,7 @@ from perdure.exceptions import PerdureError, WorkflowAlreadyStartedError
 from perdure.handles import HandlesClient, OutboundInterceptor, WorkflowHandle
 from perdure.message_calls import AwaitUpdateInput
 from perdure.message_errors import WorkflowQueryRejectedError
+from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.schedules import action as actions
 from perdure.schedules.calls import (
     BackfillScheduleInput,
@@ -51,7 +52,6 @@ from perdure.schedules.records import (
 )
 from perdure.schedules.schedule import Schedule, ScheduleBackfill
 from perdure.schedules.spec import check_spec
-from perdure.service import RPCError, RPCStatusCode
 from perdure_actors.finding.hiding import SCHEDULER_TYPE
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import UpdateAnswer
@@ -82,6 +82,11 @@ class _Direct:
     def data_converter(self) -> DataConverter:
         """What the user gave for that."""
         return self.client.data_converter
+
+    @property
+    def query_reject_condition(self) -> QueryRejectCondition | None:
+        """Schedules are asked in every state."""
+        return None
 
     def values_for(self, workflow_id: str) -> PayloadConverter:
         """What reads and writes the values of a workflow."""
