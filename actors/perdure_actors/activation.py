@@ -128,7 +128,7 @@ class Activation:
                 coroutine = resident.coroutine = self.replay(resident, before_seq=before_seq)
             else:
                 self.cache_hits += 1
-            contexts = coroutine.contexts
+            contexts = coroutine.converters.contexts
             plain = self._incoming([event], f"event {seq} of workflow {label!r}", contexts)[0]
             with self._services.code.watching(label):
                 outputs = coroutine.advance(
@@ -261,7 +261,7 @@ class Activation:
         state = run.state
         facts = self._facts(state.workflow_id, state.run_id)
         coroutine = self._services.code.make(run.started, facts)
-        contexts = coroutine.contexts
+        contexts = coroutine.converters.contexts
         if before_seq <= 1:
             return coroutine
         self.replays += 1

@@ -34,6 +34,8 @@ class Converters:
         self._converter = converter
         self._facts = facts
         self.own = self.of_workflow(facts.workflow_id)
+        self.contexts = RecordContexts(facts)
+        """Whose payloads its history holds, for a codec that asks."""
 
     def of_workflow(self, workflow_id: str) -> PayloadConverter:
         """The converter for what a workflow is told, or tells."""

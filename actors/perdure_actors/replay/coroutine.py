@@ -18,7 +18,7 @@ from perdure_actors.replay.closing import close_coroutines
 from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare
 from perdure_actors.replay.conditions import Conditions
-from perdure_actors.replay.contexts import Converters, RecordContexts
+from perdure_actors.replay.contexts import Converters
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
 from perdure_actors.replay.entering import Entered
 from perdure_actors.replay.loop import Report, TimerHandle, make_loop
@@ -66,8 +66,6 @@ class Coroutine:
         self.facts = facts
         self.converters = Converters(converter, facts)
         self.converter = self.converters.own
-        self.contexts = RecordContexts(facts)
-        """Whose payloads its history holds, for a codec that asks."""
         self.failure_exception_types = failure_exception_types + definition.failure_exception_types
         self.loop = make_loop(self, report=report)
         self.loop.is_unrestricted = 0 if definition.is_guarded else 1

@@ -149,7 +149,7 @@ class Replayer:
                 events = code.door.incoming(
                     [item.event for item in batch],
                     what=f"the events from {seq} on of workflow {history.workflow_id!r}",
-                    contexts=coroutine.contexts,
+                    contexts=coroutine.converters.contexts,
                 )
                 with code.watching(history.workflow_id):
                     coroutine.recall(events, seq=seq, time_ms=time_ms, history_bytes=size)
