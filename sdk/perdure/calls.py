@@ -18,6 +18,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from perdure_actors.signatures import Signature
 
 
 class WorkflowHistoryEventFilterType(IntEnum):
@@ -54,8 +55,8 @@ class StartWorkflowInput:
     priority: Priority
     start_signal: str | None = None
     start_signal_args: Sequence[Any] = field(default_factory=tuple)
-    parameter_names: Sequence[str] = field(default_factory=tuple)
-    """The names of the workflow's parameters where known; they make errors readable."""
+    signature: Signature | None = None
+    """What the workflow takes, where that is known: other arguments are refused."""
     waits: bool = False
     """Whether the caller waits for the result at once: one ask then serves both."""
 

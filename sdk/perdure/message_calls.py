@@ -18,6 +18,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from perdure_actors.signatures import Signature
 from perdure_schemas.replies import Accepted
 
 
@@ -128,7 +129,7 @@ class UpdateWithStartStartWorkflowInput:
     static_details: str | None
     ret_type: type | None
     priority: Priority
-    parameter_names: Sequence[str] = field(default_factory=tuple)
+    signature: Signature | None = None
 
 
 @dataclass

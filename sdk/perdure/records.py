@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perdure.common import Priority, RetryPolicy
+from perdure_actors.signatures import Signature
 from perdure_schemas import payloads
 from perdure_schemas.converters import PayloadConverter
 
@@ -99,6 +100,25 @@ def payloads_for(
         return converter.to_payloads(values, names=names)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{what}: {error}") from error
+
+
+def arguments_for(
+    what: str,
+    values: Sequence[Any],
+    converter: PayloadConverter,
+    signature: Signature | None,
+    *,
+    is_read: bool = True,
+) -> list[payloads.Payload]:
+    """Arguments as payloads, read back as the function that takes them will read them.
+
+    Raises TypeError or ValueError that begin with what they are for. Without a signature, or with
+    `is_read` False, only what cannot be written is refused.
+    """
+    written = payloads_for(what, values, converter, signature.names if signature else ())
+    if signature is not None and is_read:
+        signature.read(written, converter, what=what)
+    return written
 
 
 def payload_mapping(

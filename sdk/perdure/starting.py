@@ -261,7 +261,7 @@ class StartsWorkflows:
                 args=args,
                 headers={},
                 ret_type=result_type or facts.result_type,
-                parameter_names=facts.parameter_names,
+                signature=facts.signature,
                 waits=waits,
                 **options,
             )

@@ -12,7 +12,7 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
 )
 from perdure.converter.codecs import payload_record
-from perdure.records import milliseconds, payloads_for, priority_record, retry_record
+from perdure.records import arguments_for, milliseconds, payloads_for, priority_record, retry_record
 from perdure_actors.core.cron import problem_of
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.converters import PayloadConverter
@@ -30,7 +30,7 @@ def start_command(
     Raises TypeError or ValueError, naming the argument, for a value that cannot be written.
     """
     what = f"start of workflow {input.workflow!r}"
-    values = payloads_for(what, input.args, converter, input.parameter_names)
+    values = arguments_for(what, input.args, converter, input.signature)
     memo = _mapping(input.memo, converter, "memo")
     attributes = attribute_payloads(input.search_attributes, converter)
     if types is not None:

@@ -145,7 +145,7 @@ class WithStartWorkflowOperation(Generic[SelfType, ReturnType]):
             static_details=static_details,
             ret_type=result_type or facts.result_type,
             priority=priority,
-            parameter_names=facts.parameter_names,
+            signature=facts.signature,
         )
         self.is_used = False
         self._settled = asyncio.Event()

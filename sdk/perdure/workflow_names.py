@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from perdure_actors.definitions import WORKFLOW, WorkflowDefinition
+from perdure_actors.signatures import Signature
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class WorkflowFacts:
 
     name: str
     result_type: Any = None
-    parameter_names: Sequence[str] = ()
+    signature: Signature | None = None
+    """What its run method takes, where that is known."""
 
 
 def workflow_facts(workflow: object) -> WorkflowFacts:
@@ -46,4 +47,4 @@ def workflow_facts(workflow: object) -> WorkflowFacts:
             " workflow's name as a string"
         )
     signature = definition.signature
-    return WorkflowFacts(definition.name, signature.result_type, signature.names)
+    return WorkflowFacts(definition.name, signature.result_type, signature)

@@ -8,9 +8,11 @@ from perdure.attribute_payloads import attribute_pairs, attribute_payloads
 from perdure.common import TypedSearchAttributes
 from perdure.converter.codecs import payload_of, payload_record
 from perdure.records import (
+    arguments_for,
     duration_of,
     milliseconds,
     payload_mapping,
+    payloads_for,
     priority_of,
     priority_record,
     retry_policy_of,
@@ -18,9 +20,12 @@ from perdure.records import (
 )
 from perdure.schedules.records import ActionRecord
 from perdure.schedules.schedule import ScheduleAction, ScheduleActionStartWorkflow
-from perdure.workflow_names import workflow_facts
+from perdure.workflow_names import WorkflowFacts, workflow_facts
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload
+from perdure_topics.names import check_workflow_id
+
+TIME_AT_THE_END = "-2026-11-24T09:00:00Z"
 
 
 def action_record(action: ScheduleAction, converter: PayloadConverter) -> ActionRecord:
@@ -28,15 +33,13 @@ def action_record(action: ScheduleAction, converter: PayloadConverter) -> Action
     if not isinstance(action, ScheduleActionStartWorkflow):
         raise TypeError("a schedule's action is a ScheduleActionStartWorkflow")
     facts = workflow_facts(action.workflow)
-    names = facts.parameter_names
+    # Each run's id is this one with the time at its end.
+    check_workflow_id(action.id + TIME_AT_THE_END)
     return ActionRecord(
         workflow=facts.name,
         id=action.id,
         task_queue=action.task_queue,
-        input=[
-            value if isinstance(value, Payload) else converter.to_payloads([value], names=name)[0]
-            for value, name in zip(action.args, _names(names, len(action.args)), strict=True)
-        ],
+        input=_input(action, facts, converter),
         headers={key: payload_record(value) for key, value in (action.headers or {}).items()},
         memo=payload_mapping(action.memo, converter, "memo"),
         search_attributes=attribute_payloads(action.typed_search_attributes, converter),
@@ -50,9 +53,17 @@ def action_record(action: ScheduleAction, converter: PayloadConverter) -> Action
     )
 
 
-def _names(names: Any, count: int) -> list[list[str]]:
-    known = [[name] for name in names][:count]
-    return known + [[] for _ in range(count - len(known))]
+def _input(
+    action: ScheduleActionStartWorkflow, facts: WorkflowFacts, converter: PayloadConverter
+) -> list[Payload]:
+    """The arguments; those of an action that was described are payloads already."""
+    what = f"the schedule's workflow {facts.name!r}"
+    if not any(isinstance(value, Payload) for value in action.args):
+        return arguments_for(what, action.args, converter, facts.signature)
+    return [
+        value if isinstance(value, Payload) else payloads_for(what, [value], converter)[0]
+        for value in action.args
+    ]
 
 
 def _text(text: str | None, converter: PayloadConverter) -> Payload | None:

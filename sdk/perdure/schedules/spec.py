@@ -84,6 +84,9 @@ _LIMITS = {
 }
 
 
+_DAYS_MAX = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+
+
 def check_spec(spec: ScheduleSpec) -> None:
     """Raise ValueError, naming the field, for a spec that cannot be followed."""
     if not (spec.calendars or spec.intervals or spec.cron_expressions):
@@ -122,3 +125,8 @@ def _check_calendar(name: str, calendar: ScheduleCalendarSpec) -> None:
                 raise ValueError(
                     f"{name}.{part} has {one.start} to {one.end}: give {lowest} to {highest}"
                 )
+    first = min(one.start for one in calendar.day_of_month)
+    months = {month for one in calendar.month for month in one.numbers()}
+    if all(first > _DAYS_MAX.get(month, 31) for month in months):
+        listed = ", ".join(map(str, sorted(months)))
+        raise ValueError(f"{name} never comes: month {listed} has no day {first}")

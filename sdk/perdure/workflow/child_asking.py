@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from perdure.attribute_payloads import attribute_payloads
 from perdure.converter.codecs import payload_record
-from perdure.records import milliseconds, payload_mapping, priority_record, retry_record
+from perdure.records import (
+    arguments_for,
+    milliseconds,
+    payload_mapping,
+    priority_record,
+    retry_record,
+)
 from perdure.workflow.intercepted import (
     SignalChildWorkflowInput,
     SignalExternalWorkflowInput,
@@ -23,6 +29,7 @@ from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalSignalInitiated
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload, RunRef
+from perdure_topics.names import InvalidNameError, check_workflow_id
 
 _CANCELLATION = {
     ChildWorkflowCancellationType.ABANDON: ABANDON,
@@ -37,12 +44,19 @@ def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
     converter = run.converters.of_workflow(call.id)
     if call.cron_schedule and (problem := problem_of(call.cron_schedule)):
         raise ValueError(f"child workflow {call.workflow!r}: {problem}")
+    check_id(run, call.workflow, call.id)
     initiated = ChildWorkflowInitiated(
         child_id=run.children.next_id(),
         workflow_id=call.id,
         workflow_type=call.workflow,
         task_queue=call.task_queue or "",
-        input=_input(converter, call),
+        input=arguments_for(
+            f"child workflow {call.workflow!r}",
+            call.args,
+            converter,
+            call.signature,
+            is_read=not run.is_replaying,
+        ),
         header={key: payload_record(payload) for key, payload in call.headers.items()},
         execution_timeout_ms=milliseconds(call.execution_timeout, "execution_timeout"),
         run_timeout_ms=milliseconds(call.run_timeout, "run_timeout"),
@@ -62,12 +76,17 @@ def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
     return run.children.ask(initiated, call.ret_type)
 
 
-def _input(converter: PayloadConverter, call: StartChildWorkflowInput) -> list[Payload]:
-    """The payloads of the arguments; TypeError or ValueError name the child and the argument."""
+def check_id(run: Run, workflow: str, workflow_id: str) -> None:
+    """Refuse an id that no workflow can have; what is recorded already is left as it is.
+
+    Raises ValueError, naming the workflow.
+    """
+    if run.is_replaying:
+        return
     try:
-        return converter.to_payloads(call.args, names=call.parameter_names)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"child workflow {call.workflow!r}: {error}") from error
+        check_workflow_id(workflow_id)
+    except InvalidNameError as error:
+        raise ValueError(f"workflow {workflow!r}: {error}") from error
 
 
 def _text(converter: PayloadConverter, text: str | None) -> Payload | None:

@@ -95,7 +95,7 @@ def _call(
         arg_types=None,
         ret_type=result_type or facts.result_type,
     )
-    call.call_site, call.parameter_names = site, facts.parameter_names
+    call.call_site, call.signature = site, facts.signature
     return call
 
 

@@ -50,7 +50,8 @@ def continue_as_new(
         arg_types=None if definition is None else list(definition.signature.arg_types),
     )
     call.call_site = run.call_site()
-    call.parameter_names = () if definition is None else definition.signature.names
+    if definition is not None and not definition.is_dynamic:
+        call.signature = definition.signature
     outbound_of(run).continue_as_new(call)
 
 

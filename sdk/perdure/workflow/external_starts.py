@@ -17,12 +17,14 @@ from perdure.common import (
 )
 from perdure.message_names import message_facts
 from perdure.records import (
+    arguments_for,
     milliseconds,
     payload_mapping,
     payloads_for,
     priority_record,
     retry_record,
 )
+from perdure.workflow.child_asking import check_id
 from perdure.workflow.external import ExternalWorkflowHandle
 from perdure.workflow_names import WorkflowFacts, workflow_facts
 from perdure_actors.core.cron import problem_of
@@ -67,6 +69,7 @@ async def signal_with_start_workflow(
     """
     run = current()
     facts = workflow_facts(workflow)
+    check_id(run, facts.name, id)
     converter = run.converters.of_workflow(id)
     initiated = ExternalStartInitiated(
         call_id=run.calls.next_id(),
@@ -102,7 +105,8 @@ def _input(
     if positional and args is not None:
         raise ValueError("give arguments by position, or as args=[...], not both")
     values = positional if args is None else args
-    return payloads_for(f"workflow {facts.name!r}", values, converter, facts.parameter_names)
+    what, is_read = f"workflow {facts.name!r}", not current().is_replaying
+    return arguments_for(what, values, converter, facts.signature, is_read=is_read)
 
 
 def _cron(workflow_type: str, schedule: str | None) -> str:

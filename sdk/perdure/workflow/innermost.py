@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
 from perdure.attribute_payloads import attribute_payloads
 from perdure.converter.codecs import header_records
-from perdure.records import milliseconds, priority_record, retry_record
+from perdure.records import arguments_for, milliseconds, priority_record, retry_record
 from perdure.workflow.child_asking import ask_child, signal_child, signal_external
 from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.information import Info, info_of
@@ -142,31 +142,28 @@ def _with_input(
 
     It is known by now which activity it is, and where: converters may ask.
     """
-    names: Sequence[str] = ()
-    name, values, definition = call.activity, call.args, call.definition
-    if definition is not None and definition.name == name:
-        signature = definition.signature
-        names = signature.names
-        if not signature.required <= len(values) <= len(names) and not definition.is_variadic:
-            raise TypeError(
-                f"activity {name!r} ({definition.where}) takes ({', '.join(names)}), "
-                f"but was given {len(values)} argument{'' if len(values) == 1 else 's'}"
-            )
-    try:
-        converter = run.converters.of_activity(scheduled, run.started)
-        return replace(scheduled, input=converter.to_payloads(values, names=names))
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"activity {name!r}: {error}") from error
+    definition = call.definition
+    is_known = definition is not None and definition.name == call.activity
+    signature = definition.signature if definition is not None and is_known else None
+    is_read = not run.is_replaying and not (definition is not None and definition.is_variadic)
+    converter = run.converters.of_activity(scheduled, run.started)
+    what = f"activity {call.activity!r}"
+    return replace(
+        scheduled, input=arguments_for(what, call.args, converter, signature, is_read=is_read)
+    )
 
 
 def _continued(run: Run, call: ContinueAsNewInput) -> WorkflowContinuedAsNew:
     started = run.started
     assert started is not None, "user code runs only after WorkflowStarted"
     name = call.workflow or started.workflow_type
-    try:
-        payloads = run.converter.to_payloads(call.args, names=call.parameter_names)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"continue_as_new of {name}: {error}") from error
+    payloads = arguments_for(
+        f"continue_as_new of {name}",
+        call.args,
+        run.converter,
+        call.signature,
+        is_read=not run.is_replaying,
+    )
     return WorkflowContinuedAsNew(
         workflow_type=name,
         input=payloads,

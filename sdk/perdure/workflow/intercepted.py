@@ -21,6 +21,7 @@ from perdure.workflow.kinds import (
     ParentClosePolicy,
 )
 from perdure_actors.definitions import ActivityDefinition
+from perdure_actors.signatures import Signature
 
 # Task queues have no builds and events no groups here; the fields are there for code that names
 # them, and are passed on as they were given.
@@ -46,8 +47,8 @@ class ContinueAsNewInput:
     arg_types: list[type] | None = None
     call_site: str = field(default="", init=False, repr=False, compare=False)
     """Where the workflow's code made the call."""
-    parameter_names: Sequence[str] = field(default=(), init=False, repr=False, compare=False)
-    """The names of the parameters where known; they make errors readable."""
+    signature: Signature | None = field(default=None, init=False, repr=False, compare=False)
+    """What the workflow takes, where that is known: other arguments are refused."""
 
 
 @dataclass
@@ -137,8 +138,8 @@ class StartChildWorkflowInput:
     event_groups: Sequence[Any] | None = field(default=None, kw_only=True)
     call_site: str = field(default="", init=False, repr=False, compare=False)
     """Where the workflow's code made the call."""
-    parameter_names: Sequence[str] = field(default=(), init=False, repr=False, compare=False)
-    """The names of the parameters where known; they make errors readable."""
+    signature: Signature | None = field(default=None, init=False, repr=False, compare=False)
+    """What the workflow takes, where that is known: other arguments are refused."""
 
 
 @dataclass
