@@ -64,6 +64,24 @@ class Timing:
         return "in time"
 
 
+@workflow.defn
+class Impatient:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False, timeout=5)
+
+
+def test_a_timeout_that_nobody_catches_fails_the_run(play: Play) -> None:
+    player = play(Impatient)
+
+    (end,) = player.fire("1", after_s=5)
+
+    assert isinstance(end, WorkflowFailed)
+    assert end.failure is not None
+    assert (end.failure.chain[0].kind, end.failure.chain[0].type) == ("application", "TimeoutError")
+    assert "in Impatient.run" in end.call_site
+
+
 @pytest.mark.parametrize("how", ["wait_for", "timeout", "group"])
 def test_asyncio_timeouts_end_an_activity(play: Play, how: str) -> None:
     player = play(Timing, how)

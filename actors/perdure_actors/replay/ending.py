@@ -81,5 +81,6 @@ def _failures(error: BaseException, run: Ending) -> list[BaseException] | None:
                 return None
             leaves += found
         return leaves
-    kinds = (FailureError, asyncio.CancelledError, *run.failure_exception_types)
+    # A timeout that the code has set for itself is an outcome, and no mistake in it.
+    kinds = (FailureError, asyncio.CancelledError, TimeoutError, *run.failure_exception_types)
     return [error] if isinstance(error, kinds) else None

@@ -121,7 +121,7 @@ def cancellation_reason() -> str | None:
 def is_failure_exception(err: BaseException) -> bool:
     """Whether an exception out of the code fails the run; any other one blocks it.
 
-    Failures are FailureError with its kinds, a cancelled task, and what
+    Failures are FailureError with its kinds, a cancelled task, asyncio's TimeoutError, and what
     `failure_exception_types` of the workflow and of the worker name.
 
     Example:
