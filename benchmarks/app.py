@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from perdure import activity, workflow
@@ -156,11 +157,43 @@ class TickerWorkflow:
     """A workflow of many transitions: timers, one after another."""
 
     @workflow.run
-    async def run(self, count: int) -> int:
-        """Tick."""
+    async def run(self, count: int, rest_s: float = 0.0) -> int:
+        """Tick, then rest."""
         for _ in range(count):
             await workflow.sleep(timedelta(milliseconds=1))
+        if rest_s:
+            await workflow.sleep(rest_s)
         return count
+
+
+@workflow.defn
+class RoundsWorkflow:
+    """A workflow of all kinds of steps, round after round: activities, a timer, a signal."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    @workflow.run
+    async def run(self, order: dict[str, Any], rounds: int) -> int:
+        """Charge, sleep, wait to be told, deduct."""
+        for number in range(rounds):
+            await workflow.execute_activity(
+                charge_payment, order, start_to_close_timeout=MINUTE, retry_policy=RETRY
+            )
+            await workflow.sleep(timedelta(seconds=1))
+            await workflow.wait_condition(partial(self._is_told, number))
+            await workflow.execute_activity(
+                deduct_inventory, order, start_to_close_timeout=MINUTE, retry_policy=RETRY
+            )
+        return self.told
+
+    def _is_told(self, number: int) -> bool:
+        return self.told > number
+
+    @workflow.signal
+    def tell(self, news: dict[str, Any]) -> None:
+        """Count it."""
+        self.told += 1
 
 
 @workflow.defn

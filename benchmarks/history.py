@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Iterable
 
 from perdure_schemas.avro import encode
 from perdure_schemas.events import (
@@ -20,6 +21,7 @@ from perdure_topics.ports import Appender, Log
 
 EVENTS_A_RUN = 50
 IN_FLIGHT_MAX = 20_000
+RUN_ID = str(uuid.UUID(int=1))
 _START_MS = 1_700_000_000_000
 _LAST_MS = 100 * 365 * 86_400_000
 
@@ -89,18 +91,52 @@ def write_history(
             code_version="benchmark",
             events=[encode(event) for event in _events(step, steps)],
         )
-        writer.put(
-            Transition(
-                epoch=epoch,
-                nonce=nonce,
-                pseq=number + 1,
-                after=-1,
-                upto=-1,
-                dispatched=number,
-                time_ms=_START_MS + number,
-                body=encode(body),
-            )
+        writer.put(_transition(body, number, epoch, nonce))
+    writer.settle()
+
+
+def _transition(body: TransitionBody, number: int, epoch: int, nonce: bytes) -> Transition:
+    """The record of a number, a millisecond after the one before, with all its effects sent."""
+    return Transition(
+        epoch=epoch,
+        nonce=nonce,
+        pseq=number + 1,
+        after=-1,
+        upto=-1,
+        dispatched=number + 1,
+        time_ms=_START_MS + number,
+        body=encode(body),
+    )
+
+
+def write_run(
+    log: Log, namespace: str, queue: str, workflow_id: str, transitions: Iterable[list[Record]]
+) -> None:
+    """Write one run, given what each of its transitions holds, into partition 0 of a queue."""
+    commands = log.topic(topic_name("commands", namespace, queue))
+    assert commands is not None
+    nonce = uuid.uuid4().bytes
+    writer = _Writer(log, topic_name("events", namespace, queue))
+    writer.put(
+        EpochBump(
+            epoch=_START_MS,
+            nonce=nonce,
+            input_topic_id=commands.topic_id,
+            owner="benchmark",
+            time_ms=_START_MS,
         )
+    )
+    seq = 1
+    for number, events in enumerate(transitions):
+        body = TransitionBody(
+            workflow_id=workflow_id,
+            run_id=RUN_ID,
+            seq=seq,
+            code_version="benchmark",
+            events=[encode(event) for event in events],
+        )
+        writer.put(_transition(body, number, _START_MS, nonce))
+        seq += len(events)
     writer.settle()
 
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import itertools
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plain_code
 from benchmarks.app import ListenerWorkflow, TimersWorkflow
-from benchmarks.history import write_history
 from benchmarks.measures import Figures, order, percentile, run_many, warm
+from benchmarks.replaying import replay
 from benchmarks.stage import Stage, cpu_s
-from perdure.assembly import open_log
 from perdure_actors.definitions import WorkflowRegistry, workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.events import ActivityCompleted, WorkflowStarted
-from perdure_topics.names import partition_of, topic_name
 
 SIGNALS = 3_000
 SIGNALS_AT_ONCE = 64
 UPDATES = 300
-REPLAYED = 20_000
 TIMERS, RUNS = 1_000, 10
 TIMER_LEAD_S = 8.0
 GUARDED_RUNS, GUARD_TURNS = 20, 300
@@ -60,40 +56,6 @@ async def messages(stage: Stage) -> Figures:
         f"signals/s taken by one run, {SIGNALS_AT_ONCE} under way": SIGNALS / signals_s,
         "an update from call to result, ms p50": percentile(times, 0.5),
         "an update from call to result, ms p99": percentile(times, 0.99),
-    }
-
-
-async def replay(stage: Stage) -> Figures:
-    """A run of 40,000 events that a host has only in its table, until its code answers a query."""
-    target = stage.target
-    if stage.log == "embedded":
-        target = stage.target = f"file:{stage.directory / 'data'}"
-        stage.make_topics()
-    log, close = open_log(target)
-    # One run, whose last timer is due in a day.
-    info = log.topic(topic_name("events", stage.namespace, stage.queue))
-    assert info is not None
-    names = (f"ticker{number}" for number in itertools.count())
-    name = next(one for one in names if partition_of(f"{one}-0", info.partitions) == 0)
-    numbers = range(REPLAYED)
-    write_history(log, stage.namespace, stage.queue, numbers, steps=REPLAYED + 1, name=name)
-    close()
-    stage.start_host(verbose=True)
-    await stage.taken_over_ms("host")
-    client = await stage.client()
-    handle = client.get_workflow_handle(f"{name}-0", task_queue=stage.queue)
-    length = (await handle.describe()).history_length
-    pid = stage.processes["host"].pid
-    took, used = [], []
-    for _ in range(2):
-        began, before = time.perf_counter(), cpu_s(pid)
-        await handle.query("__stack_trace")
-        took.append(time.perf_counter() - began)
-        used.append(cpu_s(pid) - before)
-    await client.close()
-    return {
-        "replay from the table, events/s": length / (took[0] - took[1]),
-        "replay from the table, events a second of processor": length / (used[0] - used[1]),
     }
 
 

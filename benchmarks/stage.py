@@ -52,6 +52,7 @@ class Stage:
         self.directory = Path(self._scratch.name)
         self.broker_pid = broker_pid
         self.target = bootstrap
+        self._bootstrap = bootstrap
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._take_overs = 0
         self._port = 0
@@ -71,6 +72,15 @@ class Stage:
         for name in list(self.processes):
             self.stop(name)
         self._scratch.cleanup()
+
+    def another(self) -> Stage:
+        """A stage of the same kind, with a log of its own."""
+        return Stage(
+            self.log,
+            partitions=self.partitions,
+            broker_pid=self.broker_pid,
+            bootstrap=self._bootstrap,
+        )
 
     def make_topics(self) -> None:
         """Make the topics of the queue."""

@@ -194,6 +194,16 @@ class Door:
         self._edge = edge
         self._loop = EdgeLoop()
 
+    @property
+    def has_edge(self) -> bool:
+        """Whether anything lies behind it; else what goes through stays as it is."""
+        return self._edge is not None
+
+    @property
+    def is_contextual(self) -> bool:
+        """Whether it asks whose values it is given, which records before them may tell."""
+        return self._edge is not None and self._edge.is_contextual
+
     def incoming(
         self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
     ) -> list[R]:

@@ -12,6 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from perdure_schemas import (
     child_commands,
     child_events,
@@ -33,7 +35,7 @@ from perdure_schemas.fingerprints import fingerprint_of
 from perdure_schemas.payloads import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 MAGIC = b"\xc3\x01"
 FRAME_BYTES = 10
@@ -97,6 +99,14 @@ class _Codec:
 
     def _compile(self) -> None:
         self.encode, self.decode = self._compiler.compile(self._schema, record_classes())
+
+    def compile_head(self, wanted: Collection[str]) -> Any:
+        """A decoder that stops behind the last of these fields, and of those without a default."""
+        needed = {*wanted, *(one.name for one in msgspec.structs.fields(self.cls) if one.required)}
+        fields = self._schema["fields"]
+        end = max(n for n, field in enumerate(fields, 1) if field["name"] in needed)
+        schema = {**self._schema, "fields": fields[:end]}
+        return Compiler().compile(schema, record_classes())[1]
 
     def _encode_first(self, record: Record, append: Any) -> None:
         self._compile()
@@ -170,20 +180,47 @@ def decode(data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> Record:
 
     Raises UnreadableRecordError, with what is wrong with them, for any other bytes.
     """
+    codec = None if data is None else _BY_PREFIX.get(data[:FRAME_BYTES])
+    if codec is None or data is None or len(data) > bytes_max:
+        raise _unreadable(data, bytes_max)
+    return decode_body(codec.cls, codec.decode, data, FRAME_BYTES)
+
+
+def _unreadable(data: bytes | None, bytes_max: int) -> UnreadableRecordError:
+    """Why bytes are not even looked into."""
     if data is None or len(data) < FRAME_BYTES or not data.startswith(MAGIC):
         msg = "not a framed Avro record: it does not begin with C3 01 and a fingerprint"
-        raise UnreadableRecordError(msg)
+        return UnreadableRecordError(msg)
     if len(data) > bytes_max:
         msg = f"the record has {len(data)} bytes; at most {bytes_max} are read"
-        raise UnreadableRecordError(msg)
-    codec = _BY_PREFIX.get(data[:FRAME_BYTES])
-    if codec is None:
-        msg = (
-            f"unknown schema fingerprint {data[2:FRAME_BYTES].hex()}: written by a newer release"
-            " or by something else; upgrade this side, or use a published schema"
-        )
-        raise UnknownSchemaError(msg)
-    return decode_body(codec.cls, codec.decode, data, FRAME_BYTES)
+        return UnreadableRecordError(msg)
+    msg = (
+        f"unknown schema fingerprint {data[2:FRAME_BYTES].hex()}: written by a newer release"
+        " or by something else; upgrade this side, or use a published schema"
+    )
+    return UnknownSchemaError(msg)
+
+
+def head_reader(heads: Mapping[type[Record], Collection[str]]) -> Callable[[bytes], Record]:
+    """A `decode` that reads records of some classes only as far as it takes to know some fields.
+
+    The fields behind those have their defaults. It is for bytes that were decoded whole before,
+    when they came in: what follows a head is not looked at.
+    """
+    known: dict[bytes, Any] = {}
+
+    def read(data: bytes) -> Record:
+        prefix = data[:FRAME_BYTES]
+        head = known.get(prefix)
+        if head is None:
+            codec = _BY_PREFIX.get(prefix)
+            if codec is None or codec.cls not in heads:
+                return decode(data)
+            head = known[prefix] = codec.compile_head(heads[codec.cls])
+        record: Record = head(data, FRAME_BYTES)[0]
+        return record
+
+    return read
 
 
 def decode_body(cls: type[Record], read: Any, data: bytes, at: int) -> Record:

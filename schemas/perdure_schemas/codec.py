@@ -190,17 +190,22 @@ class Compiler:
         if name:
             return [f"{to}, p = D_{name}(d, p)"]
         if kind in ("string", "bytes"):
-            # Lengths below 64 take one byte; the cursor's end is checked once, by the caller.
+            # Lengths below 8,192 take at most two bytes; the cursor's end is checked once, by the
+            # caller.
             tail = ".decode()" if kind == "string" else ""
             return [
                 "n = d[p]",
                 f"if n < 128 and not n & 1: q = p + 1 + (n >> 1); {to} = d[p + 1:q]{tail}; p = q",
+                "elif not n & 1 and (m := d[p + 1]) < 128:",
+                f" q = p + 2 + (m << 6 | (n & 127) >> 1); {to} = d[p + 2:q]{tail}; p = q",
                 f"else: b, p = RB(d, p); {to} = b{tail}",
             ]
         if kind == "long":
             return [
                 "n = d[p]",
                 f"if n < 128: {to} = (n >> 1) ^ -(n & 1); p += 1",
+                "elif (m := d[p + 1]) < 128:",
+                f" n = m << 7 | n & 127; {to} = (n >> 1) ^ -(n & 1); p += 2",
                 f"else: {to}, p = RL(d, p)",
             ]
         if kind == "boolean":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from asyncio import Task
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final
 
 from perdure_actors.core.facts import CHANGE_VERSION, PATCH
 from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.replay.call_site import waiting_sites
 from perdure_schemas.child_events import (
     ChildCancelRequested,
     ChildWorkflowInitiated,
@@ -14,8 +18,12 @@ from perdure_schemas.child_events import (
     ExternalStartInitiated,
 )
 from perdure_schemas.events import (
+    ActivityAttemptScheduled,
     ActivityCancelRequested,
+    ActivityHeartbeat,
+    ActivityRetryScheduled,
     ActivityScheduled,
+    ActivityStarted,
     TimerCanceled,
     TimerStarted,
     WorkflowCanceled,
@@ -38,21 +46,24 @@ _ADVICE = (
 )
 
 
+def fits(recorded: Sequence[Record], produced: Sequence[Record]) -> bool:
+    """Whether an activation asked for just what its history holds."""
+    return len(recorded) == len(produced) and all(map(_is_same, recorded, produced))
+
+
 def compare(
     recorded: Sequence[Record],
     produced: Sequence[Record],
     *,
     where: str,
-    waiting_at: str,
+    tasks: Iterable[Task[Any]],
 ) -> None:
-    """Check that an activation asked for what its history holds.
+    """Check that an activation asked for what its history holds, but for deprecated patches.
 
-    Raises BlockedError with both sides of the first difference.
+    Raises BlockedError with both sides of the first difference; tasks are those of the code.
     """
-    if len(recorded) == len(produced) and all(map(_is_same, recorded, produced)):
-        return
     recorded, produced = _without_deprecated(recorded), _without_deprecated(produced)
-    if len(recorded) == len(produced) and all(map(_is_same, recorded, produced)):
+    if fits(recorded, produced):
         return
     index = 0
     while index < min(len(recorded), len(produced)):
@@ -63,6 +74,7 @@ def compare(
     if index < len(produced):
         new = describe(produced[index])
     else:
+        waiting_at = waiting_sites(tasks)
         new = f"nothing more; it waits at {waiting_at}" if waiting_at else "nothing more"
     advice = _advice_of(recorded[index:], produced[index:])
     raise BlockedError(
@@ -96,40 +108,52 @@ def _advice_of(recorded: Sequence[Record], produced: Sequence[Record]) -> str:
 
 
 def _is_same(recorded: Record, produced: Record) -> bool:
-    return type(recorded) is type(produced) and _identity(recorded) == _identity(produced)
+    kind = type(recorded)
+    if kind is not type(produced):
+        return False
+    identity = _IDENTITY.get(kind)
+    return identity is None or identity(recorded) == identity(produced)
 
 
-def _identity(output: Record) -> object:
-    """Sequence at creation and name; what else a step carries may change with the code."""
-    if isinstance(output, ActivityScheduled):
-        return output.activity_id, output.activity_type
-    if isinstance(output, ActivityCancelRequested):
-        return output.activity_id
-    if isinstance(output, TimerStarted | TimerCanceled):
-        return output.timer_id
-    if isinstance(output, ChildWorkflowInitiated):
-        return output.child_id, output.workflow_type, output.workflow_id
-    if isinstance(output, ChildCancelRequested):
-        return output.child_id
-    if isinstance(output, ExternalCancelInitiated):
-        return output.call_id, output.target.workflow_id
-    if isinstance(output, ExternalSignalInitiated):
-        return output.call_id, output.target.workflow_id, output.signal_name
-    if isinstance(output, ExternalStartInitiated):
-        return output.call_id, output.workflow_type, output.workflow_id
-    if isinstance(output, WorkflowUpdateCompleted):
-        return output.update_id
-    if isinstance(output, WorkflowContinuedAsNew):
-        return output.workflow_type
-    if isinstance(output, MarkerRecorded):
-        return output.kind, output.name
-    if isinstance(output, MemoUpserted):
-        return sorted(output.memo)
-    if isinstance(output, SearchAttributesUpserted):
-        return sorted(output.search_attributes)
-    if isinstance(output, RecordEmitted):
-        return output.topic
-    return None
+IDENTITY: Final[dict[type[Record], tuple[str, ...]]] = {
+    ActivityScheduled: ("activity_id", "activity_type"),
+    ActivityCancelRequested: ("activity_id",),
+    TimerStarted: ("timer_id",),
+    TimerCanceled: ("timer_id",),
+    ChildWorkflowInitiated: ("child_id", "workflow_type", "workflow_id"),
+    ChildCancelRequested: ("child_id",),
+    ExternalCancelInitiated: ("call_id", "target.workflow_id"),
+    ExternalSignalInitiated: ("call_id", "target.workflow_id", "signal_name"),
+    ExternalStartInitiated: ("call_id", "workflow_type", "workflow_id"),
+    WorkflowUpdateCompleted: ("update_id",),
+    WorkflowContinuedAsNew: ("workflow_type",),
+    MarkerRecorded: ("kind", "name"),
+    RecordEmitted: ("topic",),
+}
+"""Sequence at creation and name; what else a step carries may change with the code."""
+
+_IDENTITY: Final[dict[type[Record], Callable[[Any], object]]] = {
+    **{kind: attrgetter(*names) for kind, names in IDENTITY.items()},
+    MemoUpserted: lambda output: sorted(output.memo),
+    SearchAttributesUpserted: lambda output: sorted(output.search_attributes),
+}
+
+
+HEADS: Final[dict[type[Record], tuple[str, ...]]] = {
+    **{
+        kind: tuple(name.partition(".")[0] for name in names)
+        for kind, names in IDENTITY.items()
+        if kind is not MarkerRecorded
+    },
+    ActivityStarted: ("activity_id",),
+    ActivityHeartbeat: ("activity_id",),
+    ActivityRetryScheduled: ("activity_id",),
+    ActivityAttemptScheduled: ("activity_id",),
+}
+"""What replay must know of what the code asked for, as long as it fits, and of what it never sees.
+
+A marker is read whole, because the code is given its value.
+"""
 
 
 def describe(output: Record) -> str:

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from perdure_actors.replay.activities import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
-from perdure_actors.replay.call_site import call_site, task_site, user_stack, waiting_sites
+from perdure_actors.replay.call_site import call_site, task_site, user_stack
 from perdure_actors.replay.calls import Calls
 from perdure_actors.replay.children import Children
 from perdure_actors.replay.closing import close_coroutines
 from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
-from perdure_actors.replay.comparison import compare
+from perdure_actors.replay.comparison import compare, fits
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.contexts import Converters
 from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
@@ -82,7 +82,8 @@ class Coroutine:
         """The seq of the event that is being taken."""
         self.history_bytes = 0
         """The size of the history before the transition that is being taken."""
-        self.is_replaying = False
+        self.is_replaying = self.is_brief = False
+        """Brief: call sites are left out of what is only compared with the history."""
         self.is_closed = False
         self.is_ended = False
         self.instance: Any = None
@@ -209,7 +210,7 @@ class Coroutine:
 
     def call_site(self) -> str:
         """Where user code stands, or in which task a coroutine of asyncio's does."""
-        return call_site(2) or task_site(self.loop)
+        return "" if self.is_brief and self.is_replaying else call_site(2) or task_site(self.loop)
 
     def start_timer(self, delay_ms: int, handle: TimerHandle, summary: str | None) -> str:
         """Ask for a durable timer; its id."""
@@ -286,10 +287,9 @@ class Coroutine:
     def _recall_one(self, event: Record, recorded: list[Record], seq: int, time_ms: int) -> None:
         self.markers.recorded = recorded
         produced = self._activate(event, seq, time_ms)
-        where = f"{self.workflow_type} {self.facts.workflow_id!r} at event {seq}"
-        same = len(recorded) == len(produced)
-        waiting_at = "" if same else waiting_sites(self.loop.tasks.values())
-        compare(recorded, produced, where=where, waiting_at=waiting_at)
+        if not fits(recorded, produced):
+            where = f"{self.workflow_type} {self.facts.workflow_id!r} at event {seq}"
+            compare(recorded, produced, where=where, tasks=self.loop.tasks.values())
 
     def _resumed(self, seq: int) -> Record:
         event = self._waiting.pop(seq, None)

@@ -89,8 +89,9 @@ class Innermost(WorkflowOutboundInterceptor):
 
 def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
     """Ask for an activity."""
-    scheduled = replace(
-        _scheduled(run, call),
+    scheduled = _scheduled(
+        run,
+        call,
         task_queue=call.task_queue or "",
         heartbeat_ms=milliseconds(call.heartbeat_timeout, "heartbeat_timeout"),
         priority=priority_record(call.priority),
@@ -101,16 +102,19 @@ def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
 
 def ask_local_activity(run: Run, call: StartLocalActivityInput) -> PendingActivity:
     """Ask for a local activity."""
-    scheduled = replace(
-        _scheduled(run, call),
+    scheduled = _scheduled(
+        run,
+        call,
         local=True,
         local_retry_threshold_ms=milliseconds(call.local_retry_threshold, "local_retry_threshold"),
     )
     return run.activities.ask(_with_input(run, call, scheduled), call.ret_type)
 
 
-def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> ActivityScheduled:
-    """What calls of both kinds say."""
+def _scheduled(
+    run: Run, call: StartActivityInput | StartLocalActivityInput, **more: Any
+) -> ActivityScheduled:
+    """What calls of both kinds say, and more."""
     name = call.activity
     if call.start_to_close_timeout is None and call.schedule_to_close_timeout is None:
         raise ValueError(
@@ -132,6 +136,7 @@ def _scheduled(run: Run, call: StartActivityInput | StartLocalActivityInput) -> 
         cancellation_type=_CANCELLATION[call.cancellation_type],
         summary=None if call.summary is None else run.converter.to_payload(call.summary),
         call_site=call.call_site or run.call_site(),
+        **more,
     )
 
 
