@@ -34,11 +34,13 @@ def test_a_forbidden_call_blocks_the_run_and_names_what_to_use(name: str) -> Non
     assert " use " in blocked.value.message or "in an activity" in blocked.value.message
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 @pytest.mark.parametrize("name", guarded_module.CALLS)
 def test_outside_workflows_everything_works_as_before(name: str) -> None:
     guarded_module.CALLS[name]()
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 async def test_an_activity_on_an_event_loop_may_do_what_it_likes() -> None:
     for call in guarded_module.CALLS.values():
         call()
