@@ -210,6 +210,8 @@ def _where(index: int, names: Sequence[str], count: int) -> str:
 
 def _first_line(error: BaseException) -> str:
     """What an error says, on one line; pydantic's first three findings, not its heading."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep, or holds itself"
     findings = getattr(error, "errors", None)
     if callable(findings):
         found = [
