@@ -46,6 +46,32 @@ class Failure(Record, frozen=True, kw_only=True, gc=False):
 
     chain: list[FailureCause] = []
 
+    # As Temporal's own record of a failure is read.
+
+    @property
+    def message(self) -> str:
+        """What went wrong."""
+        return self._first.message
+
+    @property
+    def source(self) -> str:
+        """Who said so: an SDK, or the engine."""
+        return self._first.source
+
+    @property
+    def stack_trace(self) -> str:
+        """Where it was raised; empty when that is not known."""
+        return self._first.stack_trace
+
+    @property
+    def cause(self) -> Failure | None:
+        """The failure that led to it."""
+        return Failure(chain=self.chain[1:]) if len(self.chain) > 1 else None
+
+    @property
+    def _first(self) -> FailureCause:
+        return self.chain[0] if self.chain else FailureCause()
+
 
 class RetryPolicy(Record, frozen=True, kw_only=True, gc=False):
     """How often and how soon a failed attempt is tried again."""

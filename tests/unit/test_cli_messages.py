@@ -1,4 +1,4 @@
-"""`perdure workflow signal|query|update` and a history that is followed."""
+"""`perdure workflow signal|query|metadata|update` and a history that is followed."""
 
 from __future__ import annotations
 
@@ -70,6 +70,33 @@ def test_a_query_prints_its_value_for_people_and_for_programs(
     assert json.loads(capsys.readouterr().out)["result"] == {"paid": 5}
     (sent, _) = host.commands
     assert (sent.query_name, sent.reject_condition) == ("total", "not_open")
+
+
+def test_metadata_says_what_the_run_says_of_itself(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {
+        "definition": {
+            "type": "Orders",
+            "queryDefinitions": [{"name": "total", "description": "what is owed"}],
+            "updateDefinitions": [{}],
+        },
+        "currentDetails": "**packing**",
+    }
+    host = engine.script(
+        lambda _: QueryAnswer(run_id="run-1", result=Payload(data=json.dumps(said).encode()))
+    )
+
+    assert engine.run("workflow", "metadata", "--id", "o-1") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Orders",
+        "**packing**",
+        "query total: what is owed",
+        "update (any other)",
+    ]
+    assert engine.run("workflow", "metadata", "--id", "o-1", "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["currentDetails"] == "**packing**"
+    assert {one.query_name for one in host.commands} == {"__temporal_workflow_metadata"}
 
 
 def test_an_update_waits_for_the_stage_it_is_told(

@@ -281,6 +281,20 @@ def test_timeouts_of_a_run_are_start_to_close(kind: str) -> None:
     assert found.type is exceptions.TimeoutType.START_TO_CLOSE
 
 
+def test_the_record_of_a_failure_reads_as_temporals() -> None:
+    links = [FailureCause(message="outer", stack_trace="line 1"), FailureCause(message="inner")]
+
+    found = exception_of(Failure(chain=links), CONVERTER)
+
+    assert isinstance(found, exceptions.FailureError)
+    assert found.failure is not None
+    assert (found.failure.message, found.failure.stack_trace) == ("outer", "line 1")
+    assert found.failure.cause is not None
+    assert found.failure.cause.message == "inner"
+    assert found.failure.cause.cause is None
+    assert (Failure().message, Failure().source, Failure().cause) == ("", "", None)
+
+
 def test_what_a_newer_release_recorded_still_reads() -> None:
     failure = Failure(
         chain=[

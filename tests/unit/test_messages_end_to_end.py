@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from perdure import workflow
+from perdure.api.sdk.v1 import WorkflowMetadata
 from perdure.client import (
     Client,
     RPCError,
@@ -157,6 +158,9 @@ async def test_queries_that_act_or_are_unknown_fail_and_change_nothing(client: C
     assert "in Account.run" in trace
     metadata = await handle.query("__temporal_workflow_metadata")
     assert metadata["definition"]["type"] == "Account"
+    typed = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert typed.definition.type == "Account"
+    assert "get_balance" in [one.name for one in typed.definition.query_definitions]
     await handle.signal(Account.close)
     assert await handle.result() == 0
 

@@ -14,7 +14,7 @@ import pytest
 
 from perdure import activity, workflow
 from perdure.client import Client
-from perdure.worker import Worker
+from perdure.worker import SharedStateManager, Worker
 from perdure_actors.signatures import DefinitionError
 from perdure_topics.names import InvalidNameError
 from perdure_topics.ports import TopicMismatchError, TopicSpec
@@ -155,6 +155,7 @@ def test_options_of_temporals_are_taken_and_typos_are_not(client: Client) -> Non
         return Worker(client, task_queue="q", activities=[greet], **options)
 
     make(nonsticky_to_sticky_poll_ratio=0.5, disable_eager_activity_execution=True)
+    make(shared_state_manager=SharedStateManager.create_from_multiprocessing(None))
     with pytest.raises(TypeError, match="has no option 'max_cached_workflow'"):
         make(max_cached_workflow=1)
     with pytest.raises(TypeError, match="deployment_config: there are no worker deployments here"):

@@ -1,12 +1,14 @@
-"""`perdure workflow signal|query|update`: talk to a run."""
+"""`perdure workflow signal|query|metadata|update`: talk to a run."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
+from perdure.api.sdk.v1 import WorkflowMetadata
 from perdure.cli.asking import Input, Seconds, arguments_of, call, choice, duration
 from perdure.cli.printing import console, print_json, short, text
 from perdure.cli.target import (
@@ -21,6 +23,7 @@ from perdure.cli.target import (
 )
 from perdure.client import Client, WorkflowUpdateHandle, WorkflowUpdateStage
 from perdure.common import QueryRejectCondition
+from perdure_actors.replay.builtin_queries import METADATA
 
 SignalName = Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")]
 QueryName = Annotated[str, typer.Argument(metavar="NAME", help="The query's name.")]
@@ -96,6 +99,44 @@ def query(
         print_json({"workflow_id": workflow_id, "query": name, "result": value})
     else:
         console().print(text(short(value)), soft_wrap=True)
+
+
+def metadata(
+    workflow_id: WorkflowId,
+    run_id: RunId = None,
+    task_queue: TaskQueue = None,
+    broker: Broker = None,
+    engine: Engine = None,
+    namespace: Namespace = "default",
+    timeout: Seconds = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Ask the code of a run for its current details and the messages that it takes."""
+
+    async def go(client: Client) -> WorkflowMetadata:
+        handle = client.get_workflow_handle(workflow_id, run_id=run_id, task_queue=task_queue)
+        asked: WorkflowMetadata = await handle.query(
+            METADATA, result_type=WorkflowMetadata, rpc_timeout=duration(timeout)
+        )
+        return asked
+
+    found = call(broker, engine, namespace, go)
+    if output is OutputFormat.JSON:
+        print_json(msgspec.to_builtins(found))
+        return
+    definition, out = found.definition, console()
+    out.print(f"[bold]{text(definition.type)}[/]")
+    if found.current_details:
+        out.print(text(found.current_details))
+    kinds = {
+        "signal": definition.signal_definitions,
+        "query": definition.query_definitions,
+        "update": definition.update_definitions,
+    }
+    for kind, handlers in kinds.items():
+        for handler in handlers:
+            described = f": {handler.description}" if handler.description else ""
+            out.print(text(f"{kind} {handler.name or '(any other)'}{described}"))
 
 
 def update(

@@ -191,6 +191,7 @@ app.command(name="show", hidden=True)(showing.history)
 app.command()(showing.history)
 app.command()(messages.signal)
 app.command()(messages.query)
+app.command()(messages.metadata)
 app.command()(messages.update)
 
 

@@ -10,7 +10,7 @@ from perdure.worker.interception import (
     Interceptor,
 )
 from perdure.worker.replaying import Replayer, WorkflowReplayResult, WorkflowReplayResults
-from perdure.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
+from perdure.worker.runners import SharedStateManager, UnsandboxedWorkflowRunner, WorkflowRunner
 from perdure.worker.working import Worker
 from perdure.workflow.intercepted import (
     ContinueAsNewInput,
@@ -42,6 +42,7 @@ __all__ = [
     "Interceptor",
     "Replayer",
     "ReplayerConfig",
+    "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",

@@ -1,0 +1,1 @@
+"""What the built-in queries answer, under the module path of Temporal's protobuf records."""
