@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from perdure_actors import rows
 from perdure_actors.core.decision import SendTask
 from perdure_actors.outcomes import kept_effect
@@ -75,7 +77,7 @@ def _resend(shard: Owned, run_id: str, activity: ActivityState) -> None:
         run.state.workflow_id,
         run_id,
         run.started.workflow_type,
-        activity,
+        replace(activity, scheduled=activity.terms),
         resent=True,
         trace=trace_of(run.started, run_id),
     )

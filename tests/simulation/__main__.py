@@ -7,10 +7,10 @@ import logging
 import sys
 import time
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from perdure_topics.simulated_faults import FaultPlan
-from tests.simulation.swarm import FAULTS, Settings, draw
+from tests.simulation.swarm import FAULTS, FEATURES, Settings, draw_whole
 from tests.simulation.world import World
 
 SHOWN_MAX = 8
@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many (default 100)")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--faults", default="", help=f"only these, or none: {', '.join(names)}")
+    parser.add_argument("--features", default="", help=f"these, or none: {', '.join(FEATURES)}")
     parser.add_argument("--truncate", action="store_true", help="let the log lose what it acked")
     parser.add_argument("--hash", action="store_true", help="print each seed's log hash")
     options = parser.parse_args(argv)
@@ -31,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     totals: Counter[str] = Counter()
     failed: list[int] = []
     for seed in range(options.first, options.first + options.seeds):
-        settings = draw(seed, truncation=options.truncate)
+        settings = draw_whole(seed, truncation=options.truncate)
+        if options.features:
+            chosen = options.features.split(",")
+            settings = replace(settings, features=tuple(n for n in FEATURES if n in chosen))
         if options.faults:
             settings = settings.only(set(options.faults.split(",")))
         world = World(settings)
@@ -58,7 +62,8 @@ def _add(totals: Counter[str], world: World) -> None:
 
 def _show(seed: int, settings: Settings, world: World) -> None:
     on = ",".join([*settings.plan.on(), *settings.faults])
-    print(f"seed {seed}: {len(world.violations)} violations; faults on: {on}")
+    has = ",".join(settings.features) or "no features"
+    print(f"seed {seed}: {len(world.violations)} violations; {has}; faults on: {on}")
     for violation in world.violations[:SHOWN_MAX]:
         print(f"  {violation.letter}: {violation.text[:600]}")
     print(f"  again: python -m tests.simulation --from {seed} --seeds 1")

@@ -11,12 +11,14 @@ from perdure_schemas import child_commands
 from perdure_schemas import commands as cmd
 from perdure_schemas import events as ev
 from perdure_schemas import message_commands as msg
+from perdure_schemas import operator_commands as opc
+from perdure_schemas import operator_events as ope
 from perdure_schemas import replies as rep
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.payloads import Record
 from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.transition import Outcome
-from tests.simulation.histories import Report
+from tests.simulation.evidence import Report
 from tests.simulation.ledger import CLOSING, Entry, Ledger, Stored, Violation
 
 COMMAND_BYTES_MAX = 1024 * 1024
@@ -26,9 +28,15 @@ ROUTED = (
     cmd.TerminateWorkflow,
     msg.SignalWorkflow,
     msg.UpdateWorkflow,
+    opc.PauseActivity,
+    opc.UnpauseActivity,
+    opc.ResetActivity,
+    opc.RetryActivityNow,
+    opc.FailActivityNow,
+    opc.UpdateActivityOptions,
 )
 
-KNOWN = {module.__name__ for module in (cmd, msg, child_commands)}
+KNOWN = {module.__name__ for module in (cmd, msg, opc, child_commands)}
 """Where the commands are that a host takes."""
 
 
@@ -330,12 +338,19 @@ def _ends_of_attempts(ledger: Ledger) -> dict[tuple[str, str, int], int]:
                     ends.setdefault((run.run_id, activity_id, seq), fact.entry.offset)
             elif isinstance(event, ev.ActivityScheduled):
                 current[event.activity_id] = fact.seq
-            elif isinstance(event, _ENDS_ATTEMPT) and event.activity_id in current:
+            elif _ends_attempt(event) and event.activity_id in current:
                 key = (run.run_id, event.activity_id, current[event.activity_id])
                 ends.setdefault(key, fact.entry.offset)
                 if isinstance(event, ev.ActivityAttemptScheduled):
                     current[event.activity_id] = fact.seq
     return ends
+
+
+def _ends_attempt(event: Any) -> bool:
+    if isinstance(event, ope.ActivityPaused):
+        # It went unused, or it was the last.
+        return event.attempt > 0
+    return isinstance(event, _ENDS_ATTEMPT)
 
 
 _ENDS_ATTEMPT = (

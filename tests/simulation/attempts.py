@@ -8,6 +8,18 @@ from perdure_schemas.tasks import ActivityTask
 from tests.simulation.model import result_of
 
 
+class Script:
+    """What the activity of the world does, as a task's input says it."""
+
+    def __init__(self, task: ActivityTask) -> None:
+        text, self.run_ms, fails = msgspec.json.decode(
+            b"[" + b",".join(payload.data for payload in task.input) + b"]"
+        )
+        self.fails_now = task.attempt <= fails
+        """Whether this attempt is one of those that fail."""
+        self.result = result_of(text)
+
+
 class Attempt:
     """An attempt that this worker was given."""
 
@@ -26,8 +38,5 @@ class Attempt:
         self.since_ms = 0
         self.dies = ""
         """"before" or "after" its effect, when this attempt kills its worker."""
-        text, self.run_ms, self.fails = msgspec.json.decode(
-            b"[" + b",".join(payload.data for payload in task.input) + b"]"
-        )
-        self.text: str = text
-        self.result = result_of(text)
+        script = Script(task)
+        self.run_ms, self.fails_now, self.result = script.run_ms, script.fails_now, script.result

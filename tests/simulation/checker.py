@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from tests.simulation.acts import ActCheck
 from tests.simulation.answers import AnswerCheck, Op, read_commands
+from tests.simulation.evidence import Effect, Evidence
 from tests.simulation.families import check_families
-from tests.simulation.histories import Effect, Evidence, Expected, check_journal, check_runs
+from tests.simulation.histories import Expected, check_journal, check_runs
 from tests.simulation.keys import KeyCheck, unfinished
 from tests.simulation.ledger import Ledger, RunLog, Stored, Violation, read_ledger
 from tests.simulation.messages import MessageCheck
@@ -54,7 +56,7 @@ def check(
     engine_key: bytes = b"",
     clock_slack_ms: int = 5_000,
 ) -> list[Violation]:
-    """Check invariants A to H, K and T over the topics of one task queue.
+    """Check invariants A to H, K, L, O, S and T over the topics of one task queue.
 
     healed: the log comes from a world that was left to heal, so everything must have ended.
     clock_slack_ms: how far clocks may be apart; what is closer than that is not judged.
@@ -73,7 +75,11 @@ def check(
     messages = MessageCheck(ledger, reports)
     messages.check_taken_once()
     messages.check_answers(ops)
-    keys = KeyCheck(ledger)
+    acts = ActCheck(ledger, reports)
+    acts.check_once()
+    acts.check_refusals()
+    acts.check_shown(ops)
+    keys = KeyCheck(ledger, others=acts.requests)
     keys.check_ids()
     keys.check_refusals()
     keys.check_order(ops)

@@ -16,7 +16,7 @@ from perdure_schemas.replies import Notice, Refused, Reply, RunClosed, UpdateAns
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
-from tests.simulation.swarm import draw_plan, with_children
+from tests.simulation.swarm import draw_plan, with_children, with_locals, with_parking
 from tests.simulation.workflows import TYPE
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ CLIENT_CONFLICT = ("fail", "fail", "use_existing", "terminate_existing")
 REUSE = ("allow_duplicate", "allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate")
 
 
-class _Ask:
+class Ask:
     """An op that is not answered yet."""
 
     def __init__(self, op: Op, command: Record, final: bool) -> None:
@@ -65,7 +65,7 @@ class SimClient:
         _, end = log.offsets(self._replies, self._partition)
         self._tail.assign(self._replies, self._partition, end)
         self._appender: Appender = log.appender(on_ready=_nothing)
-        self._asks: dict[str, _Ask] = {}
+        self._asks: dict[str, Ask] = {}
         self._number = 0
         world.broker.at(STEP_MS, self._tick)
 
@@ -131,6 +131,10 @@ class SimClient:
         plan = draw_plan(self._rng, self.world.starts, bugs=bugs)
         if self.world.settings.has_children:
             plan = with_children(self._rng, plan)
+        if "locals" in self.world.settings.features:
+            plan = with_locals(self._chatter, plan)
+        if "operators" in self.world.settings.features:
+            plan = with_parking(self._chatter, plan)
         is_final = self._rng.random() < 0.4
         update = self._brought() if self._bringing.random() < 0.2 else None
         ask = self._ask(
@@ -176,7 +180,7 @@ class SimClient:
         *,
         final: bool = False,
         **fields: object,
-    ) -> _Ask:
+    ) -> Ask:
         self._number += 1
         correlation_id = f"{self.name}-{self._number}"
         reply = ReplyTo(
@@ -195,11 +199,11 @@ class SimClient:
         )
         self.world.ops.append(op)
         asked = command(workflow_id=workflow_id, reply=reply, **fields)
-        ask = self._asks[correlation_id] = _Ask(op, asked, final)
+        ask = self._asks[correlation_id] = Ask(op, asked, final)
         self._send(ask)
         return ask
 
-    def _send(self, ask: _Ask) -> None:
+    def _send(self, ask: Ask) -> None:
         now_ms = self.world.broker.now_ms
         ask.due_ms = now_ms + (AGAIN_MS if ask.sent else FIRST_AGAIN_MS)
         ask.sent += 1
@@ -237,7 +241,7 @@ class SimClient:
             if ask is not None:
                 self._heard(ask, reply, decode(reply.body))
 
-    def _heard(self, ask: _Ask, reply: Reply, body: Record) -> None:
+    def _heard(self, ask: Ask, reply: Reply, body: Record) -> None:
         if isinstance(body, Notice):
             return
         op = ask.op

@@ -18,6 +18,7 @@ from perdure_topics.memory_tables import MemoryTableStore
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 from perdure_topics.simulated import SimulatedLog
+from tests.simulation.local_runs import SimLocals
 
 if TYPE_CHECKING:
     from perdure_topics.simulated import SimulatedBroker
@@ -58,6 +59,7 @@ class SimHost:
         self._scheduled_ms = -1
         self.log = SimulatedLog(world.broker, name)
         self.host: Host | None = None
+        self._locals: SimLocals | None = None
         self.code: WorkflowCode = world.code("good")
         self.up = False
         self.findings: list[str] = []
@@ -94,6 +96,9 @@ class SimHost:
         answers = AnswerSender(log, world.namespace)
         ring = self._ring_of(self._starts)
         small = world.strength("small_cache") > 0
+        owner = f"{self.name}-{self._starts}"
+        crash = partial(world.crash_host, self)
+        self._locals = SimLocals(world, log.node, owner, self.clock, crash=crash)
         services = Services(
             log=log,
             store=self.store,
@@ -107,13 +112,14 @@ class SimHost:
             partitions=commands.partitions,
             commands_topic_id=commands.topic_id,
             events_topic_id=events.topic_id,
-            owner=f"{self.name}-{self._starts}",
+            owner=owner,
             limits=Limits(),
             engine_key=b"",
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=self._finding,
             residents_max=2 if small else 1000,
+            local=self._locals,
         )
         return Host(services, answers, ring=ring)
 
@@ -137,6 +143,8 @@ class SimHost:
         host, self.host = self.host, None
         self.up = False
         self._starts += 1
+        if self._locals is not None:
+            self._locals.is_dead = True
         if host is not None:
             # Nobody reads for a dead process any more; nothing else of it may act.
             host._events.close()

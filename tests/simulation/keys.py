@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from tests.simulation.answers import Op
@@ -13,8 +13,10 @@ from tests.simulation.ledger import Entry, Fact, Ledger, RunLog
 class KeyCheck:
     """G: one open run a workflow id, refusals that were true, and no answer from the past."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, others: Collection[tuple[str, str]] = ()) -> None:
+        """others: requests, by workflow and request id, whose refusals say nothing of runs."""
         self._ledger = ledger
+        self._others = others
 
     def check_ids(self) -> None:
         """At most one run of an id is open at any time."""
@@ -37,6 +39,8 @@ class KeyCheck:
                 covers.setdefault(entry.partition, []).append(entry)
         for entry, outcome in self._ledger.outcomes:
             if outcome.outcome != "refused" or not outcome.workflow_id:
+                continue
+            if (outcome.workflow_id, outcome.request_id) in self._others:
                 continue
             line = [one.offset for one in covers[entry.partition]]
             at = bisect_left(line, entry.offset)

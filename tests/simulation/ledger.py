@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from perdure_schemas import events as ev
+from perdure_schemas import operator_events as op
 from perdure_schemas.avro import MAGIC, UnreadableRecordError, decode
 from perdure_schemas.payloads import Record
 from perdure_schemas.transition import EpochBump, Outcome, Transition, TransitionBody
@@ -31,6 +32,15 @@ STATUS: dict[type[Record], str] = {
     ev.WorkflowTimedOut: "timed_out",
     ev.WorkflowContinuedAsNew: "continued_as_new",
 }
+
+
+_OUTCOMES = (
+    ev.ActivityCompleted,
+    ev.ActivityFailed,
+    ev.ActivityTimedOut,
+    ev.ActivityCanceled,
+)
+_LETS_GO = (op.ActivityUnpaused, ev.ActivityAttemptScheduled, *_OUTCOMES)
 
 
 class Stored(Protocol):
@@ -119,6 +129,8 @@ class RunLog:
         return self._unblocked(status, offset)
 
     def _unblocked(self, status: str, offset: int) -> str:
+        if status == "running":
+            return "blocked" if self._is_parked(offset) else status
         if status != "blocked":
             return status
         waiting: set[int] = set()
@@ -134,7 +146,45 @@ class RunLog:
                 blocked = bool(waiting)
             elif blocked and type(fact.event) in ev.INPUTS:
                 waiting.add(fact.seq)
-        return "blocked" if blocked else "running"
+        return "blocked" if blocked or self._is_parked(offset) else "running"
+
+    def _is_parked(self, offset: int) -> bool:
+        """Whether an activity that is out of attempts waits for a person."""
+        return bool(self.held_at(offset)[1])
+
+    def pending_at(self, offset: int) -> set[str]:
+        """The activities without an outcome, as of an events offset."""
+        pending: set[str] = set()
+        for fact in self.facts:
+            if fact.entry.offset > offset or isinstance(fact.event, CLOSING):
+                break
+            event: Any = fact.event
+            if isinstance(event, ev.ActivityScheduled):
+                pending.add(event.activity_id)
+            elif isinstance(event, _OUTCOMES):
+                pending.discard(event.activity_id)
+        return pending
+
+    def held_at(self, offset: int) -> tuple[set[str], set[str]]:
+        """The activities that are paused, and those that are parked, as of an events offset."""
+        paused: set[str] = set()
+        parked: set[str] = set()
+        for fact in self.facts:
+            if fact.entry.offset > offset:
+                break
+            event: Any = fact.event
+            if isinstance(event, op.ActivityPaused):
+                (paused if event.failure is None else parked).add(event.activity_id)
+            elif isinstance(event, CLOSING):
+                return set(), set()
+            elif isinstance(event, op.ActivityReset):
+                if not event.keep_paused or event.activity_id not in paused:
+                    paused.discard(event.activity_id)
+                    parked.discard(event.activity_id)
+            elif isinstance(event, _LETS_GO):
+                paused.discard(event.activity_id)
+                parked.discard(event.activity_id)
+        return paused, parked
 
 
 class Issue(NamedTuple):

@@ -13,7 +13,7 @@ from perdure_schemas import replies as rep
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.payloads import SignalInput
 from tests.simulation.answers import Op
-from tests.simulation.histories import Report
+from tests.simulation.evidence import Report
 from tests.simulation.ledger import Fact, Ledger, RunLog
 from tests.simulation.waiting import WaitingCheck
 

@@ -44,6 +44,10 @@ STRONG = {
 }
 """Faults of the log at their strongest."""
 
+FEATURES = ("locals", "operators", "schedules")
+"""What only some worlds have: each is in a share of the seeds."""
+FEATURE_SHARE = 0.25
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -61,6 +65,8 @@ class Settings:
     faults: dict[str, float] = field(default_factory=dict)
     has_children: bool = False
     """Whether runs start others in the middle, in whatever partition their ids belong to."""
+    features: tuple[str, ...] = ()
+    """Those of FEATURES that this world has."""
 
     def strength(self, fault: str) -> float:
         """How strong a fault is; 0 when it is off."""
@@ -93,7 +99,7 @@ class Settings:
 
 
 def draw(seed: int, *, truncation: bool = False) -> Settings:
-    """The world of a seed."""
+    """The world of a seed, without features."""
     rng = Random(f"world {seed}")
     plan = FaultPlan.draw(rng)
     if rng.random() < 0.15:
@@ -115,6 +121,13 @@ def draw(seed: int, *, truncation: bool = False) -> Settings:
         plan=plan,
         faults=faults,
     )
+
+
+def draw_whole(seed: int, *, truncation: bool = False) -> Settings:
+    """The world of a seed, with the features that it draws; its faults are the same without."""
+    rng = Random(f"features {seed}")
+    drawn = tuple(name for name in FEATURES if rng.random() < FEATURE_SHARE)
+    return replace(draw(seed, truncation=truncation), features=drawn)
 
 
 def draw_plan(rng: Random, number: int, *, bugs: bool) -> Plan:
@@ -171,4 +184,26 @@ def with_children(rng: Random, plan: Plan, *, depth: int = 0) -> Plan:
             child = with_children(rng, child, depth=1)
         step = Step("child", plan=msgspec.to_builtins(child), policy=rng.choice((1, 1, 3)))
         steps.insert(rng.randrange(len(steps) + 1), step)
+    return replace(plan, steps=steps)
+
+
+def with_locals(rng: Random, plan: Plan) -> Plan:
+    """The same plan with some of its activities run by the host."""
+    steps = []
+    for step in plan.steps:
+        is_work = step.kind not in ("timer", "child", "bug")
+        steps.append(replace(step, local=is_work and rng.random() < 0.5))
+        if rng.random() < 0.15:
+            run_ms, wait_ms = rng.randrange(500, 6_000), rng.randrange(500, 6_000)
+            slow = Step("slow", run_ms=run_ms, wait_ms=wait_ms, attempts=rng.choice((1, 2, 3)))
+            steps.append(replace(slow, local=True))
+    return replace(plan, steps=steps)
+
+
+def with_parking(rng: Random, plan: Plan) -> Plan:
+    """The same plan with activities that wait for a person when they are out of attempts."""
+    steps = []
+    for step in plan.steps:
+        may_end = step.attempts > 0 and not step.local
+        steps.append(replace(step, parks=may_end and rng.random() < 0.7))
     return replace(plan, steps=steps)

@@ -24,7 +24,7 @@ from perdure_schemas.tasks import ActivityTask
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import LogError, PositionLostError, StoredRecord
 from tests.simulation.attempts import Attempt
-from tests.simulation.histories import Effect
+from tests.simulation.evidence import Effect
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender
@@ -206,8 +206,7 @@ class SimWorker:
 
     def _effect(self, attempt: Attempt) -> None:
         task = attempt.task
-        fails = task.attempt <= attempt.fails
-        data = None if fails else msgspec.json.encode(attempt.result)
+        data = None if attempt.fails_now else msgspec.json.encode(attempt.result)
         self.world.effects.append(
             Effect(
                 self.world.wall_ms(),
@@ -224,7 +223,7 @@ class SimWorker:
         """Report how it went: perhaps twice, perhaps late."""
         attempt.phase = "ended"
         settled = partial(self._settled, attempt)
-        if attempt.task.attempt <= attempt.fails:
+        if attempt.fails_now:
             cause = FailureCause(message="planned", type="Planned")
             report = partial(
                 self._report, attempt, cmd.FailActivity, settled, failure=Failure(chain=[cause])
@@ -357,7 +356,7 @@ class SimWorker:
             stopped = self._attempts.get(canceled.token)
             if stopped is None or stopped.phase != "running":
                 continue
-            if canceled.reason != "cancel_requested":
+            if canceled.reason not in ("cancel_requested", "paused", "reset"):
                 stopped.phase = "ended"
                 self._settled(stopped)
             elif self._rng.random() < 0.8:

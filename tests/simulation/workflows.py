@@ -40,6 +40,10 @@ class Step:
     """What a child is told to do."""
     policy: int = 1
     """What becomes of the child when its parent closes."""
+    local: bool = False
+    """Whether the activity is run by the host."""
+    parks: bool = False
+    """Whether the activity waits for a person when it is out of attempts."""
 
 
 @dataclass
@@ -62,8 +66,9 @@ def mix(*parts: str) -> str:
 
 
 def _options(step: Step) -> dict[str, Any]:
+    limit_ms = step.wait_ms if step.kind == "slow" else 20_000
     options: dict[str, Any] = {
-        "start_to_close_timeout": timedelta(seconds=20),
+        "start_to_close_timeout": timedelta(milliseconds=limit_ms),
         "retry_policy": RetryPolicy(
             initial_interval=timedelta(milliseconds=300),
             maximum_interval=timedelta(seconds=3),
@@ -71,7 +76,9 @@ def _options(step: Step) -> dict[str, Any]:
         ),
         "result_type": str,
     }
-    if step.kind == "beat":
+    if step.parks:
+        options["on_exhausted"] = "pause"
+    if step.kind == "beat" and not step.local:
         options["heartbeat_timeout"] = timedelta(milliseconds=step.wait_ms)
     elif step.kind == "prompt":
         options["schedule_to_start_timeout"] = timedelta(milliseconds=step.wait_ms)
@@ -83,7 +90,8 @@ def _options(step: Step) -> dict[str, Any]:
 async def _work(step: Step, text: str) -> str:
     try:
         told = [text, step.run_ms, step.fails]
-        result: str = await workflow.execute_activity("work", args=told, **_options(step))
+        execute = workflow.execute_local_activity if step.local else workflow.execute_activity
+        result: str = await execute("work", args=told, **_options(step))
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise

@@ -24,6 +24,7 @@ from tests.simulation.checker import Effect, Violation, check
 from tests.simulation.clients import SimClient
 from tests.simulation.hosts import SimHost
 from tests.simulation.model import expected_chain
+from tests.simulation.operators import SimOperator
 from tests.simulation.rebuild import check_replays, check_tables
 from tests.simulation.swarm import Settings
 from tests.simulation.workers import SimWorker, fresh_id
@@ -65,6 +66,11 @@ class World:
             SimClient(self, SimulatedLog(self.broker, f"client{n}"), f"client{n}", seeds.pop())
             for n in range(settings.clients)
         ]
+        self.others: list[SimClient] = []
+        """Those who look after what the clients have asked for."""
+        if "operators" in settings.features:
+            log = SimulatedLog(self.broker, "operator")
+            self.others.append(SimOperator(self, log, "operator", seeds.pop()))
         self._worker_number = 0
         self.workers: list[SimWorker] = []
 
@@ -72,6 +78,10 @@ class World:
     def clock_slack_ms(self) -> int:
         """How far apart clocks may be before it counts."""
         return self.settings.clock_slack_ms
+
+    @property
+    def _askers(self) -> list[SimClient]:
+        return [*self.clients, *self.others]
 
     def after_step(self, host: SimHost) -> None:
         """A host has made a turn: for worlds that look closer."""
@@ -152,6 +162,10 @@ class World:
         for _ in range(settings.starts * 3):
             client = self.rng.choice(self.clients)
             broker.at(self.rng.randrange(500, settings.busy_ms), client.act)
+        hand = Random(f"acts {settings.seed}")
+        for other in self.others:
+            for _ in range(settings.starts * 3):
+                broker.at(hand.randrange(500, settings.busy_ms), other.act)
         broker.run_until(400)
         broker.plan = settings.plan
         broker.at(1_000, self._nemesis)
@@ -320,7 +334,7 @@ class World:
 
     def unrest(self) -> list[str]:
         """What still has to happen."""
-        found = [f"{client.name} waits" for client in self.clients if not client.is_done]
+        found = [f"{client.name} waits" for client in self._askers if not client.is_done]
         owned: list[int] = []
         for host in self.hosts:
             found += host.open_work()

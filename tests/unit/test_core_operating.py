@@ -314,6 +314,24 @@ def test_new_options_count_from_the_next_attempt_and_can_be_taken_back() -> None
     world.check()
 
 
+def test_an_attempt_under_way_keeps_the_times_that_its_worker_knows() -> None:
+    world, run, activity = pending()
+    claim(world, run)
+
+    ask(world, op.UpdateActivityOptions, start_to_close_ms=2_000, heartbeat_ms=1_000)
+
+    world.pass_ms(9_999)
+    assert isinstance(alarm(world, run), Later)
+    assert activity.alarm_ms == NOW_MS + 10_000
+    world.pass_ms(1)
+    due = alarm(world, run)
+    assert isinstance(due, Due)
+    world.record("run-1", *due.events)
+    world.record("run-1", ev.ActivityAttemptScheduled(activity_id="1", attempt=2))
+    claim(world, run)
+    assert activity.alarm_ms == world.now_ms + 1_000
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

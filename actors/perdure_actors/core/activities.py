@@ -145,6 +145,7 @@ def apply_activity_attempt_scheduled(
     activity.state = "scheduled"
     activity.attempt = event.attempt
     activity.issued = at
+    activity.under_way = None
     activity.attempt_ms = now_ms
     activity.started_ms = 0
     activity.worker_id = ""

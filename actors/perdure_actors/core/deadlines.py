@@ -42,7 +42,7 @@ def decide_activity_alarm(world: World, run: Run, activity_id: str, now_ms: int)
     if activity.state == "backing_off":
         return _backoff_alarm(activity, now_ms)
     if activity.state == "scheduled" and not scheduled.local:
-        unstarted_ms = scheduled.schedule_to_start_ms
+        unstarted_ms = activity.terms.schedule_to_start_ms
         if unstarted_ms and activity.attempt_ms + unstarted_ms <= now_ms:
             event = _timed_out(activity, "schedule_to_start", retry.NON_RETRYABLE)
             return Due([event], refutable=True)
@@ -66,7 +66,7 @@ def _backoff_alarm(activity: ActivityState, now_ms: int) -> Due | Later:
 
 
 def _started_alarm(world: World, run: Run, activity: ActivityState, now_ms: int) -> Due | Later:
-    scheduled = activity.scheduled
+    scheduled = activity.terms
     times = []
     if scheduled.start_to_close_ms:
         times.append((activity.started_ms + scheduled.start_to_close_ms, "start_to_close"))
@@ -229,7 +229,7 @@ def expires_ms_of(activity: ActivityState) -> int:
 
 def set_alarm(run: Run, activity: ActivityState) -> None:
     """Recompute the nearest deadline of an activity, and mark it as changed."""
-    scheduled = activity.scheduled
+    scheduled = activity.terms
     times = [expires_ms_of(activity)]
     if activity.state == "paused":
         times.append(1 if activity.cancel_requested else 0)

@@ -339,8 +339,10 @@ def unpark(run: Run, activity: ActivityState, now_ms: int) -> None:
 def apply_options_updated(
     run: Run, event: ActivityOptionsUpdated, _at: RecordId, _now_ms: int
 ) -> None:
-    """The next attempt has these."""
+    """The next attempt has these; one under way keeps those that its worker knows."""
     activity = run.activities[event.activity_id]
+    if activity.state in ("scheduled", "started"):
+        activity.under_way = activity.terms
     activity.original = activity.original or activity.scheduled
     activity.scheduled = replace(
         activity.scheduled,

@@ -72,6 +72,13 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     """Whether the attempt after the one under way is the first again."""
     original: ActivityScheduled | None = None
     """What the code asked for, where somebody has given other options."""
+    under_way: ActivityScheduled | None = None
+    """What the attempt was issued with, where somebody has given other options since."""
+
+    @property
+    def terms(self) -> ActivityScheduled:
+        """The options of the attempt: other ones count from the next on."""
+        return self.under_way or self.scheduled
 
 
 class TimerState(msgspec.Struct, array_like=True, gc=False):
