@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from perdure_actors import outcomes, shard
+from perdure_actors import outcomes, rows, shard
 from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core import activities, attempts, timers
@@ -341,6 +341,10 @@ def command_row(kind: str, value: Any) -> Plant:
 def apply_row(kind: str, value: Any) -> Plant:
     found = next(cls for cls in APPLY if cls.__name__ == kind)
     return lambda: patch.dict(APPLY, {found: value})
+
+
+def row_kind(kind: str, **fields: Any) -> Plant:
+    return lambda: patch.dict(rows.KINDS, {kind: rows.KINDS[kind]._replace(**fields)})
 
 
 def no_step(_self: Trailing, _offset: int, _cursor: Cursor, _mono_ms: int) -> None:

@@ -16,6 +16,7 @@ from tests.simulation.histories import Expected, check_journal, check_runs
 from tests.simulation.keys import KeyCheck, unfinished
 from tests.simulation.ledger import Ledger, RunLog, Stored, Violation, read_ledger
 from tests.simulation.messages import MessageCheck
+from tests.simulation.schedules import ScheduleCheck
 
 __all__ = ["Effect", "Expected", "Ledger", "Op", "RunLog", "Violation", "check", "ledger_of"]
 
@@ -55,10 +56,12 @@ def check(
     healed: bool = True,
     engine_key: bytes = b"",
     clock_slack_ms: int = 5_000,
+    healed_ms: int | None = None,
 ) -> list[Violation]:
     """Check invariants A to H, K, L, O, S and T over the topics of one task queue.
 
     healed: the log comes from a world that was left to heal, so everything must have ended.
+    healed_ms: since when nothing went wrong, by the log's clock; None where that is not known.
     clock_slack_ms: how far clocks may be apart; what is closer than that is not judged.
     """
     roles = _by_role(records_by_topic)
@@ -79,6 +82,9 @@ def check(
     acts.check_once()
     acts.check_refusals()
     acts.check_shown(ops)
+    schedules = ScheduleCheck(ledger)
+    schedules.check_all(healed_ms=healed_ms)
+    schedules.check_answers(ops)
     keys = KeyCheck(ledger, others=acts.requests)
     keys.check_ids()
     keys.check_refusals()

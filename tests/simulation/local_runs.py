@@ -67,7 +67,8 @@ class SimLocals:
         loop = cast("asyncio.AbstractEventLoop", self)
         self._desk = LocalDesk(_Scripts(self), slots=SLOTS, identity=owner, loop=loop, clock=clock)
         self._errands: deque[Callable[[], None]] = deque()
-        self._running: set[bytes] = set()
+        self._running: dict[bytes, bool] = {}
+        """The attempts whose scripts run, and whether each has had its effect."""
         self.is_dead = False
 
     # -- what a host asks, on its own thread --
@@ -117,7 +118,7 @@ class SimLocals:
     def run(self, attempt: Attempt) -> None:
         """Run the script of an attempt: one effect somewhere in it, and its end."""
         script = Script(attempt.task)
-        self._running.add(attempt.token)
+        self._running[attempt.token] = False
         rng, most = self._rng, 0.05 * self._world.strength("host_crash")
         dies = rng.choice(("before", "during", "after")) if rng.random() < most else ""
         effect_ms = rng.randrange(script.run_ms + 1)
@@ -125,11 +126,12 @@ class SimLocals:
         self._at(script.run_ms, partial(self._end, attempt, script, dies))
 
     def _effect(self, attempt: Attempt, script: Script, dies: str) -> None:
-        if attempt.token not in self._running:
+        if self._running.get(attempt.token, True):
             return
         if dies == "before":
             self._crash()
             return
+        self._running[attempt.token] = True
         task = attempt.task
         data = None if script.fails_now else msgspec.json.encode(script.result)
         self._world.effects.append(
@@ -149,10 +151,12 @@ class SimLocals:
     def _end(self, attempt: Attempt, script: Script, dies: str) -> None:
         if attempt.token not in self._running:
             return
-        if dies == "after":
+        # A host that was stopped meanwhile may come to both at once, in any order.
+        self._effect(attempt, script, dies)
+        if dies:
             self._crash()
             return
-        self._running.discard(attempt.token)
+        del self._running[attempt.token]
         if script.fails_now:
             cause = FailureCause(message="planned", type="Planned")
             self._desk.failed(attempt, Failure(chain=[cause]))
@@ -167,7 +171,7 @@ class SimLocals:
     def _stopped(self, attempt: Attempt, reason: str) -> None:
         if attempt.token not in self._running:
             return
-        self._running.discard(attempt.token)
+        del self._running[attempt.token]
         if reason == WORKER_SHUTDOWN:
             self._desk.hand_back(attempt, reason)
             self._desk.free(attempt)

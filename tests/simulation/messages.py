@@ -15,6 +15,7 @@ from perdure_schemas.payloads import SignalInput
 from tests.simulation.answers import Op
 from tests.simulation.evidence import Report
 from tests.simulation.ledger import Fact, Ledger, RunLog
+from tests.simulation.timetables import is_schedule
 from tests.simulation.waiting import WaitingCheck
 
 
@@ -166,6 +167,8 @@ class MessageCheck:
         run = self._ledger.runs.get(answer.run_id)
         if run is None:
             self._fail("G", f"{where}: there is no such run")
+            return
+        if is_schedule(run):
             return
         seen: list[str] = msgspec.json.decode(answer.result.data)
         signals: list[tuple[ev.WorkflowSignaled | SignalInput, int]] = []

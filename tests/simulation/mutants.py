@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 from unittest.mock import patch
 
+from perdure.schedules.scheduler import Scheduler
 from perdure_actors import deciding, recovery
+from perdure_actors import locals as locals_
 from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
-from perdure_actors.core import attempts
+from perdure_actors.core import attempts, child_reports
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.horizon import Horizon
 from perdure_actors.intake import Intake
 from perdure_actors.keeping import Keeping
+from perdure_actors.locals import Locals
+from perdure_actors.once import Once
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
 from perdure_actors.shard import Shard
@@ -20,7 +24,7 @@ from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
 from perdure_actors.world import ShardWorld
 from perdure_topics import fold
-from tests.simulation import bugs, message_bugs
+from tests.simulation import bugs, feature_bugs, message_bugs
 from tests.simulation.workers import SimWorker
 
 
@@ -31,6 +35,8 @@ class Mutant(NamedTuple):
     plant: bugs.Plant
     faults: tuple[str, ...]
     letters: str
+    features: tuple[str, ...] = ()
+    """What the world must have, so that the bug can show."""
 
 
 LOST = ("ack_lost", "never_written", "late_written", "queue_timeout")
@@ -249,6 +255,118 @@ MUTANTS: tuple[Mutant, ...] = (
         bugs.patched(Intake, "_query", message_bugs.query_at_once),
         ("zombie", "host_pause", "rebalance", "slow_append", *LOST),
         "G",
+    ),
+    Mutant(
+        "a schedule forgets what it has started when it goes on",
+        bugs.patched(Scheduler, "_go_on", feature_bugs.forgets_what_runs),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "a schedule forgets what waits when it goes on",
+        bugs.patched(Scheduler, "_go_on", feature_bugs.forgets_what_waits),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "a schedule takes times twice when it goes on",
+        bugs.patched(Scheduler, "_go_on", feature_bugs.looks_again),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "a child that was left to the next run reports to nobody",
+        bugs.patched(child_reports, "_taken_over", feature_bugs.own_reports_only),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "an action that waited does not count against the limit",
+        bugs.patched(Scheduler, "_start", feature_bugs.no_limit_for_what_waited),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "a paused schedule takes what waits",
+        bugs.patched(Scheduler, "_act", feature_bugs.takes_while_paused),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "a schedule's actions overlap",
+        bugs.patched(Scheduler, "_queue", feature_bugs.overlaps),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
+        "a local attempt whose host is lost is not counted",
+        bugs.patched(locals_, "decide_local_lost", feature_bugs.lost_uncounted),
+        OWNERS,
+        "FL",
+        ("locals",),
+    ),
+    Mutant(
+        "a dead owner's local activities report",
+        feature_bugs.the_dead_report,
+        (*LOST, *OWNERS),
+        "L",
+        ("locals",),
+    ),
+    Mutant(
+        "local attempts under way are forgotten at take-over",
+        bugs.patched(Locals, "recover", feature_bugs.never_lost),
+        OWNERS,
+        "H",
+        ("locals",),
+    ),
+    Mutant(
+        "local attempts are started twice",
+        bugs.patched(Locals, "act", feature_bugs.starts_twice),
+        (),
+        "L",
+        ("locals",),
+    ),
+    Mutant(
+        "a pause is lost at take-over",
+        bugs.row_kind("activity", decode=feature_bugs.pause_not_kept),
+        (*OWNERS, "small_cache"),
+        "O",
+        ("operators",),
+    ),
+    Mutant(
+        "an operator's request is taken again",
+        bugs.patched(Once, "answer_again", feature_bugs.acts_again),
+        ("slow_append", *LOST, *OWNERS),
+        "O",
+        ("operators",),
+    ),
+    Mutant(
+        "a parked activity is tried again by a timer",
+        feature_bugs.parked_for_a_while,
+        (),
+        "O",
+        ("operators",),
+    ),
+    Mutant(
+        "an attempt is granted though it is paused",
+        bugs.command_row("ClaimActivity", feature_bugs.grants_paused),
+        ("zombie", "worker_pause", "rebalance"),
+        "O",
+        ("operators",),
+    ),
+    Mutant(
+        "other options count for the attempt under way",
+        bugs.apply_row("ActivityOptionsUpdated", feature_bugs.under_way_too),
+        (),
+        "T",
+        ("operators",),
     ),
 )
 """All of them."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 TEND_MS = 8_300
-KINDS = ("pause", "pause", "pause", "unpause", "reset", "retry", "fail", "options")
+KINDS = (*["pause"] * 4, "unpause", "reset", "retry", "fail", *["options"] * 3)
 LET_GO = {"paused": "unpause", "pause_requested": "unpause", "exhausted": "retry"}
 """What a state that waits for a person asks for."""
 BY_TYPE = 0.15
@@ -54,7 +54,9 @@ class SimOperator(SimClient):
         if self.world.healing:
             for activity in body.pending_activities:
                 if activity.state in LET_GO:
-                    self._operate(body, activity, LET_GO[activity.state])
+                    # What is parked and paused besides must be unpaused.
+                    kinds = ("unpause", LET_GO[activity.state])
+                    self._operate(body, activity, self._hand.choice(kinds))
             return
         activity = self._hand.choice(body.pending_activities)
         fitting = LET_GO.get(activity.state)
@@ -95,8 +97,9 @@ class SimOperator(SimClient):
                 initial_interval_ms=hand.randrange(100, 800), maximum_attempts=most
             )
             return {
-                "start_to_close_ms": hand.choice((-1, 2_000, 15_000)),
-                "heartbeat_ms": hand.choice((-1, -1, 1_500)),
+                # No script runs for longer than the shorter one.
+                "start_to_close_ms": hand.choice((-1, 13_000, 30_000)),
+                "heartbeat_ms": hand.choice((-1, 1_500, 1_500)),
                 "retry_policy": hand.choice((None, policy)),
             }
         return {}

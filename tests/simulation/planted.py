@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 from tests.simulation.mutants import MUTANTS, NOT_THERE, Mutant
@@ -34,7 +35,7 @@ def hunt(mutant: Mutant, seeds: range) -> Catch | None:
 
 def try_seed(mutant: Mutant, seed: int) -> Catch | None:
     """One world with the bug in it."""
-    settings = draw(seed).force(mutant.faults)
+    settings = replace(draw(seed).force(mutant.faults), features=mutant.features)
     with mutant.plant():
         violations = World(settings).run()
     letters = "".join(sorted({violation.letter for violation in violations}))

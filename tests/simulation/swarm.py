@@ -201,9 +201,14 @@ def with_locals(rng: Random, plan: Plan) -> Plan:
 
 
 def with_parking(rng: Random, plan: Plan) -> Plan:
-    """The same plan with activities that wait for a person when they are out of attempts."""
+    """The same plan with activities that wait for a person when they are out of attempts.
+
+    Some are so long that there is time to do something to them.
+    """
     steps = []
     for step in plan.steps:
         may_end = step.attempts > 0 and not step.local
         steps.append(replace(step, parks=may_end and rng.random() < 0.7))
+        if rng.random() < 0.15:
+            steps.append(Step("long", run_ms=rng.randrange(2_000, 9_000), fails=rng.randrange(2)))
     return replace(plan, steps=steps)

@@ -31,6 +31,19 @@ KNOWN = {
     "signals that waited reach two runs": 2,
     "an update is answered before it is accepted": 0,
     "a query is answered at once, whoever owns the partition": 8,
+    "a schedule forgets what it has started when it goes on": 0,
+    "a schedule forgets what waits when it goes on": 1,
+    "a schedule takes times twice when it goes on": 0,
+    "a child that was left to the next run reports to nobody": 0,
+    "a schedule's actions overlap": 0,
+    "a local attempt whose host is lost is not counted": 0,
+    "a dead owner's local activities report": 2,
+    "local attempts are started twice": 0,
+    "a pause is lost at take-over": 0,
+    "an operator's request is taken again": 3,
+    "a parked activity is tried again by a timer": 2,
+    "an attempt is granted though it is paused": 4,
+    "other options count for the attempt under way": 8,
 }
 """A bug, and a seed at which it was found when this was written; the next few may do as well."""
 TRIED = 4

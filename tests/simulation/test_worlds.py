@@ -14,7 +14,7 @@ from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
 from perdure_topics.ports import StoredRecord
 from tests.simulation.checker import check
-from tests.simulation.swarm import draw
+from tests.simulation.swarm import draw_whole
 from tests.simulation.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ SHOWN_MAX = 10
 
 
 def _run(seed: int, *, truncation: bool = False) -> World:
-    world = World(draw(seed, truncation=truncation))
+    world = World(draw_whole(seed, truncation=truncation))
     world.run()
     return world
 

@@ -11,7 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from unittest.mock import patch
 
+from perdure.schedules.scheduler import Scheduler
+from perdure.workflow import information
 from perdure_actors import proposal
 from perdure_actors.workflow_code import WorkflowCode
 from perdure_schemas.converters import DefaultPayloadConverter
@@ -25,6 +28,7 @@ from tests.simulation.clients import SimClient
 from tests.simulation.hosts import SimHost
 from tests.simulation.model import expected_chain
 from tests.simulation.operators import SimOperator
+from tests.simulation.planners import SimPlanner
 from tests.simulation.rebuild import check_replays, check_tables
 from tests.simulation.swarm import Settings
 from tests.simulation.workers import SimWorker, fresh_id
@@ -37,6 +41,8 @@ LOOK_MS = 4_700
 REST_MS = 25_900
 """With LOOK_MS no multiple of what happens every ten seconds."""
 HOUR_MS = 3_600_000
+LONG_HISTORY = 60
+"""So many events, and a schedule goes on as a new run: here that is a matter of seconds."""
 
 
 class World:
@@ -58,6 +64,7 @@ class World:
         self.effects: list[Effect] = []
         self.violations: list[Violation] = []
         self.healing = False
+        self.healed_ms = 0
         self._codes: dict[str, WorkflowCode] = {}
         self._make_topics()
         seeds = [Random(self.rng.randrange(1 << 62)) for _ in range(16)]
@@ -71,6 +78,9 @@ class World:
         if "operators" in settings.features:
             log = SimulatedLog(self.broker, "operator")
             self.others.append(SimOperator(self, log, "operator", seeds.pop()))
+        if "schedules" in settings.features:
+            log = SimulatedLog(self.broker, "planner")
+            self.others.append(SimPlanner(self, log, "planner", seeds.pop()))
         self._worker_number = 0
         self.workers: list[SimWorker] = []
 
@@ -110,7 +120,9 @@ class World:
         """A release of the workflow code."""
         if kind not in self._codes:
             converter = DefaultPayloadConverter()
-            self._codes[kind] = WorkflowCode([CODES[kind]], converter=converter, build_id=kind)
+            # Every worker has schedules, whatever else was deployed to it.
+            workflows = [CODES[kind], Scheduler]
+            self._codes[kind] = WorkflowCode(workflows, converter=converter, build_id=kind)
         return self._codes[kind]
 
     def strength(self, fault: str) -> float:
@@ -136,16 +148,15 @@ class World:
 
     def run(self) -> list[Violation]:
         """Live, heal, rest, and be checked; what was wrong."""
-        before = proposal.PART_BYTES_MAX
-        try:
-            if self.settings.strength("parts"):
-                proposal.PART_BYTES_MAX = 700
+        part_bytes = 700 if self.settings.strength("parts") else proposal.PART_BYTES_MAX
+        with (
+            patch.object(proposal, "PART_BYTES_MAX", part_bytes),
+            patch.object(information, "HISTORY_LENGTH_SUGGESTED_MAX", LONG_HISTORY),
+        ):
             self._live()
             self._heal()
             quiet = self._rest()
-        finally:
-            proposal.PART_BYTES_MAX = before
-        self._check(quiet=quiet)
+            self._check(quiet=quiet)
         return self.violations
 
     def _live(self) -> None:
@@ -309,6 +320,7 @@ class World:
 
     def _heal(self) -> None:
         self.healing = True
+        self.healed_ms = self.wall_ms()
         self.broker.plan = FaultPlan()
         for host in self.hosts:
             self.broker.resume(host.log.node)
@@ -369,6 +381,7 @@ class World:
             self.effects,
             models={TYPE: expected_chain},
             clock_slack_ms=self.clock_slack_ms,
+            healed_ms=self.healed_ms,
         )
         self.violations += check_replays(self)
         self.violations += check_tables(self)

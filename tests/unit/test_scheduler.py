@@ -275,6 +275,23 @@ def test_an_action_that_fails_after_that_pauses_what_says_so(
     assert "no figures" in (found.schedule.state.note or "")
 
 
+@pytest.mark.parametrize("event", [ce.ChildWorkflowCanceled, ce.ChildWorkflowTerminated])
+def test_an_action_that_somebody_ends_is_no_failure_that_pauses(
+    made: Callable[..., Player], event: type[ce.ChildWorkflowCanceled]
+) -> None:
+    player = made(policy=SchedulePolicy(Overlap.CANCEL_OTHER, pause_on_failure=True))
+    wake(player)
+    begun(player, "1")
+    wake(player)
+
+    player.give(event(child_id="1", run_id="run-1"))
+
+    found = described(player)
+    assert not found.schedule.state.paused
+    assert found.standing.last_failure is None
+    assert len(children(player)) == 2, "the action that ended the one before is taken"
+
+
 def test_search_attributes_of_a_schedule_are_replaced_as_a_whole(
     made: Callable[..., Player],
 ) -> None:

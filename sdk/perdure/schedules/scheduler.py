@@ -13,7 +13,12 @@ from perdure.common import (
     SearchAttributePair,
     TypedSearchAttributes,
 )
-from perdure.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
+from perdure.exceptions import (
+    CancelledError,
+    ChildWorkflowError,
+    TerminatedError,
+    WorkflowAlreadyStartedError,
+)
 from perdure.schedules import showing
 from perdure.schedules.records import (
     BUFFER_MAX,
@@ -290,6 +295,9 @@ class Scheduler:
         except ChildWorkflowError as error:
             if not child.run_id:
                 self._note(Done(due.at, workflow.now(), reason=f"not started: {error.cause}"))
+            if isinstance(error.cause, CancelledError | TerminatedError):
+                # Somebody ended it, perhaps the next action: that is no failure of its own.
+                return
             standing.last_failure = error.failure
             if watched.pauses:
                 self._pause(f"paused: workflow {workflow_id!r} failed: {error.cause}")
