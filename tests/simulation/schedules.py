@@ -236,10 +236,10 @@ class ScheduleCheck:
             if not chain.due[at]:
                 self._fail(turn.entry, f"takes the action of {at}, which was not due, or again")
             chain.due[at] -= 1
-            if chain.by_hand[at]:
-                chain.by_hand[at] -= 1
-            elif held:
+            if held and not chain.by_hand[at]:
                 self._fail(turn.entry, f"takes the action of {at} while it is paused or over")
+            # Where one of a time is by hand and one is not, the other was the first.
+            chain.by_hand[at] = min(chain.by_hand[at], chain.due[at])
 
     # -- from run to run --
 

@@ -37,7 +37,7 @@ KNOWN = {
     "a child that was left to the next run reports to nobody": 0,
     "a schedule's actions overlap": 0,
     "a local attempt whose host is lost is not counted": 0,
-    "a dead owner's local activities report": 2,
+    "a dead owner's local activities report": 7,
     "local attempts are started twice": 0,
     "a pause is lost at take-over": 0,
     "an operator's request is taken again": 3,
