@@ -22,6 +22,7 @@ from perdure_actors.activity_tasks import (
     Phase,
     timeout_failure,
 )
+from perdure_actors.slots import FixedSlots, Slots
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.task_rate import FOREVER_MS, TaskRate
 from perdure_actors.worker_claims import ClaimBook
@@ -70,8 +71,10 @@ class ActivityDesk:
         leases: LeaseBook,
         wake: Callable[[], None],
         rate: TaskRate | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self._facts = facts
+        self._slots = slots or FixedSlots(facts.slots)
         self._runner = runner
         self._clock = clock
         self._outbox = outbox
@@ -110,6 +113,8 @@ class ActivityDesk:
     def next_turn_ms(self) -> int:
         """When, by the monotonic clock, the next turn is due even if nothing rings."""
         due_ms = min(self._alarms.next_ms, self._tick_at_ms, self._rate_due_ms)
+        if self._room:
+            due_ms = min(due_ms, self._slots.next_ms(self._clock.monotonic_ms()))
         leave_ms = self._intake.next_leave_ms
         return due_ms if leave_ms is None else min(due_ms, leave_ms)
 
@@ -166,9 +171,10 @@ class ActivityDesk:
 
     def free(self, attempt: Attempt) -> None:
         """The code has ended: its slot is free."""
-        if attempt.slotted:
-            attempt.slotted = False
+        permit, attempt.permit = attempt.permit, None
+        if permit is not None:
             self._slots_used -= 1
+            self._slots.release(permit)
             if self._starved or self._room:
                 self._wake()
 
@@ -204,7 +210,7 @@ class ActivityDesk:
             self._mail.lease(due, slots_used=self._slots_used, stopping=True)
 
     def _take(self, now: int) -> None:
-        capacity = self._facts.slots - self._slots_used + self._room_max - len(self._room)
+        capacity = self._slots.free(now) + self._room_max - len(self._room)
         if capacity <= 0 or self._outbox.unacked >= UNACKED_MAX:
             self._starved = True
             if self._full_since_ms < 0:
@@ -265,13 +271,16 @@ class ActivityDesk:
 
     def _fill(self, now: int) -> None:
         """Give free slots to what waits: the urgent first, of equals the one that came first."""
-        while self._room and self._slots_used < self._facts.slots:
+        while self._room:
             attempt = min(self._room, key=_priority) if len(self._room) > 1 else self._room[0]
+            permit = self._slots.take(attempt.task.activity_type, now)
+            if permit is None:
+                break
             self._room.remove(attempt)
+            attempt.permit = permit
             self._admit(attempt, now)
 
     def _admit(self, attempt: Attempt, now: int) -> None:
-        attempt.slotted = True
         self._slots_used += 1
         if attempt.task.wants_claim or attempt.may_be_redelivery:
             attempt.phase = Phase.CLAIMING

@@ -55,11 +55,11 @@ class Attempt:
         "may_be_redelivery",
         "offset",
         "other_places",
+        "permit",
         "phase",
         "promoted",
         "released",
         "run",
-        "slotted",
         "started_ms",
         "started_wall_ms",
         "taken_ms",
@@ -89,7 +89,8 @@ class Attempt:
         self.may_be_redelivery = may_be_redelivery
         self.taken_ms = taken_ms
         self.phase = Phase.WAITING
-        self.slotted = False
+        self.permit: object | None = None
+        """What its slot was given with, while it has one."""
         self.released = False
         """Whether its offset is no longer needed to bring it back."""
         self.started_ms = 0

@@ -22,6 +22,7 @@ from perdure_actors.activity_tasks import WORKER_SHUTDOWN
 from perdure_actors.activity_watchdog import LoopWatchdog
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.edges import Edge
+from perdure_actors.slots import FixedSlots, Slots
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.task_rate import TaskRate
 from perdure_actors.worker_lease import LeaseBook
@@ -74,6 +75,7 @@ class ActivityWorker:
         clock: Clock | None = None,
         edge: Edge | None = None,
         intercept: Intercept | None = None,
+        slots: Slots | None = None,
     ) -> None:
         if settings.max_concurrent_activities < 1:
             raise ValueError("max_concurrent_activities must be at least 1")
@@ -83,6 +85,7 @@ class ActivityWorker:
         self._converter = converter
         self._user_executor = executor
         self._edge = edge
+        self._slots = slots or FixedSlots(settings.max_concurrent_activities)
         self._intercept = intercept
         self._clock: Clock = clock or SystemClock()
         self._rate = TaskRate(_least(settings, sharers=1))
@@ -107,7 +110,7 @@ class ActivityWorker:
     def slots(self) -> tuple[int, int]:
         """How many activities run now, and how many may."""
         used = len(self._runner.running) if self._is_open else 0
-        return used, self._settings.max_concurrent_activities
+        return used, self._slots.most
 
     async def wait_ready(self) -> None:
         """Wait until it takes tasks."""
@@ -192,7 +195,7 @@ class ActivityWorker:
                 self._replies.close()
                 return False
         self._pool = self._user_executor or ThreadPoolExecutor(
-            settings.max_concurrent_activities, thread_name_prefix="perdure-activity"
+            self._slots.most, thread_name_prefix="perdure-activity"
         )
         self._runner = ActivityRunner(
             self._activities,
@@ -223,6 +226,7 @@ class ActivityWorker:
             leases=LeaseBook(commands.name, commands.partitions),
             wake=self.ring,
             rate=self._rate,
+            slots=self._slots,
         )
         self._sharing = asyncio.create_task(self._share(group))
         self._counts = self._desk.counts
@@ -231,6 +235,7 @@ class ActivityWorker:
             self._gate.desk, self._gate.runner = self._desk, self._runner
         self._watch()
         self._is_open = True
+        self._slots.open(self.ring)
         self._turn()
         self._ready.set()
         return True
@@ -241,7 +246,7 @@ class ActivityWorker:
             task_queue=settings.task_queue,
             worker_id=self.worker_id,
             identity=settings.identity,
-            slots=settings.max_concurrent_activities,
+            slots=self._slots.most,
             activity_types=tuple(sorted(self._activities.by_name)),
             reply_partition=reply_partition,
             heartbeat_throttle_ms_max=int(settings.max_heartbeat_throttle_s * 1000),
@@ -295,6 +300,7 @@ class ActivityWorker:
         if self._watchdog is not None:
             self._watchdog.close()
         self._runner.close()
+        self._slots.close()
         if self._user_executor is None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._intake.close)

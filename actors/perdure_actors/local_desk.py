@@ -17,6 +17,8 @@ from perdure_actors.activity_tasks import (
     Phase,
     too_large,
 )
+from perdure_actors.slots import Slots
+from perdure_actors.task_rate import FOREVER_MS
 from perdure_schemas.avro import COMMAND_BYTES_MAX
 from perdure_schemas.commands import CompleteActivity, ConfirmActivityCanceled, FailActivity
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
@@ -43,7 +45,7 @@ class LocalDesk:
         self,
         runner: Runner,
         *,
-        slots: int,
+        slots: Slots,
         identity: str,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
@@ -54,6 +56,7 @@ class LocalDesk:
         self._loop = loop
         self._clock = clock
         self._slots_used = 0
+        self._asking: asyncio.TimerHandle | None = None
         self._held: dict[bytes, tuple[Attempt, Deliver]] = {}
         self._waiting: deque[Attempt] = deque()
         self._timers: dict[bytes, asyncio.TimerHandle] = {}
@@ -67,11 +70,9 @@ class LocalDesk:
         """Run an attempt as soon as there is a slot."""
         attempt = Attempt(task, taken_ms=self._clock.monotonic_ms(), headers=headers)
         self._held[task.token] = attempt, deliver
-        if self._slots_used < self._slots:
-            self._start(attempt)
-            return
         self._waiting.append(attempt)
-        if task.schedule_to_start_ms:
+        self.fill()
+        if attempt.phase is Phase.WAITING and task.schedule_to_start_ms:
             self._set_timer(attempt, task.schedule_to_start_ms, "schedule_to_start")
 
     def stop(self, token: bytes, reason: str) -> None:
@@ -87,9 +88,29 @@ class LocalDesk:
         else:
             self._end(attempt)
 
+    def fill(self) -> None:
+        """Start what waits, as long as there are slots."""
+        while self._waiting:
+            attempt = self._waiting[0]
+            if attempt.phase is Phase.WAITING:
+                now_ms = self._clock.monotonic_ms()
+                attempt.permit = self._slots.take(attempt.task.activity_type, now_ms)
+                if attempt.permit is None:
+                    self._ask_again(self._slots.next_ms(now_ms) - now_ms)
+                    return
+            self._waiting.popleft()
+            if attempt.permit is not None:
+                self._start(attempt)
+
+    def _ask_again(self, delay_ms: int) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        if delay_ms < FOREVER_MS // 2:
+            self._asking = self._loop.call_later(delay_ms / 1000, self.fill)
+
     def _start(self, attempt: Attempt) -> None:
         self._slots_used += 1
-        attempt.slotted = True
         attempt.phase = Phase.RUNNING
         attempt.started_wall_ms = self._clock.wall_ms()
         self._drop_timer(attempt)
@@ -188,14 +209,12 @@ class LocalDesk:
 
     def free(self, attempt: Attempt) -> None:
         """The code has ended: its slot is free."""
-        if not attempt.slotted:
+        permit, attempt.permit = attempt.permit, None
+        if permit is None:
             return
-        attempt.slotted = False
         self._slots_used -= 1
-        while self._waiting and self._slots_used < self._slots:
-            following = self._waiting.popleft()
-            if following.phase is Phase.WAITING:
-                self._start(following)
+        self._slots.release(permit)
+        self.fill()
 
     def _report(self, attempt: Attempt, report: Record) -> None:
         deliver = self._end(attempt)

@@ -9,11 +9,13 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure_actors.activity_gate import ActivityGate
 from perdure_actors.activity_runner import ActivityRunner
 from perdure_actors.local_desk import LocalDesk
+from perdure_actors.slots import Slots
 from perdure_topics.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class LocalWorker:
         task_queue: str,
         identity: str,
         converter: PayloadConverter,
-        slots: int,
+        slots: Slots,
         executor: Executor | None = None,
         edge: Edge | None = None,
         intercept: Intercept | None = None,
@@ -92,7 +94,7 @@ class LocalWorker:
         loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._pool = self._user_executor or ThreadPoolExecutor(
-            self._slots, thread_name_prefix="perdure-local"
+            self._slots.most, thread_name_prefix="perdure-local"
         )
         self._runner = ActivityRunner(
             self._activities,
@@ -114,9 +116,16 @@ class LocalWorker:
             loop=loop,
             clock=SystemClock(),
         )
+        desk = self._desk
+        self._slots.open(partial(self._from_elsewhere, loop, desk.fill))
         self._runner.desk = gate or self._desk
         if gate is not None:
             gate.desk, gate.runner = self._desk, self._runner
+
+    def _from_elsewhere(self, loop: asyncio.AbstractEventLoop, errand: Callable[[], None]) -> None:
+        # A closed loop starts nothing any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(errand)
 
     def _ring(self) -> None:
         if self._loop is not None:
@@ -147,6 +156,7 @@ class LocalWorker:
         for attempt in self._runner.running:
             logger.error("%r did not stop within %g s of being cancelled", attempt, CLOSE_S)
         self._runner.close()
+        self._slots.close()
         if self._pool is not None and self._user_executor is None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         loop.stop()

@@ -9,8 +9,25 @@ from perdure.worker.interception import (
     ExecuteActivityInput,
     Interceptor,
 )
+from perdure.worker.options import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum
 from perdure.worker.replaying import Replayer, WorkflowReplayResult, WorkflowReplayResults
-from perdure.worker.runners import SharedStateManager, UnsandboxedWorkflowRunner, WorkflowRunner
+from perdure.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
+from perdure.worker.sharing import SharedHeartbeatSender, SharedStateManager
+from perdure.worker.tuning import (
+    ActivitySlotInfo,
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    LocalActivitySlotInfo,
+    ResourceBasedSlotConfig,
+    ResourceBasedSlotSupplier,
+    ResourceBasedTunerConfig,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    WorkerTuner,
+    WorkflowSlotInfo,
+)
 from perdure.worker.working import Worker
 from perdure.workflow.intercepted import (
     ContinueAsNewInput,
@@ -33,28 +50,44 @@ from perdure.workflow.interception import (
 __all__ = [
     "ActivityInboundInterceptor",
     "ActivityOutboundInterceptor",
+    "ActivitySlotInfo",
     "ContinueAsNewInput",
+    "CustomSlotSupplier",
     "ExecuteActivityInput",
     "ExecuteWorkflowInput",
+    "FixedSizeSlotSupplier",
     "HandleQueryInput",
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "LocalActivitySlotInfo",
+    "PollerBehaviorAutoscaling",
+    "PollerBehaviorSimpleMaximum",
     "Replayer",
     "ReplayerConfig",
+    "ResourceBasedSlotConfig",
+    "ResourceBasedSlotSupplier",
+    "ResourceBasedTunerConfig",
+    "SharedHeartbeatSender",
     "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
+    "SlotMarkUsedContext",
+    "SlotPermit",
+    "SlotReleaseContext",
+    "SlotReserveContext",
     "StartActivityInput",
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "UnsandboxedWorkflowRunner",
     "Worker",
     "WorkerConfig",
+    "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
     "WorkflowRunner",
+    "WorkflowSlotInfo",
 ]

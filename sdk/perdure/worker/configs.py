@@ -12,6 +12,7 @@ from perdure.client import Client
 from perdure.converter import DataConverter
 from perdure.worker.interception import Interceptor
 from perdure.worker.options import OptionsWithoutEffect
+from perdure.worker.tuning import WorkerTuner
 
 
 class WorkerConfig(OptionsWithoutEffect, total=False):
@@ -27,6 +28,7 @@ class WorkerConfig(OptionsWithoutEffect, total=False):
     max_cached_workflows: int
     max_concurrent_activities: int | None
     max_concurrent_local_activities: int | None
+    tuner: WorkerTuner | None
     max_activities_per_second: float | None
     max_task_queue_activities_per_second: float | None
     max_heartbeat_throttle_interval: timedelta

@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
+
+from perdure.worker.sharing import SharedStateManager
+
+
+@dataclass(frozen=True)
+class PollerBehaviorSimpleMaximum:
+    """How many pollers there would be. Without effect: a worker reads its partitions."""
+
+    maximum: int = 5
+
+
+@dataclass(frozen=True)
+class PollerBehaviorAutoscaling:
+    """Between how many pollers there would be. Without effect: a worker reads its partitions."""
+
+    minimum: int = 1
+    maximum: int = 100
+    initial: int = 5
+
+
+PollerBehavior = PollerBehaviorSimpleMaximum | PollerBehaviorAutoscaling
 
 
 class OptionsWithoutEffect(TypedDict, total=False):
@@ -22,10 +44,10 @@ class OptionsWithoutEffect(TypedDict, total=False):
     max_concurrent_workflow_task_polls: int | None
     nonsticky_to_sticky_poll_ratio: float
     max_concurrent_activity_task_polls: int | None
-    workflow_task_poller_behavior: Any
-    activity_task_poller_behavior: Any
+    workflow_task_poller_behavior: PollerBehavior
+    activity_task_poller_behavior: PollerBehavior
     sticky_queue_schedule_to_start_timeout: timedelta
-    shared_state_manager: Any
+    shared_state_manager: SharedStateManager | None
     disable_eager_activity_execution: bool
     disable_safe_workflow_eviction: bool
     disable_payload_error_limit: bool

@@ -11,26 +11,25 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, Unpack, cast
+from typing import Any, Final, Literal, Self, Unpack, cast
 
 from perdure import assembly, telemetry
 from perdure.activity_client import CLIENT
 from perdure.client import Client
 from perdure.process_metrics import process_metrics
-from perdure.records import milliseconds
-from perdure.schedules.scheduler import Scheduler
 from perdure.worker.configs import WorkerConfig, given
-from perdure.worker.interception import Interceptor, intercepting, workflow_classes
-from perdure.worker.limits import local_slots_of, rates_of, slots_of
+from perdure.worker.interception import Interceptor, intercepting
+from perdure.worker.limits import rates_of
+from perdure.worker.making import all_seconds, code_of, of_workers, suppliers_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
-from perdure.workflow.chains import chains_of
+from perdure.worker.supplying import ReserveContext
+from perdure.worker.tuning import WorkerTuner
 from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.host_thread import HostThread
 from perdure_actors.local_worker import LocalWorker
 from perdure_actors.services import Viewer
-from perdure_actors.watchdog import LIMIT_S
-from perdure_actors.workflow_code import WorkflowCode
+from perdure_actors.slots import Slots
 from perdure_topics.names import quote
 from perdure_topics.ports import LogUnavailableError
 from perdure_views.span_queue import SpanQueue
@@ -61,6 +60,8 @@ class Worker:
         max_cached_workflows: How many workflows stay in memory between their events.
         max_concurrent_activities: How many activities run at once; 100 when not given.
         max_concurrent_local_activities: The same for local activities; 100 when not given.
+        tuner: Says how many run at once instead of these numbers: by what is in use on the
+            machine, or by code of yours.
         max_activities_per_second: How many activities this worker begins in a second.
         max_task_queue_activities_per_second: The same for all workers of the queue, each of
             which keeps to its share.
@@ -97,6 +98,7 @@ class Worker:
         max_cached_workflows: int = 1000,
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
+        tuner: WorkerTuner | None = None,
         max_activities_per_second: float | None = None,
         max_task_queue_activities_per_second: float | None = None,
         max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
@@ -121,20 +123,27 @@ class Worker:
         self._state_directory = state_directory
         self._executor = activity_executor
         self._registry = ActivityRegistry(activities)
-        self._interceptors = [*_of_workers(client.interceptors), *interceptors]
+        self._interceptors = [*of_workers(client.interceptors), *interceptors]
+        self._suppliers = suppliers_of(
+            tuner,
+            activity_executor,
+            activities=max_concurrent_activities,
+            local_activities=max_concurrent_local_activities,
+            workflow_tasks=without_effect.get("max_concurrent_workflow_tasks"),
+        )
         self._settings = ActivityWorkerSettings(
             namespace=client.namespace,
             task_queue=task_queue,
             identity=self._identity,
-            max_concurrent_activities=slots_of(activity_executor, max_concurrent_activities),
+            max_concurrent_activities=self._suppliers.activities_max,
             **rates_of(max_activities_per_second, max_task_queue_activities_per_second),
-            **_all_seconds(
+            **all_seconds(
                 graceful_shutdown_timeout=graceful_shutdown_timeout,
                 max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
                 default_heartbeat_throttle_interval=default_heartbeat_throttle_interval,
             ),
         )
-        self._code = _code(
+        self._code = code_of(
             client,
             workflows,
             failures=workflow_failure_exception_types,
@@ -142,7 +151,6 @@ class Worker:
             interceptors=self._interceptors,
             is_watched=not debug_mode,
         )
-        self._local_slots = local_slots_of(max_concurrent_local_activities)
         self._grounded = asyncio.Event()
 
     def config(self) -> WorkerConfig:
@@ -318,6 +326,12 @@ class Worker:
             registry=assembly.registry_of(log),
         )
 
+    def _slots(self, kind: Literal["activity", "local-activity"]) -> Slots:
+        version = self._config.get("build_id") or ""
+        return self._suppliers.slots(
+            ReserveContext(kind, self._task_queue, self._identity, version)
+        )
+
     def _make_local_worker(self) -> LocalWorker | None:
         if not self._registry.by_name:
             return None
@@ -326,7 +340,7 @@ class Worker:
             task_queue=self._task_queue,
             identity=self._identity,
             converter=self._client.values,
-            slots=self._local_slots,
+            slots=self._slots("local-activity"),
             executor=self._executor,
             edge=self._client.worker_edge,
             intercept=intercepting(self._interceptors, self._executor),
@@ -344,41 +358,5 @@ class Worker:
             edge=self._client.worker_edge,
             intercept=intercepting(self._interceptors, self._executor),
             clock=self._client.connection.surroundings.clock,
+            slots=self._slots("activity"),
         )
-
-
-def _all_seconds(**durations: timedelta) -> dict[str, float]:
-    """Durations in seconds, by the settings' names. Raises ValueError for a negative one."""
-    return {
-        f"{name.removesuffix('_interval')}_s": milliseconds(duration, name) / 1000
-        for name, duration in durations.items()
-    }
-
-
-def _code(
-    client: Client,
-    workflows: Sequence[type],
-    *,
-    failures: Sequence[type[BaseException]],
-    build_id: str | None,
-    interceptors: Sequence[Interceptor],
-    is_watched: bool,
-) -> WorkflowCode | None:
-    """The workflow code to host, if there is any."""
-    if not workflows:
-        return None
-    return WorkflowCode(
-        # Each schedule is an actor, and lives where what it starts lives.
-        [*workflows, Scheduler],
-        converter=client.values,
-        failure_exception_types=failures,
-        build_id=build_id or "",
-        deadlock_timeout_s=LIMIT_S if is_watched else 0.0,
-        edge=client.worker_edge,
-        chains=chains_of(workflow_classes(interceptors)),
-    )
-
-
-def _of_workers(interceptors: Sequence[Any]) -> list[Interceptor]:
-    """Those of a client's interceptors that are a worker's as well."""
-    return [one for one in interceptors if isinstance(one, Interceptor)]

@@ -1,0 +1,118 @@
+"""What a worker's parts are made of, from what its user said: checked, and made whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from perdure.client import Client
+from perdure.records import milliseconds
+from perdure.schedules.scheduler import Scheduler
+from perdure.worker.interception import Interceptor, workflow_classes
+from perdure.worker.limits import local_slots_of, slots_of
+from perdure.worker.supplying import Loaded, ReserveContext, slots_from
+from perdure.worker.tuning import (
+    FixedSizeSlotSupplier,
+    ResourceBasedSlotSupplier,
+    SlotSupplier,
+    WorkerTuner,
+)
+from perdure.workflow.chains import chains_of
+from perdure_actors.machine_load import MachineLoad
+from perdure_actors.slots import Slots
+from perdure_actors.watchdog import LIMIT_S
+from perdure_actors.workflow_code import WorkflowCode
+
+
+class Suppliers(NamedTuple):
+    """Where the slots of a worker come from."""
+
+    activity: SlotSupplier
+    local_activity: SlotSupplier
+    load: Loaded | None
+
+    @property
+    def activities_max(self) -> int:
+        """How many activities its own threads are made for, where that is a fixed number."""
+        supplier = self.activity
+        return supplier.num_slots if isinstance(supplier, FixedSizeSlotSupplier) else 1
+
+    def slots(self, context: ReserveContext) -> Slots:
+        """The slots of a kind, on the loop that runs now."""
+        is_local = context.slot_type == "local-activity"
+        return slots_from(
+            self.local_activity if is_local else self.activity, context, load=self._loaded
+        )
+
+    def _loaded(self) -> Loaded:
+        assert self.load is not None, "made when a supplier asks for it"
+        return self.load
+
+
+def suppliers_of(
+    tuner: WorkerTuner | None,
+    executor: Executor | None,
+    *,
+    activities: int | None,
+    local_activities: int | None,
+    workflow_tasks: int | None,
+) -> Suppliers:
+    """The suppliers of a tuner, or of plain numbers.
+
+    Raises ValueError for both, for a number below 1, or where the machine cannot be read.
+    """
+    if tuner is None:
+        return Suppliers(
+            FixedSizeSlotSupplier(slots_of(executor, activities)),
+            FixedSizeSlotSupplier(local_slots_of(local_activities)),
+            None,
+        )
+    if not isinstance(tuner, WorkerTuner):
+        raise TypeError(f"{tuner!r} is no WorkerTuner")
+    if not activities is local_activities is workflow_tasks is None:
+        raise ValueError("give a tuner or max_concurrent_..., not both: the tuner says how many")
+    activity = tuner._get_activity_task_slot_supplier()
+    local = tuner._get_local_activity_task_slot_supplier()
+    if isinstance(activity, FixedSizeSlotSupplier):
+        slots_of(executor, activity.num_slots)
+    by_resources = any(isinstance(one, ResourceBasedSlotSupplier) for one in (activity, local))
+    return Suppliers(activity, local, MachineLoad() if by_resources else None)
+
+
+def all_seconds(**durations: timedelta) -> dict[str, float]:
+    """Durations in seconds, by the settings' names. Raises ValueError for a negative one."""
+    return {
+        f"{name.removesuffix('_interval')}_s": milliseconds(duration, name) / 1000
+        for name, duration in durations.items()
+    }
+
+
+def code_of(
+    client: Client,
+    workflows: Sequence[type],
+    *,
+    failures: Sequence[type[BaseException]],
+    build_id: str | None,
+    interceptors: Sequence[Interceptor],
+    is_watched: bool,
+) -> WorkflowCode | None:
+    """The workflow code to host, if there is any."""
+    if not workflows:
+        return None
+    return WorkflowCode(
+        # Each schedule is an actor, and lives where what it starts lives.
+        [*workflows, Scheduler],
+        converter=client.values,
+        failure_exception_types=failures,
+        build_id=build_id or "",
+        deadlock_timeout_s=LIMIT_S if is_watched else 0.0,
+        edge=client.worker_edge,
+        chains=chains_of(workflow_classes(interceptors)),
+    )
+
+
+def of_workers(interceptors: Sequence[Any]) -> list[Interceptor]:
+    """Those of a client's interceptors that are a worker's as well."""
+    return [one for one in interceptors if isinstance(one, Interceptor)]
