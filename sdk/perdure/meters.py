@@ -10,7 +10,6 @@ from opentelemetry.metrics import Meter, get_meter
 
 from perdure.metrics import (
     MetricAttributes,
-    MetricCommon,
     MetricCounter,
     MetricGauge,
     MetricGaugeFloat,
@@ -18,6 +17,7 @@ from perdure.metrics import (
     MetricHistogramFloat,
     MetricHistogramTimedelta,
     MetricMeter,
+    Named,
 )
 from perdure_views.metrics import BUCKETS_S
 
@@ -104,7 +104,7 @@ def _create(meter: Meter, how: str, name: str, description: str, unit: str) -> A
     )
 
 
-class _Bound(MetricCommon):
+class _Bound(Named):
     """What each of our instruments has of OpenTelemetry's."""
 
     _other: Any = None

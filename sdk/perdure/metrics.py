@@ -5,21 +5,65 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 MetricAttributes = Mapping[str, str | int | float | bool]
 
 
-class MetricCommon:
+class MetricCommon(ABC):
     """What every instrument has."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str | None:
+        """What it measures, if that was said."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> str | None:
+        """In what, if that was said."""
+
+    @abstractmethod
+    def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
+        """The same instrument, with these attributes too."""
+
+
+class Named(MetricCommon):
+    """What the instruments of meters here are called."""
+
     def __init__(self, name: str, description: str | None = None, unit: str | None = None) -> None:
-        self.name = name
-        self.description = description
-        self.unit = unit
+        self._name = name
+        self._description = description
+        self._unit = unit
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def description(self) -> str | None:
+        """What it measures, if that was said."""
+        return self._description
+
+    @property
+    def unit(self) -> str | None:
+        """In what, if that was said."""
+        return self._unit
 
 
-class MetricCounter(MetricCommon, ABC):
+class _Silent(Named):
+    def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
+        """The same: it measures nothing of anyone."""
+        return self
+
+
+class MetricCounter(MetricCommon):
     """A number that only grows."""
 
     @abstractmethod
@@ -27,7 +71,7 @@ class MetricCounter(MetricCommon, ABC):
         """Count some more."""
 
 
-class MetricHistogram(MetricCommon, ABC):
+class MetricHistogram(MetricCommon):
     """A distribution of whole numbers."""
 
     @abstractmethod
@@ -35,7 +79,7 @@ class MetricHistogram(MetricCommon, ABC):
         """Add a value."""
 
 
-class MetricHistogramFloat(MetricCommon, ABC):
+class MetricHistogramFloat(MetricCommon):
     """A distribution of numbers."""
 
     @abstractmethod
@@ -43,7 +87,7 @@ class MetricHistogramFloat(MetricCommon, ABC):
         """Add a value."""
 
 
-class MetricHistogramTimedelta(MetricCommon, ABC):
+class MetricHistogramTimedelta(MetricCommon):
     """A distribution of durations."""
 
     @abstractmethod
@@ -53,7 +97,7 @@ class MetricHistogramTimedelta(MetricCommon, ABC):
         """Add a value."""
 
 
-class MetricGauge(MetricCommon, ABC):
+class MetricGauge(MetricCommon):
     """A whole number as it stands."""
 
     @abstractmethod
@@ -61,7 +105,7 @@ class MetricGauge(MetricCommon, ABC):
         """Say how it stands."""
 
 
-class MetricGaugeFloat(MetricCommon, ABC):
+class MetricGaugeFloat(MetricCommon):
     """A number as it stands."""
 
     @abstractmethod
@@ -115,12 +159,12 @@ class MetricMeter(ABC):
         """A meter whose instruments carry these attributes too."""
 
 
-class _Nothing(MetricCounter):
+class _Nothing(_Silent, MetricCounter):
     def add(self, value: int, additional_attributes: MetricAttributes | None = None) -> None:
         """Count nothing."""
 
 
-class _NothingRecorded(MetricHistogram, MetricHistogramFloat, MetricHistogramTimedelta):
+class _NothingRecorded(_Silent, MetricHistogram, MetricHistogramFloat, MetricHistogramTimedelta):
     def record(
         self,
         value: float | timedelta,
@@ -129,7 +173,7 @@ class _NothingRecorded(MetricHistogram, MetricHistogramFloat, MetricHistogramTim
         """Add nothing."""
 
 
-class _NothingSet(MetricGauge, MetricGaugeFloat):
+class _NothingSet(_Silent, MetricGauge, MetricGaugeFloat):
     def set(self, value: float, additional_attributes: MetricAttributes | None = None) -> None:
         """Say nothing."""
 

@@ -16,6 +16,16 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from opentelemetry import metrics as otel_metrics
 
 from perdure.meters import OpenTelemetryMeter
+from perdure.metric_buffer import (
+    BUFFERED_METRIC_KIND_COUNTER,
+    BUFFERED_METRIC_KIND_GAUGE,
+    BUFFERED_METRIC_KIND_HISTOGRAM,
+    BufferedMetric,
+    BufferedMetricKind,
+    BufferedMetricUpdate,
+    MetricBuffer,
+    MetricBufferDurationFormat,
+)
 from perdure.metrics import MetricMeter
 from perdure.telemetry import INSTALL, TelemetryError, has_meter_provider
 
@@ -23,9 +33,17 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
 
 __all__ = [
+    "BUFFERED_METRIC_KIND_COUNTER",
+    "BUFFERED_METRIC_KIND_GAUGE",
+    "BUFFERED_METRIC_KIND_HISTOGRAM",
+    "BufferedMetric",
+    "BufferedMetricKind",
+    "BufferedMetricUpdate",
     "LogForwardingConfig",
     "LoggingConfig",
     "LoggingFormat",
+    "MetricBuffer",
+    "MetricBufferDurationFormat",
     "OpenTelemetryConfig",
     "OpenTelemetryMetricTemporality",
     "PrometheusConfig",
@@ -34,6 +52,7 @@ __all__ = [
     "TelemetryFilter",
 ]
 
+SET_UP: Final = "metrics of this process are set up already"
 PERIOD_DEFAULT: Final = timedelta(seconds=60)
 _LEVELS: Final = {"TRACE": "DEBUG", "WARN": "WARNING", "OFF": "CRITICAL"}
 
@@ -124,7 +143,7 @@ class TelemetryConfig:
     """What a process tells of itself."""
 
     logging: LoggingConfig | None = LoggingConfig.default
-    metrics: OpenTelemetryConfig | PrometheusConfig | None = None
+    metrics: OpenTelemetryConfig | PrometheusConfig | MetricBuffer | None = None
     global_tags: Mapping[str, str] = field(default_factory=dict)
     """Attributes of the resource that the metrics are of."""
     attach_service_name: bool = True
@@ -142,6 +161,7 @@ class Runtime:
 
     Raises:
         ValueError: For a level or an address that there is not, or metrics set up twice.
+        RuntimeError: For a buffer of another runtime.
         TelemetryError: When what it needs is not installed.
     """
 
@@ -158,7 +178,9 @@ class Runtime:
         self._telemetry = telemetry
         if telemetry.logging is not None:
             _set_logging(telemetry.logging)
-        if telemetry.metrics is not None:
+        if isinstance(telemetry.metrics, MetricBuffer):
+            _fill(telemetry.metrics, telemetry.global_tags)
+        elif telemetry.metrics is not None:
             _set_metrics(telemetry.metrics, telemetry.global_tags)
 
     @staticmethod
@@ -221,6 +243,13 @@ class _Forwarding(logging.Handler):
             self._logger.handle(record)
 
 
+def _fill(buffer: MetricBuffer, tags: Mapping[str, str]) -> None:
+    provider = buffer._bind(tags)
+    if has_meter_provider():
+        raise ValueError(SET_UP)
+    otel_metrics.set_meter_provider(provider)
+
+
 def _set_metrics(config: OpenTelemetryConfig | PrometheusConfig, tags: Mapping[str, str]) -> None:
     try:
         from opentelemetry.sdk.metrics import MeterProvider
@@ -228,7 +257,7 @@ def _set_metrics(config: OpenTelemetryConfig | PrometheusConfig, tags: Mapping[s
         from opentelemetry.sdk.resources import Resource
 
         if has_meter_provider():
-            raise ValueError("metrics of this process are set up already")
+            raise ValueError(SET_UP)
         reader = _prometheus(config) if isinstance(config, PrometheusConfig) else _otlp(config)
     except ImportError as error:
         raise TelemetryError(f"metrics need what is not installed: {INSTALL}") from error
