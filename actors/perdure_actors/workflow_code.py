@@ -37,7 +37,7 @@ class WorkflowCode:
         build_id: str = "",
         deadlock_timeout_s: float = LIMIT_S,
         edge: Edge | None = None,
-        chains: Callable[[Coroutine], Inbound] | None = None,
+        chains: Callable[[Coroutine], Inbound | None] | None = None,
     ) -> None:
         self.registry = WorkflowRegistry(workflows)
         self.version = code_version(self.registry.by_name.values(), build_id=build_id)

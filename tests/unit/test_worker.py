@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ def test_options_of_temporals_are_taken_and_typos_are_not(client: Client) -> Non
         return Worker(client, task_queue="q", activities=[greet], **options)
 
     make(nonsticky_to_sticky_poll_ratio=0.5, disable_eager_activity_execution=True)
-    make(shared_state_manager=SharedStateManager.create_from_multiprocessing(None))
+    manager = SyncManager()  # not started: a worker asks nothing of it
+    make(shared_state_manager=SharedStateManager.create_from_multiprocessing(manager))
     with pytest.raises(TypeError, match="has no option 'max_cached_workflow'"):
         make(max_cached_workflow=1)
     with pytest.raises(TypeError, match="deployment_config: there are no worker deployments here"):

@@ -60,7 +60,7 @@ class Coroutine:
         converter: PayloadConverter,
         failure_exception_types: tuple[type[BaseException], ...] = (),
         report: Report | None = None,
-        chains: Callable[[Coroutine], Inbound] | None = None,
+        chains: Callable[[Coroutine], Inbound | None] | None = None,
     ) -> None:
         self.definition = definition
         self.facts = facts

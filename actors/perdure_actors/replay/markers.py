@@ -47,9 +47,16 @@ class Markers:
         self._calls: dict[str, int] = {}
         self._values: dict[str, Any] = {}
 
-    def patched(self, name: str) -> bool:
-        """Whether the run takes the new code: it does unless it was here before that was."""
+    def patched(self, name: str, *, allows: Callable[[str], bool] | None = None) -> bool:
+        """Whether the run takes the new code: it does unless it was here before that was.
+
+        Where somebody else has a say, it is asked once: a patch that is not taken leaves no
+        marker, and so replay does not take it either.
+        """
         taken = self._patches.get(name)
+        if taken is None and self.recorded is None and allows is not None and not allows(name):
+            _check_name(name, "a patch")
+            taken = self._patches[name] = False
         if taken is None:
             taken = self._mark_patch(name, deprecated=False)
         return taken

@@ -29,6 +29,7 @@ from perdure.worker.tuning import (
     WorkflowSlotInfo,
 )
 from perdure.worker.working import Worker
+from perdure.workflow.chains import PatchActivationInput
 from perdure.workflow.intercepted import (
     ContinueAsNewInput,
     SignalChildWorkflowInput,
@@ -61,6 +62,7 @@ __all__ = [
     "HandleUpdateInput",
     "Interceptor",
     "LocalActivitySlotInfo",
+    "PatchActivationInput",
     "PollerBehaviorAutoscaling",
     "PollerBehaviorSimpleMaximum",
     "Replayer",

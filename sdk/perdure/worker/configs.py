@@ -13,6 +13,7 @@ from perdure.converter import DataConverter
 from perdure.worker.interception import Interceptor
 from perdure.worker.options import OptionsWithoutEffect
 from perdure.worker.tuning import WorkerTuner
+from perdure.workflow.chains import PatchActivationInput
 
 
 class WorkerConfig(OptionsWithoutEffect, total=False):
@@ -37,6 +38,7 @@ class WorkerConfig(OptionsWithoutEffect, total=False):
     workflow_failure_exception_types: Sequence[type[BaseException]]
     interceptors: Sequence[Interceptor]
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
+    patch_activation_callback: Callable[[PatchActivationInput], bool] | None
     debug_mode: bool
     state_directory: str | Path | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from perdure.activity import Info, info_of
 from perdure.api.common.v1 import Payload
@@ -133,10 +133,17 @@ def intercepting(
     return intercept
 
 
-def workflow_classes(
-    interceptors: Sequence[Interceptor],
-) -> list[type[WorkflowInboundInterceptor]]:
-    """The classes that interceptors name for workflows, outermost first."""
-    given = WorkflowInterceptorClassInput(unsafe_extern_functions={})
+class ForWorkflows(NamedTuple):
+    """What interceptors have for workflows."""
+
+    classes: list[type[WorkflowInboundInterceptor]]
+    """Of the inbound links, outermost first."""
+    externs: Mapping[str, Callable[..., Any]]
+
+
+def for_workflows(interceptors: Sequence[Interceptor]) -> ForWorkflows:
+    """What interceptors have for workflows; each is asked once."""
+    externs: dict[str, Callable[..., Any]] = {}
+    given = WorkflowInterceptorClassInput(unsafe_extern_functions=externs)
     found = [interceptor.workflow_interceptor_class(given) for interceptor in interceptors]
-    return [kind for kind in found if kind is not None]
+    return ForWorkflows([kind for kind in found if kind is not None], externs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from perdure.client import Client
 from perdure.records import milliseconds
 from perdure.schedules.scheduler import Scheduler
-from perdure.worker.interception import Interceptor, workflow_classes
+from perdure.worker.interception import Interceptor, for_workflows
 from perdure.worker.limits import local_slots_of, slots_of
 from perdure.worker.supplying import Loaded, ReserveContext, slots_from
 from perdure.worker.tuning import (
@@ -19,7 +19,7 @@ from perdure.worker.tuning import (
     SlotSupplier,
     WorkerTuner,
 )
-from perdure.workflow.chains import chains_of
+from perdure.workflow.chains import PatchActivationInput, chains_of
 from perdure_actors.machine_load import MachineLoad
 from perdure_actors.slots import Slots
 from perdure_actors.watchdog import LIMIT_S
@@ -97,10 +97,12 @@ def code_of(
     build_id: str | None,
     interceptors: Sequence[Interceptor],
     is_watched: bool,
+    allows_patch: Callable[[PatchActivationInput], bool] | None,
 ) -> WorkflowCode | None:
     """The workflow code to host, if there is any."""
     if not workflows:
         return None
+    classes, externs = for_workflows(interceptors)
     return WorkflowCode(
         # Each schedule is an actor, and lives where what it starts lives.
         [*workflows, Scheduler],
@@ -109,7 +111,7 @@ def code_of(
         build_id=build_id or "",
         deadlock_timeout_s=LIMIT_S if is_watched else 0.0,
         edge=client.worker_edge,
-        chains=chains_of(workflow_classes(interceptors)),
+        chains=chains_of(classes, externs=externs, allows_patch=allows_patch),
     )
 
 

@@ -62,7 +62,6 @@ NOT_HERE: Mapping[str, str] = {
     "deployment_config": "there are no worker deployments here: start workers of the new code, and"
     " use workflow.patched where old runs must go on",
     "use_worker_versioning": "there are no build ids that route work here",
-    "patch_activation_callback": "patches are always active in new runs",
 }
 
 

@@ -15,7 +15,7 @@ from perdure.histories import HistoryEvent, WorkflowHistory
 from perdure.replay_errors import NondeterminismError, ReplayError
 from perdure.schedules.scheduler import Scheduler
 from perdure.worker.configs import ReplayerConfig, given
-from perdure.worker.interception import Interceptor
+from perdure.worker.interception import Interceptor, for_workflows
 from perdure.workflow.chains import chains_of
 from perdure_actors.edges import CodecError
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
@@ -74,11 +74,7 @@ class Replayer:
             raise ValueError("the replayer has nothing to replay: give it workflows")
         self._namespace = namespace
         self._workflows = workflows
-        classes = [
-            kind
-            for one in interceptors
-            if (kind := one.workflow_interceptor_class(_class_input())) is not None
-        ]
+        classes, externs = for_workflows(interceptors)
         limit_s = NO_LIMIT_S if debug_mode else LIMIT_S
 
         def make_code() -> WorkflowCode:
@@ -89,7 +85,7 @@ class Replayer:
                 build_id=build_id or "",
                 deadlock_timeout_s=limit_s,
                 edge=edge_of(data_converter, headers=False),
-                chains=chains_of(classes),
+                chains=chains_of(classes, externs=externs),
             )
 
         self._make_code = make_code
@@ -188,9 +184,3 @@ def _transitions(
     for (_, time), group in groupby(events, key=lambda item: (item.offset, item.event_time)):
         batch = list(group)
         yield batch[0].event_id, round(time.timestamp() * 1000), batch
-
-
-def _class_input() -> Any:
-    from perdure.workflow.interception import WorkflowInterceptorClassInput
-
-    return WorkflowInterceptorClassInput(unsafe_extern_functions={})

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 
@@ -78,7 +79,7 @@ class _OverManager(SharedStateManager):
     ) -> None:
         self._manager = mgr
         self._executor = executor
-        self._beats: queue.Queue[_Beat | None] = mgr.Queue(1000)
+        self._beats: queue.Queue[_Beat | None] | None = None
         self._lock = threading.Lock()
         self._heartbeaters: dict[bytes, Callable[..., None]] = {}
 
@@ -89,24 +90,27 @@ class _OverManager(SharedStateManager):
         self, task_token: bytes, heartbeat: Callable[..., None]
     ) -> SharedHeartbeatSender:
         with self._lock:
-            is_first = not self._heartbeaters
+            if self._beats is None:
+                self._beats = self._manager.Queue(1000)
+            is_first, beats = not self._heartbeaters, self._beats
             self._heartbeaters[task_token] = heartbeat
+        listen = partial(self._listen, beats)
         if is_first and self._executor is not None:
-            self._executor.submit(self._listen)
+            self._executor.submit(listen)
         elif is_first:
-            threading.Thread(target=self._listen, name="perdure-beats", daemon=True).start()
-        return _Sender(self._beats)
+            threading.Thread(target=listen, name="perdure-beats", daemon=True).start()
+        return _Sender(beats)
 
     def unregister_heartbeater(self, task_token: bytes) -> None:
         with self._lock:
             self._heartbeaters.pop(task_token, None)
-            is_last = not self._heartbeaters
-        if is_last:
-            self._beats.put(None)
+            is_last, beats = not self._heartbeaters, self._beats
+        if is_last and beats is not None:
+            beats.put(None)
 
-    def _listen(self) -> None:
+    def _listen(self, beats: queue.Queue[_Beat | None]) -> None:
         """Until nobody is registered any more."""
-        while (beat := self._beats.get()) is not None:
+        while (beat := beats.get()) is not None:
             with self._lock:
                 heartbeat = self._heartbeaters.get(beat.task_token)
             if heartbeat is not None:

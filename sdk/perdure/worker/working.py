@@ -24,6 +24,7 @@ from perdure.worker.making import all_seconds, code_of, of_workers, suppliers_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
 from perdure.worker.supplying import ReserveContext
 from perdure.worker.tuning import WorkerTuner
+from perdure.workflow.chains import PatchActivationInput
 from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.host_thread import HostThread
@@ -74,6 +75,9 @@ class Worker:
         interceptors: What calls of workflows and activities go through, after those of the
             client that are worker interceptors as well.
         on_fatal_error: Called with the error that stops the worker, before run raises it.
+        patch_activation_callback: Called in workflow code for each patch that a run comes to for
+            the first time; False leaves the run on the old code for good. All workers of a
+            queue have the same one, as they have the same code.
         debug_mode: Whether code may stand still, as in a debugger, without being blocked.
         state_directory: Where the hosts' tables are kept, a cache of the log.
 
@@ -107,6 +111,7 @@ class Worker:
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         interceptors: Sequence[Interceptor] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         debug_mode: bool = False,
         state_directory: str | Path | None = None,
         **without_effect: Unpack[OptionsWithoutEffect],
@@ -150,6 +155,7 @@ class Worker:
             build_id=build_id,
             interceptors=self._interceptors,
             is_watched=not debug_mode,
+            allows_patch=patch_activation_callback,
         )
         self._grounded = asyncio.Event()
 

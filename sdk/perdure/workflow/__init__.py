@@ -16,6 +16,7 @@ from perdure.workflow.child_handles import ChildWorkflowHandle
 from perdure.workflow.child_workflows import execute_child_workflow, start_child_workflow
 from perdure.workflow.continuing import continue_as_new
 from perdure.workflow.decorators import DynamicWorkflowConfig, defn, dynamic_config, init, run
+from perdure.workflow.event_groups import EventGroup, create_event_group
 from perdure.workflow.external import (
     ExternalWorkflowHandle,
     get_external_workflow_handle,
@@ -86,6 +87,7 @@ from perdure.workflow.risks import unsafe
 from perdure.workflow.running import (
     as_completed,
     cancellation_reason,
+    extern_functions,
     in_workflow,
     instance,
     is_failure_exception,
@@ -94,6 +96,7 @@ from perdure.workflow.running import (
     payload_converter,
     random,
     random_seed,
+    register_random_seed_callback,
     sleep,
     time,
     time_ns,
@@ -120,6 +123,7 @@ __all__ = [
     "ChildWorkflowHandle",
     "ContinueAsNewError",
     "DynamicWorkflowConfig",
+    "EventGroup",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -139,6 +143,7 @@ __all__ = [
     "as_completed",
     "cancellation_reason",
     "continue_as_new",
+    "create_event_group",
     "current_update_info",
     "defn",
     "deprecate_patch",
@@ -151,6 +156,7 @@ __all__ = [
     "execute_local_activity",
     "execute_local_activity_class",
     "execute_local_activity_method",
+    "extern_functions",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
@@ -180,6 +186,7 @@ __all__ = [
     "query",
     "random",
     "random_seed",
+    "register_random_seed_callback",
     "run",
     "set_current_details",
     "set_dynamic_query_handler",

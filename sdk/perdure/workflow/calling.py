@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from perdure.common import Priority, RetryPolicy
 from perdure.workflow.chains import is_intercepted, outbound_of
+from perdure.workflow.event_groups import EventGroup
 from perdure.workflow.innermost import ask_activity
 from perdure.workflow.intercepted import StartActivityInput
 from perdure.workflow.kinds import ActivityCancellationType
@@ -30,6 +31,8 @@ class ActivityConfig(TypedDict, total=False):
     activity_id: str | None
     summary: str | None
     priority: Priority
+    event_groups: Sequence[EventGroup] | None
+    """Without effect."""
     on_exhausted: Literal["fail", "pause"]
     """What follows the last attempt: the activity has failed, or it waits for a person."""
 
@@ -57,6 +60,7 @@ def _call(
     activity_id: str | None = None,
     summary: str | None = None,
     priority: Priority = Priority.default,
+    event_groups: Sequence[EventGroup] | None = None,
     on_exhausted: Literal["fail", "pause"] = "fail",
 ) -> StartActivityInput:
     """A call as the outbound chain knows it."""
@@ -84,6 +88,7 @@ def _call(
         priority=priority,
         arg_types=None if definition is None else list(definition.signature.arg_types),
         ret_type=result_type,
+        event_groups=event_groups,
     )
     if on_exhausted not in ("fail", "pause"):
         raise ValueError(f"on_exhausted is {on_exhausted!r}: give 'fail' or 'pause'")

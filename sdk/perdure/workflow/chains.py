@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from perdure.api.common.v1 import Payload
 from perdure.converter.codecs import payload_of
+from perdure.workflow.information import Info, info_of
 from perdure.workflow.innermost import Innermost
 from perdure.workflow.interception import (
     CHAIN,
+    EXTERNS,
+    PATCHES,
     ExecuteWorkflowInput,
     HandleQueryInput,
     HandleSignalInput,
@@ -22,6 +27,15 @@ from perdure_actors.definitions import WorkflowDefinition
 from perdure_actors.replay.code import DYNAMIC, Handler, Header, Inbound
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.exceptions import ApplicationError
+
+
+@dataclass(frozen=True)
+class PatchActivationInput:
+    """What a worker's patch_activation_callback is given."""
+
+    workflow_info: Info
+    patch_id: str
+
 
 InboundClass = type[WorkflowInboundInterceptor]
 
@@ -126,17 +140,36 @@ def _headers(header: Header) -> Mapping[str, Payload]:
     return {key: payload_of(value) for key, value in header.items()}
 
 
-def chains_of(classes: Sequence[InboundClass]) -> Callable[[Run], Inbound] | None:
-    """What makes a run's chains; None where there are no interceptors."""
-    if not classes:
+def chains_of(
+    classes: Sequence[InboundClass],
+    *,
+    externs: Mapping[str, Callable[..., Any]] | None = None,
+    allows_patch: Callable[[PatchActivationInput], bool] | None = None,
+) -> Callable[[Run], Inbound | None] | None:
+    """What makes a run's chains, and gives its code what else its worker has for it.
+
+    None where there is nothing of that.
+    """
+    if not classes and not externs and allows_patch is None:
         return None
 
-    def make(run: Run) -> Inbound:
+    def make(run: Run) -> Inbound | None:
+        if externs:
+            run.kept[EXTERNS] = externs
+        if allows_patch is not None:
+            run.kept[PATCHES] = partial(_allows, allows_patch)
+        if not classes:
+            return None
         chain = RunChain(run, classes)
         run.kept[CHAIN] = chain
         return chain
 
     return make
+
+
+def _allows(decides: Callable[[PatchActivationInput], bool], run: Run, patch_id: str) -> bool:
+    """What the user's function says of a patch; it may look, and ask for nothing."""
+    return bool(decides(PatchActivationInput(info_of(run), patch_id)))
 
 
 def outbound_of(run: Run) -> WorkflowOutboundInterceptor:

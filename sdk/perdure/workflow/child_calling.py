@@ -17,6 +17,7 @@ from perdure.workflow.calling import UNSET, values_of
 from perdure.workflow.chains import is_intercepted, outbound_of
 from perdure.workflow.child_asking import ask_child
 from perdure.workflow.child_handles import ChildWorkflowHandle
+from perdure.workflow.event_groups import EventGroup
 from perdure.workflow.intercepted import StartChildWorkflowInput
 from perdure.workflow.kinds import ChildWorkflowCancellationType, ParentClosePolicy
 from perdure.workflow_names import workflow_facts
@@ -42,6 +43,8 @@ class ChildWorkflowConfig(TypedDict, total=False):
     search_attributes: SearchAttributes | TypedSearchAttributes | None
     static_summary: str | None
     static_details: str | None
+    event_groups: Sequence[EventGroup] | None
+    """Without effect."""
     priority: Priority
 
 
@@ -68,6 +71,7 @@ def _call(
     search_attributes: SearchAttributes | TypedSearchAttributes | None = None,
     static_summary: str | None = None,
     static_details: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
     priority: Priority = Priority.default,
 ) -> StartChildWorkflowInput:
     """A call as the outbound chain knows it."""
@@ -94,6 +98,7 @@ def _call(
         priority=priority,
         arg_types=None,
         ret_type=result_type or facts.result_type,
+        event_groups=event_groups,
     )
     call.call_site, call.signature = site, facts.signature
     return call

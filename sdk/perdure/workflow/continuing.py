@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from perdure.common import RetryPolicy, SearchAttributes, TypedSearchAttributes
 from perdure.workflow.calling import UNSET, values_of
 from perdure.workflow.chains import outbound_of
+from perdure.workflow.event_groups import EventGroup
 from perdure.workflow.intercepted import ContinueAsNewInput
 from perdure_actors.definitions import WorkflowDefinition, workflow_definition
 from perdure_actors.replay.coroutine import Coroutine as Run
@@ -27,10 +28,12 @@ def continue_as_new(
     retry_policy: RetryPolicy | None = None,
     memo: Mapping[str, Any] | None = None,
     search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> NoReturn:
     """End this run and start the next one, of the same id and with an empty history.
 
-    What is not given is as it was. It raises ContinueAsNewError, so nothing after it runs.
+    What is not given is as it was; event_groups have no effect. It raises ContinueAsNewError, so
+    nothing after it runs.
     """
     run = current()
     name, definition = _target(run, workflow)
@@ -47,6 +50,7 @@ def continue_as_new(
         headers={},
         versioning_intent=None,
         initial_versioning_behavior=None,
+        event_groups=event_groups,
         arg_types=None if definition is None else list(definition.signature.arg_types),
     )
     call.call_site = run.call_site()

@@ -20,6 +20,10 @@ from perdure_actors.replay.activities import ActivityHandle
 
 CHAIN: Final = "chain"
 """Under which a run keeps its chains, where it has interceptors."""
+EXTERNS: Final = "extern_functions"
+"""Under which it keeps the functions of interceptors, where there are some."""
+PATCHES: Final = "patch_activation"
+"""Under which it keeps what decides of new patches, where a worker has it."""
 
 
 @dataclass
@@ -135,5 +139,5 @@ class WorkflowInterceptorClassInput:
     """What `workflow_interceptor_class` is given."""
 
     unsafe_extern_functions: MutableMapping[str, Callable[..., Any]]
-    """Functions that workflow code may get by their names; modules are not imported twice here, so
-    an interceptor can as well import what it needs."""
+    """Functions that workflow code gets by their names from `workflow.extern_functions`. Unsafe,
+    because what they give is not recorded: replay calls them again."""

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 from perdure.common import RetryPolicy
 from perdure.workflow.calling import UNSET, values_of
 from perdure.workflow.chains import is_intercepted, outbound_of
+from perdure.workflow.event_groups import EventGroup
 from perdure.workflow.innermost import ask_local_activity
 from perdure.workflow.intercepted import StartLocalActivityInput
 from perdure.workflow.kinds import ActivityCancellationType
@@ -30,6 +31,8 @@ class LocalActivityConfig(TypedDict, total=False):
     cancellation_type: ActivityCancellationType
     activity_id: str | None
     summary: str | None
+    event_groups: Sequence[EventGroup] | None
+    """Without effect."""
 
 
 def _call(
@@ -46,6 +49,7 @@ def _call(
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
     activity_id: str | None = None,
     summary: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> StartLocalActivityInput:
     """A call as the outbound chain knows it."""
     definition = None if isinstance(activity, str) else activity_definition(activity)
@@ -66,6 +70,7 @@ def _call(
         cancellation_type=cancellation_type,
         headers={},
         summary=summary,
+        event_groups=event_groups,
         arg_types=None if definition is None else list(definition.signature.arg_types),
         ret_type=result_type,
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from perdure.attribute_payloads import attribute_payloads, check_types
 from perdure.common import SearchAttributes, SearchAttributeUpdate
+from perdure.workflow.event_groups import EventGroup
 from perdure.workflow.information import change_facts, facts_of
+from perdure.workflow.interception import PATCHES
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.runtime import current
 from perdure_schemas.fact_events import MemoUpserted, RecordEmitted, SearchAttributesUpserted
@@ -21,17 +24,28 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]+")
 _DETAILS = "current_details"
 
 
-def patched(id: str) -> bool:
+def patched(
+    id: str,
+    *,
+    event_groups: Sequence[EventGroup] | None = None,  # noqa: ARG001 - without effect
+) -> bool:
     """Whether this run takes the changed code.
 
     True for runs that come here for the first time, and for those that were here with the
     change; False in replay of a run that was here before the change. The answer stays the same
-    for the whole run.
+    for the whole run. A worker may have a say, see patch_activation_callback of `Worker`.
+    event_groups have no effect.
     """
-    return current().markers.patched(id)
+    run = current()
+    allows = run.kept.get(PATCHES)
+    return run.markers.patched(id, allows=None if allows is None else partial(allows, run))
 
 
-def deprecate_patch(id: str) -> None:
+def deprecate_patch(
+    id: str,
+    *,
+    event_groups: Sequence[EventGroup] | None = None,  # noqa: ARG001 - without effect
+) -> None:
     """In the place of `patched` once no run without the change is open any more.
 
     Histories with the patch and without it fit. Remove it when no run with the patch is open.
@@ -87,8 +101,14 @@ def mutable_side_effect(
     return current().markers.mutable_side_effect(id, fn, type_hint=type_hint, is_new=is_new)
 
 
-def upsert_memo(updates: Mapping[str, Any]) -> None:
+def upsert_memo(
+    updates: Mapping[str, Any],
+    *,
+    event_groups: Sequence[EventGroup] | None = None,  # noqa: ARG001 - without effect
+) -> None:
     """Change the run's memo: each value in place of that of its name; None removes.
+
+    event_groups have no effect.
 
     Raises TypeError or ValueError for a value that cannot be written.
     """
@@ -104,6 +124,8 @@ def upsert_memo(updates: Mapping[str, Any]) -> None:
 
 def upsert_search_attributes(
     attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]],
+    *,
+    event_groups: Sequence[EventGroup] | None = None,  # noqa: ARG001 - without effect
 ) -> None:
     """Change the run's search attributes: by `key.value_set(...)` and `key.value_unset()`.
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
 from perdure.records import time_of
+from perdure.workflow.event_groups import EventGroup
+from perdure.workflow.interception import EXTERNS
 from perdure_actors.replay.ending import is_failure
 from perdure_actors.replay.runtime import current, maybe_current
-from perdure_actors.replay.seeded import seed_of, uuid4_of, uuid7_of
+from perdure_actors.replay.seeded import random_of, seed_of, uuid4_of, uuid7_of
 from perdure_schemas.converters import PayloadConverter
 
 T = TypeVar("T")
@@ -20,8 +22,16 @@ AnyFuture = TypeVar("AnyFuture", bound="asyncio.Future[Any]")
 _MILLISECOND_NS = 1_000_000
 
 
-async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:
-    """Sleep durably: a restart of the host does not wake it, and does not begin it again."""
+async def sleep(
+    duration: float | timedelta,
+    *,
+    summary: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,  # noqa: ARG001 - without effect
+) -> None:
+    """Sleep durably: a restart of the host does not wake it, and does not begin it again.
+
+    event_groups have no effect.
+    """
     seconds = _seconds(duration)
     if seconds <= 0:
         await asyncio.sleep(0)
@@ -45,11 +55,13 @@ async def wait_condition(
     *,
     timeout: timedelta | float | None = None,
     timeout_summary: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,  # noqa: ARG001 - without effect
 ) -> None:
     """Wait until a function of the workflow's own state returns true.
 
     It is called whenever the workflow has done something, so it must be quick and only look.
     Raises TimeoutError when it is not true in time; without a timeout there is no timer.
+    event_groups have no effect.
     """
     await current().wait_condition(
         fn,
@@ -82,14 +94,36 @@ def random() -> Random:
     return current().random()
 
 
-def new_random(name: str) -> Random:
-    """A random generator of its own for a part of the code, the same one for the same name."""
-    return current().random(name)
+def new_random(name: str | None = None) -> Random:
+    """A random generator of its own for a part of the code.
+
+    The same one for the same name, so that adding one changes no other; without a name a new one,
+    that begins with the run's seed.
+    """
+    run = current()
+    if name is not None:
+        return run.random(name)
+    run.loop.check_acting()
+    return random_of(run.facts.run_id)
 
 
 def random_seed() -> int:
     """The seed of the run's random generator."""
     return seed_of(current().facts.run_id)
+
+
+def register_random_seed_callback(callback: Callable[[int], None]) -> None:  # noqa: ARG001
+    """Take a function to call with a new seed; the seed of a run never changes, so it is not."""
+    current()
+
+
+def extern_functions() -> Mapping[str, Callable[..., Any]]:
+    """The functions that interceptors keep for workflow code, by the names that they gave them.
+
+    They come from `WorkflowInterceptorClassInput.unsafe_extern_functions`.
+    """
+    found: Mapping[str, Callable[..., Any]] = current().kept.get(EXTERNS, {})
+    return found
 
 
 def uuid4() -> UUID:
