@@ -207,11 +207,7 @@ class ActivityWorker:
             ring=self.ring,
             intercept=self._intercept,
         )
-        self._gate = (
-            None
-            if self._edge is None
-            else ActivityGate(self._edge, on_change=self._changed.set, on_fatal=self._die)
-        )
+        self._gate = self._make_gate()
         group = group_name("workers", settings.namespace, settings.task_queue)
         tasks = topic_name("tasks", settings.namespace, settings.task_queue)
         self._outbox = Outbox(self._log, clock=self._clock, on_ready=self.ring)
@@ -239,6 +235,11 @@ class ActivityWorker:
         self._turn()
         self._ready.set()
         return True
+
+    def _make_gate(self) -> ActivityGate | None:
+        if self._edge is None:
+            return None
+        return ActivityGate(self._edge, on_change=self._changed.set, on_fatal=self._die)
 
     def _facts(self, reply_partition: int) -> WorkerFacts:
         settings = self._settings

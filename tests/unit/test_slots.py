@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,8 +211,9 @@ async def test_a_tuner_and_numbers_are_not_both_taken(client: Client) -> None:
         "max_concurrent_local_activities",
         "max_concurrent_workflow_tasks",
     ):
+        more: dict[str, Any] = {option: 3}
         with pytest.raises(ValueError, match="not both"):
-            Worker(client, task_queue="q", activities=[crowd], tuner=tuner, **{option: 3})  # type: ignore[arg-type]
+            Worker(client, task_queue="q", activities=[crowd], tuner=tuner, **more)
     with pytest.raises(TypeError, match="is no WorkerTuner"):
         Worker(client, task_queue="q", activities=[crowd], tuner=3)  # type: ignore[arg-type]
 

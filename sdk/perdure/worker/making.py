@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from perdure.client import Client
 from perdure.records import milliseconds
 from perdure.schedules.scheduler import Scheduler
 from perdure.worker.interception import Interceptor, for_workflows
-from perdure.worker.limits import local_slots_of, slots_of
+from perdure.worker.limits import local_slots_of, rates_of, slots_of
 from perdure.worker.supplying import Loaded, ReserveContext, slots_from
 from perdure.worker.tuning import (
     FixedSizeSlotSupplier,
@@ -20,6 +20,7 @@ from perdure.worker.tuning import (
     WorkerTuner,
 )
 from perdure.workflow.chains import PatchActivationInput, chains_of
+from perdure_actors.activity_worker import ActivityWorkerSettings
 from perdure_actors.machine_load import MachineLoad
 from perdure_actors.slots import Slots
 from perdure_actors.watchdog import LIMIT_S
@@ -79,6 +80,28 @@ def suppliers_of(
         slots_of(executor, activity.num_slots)
     by_resources = any(isinstance(one, ResourceBasedSlotSupplier) for one in (activity, local))
     return Suppliers(activity, local, MachineLoad() if by_resources else None)
+
+
+def settings_of(config: Mapping[str, Any], identity: str, *, slots: int) -> ActivityWorkerSettings:
+    """The settings of a worker for activities, of the arguments it was given.
+
+    Raises ValueError for a rate or a duration that cannot be.
+    """
+    durations = (
+        "graceful_shutdown_timeout",
+        "max_heartbeat_throttle_interval",
+        "default_heartbeat_throttle_interval",
+    )
+    return ActivityWorkerSettings(
+        namespace=config["client"].namespace,
+        task_queue=config["task_queue"],
+        identity=identity,
+        max_concurrent_activities=slots,
+        **rates_of(
+            config["max_activities_per_second"], config["max_task_queue_activities_per_second"]
+        ),
+        **all_seconds(**{name: config[name] for name in durations}),
+    )
 
 
 def all_seconds(**durations: timedelta) -> dict[str, float]:

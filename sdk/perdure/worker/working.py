@@ -19,13 +19,12 @@ from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.worker.configs import WorkerConfig, given
 from perdure.worker.interception import Interceptor, intercepting
-from perdure.worker.limits import rates_of
-from perdure.worker.making import all_seconds, code_of, of_workers, suppliers_of
+from perdure.worker.making import code_of, of_workers, settings_of, suppliers_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
 from perdure.worker.supplying import ReserveContext
 from perdure.worker.tuning import WorkerTuner
 from perdure.workflow.chains import PatchActivationInput
-from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
+from perdure_actors.activity_worker import ActivityWorker
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.host_thread import HostThread
 from perdure_actors.local_worker import LocalWorker
@@ -136,17 +135,8 @@ class Worker:
             local_activities=max_concurrent_local_activities,
             workflow_tasks=without_effect.get("max_concurrent_workflow_tasks"),
         )
-        self._settings = ActivityWorkerSettings(
-            namespace=client.namespace,
-            task_queue=task_queue,
-            identity=self._identity,
-            max_concurrent_activities=self._suppliers.activities_max,
-            **rates_of(max_activities_per_second, max_task_queue_activities_per_second),
-            **all_seconds(
-                graceful_shutdown_timeout=graceful_shutdown_timeout,
-                max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
-                default_heartbeat_throttle_interval=default_heartbeat_throttle_interval,
-            ),
+        self._settings = settings_of(
+            self._config, self._identity, slots=self._suppliers.activities_max
         )
         self._code = code_of(
             client,
