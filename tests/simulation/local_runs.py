@@ -12,6 +12,7 @@ import msgspec
 
 from perdure_actors.activity_tasks import CANCEL_REQUESTED, WORKER_SHUTDOWN, Attempt
 from perdure_actors.local_desk import LocalDesk
+from perdure_actors.slots import FixedSlots
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 from tests.simulation.attempts import Script
 from tests.simulation.evidence import Effect
@@ -65,7 +66,8 @@ class SimLocals:
         self._crash = crash
         self._rng = Random(f"{world.settings.seed} locals of {owner}")
         loop = cast("asyncio.AbstractEventLoop", self)
-        self._desk = LocalDesk(_Scripts(self), slots=SLOTS, identity=owner, loop=loop, clock=clock)
+        slots = FixedSlots(SLOTS)
+        self._desk = LocalDesk(_Scripts(self), slots=slots, identity=owner, loop=loop, clock=clock)
         self._errands: deque[Callable[[], None]] = deque()
         self._running: dict[bytes, bool] = {}
         """The attempts whose scripts run, and whether each has had its effect."""
