@@ -18,8 +18,8 @@ from typing import Any
 from perdure_actors.handlers import HandlerDefinition
 from perdure_actors.replay import guard_audit
 from perdure_actors.replay.guard import guard_module
-from perdure_actors.signatures import RAW, DefinitionError, Signature, where_is
-from perdure_schemas.converters import PayloadConverter
+from perdure_actors.signatures import DefinitionError, Signature, where_is
+from perdure_schemas.converters import RAW, PayloadConverter
 from perdure_schemas.events import WorkflowStarted
 
 VERSION_BYTES = 8

@@ -9,8 +9,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from perdure_actors.replay.call_site import call_site
-from perdure_actors.signatures import RAW, DefinitionError, Signature, positional, where_is
-from perdure_schemas.converters import PayloadConverter
+from perdure_actors.signatures import DefinitionError, Signature, positional, where_is
+from perdure_schemas.converters import RAW, PayloadConverter
 from perdure_schemas.payloads import Payload
 
 SIGNAL = "signal"

@@ -11,9 +11,6 @@ from typing import Any
 from perdure_actors.replay.call_site import short_path
 from perdure_schemas.converters import PayloadConverter, check_type_hint
 
-RAW = "__perdure_raw__"
-"""On a class that takes a payload as it is."""
-
 
 class DefinitionError(ValueError):
     """A workflow or an activity that cannot be: said where it stands."""

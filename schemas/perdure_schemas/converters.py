@@ -13,18 +13,22 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_origin
 
 import msgspec
 
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payloads import Payload
+from perdure_schemas.unions import Convert, walked
 
 NULL_ENCODING = "binary/null"
 BYTES_ENCODING = "binary/plain"
 JSON_ENCODING = "json/plain"
 READERS_MAX = 4096
+RAW = "__perdure_raw__"
+"""On a class whose values are payloads as they are; this room does not know the class itself."""
+RAW_RECORD = "__perdure_record__"
+"""Its method that gives the payload."""
 ACCEPTED = (
     "None, bytes, str, int, float, bool, datetime, date, time, timedelta, Decimal, UUID, enum, "
     "dataclass, attrs, TypedDict, NamedTuple, msgspec.Struct or pydantic model, "
@@ -110,6 +114,9 @@ class DefaultPayloadConverter(PayloadConverter):
     def _write(self, value: Any, index: int, names: Sequence[str], count: int) -> Payload:
         if value is None:
             return Payload(encoding=NULL_ENCODING)
+        if hasattr(type(value), RAW):
+            raw: Payload = getattr(value, RAW_RECORD)()
+            return raw
         if isinstance(value, bytes | bytearray | memoryview):
             return Payload(encoding=BYTES_ENCODING, data=bytes(value))
         try:
@@ -155,7 +162,7 @@ def check_type_hint(type_hint: Any) -> None:
 
     Raises TypeError, saying which type and why.
     """
-    if type_hint is not None:
+    if type_hint is not None and not hasattr(type_hint, RAW):
         _reader_of(type_hint)
 
 
@@ -168,6 +175,8 @@ def type_name(kind: Any) -> str:
 
 
 def _read(payload: Payload, hint: Any, index: int, names: Sequence[str], count: int) -> Any:
+    if hasattr(hint, RAW):
+        return hint(payload)
     encoding = payload.encoding
     try:
         if encoding == JSON_ENCODING:
@@ -268,28 +277,25 @@ def _make_reader(hint: Any) -> Reader:
     try:
         return msgspec.json.Decoder(hint, dec_hook=_dec_hook).decode
     except TypeError as error:
-        if get_origin(hint) in (Union, UnionType):
-            return _union_reader(hint)
-        raise TypeError(f"the type {type_name(hint)} cannot be read from JSON: {error}") from error
+        refused = TypeError(f"the type {type_name(hint)} cannot be read from JSON: {error}")
+        refused.__cause__ = error
+    try:
+        convert = walked(hint, _leaf)
+    except TypeError:
+        raise refused from refused.__cause__
+    return lambda data: convert(_decode_any(data))
 
 
 _cached_reader = lru_cache(maxsize=READERS_MAX)(_make_reader)
 
 
-def _union_reader(union: Any) -> Reader:
-    """Members that one pass cannot tell apart are tried in the order they are written."""
-    members = [(member, _make_reader(member)) for member in get_args(union)]
-
-    def read(data: bytes) -> Any:
-        reasons = []
-        for member, reader in members:
-            try:
-                return reader(data)
-            except ValueError as error:
-                reasons.append(f"{type_name(member)}: {_first_line(error)}")
-        raise ValueError("no member fits: " + "; ".join(reasons))
-
-    return read
+def _leaf(hint: Any) -> Convert:
+    """The conversion of what JSON holds to a type that one pass can read; TypeError for others."""
+    validator = getattr(hint, "__pydantic_validator__", None)
+    if validator is not None:
+        return lambda value: _dec_hook(hint, value)
+    msgspec.json.Decoder(hint, dec_hook=_dec_hook)
+    return lambda value: msgspec.convert(value, hint, dec_hook=_dec_hook)
 
 
 def _holds_non_finite(value: Any) -> bool:

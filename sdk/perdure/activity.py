@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from perdure.activity_client import CLIENT
 from perdure.common import MetricMeter, Priority, RetryPolicy
+from perdure.converter.data import FacingConverter
+from perdure.converter.encodings import PayloadConverter
 from perdure.meters import OpenTelemetryMeter
 from perdure.records import duration_of, priority_of, retry_policy_of, time_of
 from perdure.task_tokens import token_of
@@ -26,7 +28,6 @@ from perdure_actors.activity_context import (
     AsyncCompletionError,
 )
 from perdure_actors.defining import define_activity
-from perdure_schemas.converters import PayloadConverter
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -265,7 +266,7 @@ def client() -> Client:
 
 def payload_converter() -> PayloadConverter:
     """What reads and writes this worker's payloads."""
-    return _context().converter
+    return FacingConverter(_context().converter)
 
 
 def metric_meter() -> MetricMeter:

@@ -8,7 +8,9 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import ClassVar
 
+from perdure.api.common.v1 import Payload
 from perdure.api.common.v1 import RetryPolicy as ProtoRetryPolicy
+from perdure.converter.codecs import payload_of, payload_record
 from perdure.metrics import (
     MetricCommon,
     MetricCounter,
@@ -29,7 +31,7 @@ from perdure.search_attributes import (
     SearchAttributeValueType,
     TypedSearchAttributes,
 )
-from perdure_schemas.payloads import Payload
+from perdure_schemas.payloads import Payload as Record
 
 __all__ = [
     "HeaderCodecBehavior",
@@ -192,3 +194,9 @@ class RawValue:
 
     __perdure_raw__: ClassVar[bool] = True
     """How the rooms below, which cannot name this class, know it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payload", payload_of(self.payload))
+
+    def __perdure_record__(self) -> Record:
+        return payload_record(self.payload)

@@ -226,9 +226,6 @@ class Children:
         if payload is None:
             pending.future.set_result(None)
             return
-        if getattr(pending.result_type, "__perdure_raw__", False):
-            pending.future.set_result(pending.result_type(payload))
-            return
         what = f"the result of child workflow {pending.initiated.workflow_type!r}"
         try:
             value = self._converter(pending).from_payload(payload, pending.result_type, what=what)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from perdure.api.common.v1 import Payload, Payloads
 from perdure.api.failure.v1 import Failure
-from perdure.converter.codecs import PayloadCodec
+from perdure.converter.codecs import PayloadCodec, payload_of, payload_record
 from perdure.converter.encodings import DefaultPayloadConverter, PayloadConverter
 from perdure.converter.failures import (
     DefaultFailureConverter,
@@ -108,6 +108,24 @@ DataConverter.default = DataConverter()
 def default() -> DataConverter:
     """The data converter that is used unless another is given."""
     return DataConverter.default
+
+
+class FacingConverter(PayloadConverter):
+    """What the rooms below convert with, as users know a converter."""
+
+    def __init__(self, converter: converters.PayloadConverter) -> None:
+        self._converter = converter
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        """A payload for each value."""
+        return [payload_of(record) for record in self._converter.to_payloads(values)]
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """The value of each payload, as its type hint where there is one."""
+        given = [payload_record(payload) for payload in payloads]
+        return self._converter.from_payloads(given, type_hints)
 
 
 def records_converter(data_converter: DataConverter) -> converters.PayloadConverter:

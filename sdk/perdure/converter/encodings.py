@@ -18,6 +18,7 @@ from perdure_schemas.converters import (
     BYTES_ENCODING,
     JSON_ENCODING,
     NULL_ENCODING,
+    RAW,
     read_json,
     type_name,
     write_json,
@@ -95,6 +96,9 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         return payloads
 
     def _write(self, value: Any) -> Payload:
+        if hasattr(type(value), RAW):
+            raw: Payload = value.payload
+            return raw
         for converter in self.converters.values():
             payload = converter.to_payload(value)
             if payload is not None:
@@ -127,6 +131,10 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         values = []
         for index, payload in enumerate(payloads):
             hint = type_hints[index] if type_hints and index < len(type_hints) else None
+            if hasattr(hint, RAW):
+                made: Any = hint
+                values.append(made(payload))
+                continue
             encoding = payload.metadata.get("encoding", b"<unknown>")
             converter = self.converters.get(encoding)
             if converter is None:

@@ -141,7 +141,7 @@ class RecordsConverterWithMessages(converters.DefaultPayloadConverter):
         for index, payload in enumerate(payloads):
             hint = type_hints[index] if type_hints and index < len(type_hints) else None
             name = names[index] if index < len(names) else ""
-            if not payload.encoding.endswith("/protobuf"):
+            if not payload.encoding.endswith("/protobuf") or hasattr(hint, converters.RAW):
                 hints = None if hint is None else (hint,)
                 values += super().from_payloads((payload,), hints, names=(name,))
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.api.common.v1 import Payload as PublicPayload
 from perdure.attribute_payloads import attribute_pairs, attribute_payloads
 from perdure.common import TypedSearchAttributes
 from perdure.converter.codecs import payload_of, payload_record
@@ -58,10 +59,13 @@ def _input(
 ) -> list[Payload]:
     """The arguments; those of an action that was described are payloads already."""
     what = f"the schedule's workflow {facts.name!r}"
-    if not any(isinstance(value, Payload) for value in action.args):
+    kinds = (Payload, PublicPayload)
+    if not any(isinstance(value, kinds) for value in action.args):
         return arguments_for(what, action.args, converter, facts.signature)
     return [
-        value if isinstance(value, Payload) else payloads_for(what, [value], converter)[0]
+        payload_record(value)
+        if isinstance(value, kinds)
+        else payloads_for(what, [value], converter)[0]
         for value in action.args
     ]
 
@@ -77,7 +81,7 @@ def action_of(record: ActionRecord, converter: PayloadConverter) -> ScheduleActi
     }
     return ScheduleActionStartWorkflow(
         record.workflow,
-        args=record.input,
+        args=[payload_of(payload) for payload in record.input],
         id=record.id,
         task_queue=record.task_queue,
         execution_timeout=duration_of(record.execution_timeout_ms),

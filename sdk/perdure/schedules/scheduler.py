@@ -13,6 +13,7 @@ from perdure.common import (
     SearchAttributePair,
     TypedSearchAttributes,
 )
+from perdure.converter.codecs import payload_record
 from perdure.exceptions import (
     CancelledError,
     ChildWorkflowError,
@@ -287,7 +288,8 @@ class Scheduler:
                 self._note(Done(due.at, workflow.now(), workflow_id, child.run_id))
                 self._changed = True
             result = await children.outcome(child)
-            standing.last_result = result.payload if result is not None else standing.last_result
+            if result is not None:
+                standing.last_result = payload_record(result.payload)
             standing.last_failure = None
         except WorkflowAlreadyStartedError:
             reason = f"not started: workflow {workflow_id!r} is there already"

@@ -9,13 +9,14 @@ from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
+from perdure.converter.data import FacingConverter
+from perdure.converter.encodings import PayloadConverter
 from perdure.records import time_of
 from perdure.workflow.event_groups import EventGroup
 from perdure.workflow.interception import EXTERNS
 from perdure_actors.replay.ending import is_failure
 from perdure_actors.replay.runtime import current, maybe_current
 from perdure_actors.replay.seeded import random_of, seed_of, uuid4_of, uuid7_of
-from perdure_schemas.converters import PayloadConverter
 
 T = TypeVar("T")
 AnyFuture = TypeVar("AnyFuture", bound="asyncio.Future[Any]")
@@ -168,7 +169,7 @@ def is_failure_exception(err: BaseException) -> bool:
 
 def payload_converter() -> PayloadConverter:
     """What turns the workflow's values into payloads and back."""
-    return current().converter
+    return FacingConverter(current().converter)
 
 
 async def wait(
