@@ -55,6 +55,11 @@ def checked(tmp_path: Path, body: str, *, before: str = "") -> list[str]:
         ("environ.get('X')", "os.environ: read it in an activity, or pass it in the input"),
         ("os.path.exists('x')", "os.path.exists(): look at files in an activity"),
         ("open('x')", "open(): do it in an activity"),
+        ("now = time.time\nnow()", "time.time(): use workflow.now(), or workflow.time()"),
+        (
+            "import numpy as np\nnp.random.rand()",
+            "numpy.random.rand(): seed numpy.random.default_rng from workflow.random()",
+        ),
         ("Path('x').read_text()", "Path.read_text(): do it in an activity"),
         ("threading.Thread()", "threading.Thread(): use asyncio's tasks and locks"),
         ("socket.socket()", "socket.socket(): do it in an activity"),
@@ -111,6 +116,9 @@ def test_a_call_that_replay_cannot_repeat_is_found(tmp_path: Path, line: str, fo
         "isinstance(7, threading.Event)",
         "workflow.logger.info('at %s', workflow.now())",
         "{'open': open}.get",
+        "import numpy as np\nnp.random.default_rng(7).random()",
+        "now = time.time\nnow = workflow.time\nnow()",
+        "with workflow.unsafe.sandbox_unrestricted():\n    now = time.time\n    now()",
     ],
 )
 def test_what_is_right_raises_no_alarm(tmp_path: Path, lines: str) -> None:
@@ -136,6 +144,20 @@ class Helper:
     def __init__(self):
         self.at = uuid.uuid4()
 
+class Tool:
+    def use(self):
+        return random.random()
+
+    def keep(self):
+        return Tool()
+
+    def not_used(self):
+        return time.time()
+
+class Other:
+    def use(self):
+        return time.monotonic()
+
 class Based:
     def from_base(self):
         return random.random()
@@ -147,6 +169,10 @@ class Flow(Based):
         stamp()
         Helper()
         self.own()
+        tool = Tool()
+        tool.use()
+        self.kept = Other()
+        self.kept.use()
 
     def own(self):
         os.getpid()
@@ -170,6 +196,8 @@ class NoWorkflow:
     assert [(one.what, one.where) for one in check_file(file)] == [
         ("time.time()", "Flow.run -> stamp -> deeper"),
         ("uuid.uuid4()", "Flow.run -> Helper.__init__"),
+        ("random.random()", "Flow.run -> Tool -> use"),
+        ("time.monotonic()", "Flow.run -> Other -> use"),
         ("random.random()", "Based.from_base"),
         ("os.getpid()", "Flow.run -> own"),
         ("datetime.datetime.now()", "Flow.told"),

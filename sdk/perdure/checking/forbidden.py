@@ -44,6 +44,10 @@ _PACKAGES: Final = {
     "redis": ("it speaks to a database", _IO),
     "shutil": ("it looks at or changes the disk", _IO),
     "tempfile": ("it writes to the disk", _IO),
+    "numpy.random": (
+        "it draws from a generator that replay does not have",
+        "seed numpy.random.default_rng from workflow.random()",
+    ),
     "multiprocessing": ("it starts processes", _IO),
 }
 _NAMES: Final = {
@@ -57,6 +61,8 @@ _NAMES: Final = {
     "concurrent.futures.ThreadPoolExecutor": ("it starts threads", "use asyncio's tasks"),
     "concurrent.futures.ProcessPoolExecutor": ("it starts processes", _IO),
 }
+_SEEDED: Final = frozenset({"numpy.random.default_rng", "numpy.random.RandomState"})
+"""Harmless with a seed."""
 PATH_METHODS: Final = frozenset(
     {
         "absolute", "chmod", "exists", "expanduser", "glob", "is_dir", "is_file", "iterdir",
@@ -78,6 +84,8 @@ class Why(NamedTuple):
 def why_forbidden(name: str, arguments: int) -> Why | None:
     """Why a call of a dotted name with so many arguments cannot be repeated; None when it can."""
     if arguments >= NEEDED_ARGUMENTS.get(name, 1 << 30):
+        return None
+    if name in _SEEDED and arguments:
         return None
     if name in _NAMES:
         return Why(*_NAMES[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -119,3 +120,30 @@ def local_names(function: Function | ast.Lambda) -> set[str]:
         elif isinstance(node, Function | ast.ClassDef) and node is not function:
             names.add(node.name)
     return names
+
+
+def single_values(function: Function) -> dict[str, ast.expr]:
+    """What the names stand for that a function assigns to once."""
+    nodes = list(ast.walk(function))
+    stores = (node for node in nodes if isinstance(node, ast.Name))
+    often = Counter(node.id for node in stores if isinstance(node.ctx, ast.Store))
+    values = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Name) and often[target.id] == 1:
+                values[target.id] = node.value
+    return values
+
+
+def own_values(cls: ast.ClassDef) -> dict[str, ast.expr]:
+    """What the attributes stand for that a class's methods assign to once, as `self.name`."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(cls):
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            owner = target.value if isinstance(target, ast.Attribute) else None
+            if isinstance(owner, ast.Name) and owner.id == "self":
+                assert isinstance(target, ast.Attribute)
+                assert isinstance(node, ast.Assign)
+                found.setdefault(target.attr, []).append(node.value)
+    return {name: values[0] for name, values in found.items() if len(values) == 1}

@@ -15,7 +15,15 @@ from perdure.checking.forbidden import (
     environment_read,
     why_forbidden,
 )
-from perdure.checking.modules import Function, ModuleView, aliases_of, dotted, local_names
+from perdure.checking.modules import (
+    Function,
+    ModuleView,
+    aliases_of,
+    dotted,
+    local_names,
+    own_values,
+    single_values,
+)
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 IGNORE: Final = "perdure: ignore"
@@ -115,7 +123,16 @@ class _Scan:
         for name in local_names(function):
             aliases.pop(name, None)
         aliases.update(aliases_of(_all_statements(function)))
-        _Body(self, function, cls, where, aliases).visit_body(function.body)
+        values = single_values(function)
+        # `now = time.time`: the function by a name of the code's own.
+        given = {name: dotted(value, aliases) for name, value in values.items()}
+        aliases.update({name: found for name, found in given.items() if found})
+        _Body(self, function, cls, where, aliases, values).visit_body(function.body)
+
+    def class_of(self, value: ast.expr | None) -> ast.ClassDef | None:
+        """The class of this module that an expression makes an object of."""
+        is_made = isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
+        return self._view.classes.get(value.func.id) if is_made else None  # type: ignore[union-attr]
 
     def add(self, node: ast.expr | ast.stmt, what: str, why: Why, where: str) -> None:
         """Report a call."""
@@ -158,11 +175,13 @@ class _Body(ast.NodeVisitor):
         cls: ast.ClassDef | None,
         where: str,
         aliases: dict[str, str],
+        values: dict[str, ast.expr],
     ) -> None:
         self._scan = scan
         self._cls = cls
         self._where = where
         self._aliases = aliases
+        self._values = values
         self._locals = local_names(function)
         self._exempt = _given_to_effects(function, aliases)
 
@@ -208,6 +227,9 @@ class _Body(ast.NodeVisitor):
         owner = func.value
         if isinstance(owner, ast.Name) and owner.id in ("self", "cls") and self._cls is not None:
             self._scan.call_method(self._cls, func.attr, self._where)
+        made = self._scan.class_of(self._value_of(owner))
+        if made is not None:
+            self._scan.call_method(made, func.attr, f"{self._where} -> {made.name}")
         is_path = isinstance(owner, ast.Call) and dotted(owner.func, self._aliases) in PATHS
         if is_path and func.attr in PATH_METHODS:
             why = Why("it looks at or changes the disk", "do it in an activity")
@@ -215,6 +237,15 @@ class _Body(ast.NodeVisitor):
         elif func.attr in EXECUTORS:
             why = Why("it runs code in a thread", "run it in an activity")
             self._scan.add(node, f"{func.attr}()", why, self._where)
+
+    def _value_of(self, owner: ast.expr) -> ast.expr | None:
+        """What an object was made by, where it is seen: a name, an attribute of self, a call."""
+        if isinstance(owner, ast.Name):
+            return self._values.get(owner.id)
+        if isinstance(owner, ast.Attribute) and self._cls is not None:
+            is_own = isinstance(owner.value, ast.Name) and owner.value.id == "self"
+            return own_values(self._cls).get(owner.attr) if is_own else None
+        return owner
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """The environment, however it is read."""
