@@ -49,7 +49,14 @@ from perdure_schemas.payloads import (
     FailureCause,
     Record,
 )
-from tests.histories import concurrency, concurrency_goldens, message_goldens, workflows
+from tests.histories import (
+    concurrency,
+    concurrency_goldens,
+    life,
+    life_goldens,
+    message_goldens,
+    workflows,
+)
 from tests.unit.player import CONVERTER, FACTS, Player
 
 FOLDER = Path(__file__).parent
@@ -87,8 +94,8 @@ def read(path: Path) -> Golden:
 
 
 def _workflow(name: str) -> type:
-    module = workflows if hasattr(workflows, name) else concurrency
-    workflow: type = getattr(module, name)
+    modules = (workflows, concurrency, life)
+    workflow: type = next(getattr(one, name) for one in modules if hasattr(one, name))
     return workflow
 
 
@@ -337,6 +344,7 @@ CASES: dict[str, Callable[[], Player]] = {
     "family": _family,
     **message_goldens.CASES,
     **concurrency_goldens.CASES,
+    **life_goldens.CASES,
 }
 
 
