@@ -152,4 +152,5 @@ def _report(
             print(f"  recorded  {error.recorded}")
             print(f"  produced  {error.produced}")
         print(f"  {error}")
-    print(f"{len(histories)} histories replayed, {len(failed)} of them do not fit")
+    some = "history" if len(histories) == 1 else "histories"
+    print(f"{len(histories)} {some} replayed, {len(failed)} of them do not fit")
