@@ -91,7 +91,7 @@ class _Walk:
 
         def convert(value: Any) -> Any:
             if not isinstance(value, list):
-                raise ValueError(f"Expected `array`, got `{_json(value)}`")  # noqa: TRY004 - as msgspec
+                raise ValueError(f"Expected `array`, got `{_json(value)}`")  # noqa: TRY004
             return kind([_at(f"[{at}]", of_item, one) for at, one in enumerate(value)])
 
         return convert

@@ -11,14 +11,19 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from perdure import activity, workflow
-from perdure.common import RetryPolicy
+from perdure.common import RawValue, RetryPolicy, SearchAttributeKey
+from perdure.exceptions import ApplicationError
 from perdure.task_tokens import read_token
 
 JOURNAL = "PROCESS_JOURNAL"
+TURN = SearchAttributeKey.for_int("Turn")
+STAGE = SearchAttributeKey.for_keyword("Stage")
 QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=20)
 
 
@@ -165,3 +170,44 @@ class Stranger:
             ),
         )
         return result
+
+
+@workflow.defn
+class Life:
+    """Notes things down, goes on as a new run, fails once, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def run(self, turn: int) -> dict[str, Any]:
+        workflow.upsert_memo({"turn": turn, "first": None})
+        stage = "late" if workflow.patched("late") else "early"
+        workflow.upsert_search_attributes([TURN.value_set(turn), STAGE.value_set(stage)])
+        number = workflow.side_effect(lambda: turn * 10)
+        if turn == 1:
+            workflow.continue_as_new(2)
+        if workflow.info().attempt == 1:
+            raise ApplicationError("once more", type="Again")
+        await workflow.wait_condition(lambda: "end" in self.heard)
+        failure = workflow.get_last_failure()
+        return {
+            "number": number,
+            "memo": dict(workflow.memo()),
+            "turn": workflow.info().typed_search_attributes.get(TURN),
+            "failure": str(failure),
+            "heard": self.heard,
+        }
+
+    @workflow.signal(dynamic=True)
+    def any_signal(self, name: str, args: Sequence[RawValue]) -> None:
+        self.heard.append(name)
+
+    @workflow.update(dynamic=True)
+    def any_update(self, name: str, args: Sequence[RawValue]) -> RawValue:
+        self.heard.append(name)
+        return args[0]
+
+    @workflow.query(dynamic=True)
+    def any_query(self, name: str, args: Sequence[RawValue]) -> list[str]:
+        return self.heard

@@ -144,20 +144,6 @@ class Helper:
     def __init__(self):
         self.at = uuid.uuid4()
 
-class Tool:
-    def use(self):
-        return random.random()
-
-    def keep(self):
-        return Tool()
-
-    def not_used(self):
-        return time.time()
-
-class Other:
-    def use(self):
-        return time.monotonic()
-
 class Based:
     def from_base(self):
         return random.random()
@@ -169,10 +155,6 @@ class Flow(Based):
         stamp()
         Helper()
         self.own()
-        tool = Tool()
-        tool.use()
-        self.kept = Other()
-        self.kept.use()
 
     def own(self):
         os.getpid()
@@ -196,11 +178,30 @@ class NoWorkflow:
     assert [(one.what, one.where) for one in check_file(file)] == [
         ("time.time()", "Flow.run -> stamp -> deeper"),
         ("uuid.uuid4()", "Flow.run -> Helper.__init__"),
-        ("random.random()", "Flow.run -> Tool -> use"),
-        ("time.monotonic()", "Flow.run -> Other -> use"),
         ("random.random()", "Based.from_base"),
         ("os.getpid()", "Flow.run -> own"),
         ("datetime.datetime.now()", "Flow.told"),
+    ]
+
+
+def test_objects_made_in_sight_are_followed(tmp_path: Path) -> None:
+    before = """
+class Tool:
+    def use(self):
+        return random.random()
+
+    def not_used(self):
+        return time.time()
+
+class Other:
+    def use(self):
+        return time.monotonic()
+"""
+    body = "tool = Tool()\ntool.use()\nself.kept = Other()\nself.kept.use()\nunknown.use()"
+
+    assert checked(tmp_path, body, before=before) == [
+        "random.random(): use workflow.random()",
+        "time.monotonic(): use workflow.now(), or workflow.time()",
     ]
 
 

@@ -131,8 +131,8 @@ class _Scan:
 
     def class_of(self, value: ast.expr | None) -> ast.ClassDef | None:
         """The class of this module that an expression makes an object of."""
-        is_made = isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
-        return self._view.classes.get(value.func.id) if is_made else None  # type: ignore[union-attr]
+        made_by = value.func if isinstance(value, ast.Call) else None
+        return self._view.classes.get(made_by.id) if isinstance(made_by, ast.Name) else None
 
     def add(self, node: ast.expr | ast.stmt, what: str, why: Why, where: str) -> None:
         """Report a call."""
