@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.decision import Step
     from perdure_actors.core.state import Run
     from perdure_actors.dispatch import Dispatch
+    from perdure_actors.finding.listed import Listed
     from perdure_actors.proposal import Draft, Owed, Pending
     from perdure_actors.residents import Resident, Residents
     from perdure_actors.services import Services
@@ -41,6 +42,7 @@ class Owned(Protocol):
     dispatch: Dispatch
     pending: deque[Pending]
     owed: Owed
+    listed: Listed
 
     @property
     def has_room(self) -> bool:

@@ -274,6 +274,11 @@ def count_key(workflow_type: str, status: str) -> bytes:
     return COUNTS + f"{workflow_type}\0{status}".encode()
 
 
+def counts_range(workflow_type: str) -> tuple[bytes, bytes]:
+    """The counts of a type, by status."""
+    return prefix_range(count_key(workflow_type, ""))
+
+
 def count_of(key: bytes) -> tuple[str, str]:
     """The workflow type and the status that a count's key names."""
     workflow_type, _, status = key[1:].decode().rpartition("\0")

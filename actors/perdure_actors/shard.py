@@ -16,6 +16,7 @@ from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core.decision import Step
 from perdure_actors.dispatch import Address, Dispatch
+from perdure_actors.finding.listed import Listed
 from perdure_actors.firing import Firing
 from perdure_actors.horizon import Horizon
 from perdure_actors.intake import Intake
@@ -94,6 +95,7 @@ class Shard:
         self.activation = Activation(services, table)
         self.alarms = Alarms(table)
         self.alarms.load()
+        self.listed = Listed()
         self.pending: deque[Pending] = deque()
         self.counters: dict[str, int] = {}
         self._appender = appender

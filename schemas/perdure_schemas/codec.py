@@ -29,6 +29,18 @@ def write_long(value: int) -> bytes:
     z = value << 1 if value >= 0 else ((-value) << 1) - 1
     if z < 16384:
         return _PAIRS[z]
+    if 1 << 35 <= z < 1 << 42:
+        # Times in ms since 1970 take six bytes, until 2039.
+        return bytes(
+            (
+                z & 127 | 128,
+                z >> 7 & 127 | 128,
+                z >> 14 & 127 | 128,
+                z >> 21 & 127 | 128,
+                z >> 28 & 127 | 128,
+                z >> 35,
+            )
+        )
     if not -_LONG_MAX - 1 <= value <= _LONG_MAX:
         msg = f"{value} does not fit an Avro long (64 bits)"
         raise ValueError(msg)

@@ -178,7 +178,7 @@ class RunGroup(Record, frozen=True, kw_only=True, gc=False):
 class RunPage(Record, frozen=True, kw_only=True, gc=False):
     """A part of a partition's runs."""
 
-    runs: list[RunSummary] = []
+    runs: list[bytes] = []
     next_page_token: bytes = b""
     count: int = 0
     ranks: list[bytes] = []

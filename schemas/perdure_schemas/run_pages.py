@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from perdure_schemas.avro import decode_as
+from perdure_schemas.replies import RunSummary
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from perdure_schemas.replies import RunPage, RunSummary
+    from perdure_schemas.replies import RunPage
 
 PLACES_MAX: Final = 2_048
 """So many partitions are merged into one list."""
@@ -44,22 +48,22 @@ class RunSource:
 
     def __init__(self, mark: Mark) -> None:
         self.place: Place = (mark.queue, mark.partition)
-        self._runs: list[RunSummary] = []
+        self._runs: list[bytes] = []
         self._ranks: list[bytes] = []
         self._at = 0
         self._page_token = mark.token
         self._next: bytes | None = None if mark.is_done else mark.token
         self._last_rank = mark.last_rank
-
-    @property
-    def rank(self) -> bytes | None:
+        self.rank: bytes | None = None
         """Where the run that comes next stands in the list; None when it is not known."""
-        return self._ranks[self._at] if self._at < len(self._ranks) else None
-
-    @property
-    def is_dry(self) -> bool:
+        self.is_dry = self._next is not None
         """Whether more must be fetched before it can be compared with the others."""
-        return self._next is not None and self.rank is None
+
+    def _stand(self, at: int) -> None:
+        """Go to a run of the page."""
+        self._at = at
+        self.rank = self._ranks[at] if at < len(self._ranks) else None
+        self.is_dry = self._next is not None and self.rank is None
 
     @property
     def token(self) -> bytes:
@@ -70,18 +74,18 @@ class RunSource:
         """A page that was fetched, without what was given before; None when nobody answered."""
         if page is None:
             self._next = None
+            self._stand(self._at)
             return
         self._page_token = self.token
-        self._runs, self._ranks, self._at = page.runs, page.ranks, 0
+        self._runs, self._ranks = page.runs, page.ranks
         self._next = page.next_page_token or None
-        while (rank := self.rank) is not None and rank <= self._last_rank:
-            self._at += 1
+        self._stand(bisect_right(page.ranks, self._last_rank))
 
     def pop(self) -> RunSummary:
         """The run that comes next, given now."""
         run, self._last_rank = self._runs[self._at], self._ranks[self._at]
-        self._at += 1
-        return run
+        self._stand(self._at + 1)
+        return decode_as(RunSummary, run)
 
     @property
     def mark(self) -> Mark:
@@ -117,12 +121,13 @@ class MergedRuns:
     def pop(self) -> RunSummary | None:
         """The run that comes next; None when there is none, or some partition is dry."""
         best: RunSource | None = None
+        least: bytes | None = None
         for source in self.sources:
             if source.is_dry:
                 return None
             rank = source.rank
-            if rank is not None and (best is None or rank < (best.rank or b"")):
-                best = source
+            if rank is not None and (least is None or rank < least):
+                best, least = source, rank
         return best.pop() if best else None
 
     @property

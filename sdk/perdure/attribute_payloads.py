@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -16,6 +15,7 @@ from perdure.search_attributes import (
     SearchAttributes,
     SearchAttributeUpdate,
     TypedSearchAttributes,
+    fits,
 )
 from perdure_actors.core.facts import CHANGE_VERSION
 from perdure_schemas.converters import PayloadConverter
@@ -126,12 +126,7 @@ def attribute_pairs(
 
 def typed_attributes(pairs: Sequence[SearchAttributePair[Any]]) -> TypedSearchAttributes:
     """The pairs whose value is what its key takes: other producers may have written anything."""
-    fitting = []
-    for pair in pairs:
-        with contextlib.suppress(TypeError):
-            TypedSearchAttributes([pair])
-            fitting.append(pair)
-    return TypedSearchAttributes(fitting)
+    return TypedSearchAttributes([pair for pair in pairs if fits(pair)])
 
 
 def check_types(held: Mapping[str, Payload], updates: Mapping[str, Payload]) -> None:

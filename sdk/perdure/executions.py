@@ -183,12 +183,12 @@ def description_of(
 
 
 def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) -> dict[str, Any]:
-    parent = summary.parent
+    parent, start = summary.parent, moment(summary.start_ms)
     values = for_workflow(records_converter(converter), namespace, summary.workflow_id)
     pairs = attribute_pairs(summary.search_attributes, values)
     return {
         "close_time": moment(summary.close_ms) if summary.close_ms else None,
-        "execution_time": moment(summary.start_ms),
+        "execution_time": start,
         "history_length": summary.history_length,
         "id": summary.workflow_id,
         "namespace": namespace,
@@ -199,7 +199,7 @@ def _fields(summary: RunSummary, *, namespace: str, converter: DataConverter) ->
         "raw_info": summary,
         "run_id": summary.run_id,
         "search_attributes": {key.name: value for key, value in pairs},
-        "start_time": moment(summary.start_ms),
+        "start_time": start,
         "status": status_of(summary.status),
         "task_queue": summary.task_queue,
         "typed_search_attributes": typed_attributes(pairs),

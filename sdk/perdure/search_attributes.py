@@ -65,7 +65,8 @@ class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
     @property
     def origin_value_type(self) -> type:
         """The same without its type arguments."""
-        found: type = get_origin(self.value_type) or self.value_type
+        kind: Any = self.value_type
+        found: type = kind if isinstance(kind, type) else get_origin(kind)
         return found
 
     def value_set(
@@ -156,6 +157,12 @@ class SearchAttributePair(NamedTuple, Generic[SearchAttributeValueType]):
     value: SearchAttributeValueType
 
 
+def fits(pair: SearchAttributePair[Any]) -> bool:
+    """Whether the value is what its key takes; a text is no list of words."""
+    kind = pair.key.origin_value_type
+    return isinstance(pair.value, kind) and not (kind is Sequence and isinstance(pair.value, str))
+
+
 class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
     """Attributes with their types, each key once."""
 
@@ -164,9 +171,8 @@ class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
     def __init__(self, search_attributes: Sequence[SearchAttributePair[Any]]) -> None:
         self.search_attributes = sorted(search_attributes, key=lambda pair: pair.key.name)
         for pair in self.search_attributes:
-            kind = pair.key.origin_value_type
-            is_text = kind is Sequence and isinstance(pair.value, str)
-            if not isinstance(pair.value, kind) or is_text:
+            if not fits(pair):
+                kind = pair.key.origin_value_type
                 taken = "a list of str" if kind is Sequence else kind.__name__
                 raise TypeError(
                     f"search attribute {pair.key.name!r} is given a value of type "

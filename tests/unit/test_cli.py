@@ -149,7 +149,7 @@ def test_the_list_says_why_a_run_is_blocked(
     engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.script(
-        lambda ask: RunPage(runs=[STUCK], ranks=[b"0"]) if ask.partition == 1 else RunPage()
+        lambda ask: RunPage(runs=[encode(STUCK)], ranks=[b"0"]) if ask.partition == 1 else RunPage()
     )
 
     assert engine.run("workflow", "list") == 0

@@ -89,7 +89,7 @@ async def test_runs_of_all_partitions_come_as_one_list_newest_first(client: Clie
         page = mine[begin : begin + 2]
         more = begin + 2 < len(mine)
         return RunPage(
-            runs=[summary(f"o-{at}", at) for at in page],
+            runs=[encode(summary(f"o-{at}", at)) for at in page],
             ranks=[bytes([255 - at]) for at in page],
             next_page_token=str(begin + 2).encode() if more else b"",
         )
@@ -110,7 +110,8 @@ async def test_a_list_goes_on_from_its_token_where_it_was_left(client: Client) -
     def script(ask: ListWorkflows) -> RunPage:
         mine = runs[ask.partition]
         return RunPage(
-            runs=[summary(f"o-{at}", at) for at in mine], ranks=[bytes([255 - at]) for at in mine]
+            runs=[encode(summary(f"o-{at}", at)) for at in mine],
+            ranks=[bytes([255 - at]) for at in mine],
         )
 
     host = ScriptedHost(client.log, script)
@@ -130,8 +131,8 @@ async def test_a_list_goes_on_from_its_token_where_it_was_left(client: Client) -
 async def test_the_runs_of_partitions_are_merged_by_rank_alone(client: Client) -> None:
     stuck = summary("stuck", 1, "blocked", block=Block(cause="error", message="KeyError: 'x'"))
     pages = {
-        0: RunPage(runs=[summary("new", 99)], ranks=[b"1a"]),
-        1: RunPage(runs=[stuck, summary("old", 2)], ranks=[b"0z", b"1b"]),
+        0: RunPage(runs=[encode(summary("new", 99))], ranks=[b"1a"]),
+        1: RunPage(runs=[encode(stuck), encode(summary("old", 2))], ranks=[b"0z", b"1b"]),
     }
     host = ScriptedHost(client.log, lambda ask: pages[ask.partition])
 

@@ -12,13 +12,15 @@ import pytest
 
 from perdure_actors import rows
 from perdure_actors.core.state import Closing, Facts
-from perdure_actors.finding import counting, listing, planning, values
+from perdure_actors.finding import counting, listed, listing, planning, values
 from perdure_actors.finding.counting import open_and_blocked
 from perdure_actors.finding.filters import EVERYTHING, meets
 from perdure_actors.finding.language import parse
+from perdure_actors.finding.listed import Listed
 from perdure_actors.finding.listing import list_runs
 from perdure_actors.finding.run_row import RunRow
 from perdure_actors.residents import Ops, Resident, Residents
+from perdure_schemas.avro import decode_as
 from perdure_schemas.commands import ListWorkflows
 from perdure_schemas.events import WorkflowBlocked, WorkflowStarted
 from perdure_schemas.payloads import Payload, ReplyTo
@@ -38,6 +40,7 @@ class Shelf:
         self.task_queue, self.partition = "q", 3
         self.now_ms: int = 1_000_000
         self.world = SimpleNamespace(now_ms=lambda: self.now_ms)
+        self.listed = Listed()
 
     def start(self, run_id: str, start_ms: int, kind: str = "Order", **attributes: Any) -> Resident:
         event = WorkflowStarted(workflow_type=kind, search_attributes=_payloads(attributes))
@@ -61,6 +64,7 @@ class Shelf:
         run = resident.run
         run.facts = Facts({}, _payloads(attributes))
         run.touched.add(("facts", ""))
+        run.state.seq += 1
         self.save(resident)
 
     def save(self, resident: Resident) -> None:
@@ -77,18 +81,23 @@ class Shelf:
             found.append(row)
         return found
 
+    def keeps(self, run_id: str) -> bool:
+        """Whether a list would take the run from those that were listed lately."""
+        first, second = (RunRow.load(self, run_id) for _ in range(2))  # type: ignore[arg-type]
+        return first is second
+
     def page(self, query: str = "", **more: Any) -> RunPage:
         ask = ListWorkflows(partition=3, query=query, reply=REPLY, **more)
         answer = list_runs(self, ask)  # type: ignore[arg-type]
         assert isinstance(answer, RunPage), answer
         return answer
 
-    def listed(self, query: str = "", page_size: int = 1000) -> list[str]:
+    def found(self, query: str = "", page_size: int = 1000) -> list[str]:
         runs, ranks, token = list[RunSummary](), list[bytes](), b""
         for _ in range(10_000):
             page = self.page(query, page_size=page_size, page_token=token)
             assert len(page.runs) == len(page.ranks) <= page_size
-            runs += page.runs
+            runs += summaries(page)
             ranks += page.ranks
             token = page.next_page_token
             if not token:
@@ -108,6 +117,10 @@ class Shelf:
             token = page.next_page_token
             if not token:
                 return count, groups
+
+
+def summaries(page: RunPage) -> list[RunSummary]:
+    return [decode_as(RunSummary, run) for run in page.runs]
 
 
 def _payloads(attributes: dict[str, Any]) -> dict[str, Payload]:
@@ -209,7 +222,7 @@ def test_pages_hold_every_run_that_meets_the_filter_once(drawn: int) -> None:
     wanted = [row.state for row in met(shelf, query)]
     wanted.sort(key=lambda state: (state.shown_status != "blocked", -state.start_ms, state.run_id))
 
-    assert shelf.listed(query, chance.randint(1, 6)) == [state.run_id for state in wanted], query
+    assert shelf.found(query, chance.randint(1, 6)) == [state.run_id for state in wanted], query
     assert shelf.counted(query) == (len(wanted), {}), query
 
 
@@ -222,7 +235,7 @@ def test_a_sorted_list_holds_the_same_runs(drawn: int) -> None:
     wanted = {row.state.run_id: row for row in met(shelf, query)}
 
     sorted_by = f"ORDER BY {order} {'DESC' if descends else ''}"
-    listed = shelf.listed(f"{query} {sorted_by}", chance.randint(1, 6))
+    listed = shelf.found(f"{query} {sorted_by}", chance.randint(1, 6))
 
     assert sorted(listed) == sorted(wanted), (query, sorted_by)
     if order in ("StartTime", "CloseTime", "WorkflowId"):
@@ -278,8 +291,8 @@ def test_an_evicted_run_moves_in_the_index_as_any_other() -> None:
     assert resident is not None
     shelf.upsert(resident, Customer="b")
 
-    assert shelf.listed("Customer = 'a'") == []
-    assert shelf.listed("Customer = 'b'") == ["first"]
+    assert shelf.found("Customer = 'a'") == []
+    assert shelf.found("Customer = 'b'") == ["first"]
     assert shelf.counted("WorkflowType = 'Order'") == (31, {})
 
 
@@ -293,8 +306,43 @@ def test_a_page_token_stays_good_while_runs_come_and_block() -> None:
     shelf.block(runs[1])
     rest = shelf.page(page_size=9, page_token=first.next_page_token)
 
-    assert [run.run_id for run in first.runs] == ["r-0", "r-5", "r-4"]
-    assert [run.run_id for run in rest.runs] == ["r-3", "r-2", "r-1"]
+    assert [run.run_id for run in summaries(first)] == ["r-0", "r-5", "r-4"]
+    assert [run.run_id for run in summaries(rest)] == ["r-3", "r-2", "r-1"]
+
+
+def test_a_list_that_is_asked_for_again_shows_what_has_changed() -> None:
+    shelf = Shelf()
+    changed = shelf.start("changed", 10, Customer="ada")
+    closed = shelf.start("closed", 11, Customer="ada")
+    query = "Customer = 'ada' OR Customer = 'bob'"
+    before = summaries(shelf.page(query))
+    again = summaries(shelf.page(query))
+    shelf.upsert(changed, Customer="bob")
+    shelf.close(closed, "completed", 20)
+    after = {run.run_id: run for run in summaries(shelf.page(query))}
+    of_ada = summaries(shelf.page("Customer = 'ada'"))
+
+    assert again == before
+    assert after["changed"].search_attributes["Customer"].data == b'"bob"'
+    assert after["closed"].status == "completed"
+    assert [run.run_id for run in of_ada] == ["closed"]
+
+
+def test_only_so_many_runs_of_lists_are_kept_and_no_large_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listed, "LISTED_MAX", 3)
+    shelf = Shelf()
+    for number in range(5):
+        shelf.start(f"r-{number}", 10 + number)
+    shelf.start("large", 30, Customer="x" * listed.LISTED_BYTES_MAX)
+
+    first = shelf.page()
+    ids = [run.run_id for run in summaries(first)]
+    kept = [run_id for run_id in ids if shelf.keeps(run_id)]
+
+    assert ids == ["large", *(f"r-{number}" for number in reversed(range(5)))]
+    assert kept == ["r-2", "r-1", "r-0"]
 
 
 @pytest.mark.parametrize(

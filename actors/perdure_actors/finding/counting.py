@@ -10,7 +10,7 @@ from perdure_actors import rows
 from perdure_actors.core.state import BLOCKED, RUNNING
 from perdure_actors.finding.fields import FIELDS, STATUS_NAMES
 from perdure_actors.finding.filters import fields_of, meets
-from perdure_actors.finding.planning import places, plan_of
+from perdure_actors.finding.planning import is_exact, places, plan_of
 from perdure_actors.finding.run_row import RunRow
 from perdure_actors.finding.tokens import Token, encode_token
 from perdure_actors.finding.values import run_at
@@ -74,12 +74,12 @@ def count_page(shard: Owned, query: Query, token: Token) -> Record:
     if named <= _KEPT:
         return _from_counts(shard, query)
     plan = plan_of(shard.table, query.where)
-    is_exact = plan.is_exact and not query.group
-    left = COUNTED_MAX if is_exact else READ_MAX
+    by_rows = not query.group and is_exact(shard.table, query.where)
+    left = COUNTED_MAX if by_rows else READ_MAX
     count, groups, place = 0, dict[bytes, int](), b""
     for place in places(shard.table, plan, token.after):
-        row = None if is_exact else RunRow.load(shard, run_at(place))
-        if is_exact or (row is not None and meets(row, query.where)):
+        row = None if by_rows else RunRow.load(shard, run_at(place))
+        if by_rows or (row is not None and meets(row, query.where)):
             count += 1
             if row is not None and query.group:
                 _add(groups, _values(row, query.group), 1)

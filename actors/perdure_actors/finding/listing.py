@@ -18,8 +18,9 @@ from perdure_actors.finding.planning import place_at, places, plan_of, walk
 from perdure_actors.finding.run_row import RunRow, sort_keys
 from perdure_actors.finding.tokens import BadTokenError, Token, decode_token, encode_token
 from perdure_actors.finding.values import inverted, run_at
-from perdure_actors.rows import found_prefix
-from perdure_schemas.replies import Refused, RunPage, RunSummary
+from perdure_actors.rows import BLOCKED as BLOCKED_RUNS
+from perdure_actors.rows import found_prefix, prefix_range
+from perdure_schemas.replies import Refused, RunPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from perdure_actors.owned import Owned
     from perdure_schemas.commands import ListWorkflows
     from perdure_schemas.payloads import Record
+    from perdure_topics.ports import Table
 
 PAGE_MAX: Final = 1_000
 SCANNED_MAX: Final = 1_000
@@ -63,7 +65,7 @@ class _Page:
         self.where = where
         self._size = size
         self._left = SCANNED_MAX
-        self._runs: list[RunSummary] = []
+        self._runs: list[bytes] = []
         self._ranks: list[bytes] = []
 
     @property
@@ -79,8 +81,9 @@ class _Page:
 
     def add(self, row: RunRow, rank: bytes) -> None:
         """Take a run in."""
-        self._runs.append(row.summary())
+        self._runs.append(row.packed())
         self._ranks.append(rank)
+        self.shard.listed.keep(row.state.run_id, row)
 
     def done(self, token: Token | None) -> RunPage:
         """The answer, with where to go on."""
@@ -94,12 +97,12 @@ class _Page:
 
 def _blocked_first(page: _Page, query: Query, token: Token) -> RunPage:
     began_ms = token.began_ms or page.shard.world.now_ms()
-    after = token.after
+    table, after = page.shard.table, token.after
     for phase in (_FIRST, _REST):
-        if phase < token.phase:
+        if phase < token.phase or (phase == _FIRST and not _any_blocked(table)):
             continue
         node = All((_IS_BLOCKED, query.where)) if phase == _FIRST else query.where
-        for place in places(page.shard.table, plan_of(page.shard.table, node), after):
+        for place in places(table, plan_of(table, node), after):
             row = page.row(place)
             if row is not None and row.stands_first(began_ms) == (phase == _FIRST):
                 page.add(row, bytes([phase]) + place)
@@ -107,6 +110,10 @@ def _blocked_first(page: _Page, query: Query, token: Token) -> RunPage:
                 return page.done(Token(phase, place, began_ms))
         after = b""
     return page.done(None)
+
+
+def _any_blocked(table: Table) -> bool:
+    return any(True for _ in table.scan(*prefix_range(BLOCKED_RUNS), limit=1))
 
 
 def _by_start(page: _Page, order: Order, token: Token) -> RunPage:

@@ -1,12 +1,13 @@
 """Which index rows to read for a filter: positions of runs that may meet it, newest first.
 
 What is read is a superset: every run that is found is held against the whole filter, but where
-the rows alone say that it meets it.
+the rows alone say that it meets it, which only counts ask.
 """
 
 from __future__ import annotations
 
 from heapq import merge
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_actors import rows
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from perdure_actors.finding.values import Value
     from perdure_topics.ports import Table
 
-PROBED: Final = 128
-"""So many keys are looked at to tell a short range from a long one."""
+PROBED: Final = (16, 128)
+"""So many keys are looked at to tell a short range from long ones: few where that tells."""
 SPAN_MAX: Final = 2_000
 """A range of values with more runs than this is not put in order: all runs are read instead."""
 PREFIXES_MAX: Final = 64
-_CHUNK: Final = (64, 512)
+_CHUNK: Final = (16, 512)
 _END: Final = b"\xff" * 9
 _TAGS: Final = (WORD, NUMBER, TIME, TRUTH, PART)
 
@@ -50,35 +51,45 @@ class Plan(NamedTuple):
     places: tuple[bytes, ...] | None = None
     first: bytes = b""
     end: bytes = _END
-    is_exact: bool = False
-    """Whether the rows alone say that a run meets the filter."""
 
 
 def plan_of(table: Table, node: Node) -> Plan:
     """What to read for a filter."""
+    times, others = _parted(node)
+    first, end = _between(times)
+    found = _narrowest(table, others) or Plan()
+    return found._replace(first=first, end=end)
+
+
+def is_exact(table: Table, node: Node) -> bool:
+    """Whether the rows that a filter's plan names alone say that a run meets it."""
+    times, others = _parted(node)
+    if not others:
+        return all(len(time.values) == 1 or time.op != "=" for time in times)
+    if len(others) > 1 or times or not _is_exact(table, others[0]):
+        return False
+    return _narrowed(table, others[0]) is not None
+
+
+def _parted(node: Node) -> tuple[list[Compare], list[Node]]:
+    """The conditions of a filter that must all be met: on the start of a run, and others."""
     parts = node.parts if isinstance(node, All) else (node,)
     times = [part for part in parts if isinstance(part, Compare) and part.field == "StartTime"]
-    first, end = _between(times)
-    others = [part for part in parts if part not in times]
-    found = _narrowest(table, others)
-    if found is None:
-        exact = not others and all(len(time.values) == 1 or time.op != "=" for time in times)
-        return Plan(first=first, end=end, is_exact=exact)
-    exact = len(others) == 1 and not times and _is_exact(table, others[0])
-    return found._replace(first=first, end=end, is_exact=exact)
+    return times, [part for part in parts if part not in times]
 
 
 def _narrowest(table: Table, parts: list[Node]) -> Plan | None:
     """Of what may be read for conditions that must all be met, the least."""
-    best: tuple[int, Plan] | None = None
-    for part in parts:
-        found = _narrowed(table, part)
-        if found is None:
-            continue
-        size = _size(table, found)
-        if best is None or size < best[0]:
-            best = size, found
-    return best[1] if best else None
+    found = [plan for part in parts if (plan := _narrowed(table, part)) is not None]
+    if len(found) < 2:
+        # How much it reads is looked at only where there is a choice.
+        return found[0] if found else None
+    best = found[0]
+    for most in PROBED:
+        size, best = min(((_size(table, plan, most), plan) for plan in found), key=itemgetter(0))
+        if size < most:
+            break
+    return best
 
 
 def _narrowed(table: Table, node: Node) -> Plan | None:
@@ -193,14 +204,14 @@ def place_at(key: bytes, after: int) -> int:
     return after + {TRUTH: 2, REST: 1}.get(tag, 9)
 
 
-def _size(table: Table, plan: Plan) -> int:
+def _size(table: Table, plan: Plan, most: int) -> int:
     """How much a plan reads, as far as that is worth knowing."""
     if plan.places is not None:
-        return min(len(plan.places), PROBED)
+        return min(len(plan.places), most)
     size = 0
     for prefix in plan.prefixes:
-        size += sum(1 for _ in table.scan(prefix, prefix + _END, limit=PROBED - size))
-        if size >= PROBED:
+        size += sum(1 for _ in table.scan(prefix, prefix + _END, limit=most - size))
+        if size >= most:
             break
     return size
 
@@ -248,6 +259,9 @@ def places(table: Table, plan: Plan, after: bytes, *, reverse: bool = False) -> 
         walk(table, prefix, prefix + first, prefix + end, reverse=reverse)
         for prefix in plan.prefixes
     ]
+    if len(walks) == 1:
+        yield from walks[0]
+        return
     last = b""
     for place in merge(*walks, reverse=reverse):
         if place != last:

@@ -10,6 +10,7 @@ from perdure_actors.finding.fields import FIELDS
 from perdure_actors.finding.indexing import MS_NS
 from perdure_actors.finding.values import TIME, WORD, attribute_of, index_values, sortable
 from perdure_actors.standing import block_of
+from perdure_schemas.avro import encode
 from perdure_schemas.replies import RunSummary
 
 if TYPE_CHECKING:
@@ -23,17 +24,23 @@ if TYPE_CHECKING:
 class RunRow:
     """One run."""
 
-    def __init__(self, shard: Owned, state: RunState) -> None:
+    def __init__(self, shard: Owned, state: RunState, data: bytes = b"") -> None:
         self.shard = shard
         self.state = state
+        self.data = data
+        self.bytes_read = len(data)
         self._started: WorkflowStarted | None = None
         self._facts: Facts | None = None
+        self._attributes: dict[str, Attribute | None] = {}
+        self._packed = b""
 
     @classmethod
     def load(cls, shard: Owned, run_id: str) -> RunRow | None:
-        """A run by its id."""
+        """A run by its id; one that was listed lately is taken as it was read then."""
         data = shard.table.get(rows.run_key(run_id))
-        return None if data is None else cls(shard, rows.decode_run(data))
+        if data is None:
+            return None
+        return shard.listed.find(run_id, data, cls) or cls(shard, rows.decode_run(data), data)
 
     @property
     def started(self) -> WorkflowStarted:
@@ -41,6 +48,7 @@ class RunRow:
         if self._started is None:
             data = self.shard.table.get(rows.started_key(self.state.run_id))
             assert data is not None, f"run {self.state.run_id} has no start in the table"
+            self.bytes_read += len(data)
             self._started = rows.decode_started(data)
         return self._started
 
@@ -49,6 +57,7 @@ class RunRow:
         """Its memo and search attributes as they are now."""
         if self._facts is None:
             data = self.shard.table.get(rows.facts_key(self.state.run_id))
+            self.bytes_read += len(data or b"")
             self._facts = (
                 rows.decode_facts(data)
                 if data
@@ -66,8 +75,10 @@ class RunRow:
 
     def attribute(self, name: str) -> Attribute | None:
         """A search attribute."""
-        payload = self.facts.search_attributes.get(name)
-        return None if payload is None else attribute_of(payload)
+        if name not in self._attributes:
+            payload = self.facts.search_attributes.get(name)
+            self._attributes[name] = None if payload is None else attribute_of(payload)
+        return self._attributes[name]
 
     def summary(self) -> RunSummary:
         """The run as a list shows it."""
@@ -89,6 +100,12 @@ class RunRow:
             parent=started.parent,
             attempt=started.attempt,
         )
+
+    def packed(self) -> bytes:
+        """The same as a record."""
+        if not self._packed:
+            self._packed = encode(self.summary())
+        return self._packed
 
 
 def sort_keys(row: RunRow, field: str) -> list[bytes]:
