@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from perdure_actors.activity_tasks import CANCEL_REQUESTED, WORKER_SHUTDOWN, Attempt
+from perdure_actors.activity_tasks import WORKER_SHUTDOWN, Attempt
 from perdure_actors.local_desk import LocalDesk
 from perdure_actors.slots import FixedSlots
 from perdure_schemas.payloads import Failure, FailureCause, Payload
@@ -166,8 +166,8 @@ class SimLocals:
             self._desk.completed(attempt, Payload(data=msgspec.json.encode(script.result)))
 
     def cancel(self, attempt: Attempt, reason: str) -> None:
-        """Ask the code of an attempt to stop; code that is asked to cancel may go on."""
-        if reason != CANCEL_REQUESTED or self._rng.random() < 0.7:
+        """Ask the code of an attempt to stop; code in a thread may go on all the same."""
+        if self._rng.random() < 0.7:
             self._at(self._rng.randrange(200), partial(self._stopped, attempt, reason))
 
     def _stopped(self, attempt: Attempt, reason: str) -> None:
