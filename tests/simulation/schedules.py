@@ -80,7 +80,8 @@ class ScheduleCheck:
         for event in events:
             if isinstance(event, MemoUpserted) and records.LISTED_KEY in event.memo:
                 shown = records.decode_listed(value_of(event.memo[records.LISTED_KEY]))
-        if shown is None or isinstance(events[0], ev.WorkflowTerminated):
+        # One that is deleted does nothing more, and one that was to follow has not begun.
+        if shown is None or any(isinstance(event, ev.WorkflowTerminated) for event in events):
             return
         now = EPOCH + timedelta(milliseconds=entry.time_ms)
         asked = [event for event in events if isinstance(event, ce.ChildWorkflowInitiated)]
