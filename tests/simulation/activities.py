@@ -175,7 +175,7 @@ class ActivityCheck:
         if isinstance(event, ev.ActivityTimedOut):
             self._failed_attempt(found, event.timeout_type, event.failure)
         elif isinstance(event, ev.ActivityFailed) and event.retry_state != OPERATOR:
-            self._check_incarnation(found)
+            self._failed_attempt(found, "", event.failure)
             if found.rests:
                 self._fail("D", f"fails activity {event.activity_id} whose attempt is over")
         self._end(event.activity_id)
@@ -195,6 +195,10 @@ class ActivityCheck:
     def _failed_attempt(self, found: _Activity, timeout_type: str, failure: object) -> None:
         """A timeout is never early by recorded time, and no unread word refutes it."""
         kind = _first_type(failure)
+        if kind == "CancelledError":
+            # Workers of a world cancel nothing unasked.
+            text = f"counts attempt {found.attempt} of activity {found.scheduled.activity_id}"
+            self._fail("O", f"{text} as failed, which stopped because it was told to")
         if kind == "HostLost":
             self._check_host_lost(found)
             return

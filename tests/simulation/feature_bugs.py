@@ -68,6 +68,12 @@ def takes_while_paused(self: Scheduler) -> None:
         self._start(buffered.pop(0))
 
 
+def skips_unsaid(self: Scheduler, due: Any, reason: str) -> None:
+    """What is skipped is counted, and nobody is told of it."""
+    del due, reason
+    self._standing.num_skipped += 1
+
+
 def overlaps(self: Scheduler, due: Any) -> None:
     """An action begins where none waits, whatever runs."""
     if self._standing.buffered:
@@ -186,3 +192,9 @@ def under_way_too(run: Any, event: Any, at: Any, now_ms: int) -> None:
     activity = run.activities[event.activity_id]
     activity.under_way = None
     deadlines.set_alarm(run, activity)
+
+
+def stops_count(run: Any, event: Any, at: Any, now_ms: int) -> None:
+    """Nobody remembers that a worker was told to stop, once the pause is over."""
+    _apply_paused(run, event, at, now_ms)
+    run.activities[event.activity_id].told_to_stop = False

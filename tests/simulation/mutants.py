@@ -306,6 +306,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("schedules",),
     ),
     Mutant(
+        "a schedule does not say what it skipped",
+        bugs.patched(Scheduler, "_skip", feature_bugs.skips_unsaid),
+        (),
+        "S",
+        ("schedules",),
+    ),
+    Mutant(
         "a local attempt whose host is lost is not counted",
         bugs.patched(locals_, "decide_local_lost", feature_bugs.lost_uncounted),
         OWNERS,
@@ -358,6 +365,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "an attempt is granted though it is paused",
         bugs.command_row("ClaimActivity", feature_bugs.grants_paused),
         ("zombie", "worker_pause", "rebalance"),
+        "O",
+        ("operators",),
+    ),
+    Mutant(
+        "an attempt that stopped for a pause counts once that is over",
+        bugs.apply_row("ActivityPaused", feature_bugs.stops_count),
+        (),
         "O",
         ("operators",),
     ),

@@ -60,6 +60,9 @@ class SimPlanner(SimClient):
             self._delete(schedule_id)
             self._later(2_000, 6_000, partial(self._create, schedule_id))
             return
+        if self._hand.random() < 0.1:
+            self._end_action(schedule_id)
+            return
         kind = self._hand.choice(TOLD)
         # What is limited is only counted where nobody takes actions by hand.
         limited = self._made[schedule_id].state.limited_actions
@@ -67,6 +70,16 @@ class SimPlanner(SimClient):
             self._ask("query", msg.QueryWorkflow, _actor(schedule_id), query_name="describe")
         else:
             self._tell(schedule_id, kind, *self._said(schedule_id, kind))
+
+    def _end_action(self, schedule_id: str) -> None:
+        """Cancel or terminate an action that may run: nobody asked the schedule."""
+        seconds = self._made[schedule_id].spec.intervals[0].every // timedelta(seconds=1)
+        due = self.world.wall_ms() // 1000 // seconds * seconds
+        at = datetime.fromtimestamp(due, UTC)
+        kind = self._hand.choice(("cancel", "terminate"))
+        command = cmd.CancelWorkflow if kind == "cancel" else cmd.TerminateWorkflow
+        workflow_id = f"act-{schedule_id}-{at:%Y-%m-%dT%H:%M:%SZ}"
+        self._ask(kind, command, workflow_id, request_id=self._request_id())
 
     def _said(self, schedule_id: str, kind: str) -> tuple[object, ...]:
         hand = self._hand

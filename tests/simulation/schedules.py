@@ -166,6 +166,9 @@ class ScheduleCheck:
         if acted != len(turn.asked):
             self._fail(turn.entry, f"counts {acted} actions, and takes {len(turn.asked)}")
         self._check_missed(turn, looked, missed)
+        said = sum(bool(one.reason) and one.taken_at == turn.now for one in shown.recent)
+        if said < min(missed + skipped, records.LISTED_MAX):
+            self._fail(turn.entry, f"skips and misses {missed + skipped}, and says so of {said}")
         chain.due.update(looked)
         chain.due.update(at for at, _ in by_hand)
         chain.by_hand.update(at for at, _ in by_hand)

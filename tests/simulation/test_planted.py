@@ -43,6 +43,7 @@ KNOWN = {
     "an operator's request is taken again": 3,
     "a parked activity is tried again by a timer": 2,
     "an attempt is granted though it is paused": 4,
+    "an attempt that stopped for a pause counts once that is over": 10,
     "other options count for the attempt under way": 8,
 }
 """A bug, and a seed at which it was found when this was written; the next few may do as well."""

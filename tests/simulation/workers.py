@@ -361,8 +361,16 @@ class SimWorker:
                 self._settled(stopped)
             elif self._rng.random() < 0.8:
                 stopped.phase = "ended"
-                settled = partial(self._settled, stopped)
-                self._report(stopped, cmd.ConfirmActivityCanceled, settled)
+                if canceled.reason == "cancel_requested":
+                    self._stopped(stopped)
+                else:
+                    # Its code takes its time to stop.
+                    stop = partial(self._if_alive, partial(self._stopped, stopped))
+                    self.world.broker.at(self._rng.randrange(4_000), stop)
+
+    def _stopped(self, attempt: Attempt) -> None:
+        settled = partial(self._settled, attempt)
+        self._report(attempt, cmd.ConfirmActivityCanceled, settled)
 
     def kill(self) -> None:
         """End as SIGKILL does."""

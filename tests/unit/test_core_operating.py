@@ -294,6 +294,22 @@ def test_who_runs_what_a_person_fails_is_told() -> None:
     assert rules.effects_of(run, by_worker, AT, NOW_MS) == [], "it is gone"
 
 
+def test_an_attempt_that_stopped_for_a_pause_which_is_over_goes_out_again_uncounted() -> None:
+    world, run, activity = pending(retry_policy=RetryPolicy(maximum_attempts=1))
+    claim(world, run)
+    ask(world, op.PauseActivity)
+    ask(world, op.UnpauseActivity)
+
+    world.do(world.report(cmd.ConfirmActivityCanceled, run))
+
+    assert (activity.state, activity.attempt) == ("scheduled", 1)
+    assert world.log[-1][2] == ev.ActivityAttemptScheduled(
+        activity_id="1", attempt=1, reason="handed_back"
+    )
+    world.do(world.report(cmd.ConfirmActivityCanceled, run))
+    assert "1" not in run.activities, "nobody told the new one to stop: it has failed"
+
+
 # Options.
 
 

@@ -167,7 +167,7 @@ def decide_fail(world: World, command: FailActivity, now_ms: int) -> Verdict:
 
 
 def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_ms: int) -> Verdict:
-    """An attempt stopped because it was cancelled; unasked, it counts as a failed attempt."""
+    """An attempt stopped because it was told to; unasked, it counts as a failed attempt."""
     found = _attempt(world, command)
     if isinstance(found, str):
         return _missed(command, found)
@@ -189,6 +189,11 @@ def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_
             failure=Failure(chain=[cause]),
             due_ms=now_ms,
             identity=command.identity,
+        )
+    elif activity.told_to_stop:
+        # It was paused, and is not any more: nobody counts what it did not do.
+        event = ActivityAttemptScheduled(
+            activity_id=command.activity_id, attempt=activity.attempt, reason="handed_back"
         )
     else:
         cause = FailureCause(

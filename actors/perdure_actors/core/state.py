@@ -74,6 +74,8 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     """What the code asked for, where somebody has given other options."""
     under_way: ActivityScheduled | None = None
     """What the attempt was issued with, where somebody has given other options since."""
+    told_to_stop: bool = False
+    """Whether the attempt's worker was told that it is paused: it may stop, whatever follows."""
 
     @property
     def terms(self) -> ActivityScheduled:
