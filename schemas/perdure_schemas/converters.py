@@ -19,6 +19,7 @@ import msgspec
 
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payloads import Payload
+from perdure_schemas.transfer_types import as_asked, to_be_read, to_be_written
 from perdure_schemas.unions import Convert, walked
 
 NULL_ENCODING = "binary/null"
@@ -112,6 +113,7 @@ class DefaultPayloadConverter(PayloadConverter):
         ]
 
     def _write(self, value: Any, index: int, names: Sequence[str], count: int) -> Payload:
+        value = to_be_written(value)
         if value is None:
             return Payload(encoding=NULL_ENCODING)
         if hasattr(type(value), RAW):
@@ -163,7 +165,7 @@ def check_type_hint(type_hint: Any) -> None:
     Raises TypeError, saying which type and why.
     """
     if type_hint is not None and not hasattr(type_hint, RAW):
-        _reader_of(type_hint)
+        _reader_of(to_be_read(type_hint))
 
 
 def type_name(kind: Any) -> str:
@@ -180,11 +182,11 @@ def _read(payload: Payload, hint: Any, index: int, names: Sequence[str], count: 
     encoding = payload.encoding
     try:
         if encoding == JSON_ENCODING:
-            return read_json(payload.data, hint)
+            return as_asked(read_json(payload.data, to_be_read(hint)), hint)
         if encoding == NULL_ENCODING:
             return None
         if encoding == BYTES_ENCODING:
-            return _read_bytes(payload.data, hint)
+            return as_asked(_read_bytes(payload.data, to_be_read(hint)), hint)
     except TypeError as error:
         raise TypeError(f"{_where(index, names, count)}: {_first_line(error)}") from error
     except (ValueError, RecursionError) as error:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from perdure.converter.attributes import (
+    decode_search_attributes,
+    decode_typed_search_attributes,
+    encode_search_attribute_values,
+    encode_search_attributes,
+    encode_typed_search_attribute_value,
+)
 from perdure.converter.codecs import PayloadCodec
 from perdure.converter.data import DataConverter, default, records_converter
 from perdure.converter.edge import edge_of
@@ -14,6 +21,7 @@ from perdure.converter.encodings import (
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
     JSONTypeConverter,
+    JSONTypeConverterUnhandled,
     PayloadConverter,
     value_to_type,
 )
@@ -21,6 +29,7 @@ from perdure.converter.failures import (
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
     FailureConverter,
+    create_payload_validation_error,
 )
 from perdure.converter.protobufs import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
 from perdure.converter.storage import (
@@ -41,6 +50,7 @@ from perdure_schemas.contexts import (
     WithSerializationContext,
     WorkflowSerializationContext,
 )
+from perdure_schemas.transfer_types import TransferTypeConverter, transfer_type_convertible
 
 __all__ = [
     "ActivitySerializationContext",
@@ -60,6 +70,7 @@ __all__ = [
     "JSONPlainPayloadConverter",
     "JSONProtoPayloadConverter",
     "JSONTypeConverter",
+    "JSONTypeConverterUnhandled",
     "PayloadCodec",
     "PayloadConverter",
     "SerializationContext",
@@ -71,10 +82,18 @@ __all__ = [
     "StorageDriverStoreContext",
     "StorageDriverWorkflowInfo",
     "StorageWarning",
+    "TransferTypeConverter",
     "WithSerializationContext",
     "WorkflowSerializationContext",
+    "create_payload_validation_error",
+    "decode_search_attributes",
+    "decode_typed_search_attributes",
     "default",
     "edge_of",
+    "encode_search_attribute_values",
+    "encode_search_attributes",
+    "encode_typed_search_attribute_value",
     "records_converter",
+    "transfer_type_convertible",
     "value_to_type",
 ]

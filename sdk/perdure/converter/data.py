@@ -21,6 +21,7 @@ from perdure.converter.protobufs import RecordsConverterWithMessages
 from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
 from perdure_schemas import converters
 from perdure_schemas.contexts import SerializationContext, WithSerializationContext, in_context
+from perdure_schemas.transfer_types import all_as_asked, hints_to_be_read, to_be_written
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class DataConverter(WithSerializationContext):
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
         """The payloads of values, as they may leave this process."""
-        payloads = self.payload_converter.to_payloads(values)
+        payloads = self.payload_converter.to_payloads([to_be_written(one) for one in values])
         if self.payload_codec is not None:
             payloads = await self.payload_codec.encode(payloads)
         if self.external_storage is not None:
@@ -77,7 +78,8 @@ class DataConverter(WithSerializationContext):
         plain = await retrieve_large(payloads, self.external_storage)
         if self.payload_codec is not None:
             plain = await self.payload_codec.decode(plain)
-        return self.payload_converter.from_payloads(plain, type_hints)
+        found = self.payload_converter.from_payloads(plain, hints_to_be_read(type_hints))
+        return all_as_asked(found, type_hints)
 
     async def encode_wrapper(self, values: Sequence[Any]) -> Payloads:
         """The payloads of values, as one object."""

@@ -7,7 +7,7 @@ import json
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NewType, Self
 
 import msgspec
 
@@ -23,6 +23,7 @@ from perdure_schemas.converters import (
     type_name,
     write_json,
 )
+from perdure_schemas.transfer_types import as_asked, to_be_read, to_be_written
 
 
 class PayloadConverter(ABC):
@@ -99,6 +100,7 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         if hasattr(type(value), RAW):
             raw: Payload = value.payload
             return raw
+        value = to_be_written(value)
         for converter in self.converters.values():
             payload = converter.to_payload(value)
             if payload is not None:
@@ -144,7 +146,8 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
                     f"this converter reads {names}"
                 )
             try:
-                values.append(converter.from_payload(payload, hint))
+                found = converter.from_payload(payload, to_be_read(hint))
+                values.append(as_asked(found, hint))
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"argument {index + 1} cannot be read: {error}") from error
@@ -197,10 +200,14 @@ class BinaryPlainPayloadConverter(EncodingPayloadConverter):
         return payload.data
 
 
+JSONTypeConverterUnhandled = NewType("JSONTypeConverterUnhandled", object)
+"""The type of what a JSONTypeConverter gives for a value it leaves to others."""
+
+
 class JSONTypeConverter(ABC):
     """Reads a type that JSON does not know from what JSON gave."""
 
-    Unhandled: ClassVar[object] = object()
+    Unhandled: ClassVar[JSONTypeConverterUnhandled] = JSONTypeConverterUnhandled(object())
 
     @abstractmethod
     def to_typed_value(self, hint: type, value: Any) -> Any:

@@ -11,9 +11,11 @@ import msgspec
 from perdure.api.failure.v1 import Failure
 from perdure.converter.codecs import payload_of, payload_record
 from perdure.converter.encodings import PayloadConverter, cares
+from perdure_actors.replay.exceptions import ApplicationError
 from perdure_actors.replay.failures import LINKS_MAX, default_exception_of, default_failure_of
 from perdure_schemas import converters, payloads
 from perdure_schemas.contexts import SerializationContext, in_context
+from perdure_schemas.transfer_types import all_as_asked, hints_to_be_read, to_be_written
 
 ENCODED_MESSAGE = "Encoded failure"
 
@@ -79,6 +81,17 @@ class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
 FailureConverter.default = DefaultFailureConverter()
 
 
+def create_payload_validation_error(details: Any) -> ApplicationError:
+    """The error of a value that was read and is not what it should be; it is not retried.
+
+    For converters of users: the details say what is wrong, and None leaves them out.
+    """
+    given = () if details is None else (details,)
+    return ApplicationError(
+        "Payload validation failed", *given, type="PayloadValidationError", non_retryable=True
+    )
+
+
 class RecordsConverter(converters.PayloadConverter):
     """A user's payload converter, as the rooms below know one."""
 
@@ -99,7 +112,7 @@ class RecordsConverter(converters.PayloadConverter):
         self, values: Sequence[Any], *, names: Sequence[str] = ()
     ) -> list[payloads.Payload]:
         """A payload for each value."""
-        made = self._converter.to_payloads(values)
+        made = self._converter.to_payloads([to_be_written(value) for value in values])
         if len(made) != len(values):
             raise ValueError(
                 f"{type(self._converter).__name__} made {len(made)} payloads"
@@ -116,7 +129,8 @@ class RecordsConverter(converters.PayloadConverter):
     ) -> list[Any]:
         """The value of each payload, as its type hint where there is one."""
         given = [payload_of(record) for record in payloads]
-        return self._converter.from_payloads(given, list(type_hints) if type_hints else None)
+        found = self._converter.from_payloads(given, hints_to_be_read(type_hints))
+        return all_as_asked(found, type_hints)
 
 
 class RecordsConverterWithFailures(RecordsConverter):

@@ -18,6 +18,7 @@ from perdure.converter.encodings import (
 )
 from perdure_schemas import converters
 from perdure_schemas import payloads as records
+from perdure_schemas.transfer_types import as_asked, to_be_read, to_be_written
 
 MESSAGE_TYPE: Final = "messageType"
 
@@ -148,13 +149,15 @@ class RecordsConverterWithMessages(converters.DefaultPayloadConverter):
             is_json = payload.encoding == self._converter.encoding
             reader = self._converter if is_json else self._binary
             try:
-                values.append(reader.from_payload(payload_of(payload), hint))
+                found = reader.from_payload(payload_of(payload), to_be_read(hint))
+                values.append(as_asked(found, hint))
             except ValueError as error:
                 where = name or f"argument {index + 1}"
                 raise ValueError(f"{where} cannot be read: {error}") from error
         return values
 
     def _write(self, value: Any, index: int, names: Sequence[str], count: int) -> records.Payload:
+        value = to_be_written(value)
         if hasattr(type(value), "DESCRIPTOR"):
             made = self._converter.to_payload(value)
             if made is not None:

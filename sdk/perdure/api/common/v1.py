@@ -62,3 +62,10 @@ class RetryPolicy:
     maximum_interval: Duration = field(default_factory=Duration)
     maximum_attempts: int = 0
     non_retryable_error_types: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SearchAttributes:
+    """Search attributes by their names, as protobuf's message has them."""
+
+    indexed_fields: dict[str, Payload] = field(default_factory=dict)
