@@ -57,6 +57,10 @@ class StartWorkflowInput:
     start_signal_args: Sequence[Any] = field(default_factory=tuple)
     signature: Signature | None = None
     """What the workflow takes, where that is known: other arguments are refused."""
+    request_eager_start: bool = False
+    """Without effect: a start is taken by the host of its partition in any case."""
+    time_skipping_config: Any = None
+    """Without effect: an environment's time is skipped for all its workflows."""
     waits: bool = False
     """Whether the caller waits for the result at once: one ask then serves both."""
 

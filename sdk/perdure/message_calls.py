@@ -130,6 +130,8 @@ class UpdateWithStartStartWorkflowInput:
     ret_type: type | None
     priority: Priority
     signature: Signature | None = None
+    time_skipping_config: Any = None
+    """Without effect: an environment's time is skipped for all its workflows."""
 
 
 @dataclass

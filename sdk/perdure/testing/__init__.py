@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from perdure.testing.activities import ActivityEnvironment
+from perdure.testing.time_skipping import (
+    FastForwardConfig,
+    TimeSkipper,
+    TimeSkippingConfig,
+    TimeSkippingInfo,
+)
 from perdure.testing.workflows import WorkflowEnvironment
 
-__all__ = ["ActivityEnvironment", "WorkflowEnvironment"]
+__all__ = [
+    "ActivityEnvironment",
+    "FastForwardConfig",
+    "TimeSkipper",
+    "TimeSkippingConfig",
+    "TimeSkippingInfo",
+    "WorkflowEnvironment",
+]

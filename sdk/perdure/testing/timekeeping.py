@@ -120,6 +120,25 @@ class TimeKeeper:
         finally:
             self._change(held=-1)
 
+    def hold(self, *, begin: bool) -> None:
+        """Let time go by itself until that ends, whoever waits."""
+        self._change(held=1 if begin else -1)
+
+    @contextmanager
+    def leaping(self) -> Iterator[None]:
+        """Time leaps while the block waits, though it is held."""
+        with self._lock:
+            held, self._held = self._held, 0
+        with self.awaiting():
+            try:
+                yield
+            finally:
+                self._change(held=held)
+
+    def wall_ms(self) -> int:
+        """The environment's time."""
+        return self._clock.wall_ms()
+
     async def sleep(self, duration_ms: int) -> None:
         """Wait until so much time has passed, by leaps where nothing else is to be done."""
         loop = asyncio.get_running_loop()

@@ -13,11 +13,12 @@ from typing import Any, Final, Self
 
 from perdure import assembly
 from perdure.calls import AwaitWorkflowResultInput
-from perdure.client import Client
+from perdure.client import Client, WorkflowHandle
 from perdure.connection import Connection
 from perdure.converter import DataConverter
 from perdure.handles import Interceptor, OutboundInterceptor
 from perdure.surroundings import Surroundings
+from perdure.testing.time_skipping import SkipsTime, TimeSkippingConfig
 from perdure.testing.timekeeping import SkippingClock, TimeKeeper
 from perdure_actors.core.decision import Limits
 from perdure_schemas.replies import RunClosed
@@ -57,7 +58,7 @@ _NOTHING_TO_DOWNLOAD: Final = frozenset(
 )
 
 
-class WorkflowEnvironment:
+class WorkflowEnvironment(SkipsTime):
     """An engine for a test: `async with await WorkflowEnvironment.start_time_skipping() as env:`.
 
     Give `env.client` to workers and call workflows with it as with any other. Nothing is
@@ -127,6 +128,21 @@ class WorkflowEnvironment:
         )
 
     @classmethod
+    async def start_time_skipping_v2(
+        cls,
+        *,
+        ts_config: TimeSkippingConfig = TimeSkippingConfig(),  # noqa: B008 - frozen
+        **options: Any,
+    ) -> Self:
+        """The same as start_time_skipping, with a say in whether time leaps by itself.
+
+        Its time is skipped by `fast_forward` too. There is one clock for all workflows.
+        """
+        environment = await cls.start_time_skipping(**options)
+        environment._skipper().config = ts_config
+        return environment
+
+    @classmethod
     def _start(
         cls,
         clock: Clock,
@@ -177,8 +193,22 @@ class WorkflowEnvironment:
         """Whether time leaps."""
         return self._keeper is not None
 
-    async def get_current_time(self) -> datetime:
-        """The environment's time."""
+    async def connect_client(self, **options: Any) -> Client:
+        """Another client of the environment's engine, with what is given of `client.config()`.
+
+        Example:
+            other = await env.connect_client(namespace="other")
+        """
+        config: dict[str, Any] = {**self._client.config(), **options}
+        links = [one for one in self._client.interceptors if isinstance(one, _Leaps)]
+        given = [one for one in config["interceptors"] if not isinstance(one, _Leaps)]
+        return Client(**{**config, "interceptors": [*links, *given]})
+
+    async def get_current_time(
+        self,
+        handle: WorkflowHandle[Any, Any] | None = None,
+    ) -> datetime:
+        """The environment's time, which is that of all its workflows."""
         return datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
 
     async def sleep(self, duration: timedelta | float) -> None:
