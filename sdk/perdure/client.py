@@ -67,7 +67,7 @@ from perdure.message_errors import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from perdure.operating import PendingActivities
+from perdure.operating import PendingActivities, PendingActivityState
 from perdure.outcomes import WorkflowContinuedAsNewError, WorkflowFailureError
 from perdure.schedules.calls import (
     BackfillScheduleInput,
@@ -166,6 +166,7 @@ __all__ = [
     "PauseScheduleInput",
     "PayloadLimitsConfig",
     "PendingActivities",
+    "PendingActivityState",
     "QueryWorkflowInput",
     "RPCError",
     "RPCStatusCode",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from perdure.common import RetryPolicy
@@ -22,11 +23,36 @@ from perdure_schemas.operator_commands import (
     UpdateActivityOptions,
 )
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Accepted, Refused
+from perdure_schemas.replies import Accepted, PendingActivity, Refused
 
 if TYPE_CHECKING:
     from perdure.connection import Connection
     from perdure_schemas.converters import PayloadConverter
+
+
+class PendingActivityState(IntEnum):
+    """How an activity without an outcome stands.
+
+    Example:
+        states = [PendingActivityState.of(one) for one in described.pending_activities]
+    """
+
+    UNSPECIFIED = 0
+    SCHEDULED = 1
+    STARTED = 2
+    CANCEL_REQUESTED = 3
+    PAUSED = 4
+    PAUSE_REQUESTED = 5
+
+    @classmethod
+    def of(cls, activity: PendingActivity) -> PendingActivityState:
+        """The state of one that a description shows; one that backs off is scheduled."""
+        if activity.state == "started":
+            return cls.PAUSE_REQUESTED if activity.paused_ms else cls.STARTED
+        if activity.state == "paused":
+            return cls.PAUSED
+        is_known = activity.state in ("scheduled", "backing_off")
+        return cls.SCHEDULED if is_known else cls.UNSPECIFIED
 
 
 class PendingActivities:

@@ -15,7 +15,11 @@ from perdure.connect_config import (
 from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.service_client import ServiceClient
 
+LOG_PROTOS = False
+"""Whether gRPC's messages would be logged: without effect, because there are none."""
+
 __all__ = [
+    "LOG_PROTOS",
     "ConnectConfig",
     "DnsLoadBalancingConfig",
     "GrpcCompression",

@@ -35,6 +35,18 @@ class DeadlockError(KeyboardInterrupt):
 class ForbiddenCallError(RuntimeError):
     """Workflow code called what gives another answer in replay."""
 
+    def __init__(self, qualified_name: str, *, override_message: str | None = None) -> None:
+        super().__init__(override_message or self.default_message(qualified_name))
+        self.qualified_name = qualified_name
+
+    @staticmethod
+    def default_message(qualified_name: str) -> str:
+        """What is said where nobody knows better."""
+        return (
+            f"{qualified_name} gives another answer in replay: workflow code may not use it; call"
+            " it in an activity, or pass by the guards in workflow.unsafe.sandbox_unrestricted()"
+        )
+
 
 class NotInWorkflowError(RuntimeError):
     """A function of the workflow API was called outside a workflow."""

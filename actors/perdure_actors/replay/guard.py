@@ -57,8 +57,10 @@ def refuse(label: str, advice: str) -> None:
     loop = _running_loop()
     if type(loop) is Loop and not loop.is_unrestricted:
         raise ForbiddenCallError(
-            f"{label} must not be called by workflow code, because replay could not repeat it: "
-            f"{advice}. Harmless here? Call it under workflow.unsafe.sandbox_unrestricted()"
+            label,
+            override_message=f"{label} must not be called by workflow code, because replay could"
+            f" not repeat it: {advice}. Harmless here? Call it under"
+            " workflow.unsafe.sandbox_unrestricted()",
         )
 
 

@@ -323,8 +323,9 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
 
     def refuse(*_args: object, **_kwargs: object) -> NoReturn:
         raise ForbiddenCallError(
-            f"the event loop's {name}() is not for workflow code, because replay could not repeat "
-            f"it: {advice}"
+            f"asyncio.AbstractEventLoop.{name}",
+            override_message=f"the event loop's {name}() is not for workflow code, because replay"
+            f" could not repeat it: {advice}",
         )
 
     refuse.__name__ = refuse.__qualname__ = name

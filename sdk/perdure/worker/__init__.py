@@ -11,7 +11,12 @@ from perdure.worker.interception import (
 )
 from perdure.worker.options import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum
 from perdure.worker.replaying import Replayer, WorkflowReplayResult, WorkflowReplayResults
-from perdure.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
+from perdure.worker.runners import (
+    UnsandboxedWorkflowRunner,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
+    WorkflowRunner,
+)
 from perdure.worker.sharing import SharedHeartbeatSender, SharedStateManager
 from perdure.worker.tuning import (
     ActivitySlotInfo,
@@ -86,6 +91,8 @@ __all__ = [
     "WorkerConfig",
     "WorkerTuner",
     "WorkflowInboundInterceptor",
+    "WorkflowInstance",
+    "WorkflowInstanceDetails",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",
     "WorkflowReplayResult",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Final, Unpack, cast
 
 from perdure.converter import DataConverter, records_converter
 from perdure.converter.edge import edge_of
@@ -16,6 +16,7 @@ from perdure.replay_errors import NondeterminismError, ReplayError
 from perdure.schedules.scheduler import Scheduler
 from perdure.worker.configs import ReplayerConfig, given
 from perdure.worker.interception import Interceptor, for_workflows
+from perdure.worker.options import OptionsWithoutEffect
 from perdure.workflow.chains import chains_of
 from perdure_actors.edges import CodecError
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
@@ -63,7 +64,7 @@ class Replayer:
         identity: str | None = None,
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         debug_mode: bool = False,
-        **without_effect: Any,
+        **without_effect: Unpack[OptionsWithoutEffect],
     ) -> None:
         """Make one for these classes.
 

@@ -83,7 +83,7 @@ from perdure.workflow.noting import (
     upsert_memo,
     upsert_search_attributes,
 )
-from perdure.workflow.risks import unsafe
+from perdure.workflow.risks import SandboxImportNotificationPolicy, unsafe
 from perdure.workflow.running import (
     as_completed,
     cancellation_reason,
@@ -135,6 +135,7 @@ __all__ = [
     "ParentInfo",
     "ReadOnlyContextError",
     "RootInfo",
+    "SandboxImportNotificationPolicy",
     "UnfinishedSignalHandlersWarning",
     "UnfinishedUpdateHandlersWarning",
     "UpdateInfo",

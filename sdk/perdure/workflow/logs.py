@@ -25,6 +25,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         """The logger underneath, for handlers and for code outside workflows."""
         return self.logger
 
+    def unsafe_disable_sandbox(self, value: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Let handlers do what a sandbox would refuse: without effect, there is none."""
+
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         """Whether a message of the level is written: not in replay, nor while code is dropped."""
         run = maybe_current()

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Flag, auto
 
 from perdure_actors.replay.runtime import current, maybe_current
+
+
+class SandboxImportNotificationPolicy(Flag):
+    """What a sandbox tells of imports. Without effect: modules are not imported again."""
+
+    SILENT = auto()
+    WARN_ON_DYNAMIC_IMPORT = auto()
+    WARN_ON_UNINTENTIONAL_PASSTHROUGH = auto()
+    RAISE_ON_UNINTENTIONAL_PASSTHROUGH = auto()
 
 
 class unsafe:  # noqa: N801 - Temporal's name
@@ -48,6 +58,19 @@ class unsafe:  # noqa: N801 - Temporal's name
             yield
         finally:
             run.loop.is_unrestricted -= 1
+
+    @staticmethod
+    @contextmanager
+    def sandbox_import_notification_policy(
+        policy: SandboxImportNotificationPolicy,  # noqa: ARG004
+    ) -> Iterator[None]:
+        """Tell of imports otherwise in the block: nothing is told of them, so nothing changes."""
+        yield
+
+    @staticmethod
+    def current_import_notification_policy_override() -> SandboxImportNotificationPolicy | None:
+        """What such a block said: None, because nothing is kept of it."""
+        return None
 
     @staticmethod
     def in_sandbox() -> bool:
