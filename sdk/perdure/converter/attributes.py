@@ -9,13 +9,13 @@ from typing import Any
 from perdure.api.common.v1 import Payload
 from perdure.api.common.v1 import SearchAttributes as Message
 from perdure.attribute_payloads import attribute_pairs, attribute_payloads, typed_attributes
-from perdure.common import (
+from perdure.converter.codecs import payload_of, payload_record
+from perdure.search_attributes import (
     SearchAttributeKey,
     SearchAttributePair,
     SearchAttributes,
     TypedSearchAttributes,
 )
-from perdure.converter.codecs import payload_of, payload_record
 from perdure_schemas.converters import DefaultPayloadConverter
 
 _CONVERTER = DefaultPayloadConverter()
