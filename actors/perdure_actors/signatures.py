@@ -61,10 +61,11 @@ class Signature:
         if not self.required <= count <= len(self.names):
             takes = f"{self.required} to {len(self.names)}"
             if self.required == len(self.names):
-                takes = str(self.required)
+                takes = str(self.required) if self.names else "no"
+            names = f" ({', '.join(self.names)})" if self.names else ""
             raise TypeError(
-                f"{what} ({self.where}) takes {takes} argument{'' if takes == '1' else 's'} "
-                f"({', '.join(self.names)}), but was given {count}"
+                f"{what} ({self.where}) takes {takes} argument{'' if takes == '1' else 's'}{names},"
+                f" but was given {count}"
             )
         try:
             return converter.from_payloads(payloads, self.arg_types[:count], names=self.names)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from perdure_actors.core.decision import Limits
+import pytest
+from msgspec.structs import replace
+
+from perdure_actors.core.decision import Limits, Rejection
+from perdure_actors.core.execution import check_continued
 from perdure_actors.core.facts import CHANGE_VERSION, check_facts
 from perdure_actors.core.state import Facts
+from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import WorkflowContinuedAsNew, WorkflowFailed
 from perdure_schemas.fact_events import (
     MarkerRecorded,
@@ -111,12 +116,12 @@ def test_a_continued_run_begins_with_the_facts_unless_given_others(
         (
             Limits(memo_bytes_max=7),
             MemoUpserted(memo={"b": text("2")}, call_site="f.py:1"),
-            "the memo has 8 bytes; 7 is the most (f.py:1)",
+            "the memo has 8 bytes; 7 is the most: keep references there (f.py:1)",
         ),
         (
             Limits(attribute_bytes_max=3),
             SearchAttributesUpserted(search_attributes={"b": text("2")}, call_site="f.py:1"),
-            "the search attributes have 4 bytes; 3 is the most (f.py:1)",
+            "the search attributes have 4 bytes; 3 is the most: keep references there (f.py:1)",
         ),
         (
             Limits(emit_bytes_max=3),
@@ -136,3 +141,23 @@ def test_what_is_noted_is_weighed(limits: Limits, output: Record, problem: str) 
 
     assert check_facts(world, run, [output]) == problem
     assert check_facts(CoreWorld(), run, [output]) == ""
+
+
+def test_what_a_run_begins_with_is_weighed_too() -> None:
+    world = CoreWorld(limits=Limits(memo_bytes_max=4, attribute_bytes_max=6))
+    start = StartWorkflow(workflow_id="wf", workflow_type="Order")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"memo": {"a": text("12")}}, "the memo has 5 bytes; 4 is the most: keep references there"),
+        (
+            {"search_attributes": {"City": text("Bern")}},
+            "the search attributes have 10 bytes; 6 is the most: keep references there",
+        ),
+    ]
+    for fields, said in cases:
+        verdict = world.decide(replace(start, **fields))
+        assert isinstance(verdict, Rejection)
+        assert (verdict.code, verdict.message) == ("invalid", said)
+
+        next_run = WorkflowContinuedAsNew(workflow_type="Order", call_site="f.py:1", **fields)
+        run = CoreWorld().start()
+        assert check_continued(world, run, [next_run]) == f"{said} (f.py:1)"

@@ -174,7 +174,7 @@ BLOCKED = {
     "signal that is large": r"signal 'note' is given 2000002 bytes; 921600 is the most: pass refer",
     "two types of an attribute": r"search attribute 'Twin' is of type Int in this run, and is",
     "unwritable memo": rf"the memo 'k' {UNWRITABLE}",
-    "unwritable result": rf"the result of Doing {UNWRITABLE}",
+    "unwritable result": rf"the result of Doing \({HERE}\) {UNWRITABLE}",
     "chance": r"random.random must not be called by workflow code, .*: use workflow.random\(\)",
 }
 FAILED = {

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from perdure_actors.core import retry
 from perdure_actors.core.children import carried_children, take_over
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
-from perdure_actors.core.facts import carried_attributes
+from perdure_actors.core.facts import carried_attributes, too_large
 from perdure_actors.core.following import follow_cron, follow_failed, plan_next
 from perdure_actors.core.starting import held_next, terminating
 from perdure_actors.core.state import (
@@ -114,6 +114,9 @@ def check_continued(world: World, _run: Run, outputs: list[Record]) -> str:
                 f"the next run is given {size} bytes; {world.limits.payload_bytes_max} is the"
                 f" most ({output.call_site})"
             )
+        problem = too_large(world, output.memo, output.search_attributes)
+        if problem:
+            return f"{problem} ({output.call_site})"
         if output.task_queue not in ("", world.task_queue):
             return (
                 f"the next run cannot move to task queue {output.task_queue!r}: a workflow id stays"

@@ -42,6 +42,18 @@ def _size(values: dict[str, Payload]) -> int:
     return sum(len(name) + len(payload.data) for name, payload in values.items())
 
 
+def too_large(world: World, memo: dict[str, Payload], attributes: dict[str, Payload]) -> str:
+    """Why so much memo and so many search attributes cannot be kept; empty when they can."""
+    limits = world.limits
+    for what, size, most in (
+        ("memo has", _size(memo), limits.memo_bytes_max),
+        ("search attributes have", _size(attributes), limits.attribute_bytes_max),
+    ):
+        if size > most:
+            return f"the {what} {size} bytes; {most} is the most: keep references there"
+    return ""
+
+
 def check_facts(world: World, run: Run, outputs: list[Record]) -> str:
     """Why what the code notes down cannot be had; empty when it can."""
     limits = world.limits
@@ -54,16 +66,10 @@ def check_facts(world: World, run: Run, outputs: list[Record]) -> str:
                 problem = f"a side effect gave {size} bytes; {limits.marker_bytes_max} is the most"
         elif isinstance(output, MemoUpserted):
             memo = upserted(memo, output.memo)
-            if _size(memo) > limits.memo_bytes_max:
-                problem = f"the memo has {_size(memo)} bytes; {limits.memo_bytes_max} is the most"
+            problem = too_large(world, memo, {})
         elif isinstance(output, SearchAttributesUpserted):
             attributes = upserted(attributes, output.search_attributes)
-            size = _size(attributes)
-            if size > limits.attribute_bytes_max:
-                problem = (
-                    f"the search attributes have {size} bytes;"
-                    f" {limits.attribute_bytes_max} is the most"
-                )
+            problem = too_large(world, {}, attributes)
         elif isinstance(output, RecordEmitted):
             size = len(output.key or b"") + len(output.value or b"")
             emitted += size

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from perdure_actors.core import cron
 from perdure_actors.core.attribute_types import mistyped
 from perdure_actors.core.decision import Decision, Rejection, Step
+from perdure_actors.core.facts import too_large
 from perdure_actors.core.state import COMPLETED, RUNNING, ActorState, Run, RunState
 from perdure_actors.core.timers import TIMER_MS_MAX
 from perdure_schemas.events import WorkflowStarted, WorkflowTerminated
@@ -23,7 +24,11 @@ WORKFLOW_ID_BYTES_MAX = 1000
 
 def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
     """A start: by its policies it makes a run, finds one, replaces one or is refused."""
-    problem = _invalid_start(command) or mistyped(world, command.search_attributes)
+    problem = (
+        _invalid_start(command)
+        or too_large(world, command.memo, command.search_attributes)
+        or mistyped(world, command.search_attributes)
+    )
     if problem:
         return Rejection("invalid", problem)
     current = world.current(command.workflow_id)

@@ -33,6 +33,10 @@ class Handler(Protocol):
         """Its name; empty for a dynamic one."""
 
     @property
+    def where(self) -> str:
+        """Its file and line."""
+
+    @property
     def description(self) -> str:
         """What it is for, in the user's words."""
 
@@ -65,6 +69,10 @@ class WorkflowCode(Protocol):
     @property
     def name(self) -> str:
         """Its type."""
+
+    @property
+    def where(self) -> str:
+        """Its file and line."""
 
     @property
     def is_guarded(self) -> bool:

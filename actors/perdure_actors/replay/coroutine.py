@@ -84,8 +84,7 @@ class Coroutine:
         """The size of the history before the transition that is being taken."""
         self.is_replaying = self.is_brief = False
         """Brief: call sites are left out of what is only compared with the history."""
-        self.is_closed = False
-        self.is_ended = False
+        self.is_closed = self.is_ended = False
         self.instance: Any = None
         self.cancel_reason: str | None = None
         """Why the run was asked to cancel, once it was."""
@@ -325,7 +324,8 @@ class Coroutine:
             result = await self.definition.call_run(self.instance, self._args)
         else:
             result = await self.inbound.execute_workflow(self._args)
-        payload = self.converter.to_payload(result, what=f"the result of {self.workflow_type}")
+        what = f"the result of {self.workflow_type} ({self.definition.where})"
+        payload = self.converter.to_payload(result, what=what)
         self._end(WorkflowCompleted(result=payload))
 
     def spawn(self, coro: AnyCoroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -244,7 +244,9 @@ class Messages:
                 if close is not None:
                     close()
                 raise TypeError(f"query {name!r} returned an awaitable; a query only looks")
-            return run.converter.to_payload(result, what=f"the result of query {name!r}")
+            return run.converter.to_payload(
+                result, what=f"the result of query {name!r} ({handler.where})"
+            )
         except Exception as error:
             return self._failure(error)
 
@@ -285,7 +287,8 @@ class Messages:
                 result = await _maybe(handler.call(run.instance, args))
             else:
                 result = await run.inbound.handle_update(update_id, name, args, event.header)
-            payload = run.converter.to_payload(result, what=f"the result of update {name!r}")
+            what = f"the result of update {name!r} ({handler.where})"
+            payload = run.converter.to_payload(result, what=what)
             done = WorkflowUpdateCompleted(update_id=update_id, update_name=name, result=payload)
         except (Exception, asyncio.CancelledError) as error:
             if not is_failure(error, run):
