@@ -15,6 +15,7 @@ from perdure.asks import Ask, Question
 from perdure.connect_config import PayloadLimitsConfig
 from perdure.large_payloads import warn_large
 from perdure.locating import first_found, only_one
+from perdure.queue_names import QueueNames
 from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.surroundings import Surroundings
 from perdure.telemetry import trace_headers
@@ -25,7 +26,7 @@ from perdure_schemas.contexts import SerializationContext, WorkflowSerialization
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, HistoryPage, Notice, Refused, RunDescription, RunPage
-from perdure_topics.names import check_workflow_id, partition_of, quote, task_queues_of, topic_name
+from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Connection:
         self._askers: list[Asker] = []
         self._opening: dict[int, asyncio.Task[Asker]] = {}
         self._partitions: dict[str, int] = {}
+        self._queue_names = QueueNames(log, namespace)
         self._finalizer = weakref.finalize(self, _close_all, self._askers, close_log)
 
     def through(self, edge: Edge | None, identity: str = "") -> Connection:
@@ -154,13 +156,13 @@ class Connection:
         self._partitions[task_queue] = info.partitions
         return info.partitions
 
-    async def task_queues(self) -> list[str]:
-        """The task queues that have topics in the namespace."""
+    async def task_queues(self, *, lately: bool = False) -> list[str]:
+        """The task queues that have topics in the namespace, now or at most a second ago."""
+        names = self._queue_names
         try:
-            names = await asyncio.to_thread(self.log.topic_names)
+            return await (names.lately(self._partitions) if lately else names.now())
         except LogError as error:
             raise unavailable("looking for task queues", error) from error
-        return task_queues_of(names, self.namespace)
 
     def _no_topics(self, what: str, topic: str, task_queue: str) -> RPCError:
         address = self.log.address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -224,8 +223,8 @@ class WorkflowExecutionCount:
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
 
 
-FetchRuns = Callable[[Place, bytes, int], Awaitable[RunPage]]
-"""Gives the page of a partition: where it is, page token, page size."""
+FetchRuns = Callable[[Mapping[Place, bytes], int], Awaitable[Mapping[Place, RunPage]]]
+"""Gives the next page of each of some partitions: their page tokens, page size."""
 
 
 class WorkflowExecutionAsyncIterator:
@@ -294,9 +293,10 @@ class WorkflowExecutionAsyncIterator:
     async def _refill(self, merge: MergedRuns, size: int) -> bool:
         """Fetch where a partition has nothing left to compare with; whether there was one."""
         dry, share = merge.dry, merge.share(size)
-        asks = [self._fetch(source.place, source.token, share) for source in dry]
-        for source, page in zip(dry, await asyncio.gather(*asks), strict=True):
-            source.take(page)
+        if dry:
+            pages = await self._fetch({source.place: source.token for source in dry}, share)
+            for source in dry:
+                source.take(pages[source.place])
         return bool(dry)
 
     def __aiter__(self) -> WorkflowExecutionAsyncIterator:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from perdure.calls import CountWorkflowsInput, ListWorkflowsInput
@@ -42,8 +43,8 @@ def list_runs(
     query = input.query or ""
     check_filter(query, counts=False)
 
-    async def fetch(place: Place, token: bytes, size: int) -> RunPage:
-        return await _ask(connection, place, query, token, input, size=min(size, RUN_PAGE_MAX))
+    async def fetch(tokens: Mapping[Place, bytes], size: int) -> Mapping[Place, RunPage]:
+        return await _ask(connection, tokens, query, input, size=min(size, RUN_PAGE_MAX))
 
     def to_execution(summary: RunSummary) -> WorkflowExecution:
         return execution_of(
@@ -75,15 +76,12 @@ async def count_runs(connection: Connection, input: CountWorkflowsInput) -> Work
     query = input.query or ""
     check_filter(query, counts=True)
 
-    async def pages_of(place: Place) -> list[RunPage]:
-        pages = [await _ask(connection, place, query, b"", input)]
-        while token := pages[-1].next_page_token:
-            pages.append(await _ask(connection, place, query, token, input))
-        return pages
-
     places = await _places(connection, input, "count of workflows")
-    found = await asyncio.gather(*map(pages_of, places))
-    pages = [page for pages in found for page in pages]
+    left, pages = dict.fromkeys(places, b""), list[RunPage]()
+    while left:
+        found = await _ask(connection, left, query, input)
+        pages += found.values()
+        left = {place: token for place, page in found.items() if (token := page.next_page_token)}
     groups = [
         WorkflowExecutionCountAggregationGroup(count, values) for values, count in grouped(pages)
     ]
@@ -92,38 +90,46 @@ async def count_runs(connection: Connection, input: CountWorkflowsInput) -> Work
 
 async def _ask(
     connection: Connection,
-    place: Place,
+    tokens: Mapping[Place, bytes],
     query: str,
-    token: bytes,
     input: ListWorkflowsInput | CountWorkflowsInput,
     *,
     size: int = 0,
-) -> RunPage:
-    """A page of one partition's runs, or with no size of their count."""
-    queue, partition = place
-    what = f"{'list' if size else 'count'} of partition {partition} of task queue {queue!r}"
-    answers = await connection.ask_partitions(
-        what,
-        lambda partition, reply: ListWorkflows(
-            partition=partition,
-            query=query,
-            page_size=size or 1,
-            page_token=token,
-            count_only=not size,
-            reply=reply,
-        ),
-        task_queue=queue,
-        partitions=[partition],
-        timeout_s=seconds(input.rpc_timeout),
-    )
-    return expect(RunPage, what, answers[0])
+) -> Mapping[Place, RunPage]:
+    """A page of each partition's runs, or with no size of their count."""
+
+    async def of(queue: str) -> list[tuple[Place, RunPage]]:
+        partitions = [partition for name, partition in tokens if name == queue]
+        what = f"{'list' if size else 'count'} of task queue {queue!r}"
+        answers = await connection.ask_partitions(
+            what,
+            lambda partition, reply: ListWorkflows(
+                partition=partition,
+                query=query,
+                page_size=size or 1,
+                page_token=tokens[queue, partition],
+                count_only=not size,
+                reply=reply,
+            ),
+            task_queue=queue,
+            partitions=partitions,
+            timeout_s=seconds(input.rpc_timeout),
+        )
+        return [
+            ((queue, partition), expect(RunPage, what, answer))
+            for partition, answer in zip(partitions, answers, strict=True)
+        ]
+
+    found = await asyncio.gather(*map(of, dict.fromkeys(queue for queue, _ in tokens)))
+    return dict(itertools.chain.from_iterable(found))
 
 
 async def _places(
     connection: Connection, input: ListWorkflowsInput | CountWorkflowsInput, what: str
 ) -> Sequence[Place]:
     async with connection.within(what, seconds(input.rpc_timeout)):
-        queues = [input.task_queue] if input.task_queue else await connection.task_queues()
+        named = [input.task_queue] if input.task_queue else []
+        queues = named or await connection.task_queues(lately=True)
         return [
             (queue, partition)
             for queue in queues
