@@ -1,0 +1,60 @@
+"""What only some worlds have is there where it is drawn, and goes through what it is meant to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from perdure_schemas import events as ev
+from perdure_schemas import operator_events as op
+from tests.simulation.checker import ledger_of
+from tests.simulation.ledger import Ledger
+from tests.simulation.schedules import ScheduleCheck
+from tests.simulation.swarm import FEATURES, draw, draw_whole
+from tests.simulation.world import World
+
+EVENTFUL = 2
+"""A seed in whose world all of it happens."""
+
+
+def test_each_feature_is_in_a_share_of_the_seeds() -> None:
+    drawn = Counter(name for seed in range(200) for name in draw_whole(seed).features)
+
+    assert all(30 < drawn[name] < 70 for name in FEATURES), drawn
+
+
+def test_a_world_with_all_features_goes_through_what_they_are_for() -> None:
+    world = World(replace(draw(EVENTFUL).force(("host_crash", "worker_pause")), features=FEATURES))
+
+    assert world.run()[:5] == []
+
+    ledger = ledger_of(world.dump())
+    schedules = ScheduleCheck(ledger)
+    schedules.check_all()
+    shown = [chain.shown for chain in schedules.chains if chain.shown is not None]
+    met = _met(ledger)
+    met["missed"] = sum(one.num_missed for one in shown)
+    met["skipped"] = sum(one.num_skipped for one in shown)
+    met["taken"] = sum(one.num_actions for one in shown)
+    wanted = ("host lost", "paused", "parked", "unused", "by an operator", "went on")
+    assert all(met[name] for name in (*wanted, "missed", "skipped", "taken")), met
+
+
+def _met(ledger: Ledger) -> Counter[str]:
+    """What happened, and how often."""
+    found: Counter[str] = Counter()
+    for run in ledger.runs.values():
+        for fact in run.facts:
+            event: Any = fact.event
+            if isinstance(event, ev.ActivityRetryScheduled | ev.ActivityTimedOut):
+                chain = event.failure.chain if event.failure is not None else []
+                found["host lost"] += bool(chain) and chain[0].type == "HostLost"
+            elif isinstance(event, op.ActivityPaused):
+                kind = "parked" if event.failure else "unused" if event.attempt else "paused"
+                found[kind] += 1
+            elif isinstance(event, ev.ActivityAttemptScheduled):
+                found["by an operator"] += event.reason == "operator"
+            elif isinstance(event, ev.WorkflowContinuedAsNew):
+                found["went on"] += event.keeps_children
+    return found
