@@ -231,6 +231,8 @@ class ActivityCheck:
             since, length_ms = found.beat, times.heartbeat_ms
         elif timeout_type == "schedule_to_start":
             since, length_ms = found.fact, times.schedule_to_start_ms
+            if found.paused:
+                self._fail("O", f"fails activity {times.activity_id} for want of a worker, paused")
         if since is None:
             return
         name = f"times activity {times.activity_id} out ({timeout_type})"

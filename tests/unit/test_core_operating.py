@@ -310,6 +310,20 @@ def test_an_attempt_that_stopped_for_a_pause_which_is_over_goes_out_again_uncoun
     assert "1" not in run.activities, "nobody told the new one to stop: it has failed"
 
 
+def test_a_paused_activity_does_not_fail_for_want_of_a_worker() -> None:
+    world, run, activity = pending(schedule_to_start_ms=100)
+    ask(world, op.PauseActivity)
+    assert activity.alarm_ms == 0
+    world.pass_ms(200)
+    assert alarm(world, run) == Later()
+
+    ask(world, op.UnpauseActivity)
+
+    assert activity.alarm_ms == world.now_ms + 100, "the wait begins anew"
+    world.pass_ms(100)
+    assert isinstance(alarm(world, run), Due)
+
+
 # Options.
 
 

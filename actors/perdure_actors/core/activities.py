@@ -147,6 +147,7 @@ def apply_activity_attempt_scheduled(
     activity.issued = at
     activity.under_way = None
     activity.told_to_stop = False
+    activity.waits_ms = 0
     activity.attempt_ms = now_ms
     activity.started_ms = 0
     activity.worker_id = ""

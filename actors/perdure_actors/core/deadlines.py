@@ -42,8 +42,7 @@ def decide_activity_alarm(world: World, run: Run, activity_id: str, now_ms: int)
     if activity.state == "backing_off":
         return _backoff_alarm(activity, now_ms)
     if activity.state == "scheduled" and not scheduled.local:
-        unstarted_ms = activity.terms.schedule_to_start_ms
-        if unstarted_ms and activity.attempt_ms + unstarted_ms <= now_ms:
+        if 0 < _start_by_ms(activity) <= now_ms:
             event = _timed_out(activity, "schedule_to_start", retry.NON_RETRYABLE)
             return Due([event], refutable=True)
         if activity.cancel_requested and activity.attempt_ms + CANCEL_GRACE_MS <= now_ms:
@@ -227,6 +226,13 @@ def expires_ms_of(activity: ActivityState) -> int:
     return activity.scheduled_ms + limit_ms if limit_ms and not activity.exhausted else 0
 
 
+def _start_by_ms(activity: ActivityState) -> int:
+    """When a worker must have started an attempt; 0 for no such time, as while it is paused."""
+    limit_ms = activity.terms.schedule_to_start_ms
+    since_ms = activity.waits_ms or activity.attempt_ms
+    return since_ms + limit_ms if limit_ms and not activity.paused else 0
+
+
 def set_alarm(run: Run, activity: ActivityState) -> None:
     """Recompute the nearest deadline of an activity, and mark it as changed."""
     scheduled = activity.terms
@@ -239,8 +245,7 @@ def set_alarm(run: Run, activity: ActivityState) -> None:
         # Whoever runs it in this host keeps its other times, and tells of its cancellation.
         pass
     elif activity.state == "scheduled":
-        if scheduled.schedule_to_start_ms:
-            times.append(activity.attempt_ms + scheduled.schedule_to_start_ms)
+        times.append(_start_by_ms(activity))
         if activity.cancel_requested:
             times.append(activity.attempt_ms + CANCEL_GRACE_MS)
     else:

@@ -321,6 +321,9 @@ def _start_over(activity: ActivityState) -> None:
 def _let_go(run: Run, activity: ActivityState, now_ms: int) -> None:
     if activity.exhausted:
         unpark(run, activity, now_ms)
+    if activity.paused and activity.state == "scheduled":
+        # It begins anew to wait for a worker.
+        activity.waits_ms = now_ms
     activity.paused = False
     activity.pause_reason = activity.pause_identity = ""
     activity.paused_ms = 0

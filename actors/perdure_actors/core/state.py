@@ -76,6 +76,8 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     """What the attempt was issued with, where somebody has given other options since."""
     told_to_stop: bool = False
     """Whether the attempt's worker was told that it is paused: it may stop, whatever follows."""
+    waits_ms: int = 0
+    """Since when the attempt waits for a worker; 0 where that is since it was issued."""
 
     @property
     def terms(self) -> ActivityScheduled:
