@@ -14,7 +14,16 @@ import pytest
 
 from perdure import activity, workflow
 from perdure.api.common.v1 import Payload
-from perdure.client import Client, WithStartWorkflowOperation, WorkflowFailureError
+from perdure.client import (
+    Client,
+    Schedule,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+)
 from perdure.common import WorkflowIDConflictPolicy
 from perdure.converter import (
     ActivitySerializationContext,
@@ -223,8 +232,17 @@ class Everything:
         return found
 
 
+@workflow.defn
+class Waits:
+    @workflow.run
+    async def run(self, text: str) -> str:
+        return await workflow.execute_activity(
+            elsewhere, text, activity_id="e", start_to_close_timeout=A_MINUTE
+        )
+
+
 ACTIVITIES: list[Any] = [passing, beating, declining, elsewhere]
-WORKFLOWS = [Echo, Tour, Box, Everything]
+WORKFLOWS = [Echo, Tour, Box, Everything, Waits]
 
 
 async def connect(tmp_path: Path, converter: DataConverter) -> AsyncIterator[Client]:
@@ -342,3 +360,64 @@ def test_a_subclass_of_the_interface_must_say_how() -> None:
 
     with pytest.raises(NotImplementedError):
         Careless().with_context(WorkflowSerializationContext("n", "w"))
+
+
+async def waiting_elsewhere(client: Client) -> Any:
+    """A run whose activity waits for somebody else to report it."""
+    global tokens
+    tokens = asyncio.Queue()
+    return await client.start_workflow(Waits.run, "text", id="w", task_queue="q")
+
+
+async def test_a_handle_reports_in_the_context_that_it_was_given(sealing: Client) -> None:
+    handle = await waiting_elsewhere(sealing)
+    token = await asyncio.wait_for(tokens.get(), 30)
+    context = ActivitySerializationContext(
+        "default", "e", "elsewhere", "q", "w", "Waits", is_local=False
+    )
+    outside = sealing.get_async_activity_handle(task_token=token).with_context(context)
+
+    await outside.heartbeat("alive")
+    await outside.complete("done")
+
+    assert await handle.result() == "done"
+
+
+async def test_people_fail_an_activity_in_its_context(sealing: Client) -> None:
+    handle = await waiting_elsewhere(sealing)
+    await asyncio.wait_for(tokens.get(), 30)
+    error = ApplicationError("by hand", "why", non_retryable=True)
+
+    await sealing.pending_activities("w").fail(error, activity_id="e")
+
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    link = failed.value.cause.__cause__
+    assert isinstance(link, ApplicationError)
+    assert link.details == ("why",)
+
+
+async def test_a_schedule_writes_for_what_it_starts(sealing: Client) -> None:
+    made = await sealing.create_schedule(
+        "s",
+        Schedule(
+            action=ScheduleActionStartWorkflow(
+                Box.run, 0, id="planned", task_queue="q", memo={"m": "kept"}
+            ),
+            spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=999))]),
+        ),
+        memo={"own": "memo"},
+        trigger_immediately=True,
+    )
+
+    async with asyncio.timeout(30):
+        found = await made.describe()
+        while not found.info.recent_actions:
+            found = await made.describe()
+    assert await found.memo() == {"own": "memo"}
+    started = found.info.recent_actions[0].action
+    assert isinstance(started, ScheduleActionExecutionStartWorkflow)
+    run = sealing.get_workflow_handle(started.workflow_id)
+    assert await run.result() == []
+    assert await (await run.describe()).memo() == {"m": "kept"}
+    await made.delete()
