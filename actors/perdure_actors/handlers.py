@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -193,8 +194,11 @@ def _check_parameters(
     """Refuse a handler that could not be called."""
     label = getattr(fn, "__qualname__", repr(fn))
     if kind == QUERY and inspect.iscoroutinefunction(fn):
-        raise DefinitionError(
-            f"{where}: {label} is a query, so it is a plain `def`: it may only look"
+        # As in Temporal: it works as long as it waits for nothing.
+        warnings.warn(
+            f"{where}: {label} is a query, so make it a plain `def`: it may only look",
+            DeprecationWarning,
+            stacklevel=4,
         )
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise DefinitionError(f"{where}: {label} yields; a {kind} returns one value, or nothing")

@@ -79,3 +79,5 @@ class WithStartOptions(TypedDict, total=False):
     static_details: str | None
     start_delay: timedelta | None
     priority: Priority
+    stack_level: int
+    """Without effect."""

@@ -117,8 +117,12 @@ class WithStartWorkflowOperation(Generic[SelfType, ReturnType]):
         static_details: str | None = None,
         start_delay: timedelta | None = None,
         priority: Priority = Priority.default,
+        stack_level: int = 2,
     ) -> None:
-        """Say what to start. Raises ValueError without a policy for a workflow that runs."""
+        """Say what to start. Raises ValueError without a policy for a workflow that runs.
+
+        stack_level has no effect: what is wrong is an error, and no warning.
+        """
         if id_conflict_policy is WorkflowIDConflictPolicy.UNSPECIFIED:
             raise ValueError(
                 "say what happens when the workflow runs already: id_conflict_policy is"

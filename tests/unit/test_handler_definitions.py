@@ -80,7 +80,6 @@ def _reserved_name() -> None:
     ("define", "message"),
     [
         (_two_of_one_name, "has two signal handlers with the name 'go'"),
-        (_async_query, "is a query, so it is a plain `def`"),
         (_keyword_only, "a signal gives positional arguments"),
         (_dynamic_with_few, "is a dynamic signal, so it takes a name and one Sequence"),
         (_async_validator, "validates an update, so it is a plain method"),
@@ -96,3 +95,8 @@ def test_what_cannot_be_a_handler_is_refused_with_its_line(
         define()
 
     assert message in str(refused.value)
+
+
+def test_an_async_query_is_warned_of_where_it_is_defined() -> None:
+    with pytest.warns(DeprecationWarning, match="is a query, so make it a plain `def`"):
+        _async_query()

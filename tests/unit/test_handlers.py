@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -335,3 +336,32 @@ def test_handlers_beside_the_run_method_share_locks_and_queues() -> None:
     assert isinstance(player.outputs[0], WorkflowCompleted)
     assert result_of(player.outputs[0]) == ["a1", "b2"]
     player.check()
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    @workflow.defn
+    class AsksAsync:
+        """Has queries as old code for Temporal may have them."""
+
+        @workflow.run
+        async def run(self) -> None:
+            await asyncio.sleep(1)
+
+        @workflow.query
+        async def told(self, what: str) -> str:
+            return f"told {what}"
+
+        @workflow.query
+        async def waits(self) -> None:
+            await asyncio.sleep(0)
+
+
+def test_an_async_query_is_answered_as_long_as_it_waits_for_nothing() -> None:
+    player = Player(AsksAsync)
+
+    assert player.query("told", "so") == "told so"
+    failure = player.run.look("a query handler", lambda of: of.answer("waits", []))
+    assert isinstance(failure, Failure)
+    assert "waited for something; a query only looks" in failure.chain[0].message

@@ -4,127 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from perdure import activity, workflow
-from perdure.api.common.v1 import Payload
 from perdure.client import (
     Client,
-    Schedule,
-    ScheduleActionExecutionStartWorkflow,
-    ScheduleActionStartWorkflow,
-    ScheduleIntervalSpec,
-    ScheduleSpec,
     WithStartWorkflowOperation,
     WorkflowFailureError,
 )
 from perdure.common import WorkflowIDConflictPolicy
 from perdure.converter import (
     ActivitySerializationContext,
-    CompositePayloadConverter,
     DataConverter,
     DefaultPayloadConverter,
-    EncodingPayloadConverter,
-    JSONPlainPayloadConverter,
-    PayloadCodec,
-    SerializationContext,
     WithSerializationContext,
     WorkflowSerializationContext,
     records_converter,
 )
 from perdure.exceptions import ApplicationError
 from perdure.worker import Replayer, Worker
+from tests.unit.context_world import Sealing, Trace, TracingConverter
 
 pytestmark = pytest.mark.embedded
 A_MINUTE = timedelta(minutes=1)
-
-
-@dataclass
-class Trace:
-    """A value that notes each conversion it goes through."""
-
-    steps: list[tuple[str, str]] = field(default_factory=list)
-
-
-def name_of(context: SerializationContext | None) -> str:
-    if isinstance(context, WorkflowSerializationContext):
-        return f"{context.namespace} workflow {context.workflow_id}"
-    assert isinstance(context, ActivitySerializationContext), "each conversion has a context"
-    kind = "local activity" if context.is_local else "activity"
-    return (
-        f"{context.namespace} {kind} {context.activity_id} {context.activity_type} on"
-        f" {context.activity_task_queue} of {context.workflow_type} {context.workflow_id}"
-    )
-
-
-class Tracing(EncodingPayloadConverter, WithSerializationContext):
-    def __init__(self, context: SerializationContext | None = None) -> None:
-        self._context = context
-
-    @property
-    def encoding(self) -> str:
-        return "test/trace"
-
-    def with_context(self, context: SerializationContext) -> Self:
-        return type(self)(context)
-
-    def to_payload(self, value: Any) -> Payload | None:
-        if not isinstance(value, Trace):
-            return None
-        value.steps.append(("write", name_of(self._context)))
-        data = JSONPlainPayloadConverter().to_payload(value)
-        assert data is not None
-        return Payload(metadata={"encoding": self.encoding.encode()}, data=data.data)
-
-    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
-        value = JSONPlainPayloadConverter().from_payload(payload, Trace)
-        value.steps.append(("read", name_of(self._context)))
-        return value
-
-
-class TracingConverter(CompositePayloadConverter):
-    def __init__(self) -> None:
-        super().__init__(Tracing(), *DefaultPayloadConverter.default_encoding_payload_converters)
-
-
-def key_of(context: SerializationContext | None) -> bytes:
-    """What every place that speaks of one value must know: whose it is."""
-    assert context is not None, "each payload has a context"
-    activity_id = getattr(context, "activity_id", "")
-    workflow_id = getattr(context, "workflow_id", "")
-    return f"{workflow_id}/{activity_id}".encode()
-
-
-class Sealing(PayloadCodec, WithSerializationContext):
-    """Refuses what was written for somebody else."""
-
-    def __init__(self, context: SerializationContext | None = None) -> None:
-        self._context = context
-
-    def with_context(self, context: SerializationContext) -> Self:
-        return type(self)(context)
-
-    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        key = key_of(self._context)
-        return [
-            Payload(metadata={**payload.metadata, "seal": key}, data=payload.data)
-            for payload in payloads
-        ]
-
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        made = []
-        for payload in payloads:
-            metadata = dict(payload.metadata)
-            seal = metadata.pop("seal")
-            assert seal == key_of(self._context), f"{seal!r} opened by {key_of(self._context)!r}"
-            made.append(Payload(metadata=metadata, data=payload.data))
-        return made
 
 
 @activity.defn
@@ -232,17 +139,8 @@ class Everything:
         return found
 
 
-@workflow.defn
-class Waits:
-    @workflow.run
-    async def run(self, text: str) -> str:
-        return await workflow.execute_activity(
-            elsewhere, text, activity_id="e", start_to_close_timeout=A_MINUTE
-        )
-
-
 ACTIVITIES: list[Any] = [passing, beating, declining, elsewhere]
-WORKFLOWS = [Echo, Tour, Box, Everything, Waits]
+WORKFLOWS = [Echo, Tour, Box, Everything]
 
 
 async def connect(tmp_path: Path, converter: DataConverter) -> AsyncIterator[Client]:
@@ -360,64 +258,3 @@ def test_a_subclass_of_the_interface_must_say_how() -> None:
 
     with pytest.raises(NotImplementedError):
         Careless().with_context(WorkflowSerializationContext("n", "w"))
-
-
-async def waiting_elsewhere(client: Client) -> Any:
-    """A run whose activity waits for somebody else to report it."""
-    global tokens
-    tokens = asyncio.Queue()
-    return await client.start_workflow(Waits.run, "text", id="w", task_queue="q")
-
-
-async def test_a_handle_reports_in_the_context_that_it_was_given(sealing: Client) -> None:
-    handle = await waiting_elsewhere(sealing)
-    token = await asyncio.wait_for(tokens.get(), 30)
-    context = ActivitySerializationContext(
-        "default", "e", "elsewhere", "q", "w", "Waits", is_local=False
-    )
-    outside = sealing.get_async_activity_handle(task_token=token).with_context(context)
-
-    await outside.heartbeat("alive")
-    await outside.complete("done")
-
-    assert await handle.result() == "done"
-
-
-async def test_people_fail_an_activity_in_its_context(sealing: Client) -> None:
-    handle = await waiting_elsewhere(sealing)
-    await asyncio.wait_for(tokens.get(), 30)
-    error = ApplicationError("by hand", "why", non_retryable=True)
-
-    await sealing.pending_activities("w").fail(error, activity_id="e")
-
-    with pytest.raises(WorkflowFailureError) as failed:
-        await handle.result()
-    link = failed.value.cause.__cause__
-    assert isinstance(link, ApplicationError)
-    assert link.details == ("why",)
-
-
-async def test_a_schedule_writes_for_what_it_starts(sealing: Client) -> None:
-    made = await sealing.create_schedule(
-        "s",
-        Schedule(
-            action=ScheduleActionStartWorkflow(
-                Box.run, 0, id="planned", task_queue="q", memo={"m": "kept"}
-            ),
-            spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=999))]),
-        ),
-        memo={"own": "memo"},
-        trigger_immediately=True,
-    )
-
-    async with asyncio.timeout(30):
-        found = await made.describe()
-        while not found.info.recent_actions:
-            found = await made.describe()
-    assert await found.memo() == {"own": "memo"}
-    started = found.info.recent_actions[0].action
-    assert isinstance(started, ScheduleActionExecutionStartWorkflow)
-    run = sealing.get_workflow_handle(started.workflow_id)
-    assert await run.result() == []
-    assert await (await run.describe()).memo() == {"m": "kept"}
-    await made.delete()

@@ -239,10 +239,9 @@ class Messages:
                 result = handler.call(run.instance, args)
             else:
                 result = _at_once(run.inbound.handle_query(id, name, args, header), name)
+            if inspect.iscoroutine(result):
+                result = _at_once(result, name)
             if inspect.isawaitable(result):
-                close = getattr(result, "close", None)
-                if close is not None:
-                    close()
                 raise TypeError(f"query {name!r} returned an awaitable; a query only looks")
             return run.converter.to_payload(
                 result, what=f"the result of query {name!r} ({handler.where})"
@@ -307,7 +306,9 @@ def _at_once(call: Coroutine[Any, Any, Any], name: str) -> Any:
     except StopIteration as done:
         return done.value
     call.close()
-    raise TypeError(f"query {name!r}: an interceptor waited for something; a query only looks")
+    raise TypeError(
+        f"query {name!r}: its handler, or an interceptor, waited for something; a query only looks"
+    )
 
 
 async def _maybe(result: Any) -> Any:

@@ -52,7 +52,12 @@ class DataConverter(WithSerializationContext):
         """
         parts: dict[str, object] = {
             name: getattr(self, name)
-            for name in ("payload_converter", "payload_codec", "failure_converter")
+            for name in (
+                "payload_converter",
+                "payload_codec",
+                "failure_converter",
+                "external_storage",
+            )
         }
         made = {name: in_context(part, context) for name, part in parts.items()}
         if all(made[name] is part for name, part in parts.items()):

@@ -29,17 +29,17 @@ class DataEdge:
         self._storage = storage
         self._headers = headers
         # A codec that somebody has put into a context stays in it.
-        self._cares = cares(codec) and not is_settled
+        self._cares = (cares(codec) or cares(storage)) and not is_settled
 
     @property
     def is_contextual(self) -> bool:
-        """Whether the codec wants to know whose payloads it has."""
+        """Whether the codec, or the storage, wants to know whose payloads it has."""
         return self._cares
 
     def with_context(self, context: SerializationContext) -> DataEdge:
-        """The edge with its codec in a context."""
-        codec = in_context(self._codec, context)
-        return DataEdge(codec, self._storage, headers=self._headers)
+        """The edge with its codec and its storage in a context."""
+        codec, storage = in_context(self._codec, context), in_context(self._storage, context)
+        return DataEdge(codec, storage, headers=self._headers)
 
     @property
     def headers(self) -> bool:

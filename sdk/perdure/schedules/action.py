@@ -43,7 +43,7 @@ def action_record(action: ScheduleAction, converter: PayloadConverter) -> Action
         input=_input(action, facts, converter),
         headers={key: payload_record(value) for key, value in (action.headers or {}).items()},
         memo=payload_mapping(action.memo, converter, "memo"),
-        search_attributes=attribute_payloads(action.typed_search_attributes, converter),
+        search_attributes=_attributes(action, converter),
         static_summary=_text(action.static_summary, converter),
         static_details=_text(action.static_details, converter),
         execution_timeout_ms=milliseconds(action.execution_timeout, "execution_timeout"),
@@ -68,6 +68,17 @@ def _input(
         else payloads_for(what, [value], converter)[0]
         for value in action.args
     ]
+
+
+def _attributes(
+    action: ScheduleActionStartWorkflow, converter: PayloadConverter
+) -> dict[str, Payload]:
+    """Both kinds of search attributes. Raises ValueError for a name that is given as both."""
+    typed = attribute_payloads(action.typed_search_attributes, converter)
+    untyped = attribute_payloads(action.untyped_search_attributes, converter)
+    for name in typed.keys() & untyped.keys():
+        raise ValueError(f"search attribute {name!r} is given twice")
+    return typed | untyped
 
 
 def _text(text: str | None, converter: PayloadConverter) -> Payload | None:

@@ -9,11 +9,12 @@ from enum import IntEnum
 from typing import Any, Final
 
 from perdure.api.common.v1 import Payload
-from perdure.common import Priority, RetryPolicy, TypedSearchAttributes
+from perdure.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
 from perdure.schedules.spec import ScheduleSpec
 
 CATCHUP_WINDOW_DEFAULT: Final = timedelta(days=365)
 _UNSET: Final = object()
+NO_ATTRIBUTES: Final[SearchAttributes] = {}
 
 
 class ScheduleOverlapPolicy(IntEnum):
@@ -54,11 +55,17 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
         typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty,
+        untyped_search_attributes: SearchAttributes = NO_ATTRIBUTES,
         static_summary: str | None = None,
         static_details: str | None = None,
         headers: Mapping[str, Payload] | None = None,
+        raw_info: object = None,
         priority: Priority = Priority.default,
     ) -> None:
+        """An action; search attributes may be typed or not, and no name both.
+
+        raw_info, a message of gRPC, is without effect.
+        """
         if arg is not _UNSET and args:
             raise ValueError("give one argument by position, or several as args=[...], not both")
         if not id or not task_queue:
@@ -73,6 +80,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         self.retry_policy = retry_policy
         self.memo = memo
         self.typed_search_attributes = typed_search_attributes
+        self.untyped_search_attributes = untyped_search_attributes
+        self.raw_info = raw_info
         self.static_summary = static_summary
         self.static_details = static_details
         self.headers = headers

@@ -62,8 +62,9 @@ class _First(WorkflowInboundInterceptor):
             await result
 
     async def handle_query(self, input: HandleQueryInput) -> Any:
-        """Call the query's handler; it is plain, because it only looks."""
-        return self._handler("queries", input.query).call(self._run.instance, input.args)
+        """Call the query's handler; it waits for nothing, because it only looks."""
+        result = self._handler("queries", input.query).call(self._run.instance, input.args)
+        return await result if inspect.iscoroutine(result) else result
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:
         """Call the update's validator, if it has one."""
