@@ -58,6 +58,14 @@ class Signature:
         Raises TypeError or ValueError, naming the function and the argument.
         """
         count = len(payloads)
+        self.check_count(count, what=what)
+        try:
+            return converter.from_payloads(payloads, self.arg_types[:count], names=self.names)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what} ({self.where}): {error}") from error
+
+    def check_count(self, count: int, *, what: str) -> None:
+        """Refuse so many arguments, if the function does not take them. Raises TypeError."""
         if not self.required <= count <= len(self.names):
             takes = f"{self.required} to {len(self.names)}"
             if self.required == len(self.names):
@@ -67,10 +75,6 @@ class Signature:
                 f"{what} ({self.where}) takes {takes} argument{'' if takes == '1' else 's'}{names},"
                 f" but was given {count}"
             )
-        try:
-            return converter.from_payloads(payloads, self.arg_types[:count], names=self.names)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{what} ({self.where}): {error}") from error
 
     def check_readable(self) -> None:
         """Refuse hints that no value can be read as. Raises DefinitionError with the parameter."""

@@ -98,11 +98,13 @@ class WorkflowExecution:
         return records_converter(converter).from_payloads(plain, hints)
 
     async def memo_value(
-        self, key: str, default: Any = None, *, type_hint: type[T] | None = None
+        self, key: str, default: Any = ..., *, type_hint: type[T] | None = None
     ) -> Any:
-        """One of these values."""
+        """One of these values. Raises KeyError when there is none and no default."""
         payload = self.raw_info.memo.get(key)
         if payload is None:
+            if default is ...:
+                raise KeyError(f"the memo of workflow {self.id!r} has no {key!r}")
             return default
         hints = [type_hint] if type_hint is not None else None
         return (await self._values([payload], f"the memo {key!r}", hints))[0]

@@ -9,7 +9,7 @@ from typing import Any
 from perdure.common import Priority, RetryPolicy
 from perdure_actors.signatures import Signature
 from perdure_schemas import payloads
-from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.converters import DefaultPayloadConverter, PayloadConverter
 
 _SECOND_MS = 1000
 _DAY_S = 86_400
@@ -117,7 +117,10 @@ def arguments_for(
     """
     written = payloads_for(what, values, converter, signature.names if signature else ())
     if signature is not None and is_read:
-        signature.read(written, converter, what=what)
+        signature.check_count(len(written), what=what)
+        # A converter of the user's may write what only the other side can read.
+        if isinstance(converter, DefaultPayloadConverter):
+            signature.read(written, converter, what=what)
     return written
 
 

@@ -163,13 +163,17 @@ def fits(pair: SearchAttributePair[Any]) -> bool:
     return isinstance(pair.value, kind) and not (kind is Sequence and isinstance(pair.value, str))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
     """Attributes with their types, each key once."""
 
+    search_attributes: Sequence[SearchAttributePair[Any]]
+
     empty: ClassVar[TypedSearchAttributes]
 
-    def __init__(self, search_attributes: Sequence[SearchAttributePair[Any]]) -> None:
-        self.search_attributes = sorted(search_attributes, key=lambda pair: pair.key.name)
+    def __post_init__(self) -> None:
+        ordered = sorted(self.search_attributes, key=lambda pair: pair.key.name)
+        object.__setattr__(self, "search_attributes", ordered)
         for pair in self.search_attributes:
             if not fits(pair):
                 kind = pair.key.origin_value_type

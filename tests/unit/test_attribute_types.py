@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ async def test_host_refuses_a_second_type_over_partitions_and_restarts(tmp_path:
             shown = (await done.describe()).typed_search_attributes
             assert shown[COUNT] == 1
             assert repr(shown) == "TypedSearchAttributes(Twin=1)"
+            assert replace(shown, search_attributes=[]) == TypedSearchAttributes.empty
         await client.close()
 
         # Another client knows of nothing; the host reads it from its table.

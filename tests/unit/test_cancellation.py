@@ -140,6 +140,30 @@ def test_a_handle_cancelled_later_asks_for_cancellation(play: Play) -> None:
 
 
 @workflow.defn
+class CancelledByTheClock:
+    """A callback of the loop cancels a task, as a person may write it."""
+
+    @workflow.run
+    async def run(self) -> str:
+        task = asyncio.create_task(workflow.execute_activity("act", start_to_close_timeout=MINUTE))
+        asyncio.get_running_loop().call_later(5, task.cancel)
+        try:
+            await task
+        except ActivityError as error:
+            return type(error.cause).__name__
+        return "not cancelled"
+
+
+def test_a_callback_that_cancels_ends_with_an_activity_error(play: Play) -> None:
+    player = play(CancelledByTheClock)
+
+    asked, end = player.fire("1", after_s=5)
+
+    assert isinstance(asked, ActivityCancelRequested)
+    assert result_of(end) == "CancelledError"
+
+
+@workflow.defn
 class Tidying:
     effects: list[str] = []
 

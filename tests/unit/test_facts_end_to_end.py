@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from perdure import activity, workflow
 from perdure.client import Client
 from perdure.common import SearchAttributeKey
@@ -57,6 +59,10 @@ async def test_facts_are_seen_and_outlive_the_code_in_memory(tmp_path: Path) -> 
 
     assert result == [12, True, "turn 2", {"turn": 2, "kept": 1}]
     assert await after.memo() == {"turn": 2, "kept": 1}
+    assert await after.memo_value("turn", type_hint=int) == 2
+    assert await after.memo_value("first", "gone") == "gone"
+    with pytest.raises(KeyError, match="the memo of workflow 'n-1' has no 'first'"):
+        await after.memo_value("first")
     assert after.search_attributes == {"Stage": "turn 2", "TemporalChangeVersion": ["faster"]}
     async with Worker(client, task_queue=QUEUE, workflows=[Noting]):
         history = await handle.fetch_history()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -365,3 +366,30 @@ def test_an_async_query_is_answered_as_long_as_it_waits_for_nothing() -> None:
     failure = player.run.look("a query handler", lambda of: of.answer("waits", []))
     assert isinstance(failure, Failure)
     assert "waited for something; a query only looks" in failure.chain[0].message
+
+
+@workflow.defn
+class Logging:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update
+    def tell(self, what: str) -> None:
+        workflow.logger.info("told %s", what)
+
+
+def test_what_an_update_logs_says_which_update_it_was(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "perdure.workflow")
+    monkeypatch.setattr(workflow.logger, "full_workflow_info_on_extra", True)
+    player = Player(Logging)
+
+    player.update("tell", "more", update_id="u-7")
+
+    (line,) = caplog.records
+    assert line.getMessage().startswith("told more ({'attempt': 1")
+    assert "'update_id': 'u-7', 'update_name': 'tell'" in line.getMessage()
+    assert line.__dict__["perdure_workflow"]["update_name"] == "tell"
+    assert line.__dict__["workflow_info"].workflow_type == "Logging"

@@ -30,7 +30,10 @@ from perdure.client import (
     WorkflowFailureError,
 )
 from perdure.common import RetryPolicy, SearchAttributeKey
+from perdure.converter import DataConverter, DefaultPayloadConverter, records_converter
+from perdure.records import arguments_for
 from perdure.worker import Worker
+from perdure_actors.signatures import Signature
 
 pytestmark = pytest.mark.embedded
 QUEUE = "q"
@@ -357,3 +360,19 @@ async def test_what_a_worker_is_given_wrongly_is_refused_when_it_is_made(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         Worker(client, **{"task_queue": QUEUE, **options})
+
+
+class WriteOnly(DefaultPayloadConverter):
+    """As one that encrypts for the other side alone."""
+
+    def from_payloads(self, payloads: Any, type_hints: Any = None) -> list[Any]:
+        raise AssertionError("only the other side can read it")
+
+
+def test_a_converter_of_the_users_is_not_asked_to_read_back() -> None:
+    converter = records_converter(DataConverter(payload_converter_class=WriteOnly))
+    signature = Signature.of(Book.run, is_method=True, where="here")
+
+    assert len(arguments_for("a call", ["text"], converter, signature)) == 1
+    with pytest.raises(TypeError, match=r"a call \(here\) takes 1 argument \(entry\), .* given 0"):
+        arguments_for("a call", [], converter, signature)

@@ -87,7 +87,9 @@ def is_asyncio_cancelling() -> bool:
     frame = sys._getframe(2)
     while frame.f_code.co_name == _CANCEL and frame.f_back is not None:
         frame = frame.f_back
-    return str(frame.f_globals.get("__name__", "")).startswith("asyncio.")
+    module = str(frame.f_globals.get("__name__", ""))
+    # asyncio.events runs callbacks, and who gave it task.cancel is a person.
+    return module.startswith("asyncio.") and module != "asyncio.events"
 
 
 class TimerHandle(asyncio.TimerHandle):

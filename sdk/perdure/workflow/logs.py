@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from perdure.workflow.information import info_of
+from perdure_actors.replay.messages import current_update
 from perdure_actors.replay.runtime import maybe_current
 
 EXTRA_KEY = "perdure_workflow"
@@ -18,6 +20,7 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         super().__init__(logger, extra or {})
         self.workflow_info_on_message = True
         self.workflow_info_on_extra = True
+        self.full_workflow_info_on_extra = False
         self.log_during_replay = False
 
     @property
@@ -42,7 +45,7 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         extra = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         run = maybe_current()
         if run is not None and run.started is not None:
-            facts = {
+            facts: dict[str, Any] = {
                 "attempt": run.started.attempt,
                 "namespace": run.facts.namespace,
                 "run_id": run.facts.run_id,
@@ -50,6 +53,11 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
                 "workflow_id": run.facts.workflow_id,
                 "workflow_type": run.started.workflow_type,
             }
+            update = current_update.get()
+            if update is not None:
+                facts |= {"update_id": update.id, "update_name": update.name}
+            if self.full_workflow_info_on_extra:
+                extra["workflow_info"] = info_of(run)
             if self.workflow_info_on_extra:
                 extra[EXTRA_KEY] = facts
             if self.workflow_info_on_message:
