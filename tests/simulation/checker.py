@@ -12,6 +12,7 @@ from tests.simulation.acts import ActCheck
 from tests.simulation.answers import AnswerCheck, Op, read_commands
 from tests.simulation.evidence import Effect, Evidence
 from tests.simulation.families import check_families
+from tests.simulation.following import check_following
 from tests.simulation.histories import Expected, check_journal, check_runs
 from tests.simulation.keys import KeyCheck, unfinished
 from tests.simulation.ledger import Ledger, RunLog, Stored, Violation, read_ledger
@@ -58,7 +59,7 @@ def check(
     clock_slack_ms: int = 5_000,
     healed_ms: int | None = None,
 ) -> list[Violation]:
-    """Check invariants A to H, K, L, O, S and T over the topics of one task queue.
+    """Check invariants A to H, K, L, N, O, S and T over the topics of one task queue.
 
     healed: the log comes from a world that was left to heal, so everything must have ended.
     healed_ms: since when nothing went wrong, by the log's clock; None where that is not known.
@@ -70,6 +71,7 @@ def check(
     evidence = Evidence(effects, reports, engine_key=engine_key, clock_slack_ms=clock_slack_ms)
     check_runs(ledger, evidence, models or {})
     check_journal(ledger, effects)
+    check_following(ledger)
     answers = AnswerCheck(ledger, reports)
     answers.check_outcomes(poison)
     answers.check_reports()

@@ -16,7 +16,14 @@ from perdure_schemas.replies import Notice, Refused, Reply, RunClosed, UpdateAns
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
-from tests.simulation.swarm import draw_plan, with_children, with_locals, with_parking
+from tests.simulation.swarm import (
+    draw_plan,
+    followed,
+    with_children,
+    with_locals,
+    with_notes,
+    with_parking,
+)
 from tests.simulation.workflows import TYPE
 
 if TYPE_CHECKING:
@@ -135,6 +142,11 @@ class SimClient:
             plan = with_locals(self._chatter, plan)
         if "operators" in self.world.settings.features:
             plan = with_parking(self._chatter, plan)
+        if "notes" in self.world.settings.features:
+            plan = with_notes(self._chatter, plan)
+        more: dict[str, object] = {}
+        if "following" in self.world.settings.features:
+            plan, more = followed(self._chatter, plan)
         is_final = self._rng.random() < 0.4
         update = self._brought() if self._bringing.random() < 0.2 else None
         ask = self._ask(
@@ -147,8 +159,7 @@ class SimClient:
             input=[Payload(data=msgspec.json.encode(plan))],
             id_conflict_policy=self._rng.choice(CLIENT_CONFLICT),
             id_reuse_policy=self._rng.choice(REUSE),
-            start_delay_ms=self._rng.choice((0, 0, 0, 0, 2_000)),
-            run_timeout_ms=self._rng.choice((0, 0, 0, 0, 15_000)),
+            **self._times() | more,
             update=update,
         )
         if update is not None:
@@ -156,6 +167,12 @@ class SimClient:
                 "update", workflow_id, ask.op.correlation_id, partition=ask.op.partition
             )
             ask.update.invoked_ms = ask.op.invoked_ms
+
+    def _times(self) -> dict[str, object]:
+        return {
+            "start_delay_ms": self._rng.choice((0, 0, 0, 0, 2_000)),
+            "run_timeout_ms": self._rng.choice((0, 0, 0, 0, 15_000)),
+        }
 
     def _brought(self) -> UpdateInput:
         token = f"{self.name}-t{self._number}"

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from perdure_actors.replay.markers import SIDE_EFFECT
 from perdure_schemas import child_events as ce
 from perdure_schemas import events as ev
+from perdure_schemas.fact_events import MarkerRecorded
 from tests.simulation.families import OUTCOMES
 from tests.simulation.ledger import Fact, RunLog
 from tests.simulation.workflows import Plan, Step, mix
@@ -29,6 +31,7 @@ class _Story:
         self._children = 0
         self._activities = 0
         self._timers = 0
+        self._level, self._notes = "", iter(_notes(run))
         for fact in run.facts:
             event = fact.event
             if isinstance(event, ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityTimedOut):
@@ -58,6 +61,8 @@ class _Story:
             return mix(chain, "late" if fired < seq else result)
         if step.kind == "child":
             return mix(chain, self._child())
+        if step.kind == "note":
+            return mix(chain, *self._note())
         return mix(chain, self._activity(chain)[1])
 
     def _child(self) -> str:
@@ -70,6 +75,14 @@ class _Story:
         assert event.result is not None
         result: str = msgspec.json.decode(event.result.data)
         return result
+
+    def _note(self) -> tuple[str, str]:
+        """The level that counted, and what was drawn, as the history has them."""
+        for kind, value in self._notes:
+            if kind == SIDE_EFFECT:
+                return self._level, value
+            self._level = value
+        raise _Unfinished
 
     def _timer(self) -> int:
         self._timers += 1
@@ -85,6 +98,11 @@ class _Story:
         if not isinstance(fact.event, ev.ActivityCompleted):
             return fact.seq, f"failed {text}"
         return fact.seq, result_of(text)
+
+
+def _notes(run: RunLog) -> list[tuple[str, str]]:
+    noted = [fact.event for fact in run.facts if isinstance(fact.event, MarkerRecorded)]
+    return [(one.kind, one.value.data.decode()) for one in noted if one.value is not None]
 
 
 def result_of(text: str) -> str:
@@ -118,16 +136,16 @@ def expected_chain(run: RunLog) -> str:
         chain = _Story(run).chain(plan)
     except _Unfinished:
         return f"{type(event).__name__} before its steps were done"
-    return _compare(event, plan, chain)
+    return _compare(event, plan, chain, started.attempt)
 
 
-def _compare(event: Any, plan: Plan, chain: str) -> str:
+def _compare(event: Any, plan: Plan, chain: str, attempt: int) -> str:
     kind, got = type(event), ""
     if plan.again:
         wanted: type = ev.WorkflowContinuedAsNew
         if kind is wanted:
             got = msgspec.json.decode(event.input[0].data, type=Plan).salt
-    elif plan.fails:
+    elif plan.fails or plan.fails_first >= attempt:
         wanted = ev.WorkflowFailed
         got = event.failure.chain[0].message if kind is wanted else ""
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
 from unittest.mock import patch
 
 from perdure.schedules.scheduler import Scheduler
@@ -25,22 +24,9 @@ from perdure_actors.trailing import Trailing
 from perdure_actors.world import ShardWorld
 from perdure_topics import fold
 from tests.simulation import bugs, feature_bugs, message_bugs
+from tests.simulation.life_bugs import LIFE
+from tests.simulation.mutant import LOST, OWNERS, Mutant
 from tests.simulation.workers import SimWorker
-
-
-class Mutant(NamedTuple):
-    """A bug, the faults that bring it out, and the invariants that may catch it."""
-
-    name: str
-    plant: bugs.Plant
-    faults: tuple[str, ...]
-    letters: str
-    features: tuple[str, ...] = ()
-    """What the world must have, so that the bug can show."""
-
-
-LOST = ("ack_lost", "never_written", "late_written", "queue_timeout")
-OWNERS = ("host_crash", "host_pause", "rebalance", "zombie")
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -382,6 +368,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T",
         ("operators",),
     ),
+    *LIFE,
 )
 """All of them."""
 

@@ -9,7 +9,8 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
-from tests.simulation.mutants import MUTANTS, NOT_THERE, Mutant
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutants import MUTANTS, NOT_THERE
 from tests.simulation.swarm import draw
 from tests.simulation.world import World
 

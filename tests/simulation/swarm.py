@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from random import Random
+from typing import Any
 
 import msgspec
 
+from perdure_schemas.payloads import RetryPolicy
 from perdure_topics.simulated_faults import FaultPlan
 from tests.simulation.workflows import Plan, Step
 
@@ -44,7 +46,7 @@ STRONG = {
 }
 """Faults of the log at their strongest."""
 
-FEATURES = ("locals", "operators", "schedules")
+FEATURES = ("locals", "operators", "schedules", "notes", "following")
 """What only some worlds have: each is in a share of the seeds."""
 FEATURE_SHARE = 0.25
 
@@ -198,6 +200,35 @@ def with_locals(rng: Random, plan: Plan) -> Plan:
             slow = Step("slow", run_ms=run_ms, wait_ms=wait_ms, attempts=rng.choice((1, 2, 3)))
             steps.append(replace(slow, local=True))
     return replace(plan, steps=steps)
+
+
+def with_notes(rng: Random, plan: Plan) -> Plan:
+    """The same plan with notes of the run's own between its steps."""
+    steps = list(plan.steps)
+    for _ in range(rng.randrange(1, 4)):
+        steps.insert(rng.randrange(len(steps) + 1), Step("note"))
+    return replace(plan, steps=steps)
+
+
+def followed(rng: Random, plan: Plan) -> tuple[Plan, dict[str, Any]]:
+    """A plan and its start, such that other runs may follow: other attempts, or by a clock."""
+    kind = rng.choice(("no", "retry", "retry", "cron"))
+    if kind == "no":
+        return plan, {}
+    policy = RetryPolicy(
+        initial_interval_ms=rng.choice((1, 300, 2_000)),
+        maximum_interval_ms=3_000,
+        maximum_attempts=rng.randrange(1, 4),
+    )
+    plan = replace(plan, fails_first=rng.randrange(4))
+    if kind == "retry":
+        return plan, {"retry_policy": policy}
+    start = {
+        "cron_schedule": f"@every {rng.randrange(1, 8)}s",
+        "execution_timeout_ms": rng.randrange(8_000, 30_000),
+        "start_delay_ms": 0,
+    }
+    return plan, start | {"retry_policy": policy} if rng.random() < 0.4 else start
 
 
 def with_parking(rng: Random, plan: Plan) -> Plan:

@@ -45,6 +45,10 @@ KNOWN = {
     "an attempt is granted though it is paused": 4,
     "an attempt that stopped for a pause counts once that is over": 10,
     "other options count for the attempt under way": 8,
+    "a side effect is drawn again in replay": 0,
+    "a run is tried again before its back-off is over": 0,
+    "a run is tried again and again": 0,
+    "a cron run does not wait for its time": 1,
 }
 """A bug, and a seed at which it was found when this was written; the next few may do as well."""
 TRIED = 4

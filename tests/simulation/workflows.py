@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from perdure import workflow
-from perdure.common import RetryPolicy
+from perdure.common import RetryPolicy, SearchAttributeKey
 from perdure.exceptions import (
     ActivityError,
     ApplicationError,
@@ -20,6 +21,9 @@ from perdure.exceptions import (
 )
 
 TYPE = "chain"
+LINK = SearchAttributeKey.for_keyword("Link")
+draws = [itertools.count()]
+"""What side effects draw from: another value at every call, as of a clock."""
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Plan:
     """How often it continues as new."""
     fails: bool = False
     """Whether it fails in the end."""
+    fails_first: int = 0
+    """How many attempts of it fail in the end, where its start has a retry policy."""
 
 
 def mix(*parts: str) -> str:
@@ -116,7 +122,20 @@ async def _raise_child(step: Step, chain: str) -> str:
     return mix(chain, result)
 
 
+def _note(chain: str) -> str:
+    """Everything that a run notes of itself; the values noted are part of the next link."""
+    assert workflow.patched("notes")
+    level = workflow.mutable_side_effect("level", lambda: next(draws[0]) // 3)
+    drawn = workflow.side_effect(lambda: next(draws[0]))
+    workflow.upsert_memo({"link": chain})
+    workflow.upsert_search_attributes([LINK.value_set(chain)])
+    assert workflow.memo_value("link") == chain
+    return mix(chain, str(level), str(drawn))
+
+
 async def _take(step: Step, chain: str) -> str:
+    if step.kind == "note":
+        return _note(chain)
     if step.kind == "child":
         return await _raise_child(step, chain)
     if step.kind == "timer":
@@ -146,10 +165,12 @@ async def _chain(plan: Plan, before_step: Callable[[Step], None]) -> str:
                 await _work(Step("tidy"), mix(chain, "tidy"))
         raise
     if plan.again:
-        rest = Plan(chain, plan.steps, plan.tidies, plan.again - 1, plan.fails)
+        rest = Plan(chain, plan.steps, plan.tidies, plan.again - 1, plan.fails, plan.fails_first)
         workflow.continue_as_new(rest)
     if plan.fails:
         raise ApplicationError(chain, type="Planned", non_retryable=True)
+    if plan.fails_first >= workflow.info().attempt:
+        raise ApplicationError(chain, type="Planned")
     return chain
 
 

@@ -6,6 +6,7 @@ It runs for a while with the faults its seed drew, is healed, and must then come
 from __future__ import annotations
 
 import hashlib
+import itertools
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from tests.simulation.planners import SimPlanner
 from tests.simulation.rebuild import check_replays, check_tables
 from tests.simulation.swarm import Settings
 from tests.simulation.workers import SimWorker, fresh_id
-from tests.simulation.workflows import CODES, TYPE
+from tests.simulation.workflows import CODES, TYPE, draws
 
 REPLY_PARTITIONS = 2
 WALL_MS = 1_700_000_000_000
@@ -58,6 +59,7 @@ class World:
         self.rng = Random(f"nemesis {settings.seed}")
         self.broker = SimulatedBroker(settings.seed, FaultPlan(), wall_ms=WALL_MS)
         self.counts: Counter[str] = Counter()
+        draws[0] = itertools.count()
         self.steps = 0
         self.starts = 0
         self.ops: list[Op] = []
