@@ -40,7 +40,7 @@ KNOWN = {
     "a dead owner's local activities report": 7,
     "local attempts are started twice": 0,
     "a pause is lost at take-over": 0,
-    "an operator's request is taken again": 3,
+    "an operator's request is taken again": 10,
     "a parked activity is tried again by a timer": 2,
     "an attempt is granted though it is paused": 4,
     "an attempt that stopped for a pause counts once that is over": 10,
