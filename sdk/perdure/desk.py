@@ -41,10 +41,10 @@ class ConnectionDesk:
         """The schedules, for somebody whose name stands in the events of what they do."""
         return SchedulesOf(self._client, person)
 
-    async def task_queues(self) -> list[str]:
-        """The task queues of the namespace."""
+    async def task_queues(self, *, lately: bool = False) -> list[str]:
+        """The task queues of the namespace, now or at most a second ago."""
         with coded():
-            return await self._connection.task_queues()
+            return await self._connection.task_queues(lately=lately)
 
     async def partitions(self, task_queue: str) -> int:
         """How many partitions a task queue has."""

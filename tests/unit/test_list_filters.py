@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from perdure_actors.finding.filters import meets
-from perdure_actors.finding.language import CONDITIONS_MAX, DEPTH_MAX, FilterError, Order, parse
+from perdure_actors.finding.language import (
+    CONDITIONS_MAX,
+    DEPTH_MAX,
+    FilterError,
+    Order,
+    Query,
+    parse,
+)
 from perdure_actors.finding.values import Attribute, attribute_of
 from perdure_schemas.payloads import Payload
 
@@ -124,6 +131,11 @@ def test_a_run_meets_it(query: str) -> None:
 )
 def test_a_run_does_not_meet_it(query: str) -> None:
     assert not meets(ROW, parse(query).where)
+
+
+@pytest.mark.parametrize("query", ["", " ", "\n\t "])
+def test_nothing_asks_for_every_run(query: str) -> None:
+    assert parse(query) == parse(query, counts=True) == Query()
 
 
 def test_a_list_is_sorted_and_a_count_grouped() -> None:

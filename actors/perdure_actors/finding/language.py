@@ -114,6 +114,9 @@ def parse(query: str, *, counts: bool = False) -> Query:
     """Understand a filter; of a count when it may group. Raises FilterError."""
     if len(query) > QUERY_LENGTH_MAX:
         raise FilterError(f"the filter has {len(query)} characters; {QUERY_LENGTH_MAX} is the most")
+    if not query or query.isspace():
+        # The first list of a process need not wait for the grammar.
+        return Query()
     try:
         found = cast(Query, _parser().parse(query))  # what the transformer makes of the tree
     except VisitError as error:

@@ -51,7 +51,7 @@ async def ask_run(
 
 async def places_of(desk: Desk, queue: str) -> list[Place]:
     """The partitions that a list is made of. Raises ProblemError when there are too many."""
-    queues = [queue] if queue else await desk.task_queues()
+    queues = [queue] if queue else await desk.task_queues(lately=True)
     counts = await asyncio.gather(*(desk.partitions(name) for name in queues))
     places = [
         (name, number)

@@ -66,7 +66,7 @@ class Desk(Protocol):
     def schedules(self, person: str) -> ScheduleDesk:
         """The schedules, for somebody whose name stands in the events of what they do."""
 
-    async def task_queues(self) -> list[str]:
+    async def task_queues(self, *, lately: bool = False) -> list[str]:
         """The task queues of the namespace."""
 
     async def partitions(self, task_queue: str) -> int:
