@@ -51,7 +51,9 @@ class Supplier(CustomSlotSupplier):
 
 
 class Cents(TransferTypeConverter["Money", int]):
-    transfer_type = int
+    @property
+    def transfer_type(self) -> type[int]:
+        return int
 
     def to_transfer_type(self, value: Money) -> int:
         return value.cents
