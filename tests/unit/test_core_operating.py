@@ -310,6 +310,16 @@ def test_an_attempt_that_stopped_for_a_pause_which_is_over_goes_out_again_uncoun
     assert "1" not in run.activities, "nobody told the new one to stop: it has failed"
 
 
+def test_a_local_attempt_is_told_of_no_pause_so_one_that_cancels_itself_counts() -> None:
+    world, run, activity = pending(local=True)
+    ask(world, op.PauseActivity)
+    ask(world, op.UnpauseActivity)
+
+    world.do(world.report(cmd.ConfirmActivityCanceled, run))
+
+    assert (activity.state, activity.attempt) == ("backing_off", 1)
+
+
 def test_a_paused_activity_does_not_fail_for_want_of_a_worker() -> None:
     world, run, activity = pending(schedule_to_start_ms=100)
     ask(world, op.PauseActivity)

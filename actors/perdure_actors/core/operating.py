@@ -268,7 +268,7 @@ def apply_paused(run: Run, event: ActivityPaused, _at: RecordId, now_ms: int) ->
             activity.pause_reason = event.reason
             activity.pause_identity = event.identity
         activity.paused = True
-        activity.told_to_stop = True
+        activity.told_to_stop = not activity.scheduled.local
         if event.attempt:
             # It is not counted: the next one has its number.
             activity.state = "paused"
