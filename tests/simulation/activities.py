@@ -100,7 +100,9 @@ class ActivityCheck:
         if found.paused:
             self._fail("O", f"issues {name}, which somebody has paused")
         if event.reason == "handed_back":
-            if event.attempt != found.attempt or found.rests or found.scheduled.local:
+            same = 1 if found.starts_over else found.attempt
+            found.starts_over = False
+            if event.attempt != same or found.rests or found.scheduled.local:
                 self._fail("F", f"hands back {name} while {found.attempt} is {found.state}")
         else:
             if event.attempt != found.attempt + 1 or not found.rests:
@@ -257,7 +259,8 @@ class ActivityCheck:
             if not found.paused:
                 text = f"lets attempt {event.attempt} of {event.activity_id} go unused"
                 self._fail("O", f"{text}, which nobody has paused")
-            found.attempt, found.state = event.attempt - 1, "paused"
+            found.attempt = 0 if found.starts_over else event.attempt - 1
+            found.state, found.starts_over = "paused", False
         else:
             found.paused = True
             if found.state == "backing_off":

@@ -294,46 +294,6 @@ def test_who_runs_what_a_person_fails_is_told() -> None:
     assert rules.effects_of(run, by_worker, AT, NOW_MS) == [], "it is gone"
 
 
-def test_an_attempt_that_stopped_for_a_pause_which_is_over_goes_out_again_uncounted() -> None:
-    world, run, activity = pending(retry_policy=RetryPolicy(maximum_attempts=1))
-    claim(world, run)
-    ask(world, op.PauseActivity)
-    ask(world, op.UnpauseActivity)
-
-    world.do(world.report(cmd.ConfirmActivityCanceled, run))
-
-    assert (activity.state, activity.attempt) == ("scheduled", 1)
-    assert world.log[-1][2] == ev.ActivityAttemptScheduled(
-        activity_id="1", attempt=1, reason="handed_back"
-    )
-    world.do(world.report(cmd.ConfirmActivityCanceled, run))
-    assert "1" not in run.activities, "nobody told the new one to stop: it has failed"
-
-
-def test_a_local_attempt_is_told_of_no_pause_so_one_that_cancels_itself_counts() -> None:
-    world, run, activity = pending(local=True)
-    ask(world, op.PauseActivity)
-    ask(world, op.UnpauseActivity)
-
-    world.do(world.report(cmd.ConfirmActivityCanceled, run))
-
-    assert (activity.state, activity.attempt) == ("backing_off", 1)
-
-
-def test_a_paused_activity_does_not_fail_for_want_of_a_worker() -> None:
-    world, run, activity = pending(schedule_to_start_ms=100)
-    ask(world, op.PauseActivity)
-    assert activity.alarm_ms == 0
-    world.pass_ms(200)
-    assert alarm(world, run) == Later()
-
-    ask(world, op.UnpauseActivity)
-
-    assert activity.alarm_ms == world.now_ms + 100, "the wait begins anew"
-    world.pass_ms(100)
-    assert isinstance(alarm(world, run), Due)
-
-
 # Options.
 
 

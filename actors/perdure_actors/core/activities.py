@@ -146,7 +146,7 @@ def apply_activity_attempt_scheduled(
     activity.attempt = event.attempt
     activity.issued = at
     activity.under_way = None
-    activity.told_to_stop = False
+    activity.told_to_stop = activity.starts_over = False
     activity.waits_ms = 0
     activity.attempt_ms = now_ms
     activity.started_ms = 0

@@ -192,9 +192,7 @@ def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_
         )
     elif activity.told_to_stop:
         # It was paused, and is not any more: nobody counts what it did not do.
-        event = ActivityAttemptScheduled(
-            activity_id=command.activity_id, attempt=activity.attempt, reason="handed_back"
-        )
+        event = _again(activity)
     else:
         cause = FailureCause(
             message="the attempt cancelled itself though nobody had asked it to",
@@ -233,10 +231,16 @@ def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> V
         return Ignored("handed back by a worker that does not run it")
     if found[1].paused:
         return _one(found[0], _unused(found[1]))
-    event = ActivityAttemptScheduled(
-        activity_id=command.activity_id, attempt=command.attempt, reason="handed_back"
+    return _one(found[0], _again(found[1]))
+
+
+def _again(activity: ActivityState) -> ActivityAttemptScheduled:
+    """The same attempt once more, uncounted; the first, where the activity starts over."""
+    return ActivityAttemptScheduled(
+        activity_id=activity.scheduled.activity_id,
+        attempt=1 if activity.starts_over else activity.attempt,
+        reason="handed_back",
     )
-    return _one(found[0], event)
 
 
 def _unused(activity: ActivityState) -> ActivityPaused:

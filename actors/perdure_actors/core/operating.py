@@ -270,9 +270,10 @@ def apply_paused(run: Run, event: ActivityPaused, _at: RecordId, now_ms: int) ->
         activity.paused = True
         activity.told_to_stop = not activity.scheduled.local
         if event.attempt:
-            # It is not counted: the next one has its number.
+            # It is not counted: the next one has its number, or is the first.
             activity.state = "paused"
-            activity.attempt = event.attempt - 1
+            activity.attempt = 0 if activity.starts_over else event.attempt - 1
+            activity.starts_over = False
             activity.worker_id = ""
         elif activity.state == "backing_off":
             activity.state = "paused"
