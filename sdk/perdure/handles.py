@@ -286,7 +286,10 @@ class WorkflowHandle(SendsMessages[SelfType], Generic[SelfType, ReturnType]):
         rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
         rpc_timeout: timedelta | None = None,
     ) -> None:
-        """Ask the run to cancel itself; it may take its time, or refuse."""
+        """Ask the run to cancel itself; it may take its time, or refuse.
+
+        One that has closed is left as it is.
+        """
         await self._client.outbound.cancel_workflow(
             CancelWorkflowInput(
                 id=self._id,

@@ -121,7 +121,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         """Ask a run to cancel itself."""
         what = f"cancel of workflow {input.id!r}"
-        answer = await self._ask(
+        answer = await self._reply(
             what,
             lambda reply: CancelWorkflow(
                 workflow_id=input.id,
@@ -135,6 +135,11 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
             ),
             input,
         )
+        if isinstance(answer, Refused) and answer.code == "closed":
+            # As in Temporal: who wanted it to stop need not know that it has stopped already.
+            return
+        if isinstance(answer, Refused):
+            raise refusal(what, answer, workflow_id=input.id)
         expect(Accepted, what, answer)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:

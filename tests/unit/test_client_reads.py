@@ -293,6 +293,22 @@ async def test_cancel_and_terminate_say_who_and_why(client: Client) -> None:
     assert (terminate.reason, terminate.identity) == ("enough", client.identity)
 
 
+async def test_who_cancels_what_has_closed_is_content(client: Client) -> None:
+    host = ScriptedHost(
+        client.log,
+        lambda _: Refused(code="closed", message="workflow 'o-1' is completed already"),
+        task_queue="orders",
+    )
+    handle = client.get_workflow_handle("o-1", task_queue="orders")
+
+    await handle.cancel()
+    with pytest.raises(RPCError, match="is completed already") as refused:
+        await handle.terminate()
+    host.stop()
+
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+
+
 async def test_a_result_is_followed_over_runs_or_not(client: Client) -> None:
     def script(ask: AwaitResult) -> RunClosed:
         if ask.run_id == "second":
