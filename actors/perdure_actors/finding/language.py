@@ -164,6 +164,8 @@ def _unexpected(query: str, error: UnexpectedInput) -> FilterError:
         at_end = error.token.type == "$END"
         column = len(query.rstrip()) if at_end else (error.token.start_pos or 0)
         found = "it ends" if at_end else f"there is {str(error.token)[:40]!r}"
+        if error.token.type == "COMMA" and " BY " in query[:column].upper():
+            return _at(column, "lists are sorted, and counts grouped, by one field")
     else:
         assert isinstance(error, UnexpectedCharacters)
         expected = error.allowed
