@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from perdure.client import Client
+from perdure.converter.codecs import payload_record
 from perdure.desk_errors import coded
 from perdure.schedules.descriptions import ScheduleAsyncIterator, whole_of
 from perdure.schedules.handles import ScheduleHandle
@@ -223,7 +224,7 @@ def _shape(
         created_ms=_ms(info.created_at),
         updated_ms=_ms(info.last_updated_at),
         actor_id=WORKFLOW_ID_PREFIX + schedule_id,
-        input=[shown(value) for value in action.args] if with_input else [],
+        input=[shown(payload_record(value)) for value in action.args] if with_input else [],
     )
 
 
