@@ -136,7 +136,7 @@ class SimClient:
         self.world.starts += 1
         bugs = self.world.settings.strength("bad_deploy") > 0
         plan = draw_plan(self._rng, self.world.starts, bugs=bugs)
-        if self.world.settings.has_children:
+        if "children" in self.world.settings.features:
             plan = with_children(self._rng, plan)
         if "locals" in self.world.settings.features:
             plan = with_locals(self._chatter, plan)

@@ -1,4 +1,4 @@
-"""Bugs to plant of what a run notes of itself, and of the runs that follow it."""
+"""Bugs to plant of what a run notes of itself, and of the runs that it begins or that follow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from perdure_actors.core import execution, following
 from perdure_actors.replay.markers import Markers
+from perdure_actors.taken import Taken
 from tests.simulation import bugs
-from tests.simulation.mutant import OWNERS, Mutant
+from tests.simulation.mutant import LOST, OWNERS, Mutant
 
 _follow_failed = following.follow_failed
 _follow_cron = following.follow_cron
@@ -51,7 +52,20 @@ def attempts_without_end(run: Any, failure: Any, now_ms: int) -> tuple[str, int]
         run.started = kept
 
 
+def never_seen(self: Taken, source: Any) -> bool:
+    """Commands of other actors are taken whenever they come."""
+    del self, source
+    return False
+
+
 LIFE: tuple[Mutant, ...] = (
+    Mutant(
+        "what was last seen of a source does not count",
+        bugs.patched(Taken, "has_source", never_seen),
+        (*OWNERS, *LOST),
+        "K",
+        ("children",),
+    ),
     Mutant(
         "a side effect is drawn again in replay",
         bugs.patched(Markers, "side_effect", draws_again),

@@ -374,8 +374,7 @@ MUTANTS: tuple[Mutant, ...] = (
 
 NOT_THERE = {
     "seq takes part in acceptance": "no misfit ever arises, so nothing shows; tests/unit/test_fold",
-    "effect id without epoch": "this release sends no commands from actor to actor",
-    "last-seen is not folded": "the same; request ids, which are there, stand for it above",
+    "effect id without epoch": "effects leave after acceptance, and pseq is dense over epochs",
     "position without topic id": "topics are not made anew in this world; tests/unit/test_fold",
     "an unknown body is skipped": "all hosts are of one release here; tests/unit/test_fold",
 }

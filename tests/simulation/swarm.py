@@ -46,7 +46,7 @@ STRONG = {
 }
 """Faults of the log at their strongest."""
 
-FEATURES = ("locals", "operators", "schedules", "notes", "following")
+FEATURES = ("locals", "operators", "schedules", "notes", "following", "children")
 """What only some worlds have: each is in a share of the seeds."""
 FEATURE_SHARE = 0.25
 
@@ -65,8 +65,6 @@ class Settings:
     busy_ms: int
     plan: FaultPlan
     faults: dict[str, float] = field(default_factory=dict)
-    has_children: bool = False
-    """Whether runs start others in the middle, in whatever partition their ids belong to."""
     features: tuple[str, ...] = ()
     """Those of FEATURES that this world has."""
 

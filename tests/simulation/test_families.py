@@ -28,7 +28,10 @@ TRIED = 12
 def settings_of(seed: int, faults: Sequence[str] = ()) -> Settings:
     drawn = draw(seed)
     made = replace(
-        drawn, has_children=True, partitions=max(2, drawn.partitions), starts=min(drawn.starts, 12)
+        drawn,
+        features=("children",),
+        partitions=max(2, drawn.partitions),
+        starts=min(drawn.starts, 12),
     )
     return made.force(tuple(faults)) if faults else made
 

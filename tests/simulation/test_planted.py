@@ -45,6 +45,7 @@ KNOWN = {
     "an attempt is granted though it is paused": 4,
     "an attempt that stopped for a pause counts once that is over": 10,
     "other options count for the attempt under way": 8,
+    "what was last seen of a source does not count": 0,
     "a side effect is drawn again in replay": 0,
     "a run is tried again before its back-off is over": 0,
     "a run is tried again and again": 0,
