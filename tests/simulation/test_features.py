@@ -24,8 +24,9 @@ def test_each_feature_is_in_a_share_of_the_seeds() -> None:
     assert all(30 < drawn[name] < 70 for name in FEATURES), drawn
 
 
-def test_a_world_with_all_features_goes_through_what_they_are_for() -> None:
-    world = World(replace(draw(EVENTFUL).force(("host_crash", "worker_pause")), features=FEATURES))
+def test_a_world_with_features_goes_through_what_they_are_for() -> None:
+    features = ("locals", "operators", "schedules")
+    world = World(replace(draw(EVENTFUL).force(("host_crash", "worker_pause")), features=features))
 
     assert world.run()[:5] == []
 
@@ -39,6 +40,23 @@ def test_a_world_with_all_features_goes_through_what_they_are_for() -> None:
     met["taken"] = sum(one.num_actions for one in shown)
     wanted = ("host lost", "paused", "parked", "unused", "by an operator", "went on")
     assert all(met[name] for name in (*wanted, "missed", "skipped", "taken")), met
+
+
+def test_runs_note_things_and_are_followed_and_have_children() -> None:
+    features = ("notes", "following", "children")
+    world = World(replace(draw(EVENTFUL).force(("host_crash",)), features=features))
+
+    assert world.run()[:5] == []
+
+    met: Counter[str] = Counter()
+    for run in ledger_of(world.dump()).runs.values():
+        started: Any = run.started.event
+        met[started.initiator] += 1
+        met["child"] += started.parent is not None
+        met["later attempt"] += started.attempt > 1
+        met.update(type(fact.event).__name__ for fact in run.facts)
+    noted = ("MarkerRecorded", "MemoUpserted", "SearchAttributesUpserted")
+    assert all(met[name] for name in ("retry", "cron", "child", "later attempt", *noted)), met
 
 
 def _met(ledger: Ledger) -> Counter[str]:
