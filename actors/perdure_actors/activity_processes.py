@@ -234,6 +234,10 @@ class ProcessExecutor:
                     self._send(line, _Order(beat.token, reason))
         except (OSError, EOFError):
             self._lines.discard(line)
+        except TypeError:
+            # A line that is closed while it is read has no number any more.
+            if not line.closed:
+                raise
 
     def _send(self, line: Connection, order: _Order) -> None:
         with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ from perdure_schemas import child_events as ce
 from perdure_schemas.avro import decode
 from perdure_schemas.child_commands import ReportCall
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow
+from perdure_schemas.events import WorkflowCompleted
 from perdure_schemas.message_commands import SignalWorkflow
 from perdure_schemas.payloads import ExternalCall, Payload, RunRef, SignalInput
 from tests.unit.core_world import NOW_MS, CoreWorld
@@ -143,6 +144,21 @@ def test_each_answer_is_heard_once(world: CoreWorld, told: Any, event: Any) -> N
 
     assert world.do(told) == Decision([Step("run-1", [event])], run_id="run-1")
     assert isinstance(world.do(told), Ignored)
+
+
+def test_code_that_cancels_what_has_ended_is_told_that_all_is_well(world: CoreWorld) -> None:
+    world.start()
+    world.record("run-1", WorkflowCompleted())
+    cancel = CancelWorkflow(workflow_id="wf", external=CALLER)
+
+    verdict = world.decide(cancel)
+
+    assert isinstance(verdict, Decision)
+    assert verdict.steps == []
+    (errand,) = rules.errands_of(world, cancel, verdict)
+    report = decode(errand.command)
+    assert isinstance(report, ReportCall)
+    assert (report.code, report.target_run_id) == ("", "run-1")
 
 
 def test_the_one_who_was_called_answers_whatever_came_of_it(world: CoreWorld) -> None:

@@ -163,6 +163,30 @@ def test_a_paused_schedule_sleeps_and_goes_on_from_when_it_is_told(
     player.update("trigger", 0, update_id="u3")
 
 
+def test_what_waits_when_the_last_action_is_taken_is_dropped_and_said(
+    made: Callable[..., Player],
+) -> None:
+    player = made(
+        policy=SchedulePolicy(overlap=Overlap.BUFFER_ALL),
+        state=ScheduleState(limited_actions=True, remaining_actions=2),
+    )
+    wake(player)
+    begun(player, "1")
+    wake(player)
+    wake(player)
+
+    completed(player, "1")
+    begun(player, "2")
+    completed(player, "2")
+
+    assert len(children(player)) == 2
+    standing = described(player).standing
+    assert standing.num_skipped == 1
+    assert standing.recent[-1].reason == (
+        "dropped: the schedule had taken all its actions meanwhile"
+    )
+
+
 def test_one_that_is_skipped_is_none_of_those_it_is_limited_to(
     made: Callable[..., Player],
 ) -> None:

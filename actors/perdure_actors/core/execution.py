@@ -63,11 +63,13 @@ def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdic
                 workflow_id=state.workflow_id, run_id=next_id, first_run_id=state.first_run_id
             )
             return Decision([step], answer, next_id)
-        return closed(run)
+        if command.external is None:
+            return closed(run)
     answer = Accepted(
         workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
     )
-    if state.cancel_requested:
+    if state.cancel_requested or not state.is_open:
+        # To code of another run it is all the same that this one has ended already.
         return Decision([], answer, state.run_id)
     events: list[Record] = [_asked(command)]
     if not state.begun:

@@ -215,7 +215,9 @@ class Scheduler:
                 self._start(due)
             elif self._state.schedule.state.paused:
                 self._skip(due, "dropped: the schedule was paused while it waited")
-            elif not showing.is_over(self._state):
+            elif showing.is_over(self._state):
+                self._skip(due, "dropped: the schedule had taken all its actions meanwhile")
+            else:
                 self._start(due)
 
     def _start(self, due: Due) -> None:
