@@ -155,8 +155,9 @@ async def test_cancel_and_terminate_end_a_run_each_in_its_way(
     assert isinstance(cancelled.value.cause, CancelledError)
     assert isinstance(terminated.value.cause, TerminatedError)
     assert list(terminated.value.cause.details) == ["a detail"]
+    await second.cancel()
     with pytest.raises(RPCError) as again:
-        await second.cancel()
+        await second.terminate()
     assert again.value.status == RPCStatusCode.NOT_FOUND
 
 
