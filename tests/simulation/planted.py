@@ -14,7 +14,7 @@ from tests.simulation.mutants import MUTANTS, NOT_THERE
 from tests.simulation.swarm import draw
 from tests.simulation.world import World
 
-SEEDS = 40
+SEEDS = 150
 
 
 class Catch(NamedTuple):
