@@ -39,8 +39,8 @@ format: $(VENV)/.dev ## Format, and mend what the linter can mend safely
 	$(BIN)/ruff check --fix .
 
 test: $(VENV)/.dev ## Every test; those with Kafka need Java and Maven, or PERDURE_TEST_KAFKA=host:port
-	$(BIN)/pytest -n 2 tests/unit tests/house tests/parity tests/histories tests/simulation
-	$(BIN)/pytest tests/embedded tests/examples tests/broker tests/jaeger tests/web
+	$(BIN)/pytest -n 2 tests/unit tests/house tests/parity tests/histories tests/simulation tests/embedded tests/examples
+	$(BIN)/pytest tests/broker tests/jaeger tests/web
 
 unit: $(VENV)/.dev ## The unit tests, and our names against Temporal's
 	$(BIN)/pytest tests/unit tests/parity
