@@ -69,19 +69,7 @@ def write_history(
 
     Those that follow on others need a higher epoch, as that of another owner.
     """
-    commands = log.topic(topic_name("commands", namespace, queue))
-    assert commands is not None
-    nonce = uuid.uuid4().bytes
-    writer = _Writer(log, topic_name("events", namespace, queue))
-    writer.put(
-        EpochBump(
-            epoch=epoch,
-            nonce=nonce,
-            input_topic_id=commands.topic_id,
-            owner="benchmark",
-            time_ms=_START_MS,
-        )
-    )
+    writer, nonce = _owning(log, namespace, queue, epoch=epoch)
     for number in numbers:
         run, step = divmod(number, steps)
         body = TransitionBody(
@@ -93,6 +81,26 @@ def write_history(
         )
         writer.put(_transition(body, number, epoch, nonce))
     writer.settle()
+
+
+def _owning(
+    log: Log, namespace: str, queue: str, *, epoch: int = _START_MS, partition: int = 0
+) -> tuple[_Writer, bytes]:
+    """A writer of one partition of a queue's events, once it has taken over, and its nonce."""
+    commands = log.topic(topic_name("commands", namespace, queue))
+    assert commands is not None
+    nonce = uuid.uuid4().bytes
+    writer = _Writer(log, topic_name("events", namespace, queue), partition)
+    writer.put(
+        EpochBump(
+            epoch=epoch,
+            nonce=nonce,
+            input_topic_id=commands.topic_id,
+            owner="benchmark",
+            time_ms=_START_MS,
+        )
+    )
+    return writer, nonce
 
 
 def _transition(body: TransitionBody, number: int, epoch: int, nonce: bytes) -> Transition:
@@ -113,19 +121,7 @@ def write_run(
     log: Log, namespace: str, queue: str, workflow_id: str, transitions: Iterable[list[Record]]
 ) -> None:
     """Write one run, given what each of its transitions holds, into partition 0 of a queue."""
-    commands = log.topic(topic_name("commands", namespace, queue))
-    assert commands is not None
-    nonce = uuid.uuid4().bytes
-    writer = _Writer(log, topic_name("events", namespace, queue))
-    writer.put(
-        EpochBump(
-            epoch=_START_MS,
-            nonce=nonce,
-            input_topic_id=commands.topic_id,
-            owner="benchmark",
-            time_ms=_START_MS,
-        )
-    )
+    writer, nonce = _owning(log, namespace, queue)
     seq = 1
     for number, events in enumerate(transitions):
         body = TransitionBody(
@@ -151,17 +147,7 @@ def write_runs(log: Log, namespace: str, queue: str, runs: int, now_ms: int) -> 
     for number in range(runs):
         of[partition_of(f"run-{number}", commands.partitions)].append(number)
     for partition, numbers in of.items():
-        nonce = uuid.uuid4().bytes
-        writer = _Writer(log, topic_name("events", namespace, queue), partition)
-        writer.put(
-            EpochBump(
-                epoch=_START_MS,
-                nonce=nonce,
-                input_topic_id=commands.topic_id,
-                owner="benchmark",
-                time_ms=_START_MS,
-            )
-        )
+        writer, nonce = _owning(log, namespace, queue, partition=partition)
         for pseq, number in enumerate(numbers, 1):
             body = TransitionBody(
                 workflow_id=f"run-{number}",
