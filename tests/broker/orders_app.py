@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from perdure import activity, workflow
@@ -39,6 +40,8 @@ class Job:
     """How long the workflow sleeps after each."""
     failures: int = 0
     """How many attempts of each activity fail first."""
+    gate: str = ""
+    """A file beside the journal that an attempt waits for before it succeeds."""
 
 
 def link(value: str, number: int) -> str:
@@ -76,6 +79,12 @@ def write_journal(result: str | None) -> None:
         os.close(file)
 
 
+async def opened(gate: Path) -> None:
+    """Wait until a test has made a file."""
+    while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240, PTH110 - another process makes it
+        await asyncio.sleep(0.02)
+
+
 @activity.defn
 async def forge(job: Job, value: str, number: int) -> str:
     """One step: the next value of the chain."""
@@ -85,6 +94,8 @@ async def forge(job: Job, value: str, number: int) -> str:
     await asyncio.sleep(job.pause_ms / 1000)
     if fails:
         raise ConnectionError(f"attempt {activity.info().attempt} of {job.name} fails on purpose")
+    if job.gate:
+        await opened(Path(os.environ[JOURNAL]).with_name(job.gate))
     return result
 
 
@@ -130,6 +141,23 @@ class Nap:
     async def run(self, seconds: float) -> str:
         await workflow.sleep(seconds)
         return "awake"
+
+
+@workflow.defn
+class Visit:
+    """Lasts until it is told to end: never a moment less, however slow the machine is."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: self.is_over)
+        return "over"
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_over = True
 
 
 @workflow.defn

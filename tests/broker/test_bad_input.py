@@ -6,6 +6,8 @@ import asyncio
 import logging
 import re
 import uuid
+from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,7 +27,7 @@ from tests.simulation.answers import read_commands
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(90)]
 
 
-def job_in(partition: int, **facts: int) -> Job:
+def job_in(partition: int, **facts: Any) -> Job:
     """A job whose workflow id belongs to a partition."""
     while True:
         job = Job(f"job-{uuid.uuid4().hex[:8]}", **facts)
@@ -114,7 +116,8 @@ async def test_start_in_a_wrong_partition_is_forwarded(standing: Crew) -> None:
 
 
 async def test_results_that_are_no_news_are_dropped(standing: Crew) -> None:
-    job = Job(f"job-{uuid.uuid4().hex[:8]}", steps=1, pause_ms=1_500, failures=1)
+    gate = f"open-{uuid.uuid4().hex[:8]}"
+    job = Job(f"job-{uuid.uuid4().hex[:8]}", steps=1, failures=1, gate=gate)
     partition = partition_of(job.name, PARTITIONS)
     wrong = Payload(encoding="json/plain", data=b'"wrong"')
     async with standing.client() as client:
@@ -142,7 +145,15 @@ async def test_results_that_are_no_news_are_dropped(standing: Crew) -> None:
             msgspec.structs.replace(stale, workflow_id="no-such-workflow"),
             msgspec.structs.replace(stale, activity_id="77"),
         ):
-            standing.produce(partition, encode(command), key=job.name.encode())
+            last = standing.produce(partition, encode(command), key=job.name.encode())
+
+        async def read() -> bool:
+            return any(i.partition == partition and i.upto >= last for i in await stand())
+
+        # The attempt that they speak of goes on until all of them have been read.
+        stand = partial(standing.stand, client)
+        await until(read, "they are read")
+        (standing.folder / gate).touch()
         await standing.finish(client, [job])
 
         # Its own results again, after the end.

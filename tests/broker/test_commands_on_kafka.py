@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -81,7 +80,6 @@ def test_an_order_runs_by_commands_alone(shop: Shop) -> None:
         again = shop.run(*started, "--input", order, "--id-reuse-policy", "reject_duplicate")
     finally:
         worker.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         status = worker.wait(30)
 
     assert before.returncode == 1
@@ -96,4 +94,3 @@ def test_an_order_runs_by_commands_alone(shop: Shop) -> None:
     assert again.returncode == 1
     assert "already started" in again.stderr
     assert status == 0
-    assert time.monotonic() - began < 25

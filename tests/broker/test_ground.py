@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -24,9 +23,6 @@ from tests.broker.orders_app import Job
 from tests.broker.processes import APP, QUEUE, Crew, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(90)]
-
-TOLD_S = 3.0
-"""A second, and room for a machine whose two cores have other work."""
 
 
 def run_worker(crew: Crew) -> tuple[int, str]:
@@ -91,16 +87,14 @@ def test_missing_topics_are_named_with_the_command_that_makes_them(
     assert "perdure topics create --broker" in said
 
 
-async def test_a_queue_without_a_worker_is_said_at_once(crew: Crew) -> None:
-    told: list[tuple[float, Notice]] = []
+async def test_a_queue_without_a_worker_is_said_to_who_waits(crew: Crew) -> None:
+    told: list[Notice] = []
     async with crew.client() as client:
-        client.connection.on_notice = lambda notice: told.append((time.monotonic(), notice))
-        asked_at = time.monotonic()
+        client.connection.on_notice = told.append
         start = asyncio.create_task(crew.start(client, Job("job")))
         await until(lambda: told, "the waiting client is told")
-        assert told[0][0] - asked_at < TOLD_S
-        assert told[0][1].code == "no_host"
-        assert f"task queue '{QUEUE}'" in told[0][1].message
+        assert told[0].code == "no_host"
+        assert f"task queue '{QUEUE}'" in told[0].message
 
         # With a host, and nobody for the activities.
         crew.host()
@@ -108,8 +102,8 @@ async def test_a_queue_without_a_worker_is_said_at_once(crew: Crew) -> None:
         told.clear()
         result = asyncio.create_task(handle.result())
         await until(lambda: told, "the waiting client is told again")
-        assert told[-1][1].code == "no_worker"
-        assert "forge" in told[-1][1].message
+        assert told[-1].code == "no_worker"
+        assert "forge" in told[-1].message
         notices = (await handle.describe()).raw_description.notices
         assert [notice.code for notice in notices] == ["no_worker"]
 

@@ -27,9 +27,10 @@ FROZEN_S = 15.0
 FREEZES_MAX = 4
 NAP_MS = 8_000
 NAPS_MAX = 3
+OPEN = "open"
 
 
-def jobs_named(prefix: str, count: int, **facts: int) -> list[Job]:
+def jobs_named(prefix: str, count: int, **facts: Any) -> list[Job]:
     return [Job(f"{prefix}-{number}", **facts) for number in range(count)]
 
 
@@ -71,7 +72,7 @@ async def test_killed_host_moves_its_partitions(crew: Crew) -> None:
     assert ledger.bumps > PARTITIONS
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_frozen_host_comes_back_and_is_refused(crew: Crew) -> None:
     first = crew.host("first")
     crew.host("second")
@@ -101,7 +102,7 @@ async def freeze_once(crew: Crew, client: Client, first: Process, number: int) -
     frozen_at = time.monotonic()
     await one_host(crew, client)
     await asyncio.gather(*starts)
-    await crew.finish(client, [*naps, *busy])
+    await crew.finish(client, [*naps, *busy], timeout_s=90.0)
     # How long it is frozen is the fault itself.
     await asyncio.sleep(max(0.0, FROZEN_S - (time.monotonic() - frozen_at)))
     first.resume()
@@ -113,10 +114,15 @@ async def freeze_once(crew: Crew, client: Client, first: Process, number: int) -
 
 
 async def start_naps(crew: Crew, client: Client, first: Process, number: int) -> list[Job]:
-    """Runs of the first host whose timers are not due yet, and will be while it is frozen."""
+    """Runs of the first host whose timers are not due yet, and will be while it is frozen.
+
+    How long it takes to start them is not for the test to say: where that was half of the nap, the
+    next one is twice as long.
+    """
     naps: list[Job] = []
     for attempt in range(NAPS_MAX):
-        some = jobs_named(f"nap-{number}-{attempt}", 12, steps=1, nap_ms=NAP_MS)
+        nap_ms = NAP_MS << attempt
+        some = jobs_named(f"nap-{number}-{attempt}", 12, steps=1, nap_ms=nap_ms)
         naps += some
         began_at = time.monotonic()
         await asyncio.gather(*(crew.start(client, job) for job in some))
@@ -124,9 +130,9 @@ async def start_naps(crew: Crew, client: Client, first: Process, number: int) ->
         owners = await crew.owners(client)
         theirs = [job for job in some if owns(owners, first, job)]
         assert theirs, f"the first host owns none of them: {owners}"
-        if time.monotonic() - began_at < NAP_MS / 2000:
+        if time.monotonic() - began_at < nap_ms / 2000:
             return naps
-    raise AssertionError(f"no runs were made to nap within {NAP_MS / 2000} s")
+    raise AssertionError(f"no runs were made to nap within {nap_ms / 2000} s")
 
 
 def owns(owners: dict[int, str], host: Process, job: Job) -> bool:
@@ -148,8 +154,9 @@ def lines_of(crew: Crew, jobs: list[Job]) -> list[dict[str, Any]]:
 async def test_killed_worker_is_replaced(crew: Crew) -> None:
     crew.host()
     first = crew.worker("first")
-    long = jobs_named("long", 4, steps=1, pause_ms=4_000)
-    short = jobs_named("short", 4, steps=1, pause_ms=700)
+    # None of them ends before its worker is killed, however long all this takes.
+    long = jobs_named("long", 4, steps=1, gate=OPEN)
+    short = jobs_named("short", 4, steps=1, gate=OPEN)
     async with crew.client() as client:
         await asyncio.gather(*(crew.start(client, job) for job in long))
 
@@ -164,6 +171,7 @@ async def test_killed_worker_is_replaced(crew: Crew) -> None:
         await until(lambda: len(crew.lines()) == 8, "the short activities run")
 
         first.kill()
+        (crew.folder / OPEN).touch()
         crew.worker("second")
 
         await crew.finish(client, [*long, *short])

@@ -22,12 +22,12 @@ STARTS = 50
 async def race(
     crew: Crew, workflow_id: str, policy: WorkflowIDConflictPolicy
 ) -> list[object | BaseException]:
-    """Fifty starts of one id at once, from five clients."""
+    """Fifty starts of one id at once, from five clients, of a run that outlasts them all."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(crew.client()) for _ in range(CLIENTS)]
         starts = [
             clients[number % CLIENTS].start_workflow(
-                "Nap", 0.5, id=workflow_id, task_queue=QUEUE, id_conflict_policy=policy
+                "Visit", id=workflow_id, task_queue=QUEUE, id_conflict_policy=policy
             )
             for number in range(STARTS)
         ]
@@ -47,7 +47,8 @@ async def test_fifty_starts_of_one_id_make_one_run(standing: Crew) -> None:
     assert {error.run_id for error in refused} == {run_id}
     async with standing.client() as client:
         handle = client.get_workflow_handle(workflow_id, task_queue=QUEUE)
-        assert await handle.result() == "awake"
+        await handle.signal("end")
+        assert await handle.result() == "over"
     (run,) = standing.check().of_workflow(workflow_id)
     assert run.run_id == run_id
 
@@ -61,6 +62,7 @@ async def test_fifty_starts_that_take_what_is_there_agree(standing: Crew) -> Non
     assert len(run_ids) == 1, found
     async with standing.client() as client:
         handle = client.get_workflow_handle(workflow_id, task_queue=QUEUE)
-        assert await handle.result() == "awake"
+        await handle.signal("end")
+        assert await handle.result() == "over"
     (run,) = standing.check().of_workflow(workflow_id)
     assert {run.run_id} == run_ids

@@ -60,11 +60,9 @@ async def test_each_run_is_told_how_the_one_before_ended(client: Client) -> None
     handle = await client.start_workflow(
         Counting.run, id="c", task_queue="q", cron_schedule="@every 1s"
     )
-    first = await handle.describe()
-    assert first.status == WorkflowExecutionStatus.RUNNING, "it is there before it is due"
-
     results: list[Any] = []
-    run_id = first.run_id
+    run_id = handle.first_execution_run_id
+    assert run_id is not None
     while len(results) < 4:
         run = client.get_workflow_handle_for(Counting.run, "c", run_id=run_id)
         try:
@@ -80,6 +78,14 @@ async def test_each_run_is_told_how_the_one_before_ended(client: Client) -> None
         await handle.result()
     assert isinstance(caught.value.cause, CancelledError)
     assert (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+
+
+async def test_a_run_is_there_before_it_is_due(client: Client) -> None:
+    handle = await client.start_workflow(
+        Sized.run, id="hourly", task_queue="q", cron_schedule="@every 1h"
+    )
+
+    assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
 
 
 async def following(client: Client, run_id: str) -> str:

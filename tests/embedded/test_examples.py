@@ -35,13 +35,12 @@ async def test_reports_count_by_cron_and_by_schedule(tmp_path: Path) -> None:
         )
         first = await cron.describe()
         handle = await make_schedule(client, timedelta(seconds=1))
-        while (await handle.describe()).info.num_actions < 2:  # noqa: ASYNC110
+        while len((found := await handle.describe()).info.recent_actions) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         while (await cron.describe()).run_id == first.run_id:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         await handle.pause()
-        recent = (await handle.describe()).info.recent_actions
-        ids = [getattr(one.action, "workflow_id", "") for one in recent[:2]]
+        ids = [getattr(one.action, "workflow_id", "") for one in found.info.recent_actions[:2]]
         made = [await client.get_workflow_handle(i, result_type=Figures).result() for i in ids]
         await cron.terminate()
     await client.close()

@@ -15,6 +15,7 @@ from tests.broker.orders_app import Job
 from tests.broker.processes import APP, QUEUE, Crew, Process, until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(90)]
+OPEN = "open"
 
 
 class EngineCrew(Crew):
@@ -32,7 +33,7 @@ class EngineCrew(Crew):
 
     async def connected(self) -> Client:
         """A client, once the engine listens."""
-        for _ in range(40):
+        for _ in range(160):
             try:
                 return await Client.connect(self.target)
             except RPCError:
@@ -74,8 +75,9 @@ async def test_killed_worker_is_replaced(crew: EngineCrew) -> None:
     crew.engine()
     client = await crew.connected()
     first = crew.worker("first")
-    long = [Job(f"long-{n}", steps=1, pause_ms=3_000) for n in range(3)]
-    short = [Job(f"short-{n}", steps=1, pause_ms=700) for n in range(3)]
+    # None of them ends before its worker is killed, however long all this takes.
+    long = [Job(f"long-{n}", steps=1, gate=OPEN) for n in range(3)]
+    short = [Job(f"short-{n}", steps=1, gate=OPEN) for n in range(3)]
     try:
         await asyncio.gather(*(crew.start(client, job) for job in long))
 
@@ -89,6 +91,7 @@ async def test_killed_worker_is_replaced(crew: EngineCrew) -> None:
         await asyncio.gather(*(crew.start(client, job) for job in short))
         await until(lambda: len(crew.lines()) == 6, "the short activities run")
         first.kill()
+        (crew.folder / OPEN).touch()
         crew.worker("second")
         await crew.finish(client, [*long, *short])
     finally:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from perdure_views.gateway.app import ENDPOINTS
-from tests.web.shop import TASK_QUEUE
+from tests.web.shop import HOUR_S, TASK_QUEUE
 from tests.web.site import Caller, Site
 
 pytestmark = pytest.mark.embedded
@@ -47,7 +47,7 @@ def test_a_started_workflow_has_a_result_and_a_history_with_its_places(caller: C
 
 
 def test_who_started_it_stands_in_its_history(caller: Caller) -> None:
-    caller.post("/api/v1/workflows", begin("api-who", "Sleeping", 60))
+    caller.post("/api/v1/workflows", begin("api-who", "Sleeping", HOUR_S))
     caller.post("/api/v1/workflow/terminate", {"workflow_id": "api-who", "reason": "enough"})
 
     events = caller.get("/api/v1/workflow/history", id="api-who").json()["events"]
@@ -60,15 +60,15 @@ def test_who_started_it_stands_in_its_history(caller: Caller) -> None:
 
 
 def test_a_second_start_of_an_open_id_is_refused_as_it_is_for_a_client(caller: Caller) -> None:
-    caller.post("/api/v1/workflows", begin("api-twice", "Sleeping", 60))
+    caller.post("/api/v1/workflows", begin("api-twice", "Sleeping", HOUR_S))
 
-    again = caller.post("/api/v1/workflows", begin("api-twice", "Sleeping", 60))
+    again = caller.post("/api/v1/workflows", begin("api-twice", "Sleeping", HOUR_S))
 
     assert (again.status_code, again.json()["code"]) == (409, "already_started")
 
 
 def test_a_start_with_the_same_request_id_is_the_same_start(caller: Caller) -> None:
-    body = {**begin("api-once", "Sleeping", 60), "request_id": "mine"}
+    body = {**begin("api-once", "Sleeping", HOUR_S), "request_id": "mine"}
 
     first = caller.post("/api/v1/workflows", body).json()
     second = caller.post("/api/v1/workflows", body).json()
@@ -137,7 +137,7 @@ def test_a_closed_run_refuses_a_stale_page(site: Site, caller: Caller) -> None:
 
 
 def test_two_operators_at_once_end_a_run_once(site: Site, caller: Caller) -> None:
-    site.start("Sleeping", 60, id="api-two")
+    site.start("Sleeping", HOUR_S, id="api-two")
     other = Caller(site.url)
 
     answers = [

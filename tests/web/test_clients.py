@@ -18,7 +18,7 @@ from perdure_topics.remote import RemoteLog
 from perdure_views.gateway.people import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.log_rig import collect_reports, no_bell, wait_for
-from tests.web.shop import TASK_QUEUE
+from tests.web.shop import HOUR_S, TASK_QUEUE
 from tests.web.site import Site
 
 pytestmark = pytest.mark.embedded
@@ -53,7 +53,7 @@ async def test_a_client_does_all_it_does_on_the_log_itself(gateway: str) -> None
         result = await client.execute_workflow(
             "Greeting", "ada", id="gate-1", task_queue=TASK_QUEUE
         )
-        handle = await client.start_workflow("Sleeping", 60, id="gate-2", task_queue=TASK_QUEUE)
+        handle = await client.start_workflow("Sleeping", HOUR_S, id="gate-2", task_queue=TASK_QUEUE)
         described = await handle.describe()
         listed = [run.id async for run in client.list_workflows(page_size=50)]
         await handle.cancel(reason="enough")
@@ -73,9 +73,9 @@ async def test_a_client_does_all_it_does_on_the_log_itself(gateway: str) -> None
 
 async def test_errors_are_the_same(gateway: str) -> None:
     async with client_of(gateway) as client:
-        await client.start_workflow("Sleeping", 60, id="gate-twice", task_queue=TASK_QUEUE)
+        await client.start_workflow("Sleeping", HOUR_S, id="gate-twice", task_queue=TASK_QUEUE)
         with pytest.raises(WorkflowAlreadyStartedError):
-            await client.start_workflow("Sleeping", 60, id="gate-twice", task_queue=TASK_QUEUE)
+            await client.start_workflow("Sleeping", HOUR_S, id="gate-twice", task_queue=TASK_QUEUE)
         with pytest.raises(RPCError) as missing:
             await client.get_workflow_handle("gate-nobody").describe()
         with pytest.raises(WorkflowFailureError) as failed:
@@ -123,7 +123,9 @@ async def test_a_reader_reads_and_changes_nothing(site: Site, guarded: str) -> N
 
 async def test_who_was_proven_stands_in_the_history_whatever_the_client_says(guarded: str) -> None:
     async with client_of(guarded, OPERATOR) as client:
-        handle = await client.start_workflow("Sleeping", 60, id="gate-who", task_queue=TASK_QUEUE)
+        handle = await client.start_workflow(
+            "Sleeping", HOUR_S, id="gate-who", task_queue=TASK_QUEUE
+        )
         await handle.terminate(reason="over")
         events = (await handle.fetch_history()).events
 

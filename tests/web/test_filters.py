@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.web.conftest import Window
+from tests.web.shop import HOUR_S
 from tests.web.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.embedded]
@@ -20,7 +21,7 @@ def _runs(site: Site) -> None:
     site.execute("Greeting", "bo'b", id="filter-o'clock")
     with pytest.raises(Exception, match="failed"):
         site.execute("Refusing", "no", id="filter-refused")
-    site.start("Sleeping", 600, id="filter-runs")
+    site.start("Sleeping", HOUR_S, id="filter-runs")
 
 
 def rows(page: Page) -> Locator:
@@ -97,7 +98,7 @@ def test_chips_and_a_typed_filter_are_taken_together(window: Window) -> None:
 
 def test_hostile_ids_and_types_are_only_ever_text(site: Site, window: Window) -> None:
     name = "filter\\' OR WorkflowId != '"
-    site.start("Sleeping", 600, id=name)
+    site.start("Sleeping", HOUR_S, id=name)
     page = window.page
 
     page.goto(f"/workflows?{urlencode({'id': name})}")

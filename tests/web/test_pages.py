@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.conftest import Window
+from tests.web.shop import HOUR_S
 from tests.web.site import Caller, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.embedded]
@@ -32,7 +33,7 @@ def test_the_list_is_live(site: Site, window: Window) -> None:
     page.goto("/workflows")
     expect(page.get_by_text("live", exact=True)).to_be_visible()
 
-    site.start("Sleeping", 60, id="page-live")
+    site.start("Sleeping", HOUR_S, id="page-live")
 
     row = page.get_by_role("row").filter(has_text="page-live")
     expect(row.get_by_text("running")).to_be_visible()
@@ -68,7 +69,7 @@ def test_an_event_opened_shows_where_it_stands_and_which_line_asked(
 def test_a_run_is_cancelled_and_terminated_with_a_reason(
     site: Site, caller: Caller, window: Window
 ) -> None:
-    site.start("Sleeping", 60, id="page-end")
+    site.start("Sleeping", HOUR_S, id="page-end")
     page = window.page
 
     page.goto("/run?id=page-end")

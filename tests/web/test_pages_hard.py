@@ -18,7 +18,7 @@ from perdure.gateway import serving
 from perdure_views.gateway.people import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.web.conftest import Window
-from tests.web.shop import TASK_QUEUE
+from tests.web.shop import HOUR_S, TASK_QUEUE
 from tests.web.site import Caller, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.embedded]
@@ -72,7 +72,7 @@ def test_a_run_of_fifty_thousand_events_is_drawn_as_far_as_it_is_looked_at(
 
 def test_a_page_outlives_its_gateway(site: Site, window: Window) -> None:
     page = window.page
-    site.start("Sleeping", 60, id="hard-restart")
+    site.start("Sleeping", HOUR_S, id="hard-restart")
     first, second = AsyncExitStack(), AsyncExitStack()
     url = site.run(first.enter_async_context(serving(site.client, Settings(port=0))))
     port = int(url.rpartition(":")[2])
@@ -99,7 +99,7 @@ def test_a_page_outlives_its_gateway(site: Site, window: Window) -> None:
 def test_a_stale_dialog_changes_nothing_and_says_so(
     site: Site, caller: Caller, window: Window
 ) -> None:
-    site.start("Sleeping", 60, id="hard-stale")
+    site.start("Sleeping", HOUR_S, id="hard-stale")
     page = window.page
     page.goto("/run?id=hard-stale")
     page.get_by_role("button", name="Terminate").click()
@@ -160,7 +160,7 @@ def test_the_widest_rows_stay_on_a_small_screen(site: Site, window: Window) -> N
     """Runs that last for years, carried on as others, tried again, with ids of one long word."""
     word = "hard-wide-" + "w" * 80
     again = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_attempts=2)
-    site.start("Sleeping", 60, id=word)
+    site.start("Sleeping", HOUR_S, id=word)
     rolled = site.run(
         site.client.start_workflow(
             "Rolling", 1, id="hard-wide-roll", task_queue=TASK_QUEUE, retry_policy=again
@@ -193,7 +193,7 @@ def test_theme_and_clock_are_kept(site: Site, window: Window) -> None:
 
 
 def test_whoever_may_only_read_is_offered_nothing_else(site: Site, browser: Browser) -> None:
-    site.start("Sleeping", 60, id="hard-reader")
+    site.start("Sleeping", HOUR_S, id="hard-reader")
     tokens = TokenList.of_text("read rita reader-token-0123456789", where="here")
     url = site.serve(Settings(port=0, register=Register([tokens])))
     context = browser.new_context(base_url=url)

@@ -27,7 +27,7 @@ from perdure.schedule_desk import spec_words
 from perdure_views.gateway.people import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.web.conftest import Window
-from tests.web.shop import TASK_QUEUE
+from tests.web.shop import HOUR_S, TASK_QUEUE
 from tests.web.site import Caller, Site
 
 pytestmark = pytest.mark.embedded
@@ -100,7 +100,7 @@ def test_a_schedule_is_made_shown_told_and_deleted(caller: Caller) -> None:
 
 
 def test_what_was_left_out_is_told_with_its_reason(caller: Caller) -> None:
-    body = wanted("api-skips", 60, workflow_type="Sleeping")
+    body = wanted("api-skips", HOUR_S, workflow_type="Sleeping")
     caller.post("/api/v1/schedules", body)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     span = {
@@ -288,7 +288,7 @@ def test_a_stale_page_of_a_deleted_schedule_says_so(caller: Caller, window: Wind
 def test_skips_are_seen_and_whoever_may_only_read_is_offered_nothing(
     guarded: str, operator: Caller, browser: Browser
 ) -> None:
-    body = wanted("page-skips", 60, workflow_type="Sleeping")
+    body = wanted("page-skips", HOUR_S, workflow_type="Sleeping")
     operator.post("/api/v1/schedules", body)
     for _ in range(2):
         operator.post("/api/v1/schedule/trigger", {"schedule_id": "page-skips"})
