@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
+from perdure_actors.failed_input import internal
+from perdure_actors.fence import PASSING, reason_of
 from perdure_actors.proposal import closing_of
 from perdure_actors.reads import READS, WAITS, notices_of
 from perdure_actors.update_waits import UpdateWaits
@@ -59,9 +61,19 @@ class Asking:
             self._read(self._reads.popleft()[1])
 
     def _read(self, ask: Any) -> None:
-        answer = READS[type(ask)](self._shard, ask)
+        """Answer an ask. One that cannot be is answered all the same, and those behind it go on."""
+        shard = self._shard
+        try:
+            answer = READS[type(ask)](shard, ask)
+        except PASSING:
+            raise
+        except Exception as error:
+            answer = internal(reason_of(error))
+            where = f"partition {shard.partition} of {shard.task_queue!r}"
+            text = f"a {type(ask).__name__} could not be answered in {where}: {reason_of(error)}"
+            shard.fence.tell(shard.services, "ask_failed", text, error)
         if answer is not None:
-            self._shard.answer(ask.reply, answer)
+            shard.answer(ask.reply, answer)
 
     def watch(self, run_id: str, ask: ReadHistory) -> None:
         """Answer a history ask once there are events for it."""

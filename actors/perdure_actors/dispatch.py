@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import zlib
 from collections import Counter, OrderedDict, deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from msgspec.structs import replace
 
@@ -22,12 +22,13 @@ from perdure_actors.core.decision import (
     SendTask,
     StopLocal,
 )
+from perdure_actors.fence import reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
 from perdure_schemas.avro import RECORD_BYTES_MAX, encode
 from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
 from perdure_topics.names import partition_of, topic_name
-from perdure_topics.ports import LogError
+from perdure_topics.ports import TOO_LARGE, LogError, RecordTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Appender, Headers, Log
 
 UNACKED_MAX = 20_000
+REASON_CHARS_MAX = 1_000
 
 
 class Outgoing(NamedTuple):
@@ -51,6 +53,7 @@ class Outgoing(NamedTuple):
     headers: Headers
     place: int = -1
     """Its place among the effects of its record, when it is kept until acknowledged."""
+    held: Held | None = None
 
 
 class Held(NamedTuple):
@@ -60,6 +63,15 @@ class Held(NamedTuple):
     place: int
     epoch: int
     effect: Effect
+
+
+def _nobody_hears(_text: str, _error: Exception) -> None:
+    """Where nobody asked to be told."""
+
+
+def _nobody_waits(_command: Record, _reason: str) -> Sequence[Effect]:
+    """Where no actor waits for what a command brings."""
+    return ()
 
 
 class Address(NamedTuple):
@@ -83,12 +95,17 @@ class Dispatch:
         token: Callable[[RecordId], bytes],
         answer: Callable[[ReplyTo, Record], None],
         on_ready: Callable[[], None],
+        tell: Callable[[str, Exception], None] = _nobody_hears,
+        refused: Callable[[Record, str], Sequence[Effect]] = _nobody_waits,
     ) -> None:
+        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it."""
         self._log = log
         self._address = address
         self._token = token
         self._answer = answer
         self._on_ready = on_ready
+        self._tell = tell
+        self._refused = refused
         self._appender: Appender | None = None
         self._unacked: OrderedDict[int, Outgoing] = OrderedDict()
         self._serial = 0
@@ -101,6 +118,8 @@ class Dispatch:
         """Kept effects that are acknowledged: their records' numbers and their places."""
         self._partitions: dict[str, int] = {}
         self._accepted = dispatched
+        self.parked = 0
+        """How many effects could not be sent, and were put aside."""
         self.missing: set[str] = set()
         """Task queues that have no topics, so that their tasks wait."""
         self._commands = topic_name("commands", address.namespace, address.task_queue)
@@ -132,7 +151,11 @@ class Dispatch:
         self._accepted = max(self._accepted, pseq)
         for at, effect in enumerate(effects, place):
             if isinstance(effect, PushOrders):
-                self._push(effect)
+                try:
+                    self._push(effect)
+                except Exception as error:
+                    # Soft: the worker's next lease says it again.
+                    self._tell(f"orders to worker {effect.worker_id} cannot be sent", error)
                 continue
             if isinstance(effect, RunLocal | StopLocal):
                 # They stay in this process.
@@ -150,6 +173,13 @@ class Dispatch:
         )
 
     def _send_one(self, held: Held) -> None:
+        """Send an effect; one that cannot be is parked, so that those behind it go out."""
+        try:
+            self._try_to_send(held)
+        except Exception as error:
+            self._park(held, error)
+
+    def _try_to_send(self, held: Held) -> None:
         topic, queue = self._target(held.effect)
         count = None if topic in self._waiting else self._count(topic, queue)
         if count is None:
@@ -158,7 +188,7 @@ class Dispatch:
             self._put(held, topic, count)
 
     def _put(self, held: Held, topic: str, count: int) -> None:
-        outgoing = self._outgoing(held, topic, count)
+        outgoing = self._outgoing(held, topic, count)._replace(held=held)
         self._serial += 1
         self._unacked[self._serial] = outgoing
         if self._appender is not None or len(self._unacked) == 1:
@@ -192,7 +222,7 @@ class Dispatch:
             return Outgoing(pseq, topic, to, key, effect.value or b"", (), held.place)
         assert isinstance(effect, SendDead), "orders are pushed"
         headers = (
-            ("perdure-error", effect.reason.encode()),
+            ("perdure-error", effect.reason[:REASON_CHARS_MAX].encode(errors="backslashreplace")),
             ("perdure-topic", self._commands.encode()),
             ("perdure-partition", b"%d" % self._address.partition),
             ("perdure-offset", b"%d" % effect.offset),
@@ -243,8 +273,45 @@ class Dispatch:
                 headers=outgoing.headers,
                 tag=serial,
             )
+        except RecordTooLargeError as error:
+            self._park_sent(serial, error)
         except LogError:
             self._restart()
+        except Exception as error:
+            self._park_sent(serial, error)
+
+    def _park_sent(self, serial: int, error: Exception) -> None:
+        outgoing = self._unacked.pop(serial)
+        if outgoing.held is not None:
+            self._park(outgoing.held, error)
+
+    def _park(self, held: Held, error: Exception) -> None:
+        """Put an effect that can never be sent where people find it: in the dead letters.
+
+        Another actor that waits for what it brings is told instead.
+        """
+        effect, reason = held.effect, reason_of(error)
+        self.parked += 1
+        self._tell(f"{_named(effect)} cannot be sent and is put aside: {reason}", error)
+        if isinstance(effect, SendDead):
+            if effect.key is None and effect.value is None:
+                self._settle(held.pseq, held.place)
+                return
+            others: Sequence[Effect] = [effect._replace(key=None, value=None)]
+        elif isinstance(effect, SendCommand):
+            others = self._refused(effect.command, reason)
+        else:
+            others = ()
+        if not others:
+            value = effect.value if isinstance(effect, Forward) else None
+            others = [SendDead(f"{_named(effect)} cannot be sent: {reason}", -1, None, value)]
+        self._send_one(held._replace(effect=others[0]))
+
+    def _settle(self, pseq: int, place: int) -> None:
+        """An effect is acknowledged, or given up."""
+        self._open[pseq] -= 1
+        if place >= 0:
+            self.done.append((pseq, place))
 
     def _restart(self) -> None:
         """End this incarnation; the next turn starts behind the last acknowledgement."""
@@ -262,14 +329,14 @@ class Dispatch:
             return
         for report in self._appender.reports():
             if report.error is not None or report.offset is None:
+                if report.error is not None and report.error.startswith(TOO_LARGE):
+                    self._park_sent(cast("int", report.tag), LogError(report.error))
                 self._restart()
                 return
             # Reports of different partitions come in any order; progress is by the oldest.
             done = self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
             if done is not None:
-                self._open[done.pseq] -= 1
-                if done.place >= 0:
-                    self.done.append((done.pseq, done.place))
+                self._settle(done.pseq, done.place)
 
     def retry_waiting(self) -> None:
         """Try again what waits for a topic to be made; once a second is enough."""
@@ -278,13 +345,31 @@ class Dispatch:
             if count is not None:
                 del self._waiting[topic]
                 for held in waiting:
-                    self._put(held, topic, count)
+                    self._send_one(held)
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """End; what is not acknowledged is the next owner's."""
         if self._appender is not None:
             self._appender.close(flush_s=flush_s)
             self._appender = None
+
+
+def _named(effect: Effect) -> str:
+    """An effect as people know it."""
+    if isinstance(effect, SendTask):
+        activity = effect.activity
+        return (
+            f"the task of activity {activity.scheduled.activity_id!r}, attempt {activity.attempt},"
+            f" of workflow {effect.workflow_id!r} run {effect.run_id}"
+        )
+    if isinstance(effect, SendCommand):
+        command = effect.command
+        where = getattr(command, "workflow_id", "")
+        return f"a {type(command).__name__} to workflow {where!r} on {effect.task_queue[:200]!r}"
+    if isinstance(effect, SendDead | Forward):
+        what = "a dead letter" if isinstance(effect, SendDead) else "a command of another partition"
+        return f"{what} (input at offset {effect.offset})"
+    return f"a {type(effect).__name__}"
 
 
 def _with_source(command: Record, address: Address, held: Held) -> Record:

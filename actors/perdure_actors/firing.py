@@ -10,6 +10,7 @@ from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.following import decide_next_run
 from perdure_actors.core.rules import ALARMS
+from perdure_actors.fence import BLOCKED_RUN, DEADLINE, LOST_WORKER, reason_of
 from perdure_actors.keeping import KIND
 from perdure_actors.waiting import expire
 
@@ -49,7 +50,7 @@ class Firing:
         if now_ms - self._house_at_ms >= HOUSE_MS:
             self._house_at_ms = now_ms
             for worker_id in shard.world.soft.lost_workers(now_ms):
-                self._lose(worker_id, now_ms)
+                self._attempt_to_lose(worker_id, now_ms)
             shard.world.soft.drop_expired(now_ms)
         if now_ms >= self._slow_at_ms:
             self._slow_at_ms = now_ms + SLOW_RETRY_MS
@@ -78,12 +79,37 @@ class Firing:
             alarm = self._shard.alarms.take(now_ms)
             if alarm is None:
                 return
-            if alarm.kind == "actor":
-                self._fire_actor(alarm, now_ms)
-            elif alarm.kind == KIND:
-                self._fire_buffered(alarm)
-            else:
-                self._fire_run(alarm, now_ms)
+            self._fire_one(alarm, now_ms)
+
+    def _fire_one(self, alarm: rows.Alarm, now_ms: int) -> None:
+        """Fire a deadline; one that fails is put off, so that those behind it are fired."""
+        shard, fence = self._shard, self._shard.fence
+        # Not by its due time: what is put off is the same deadline later.
+        key = (alarm.kind, alarm.owner, alarm.id)
+        reason = fence.is_set_aside(DEADLINE, key)
+        if reason:
+            self._put_off(alarm, now_ms, reason, None)
+            return
+        fire = {"actor": self._fire_actor, KIND: self._fire_buffered}.get(alarm.kind)
+        refusal = fence.refusal(DEADLINE, key)
+        if refusal:
+            shard.activation.refusal = refusal
+        error = fence.attempt(DEADLINE, key, fire or self._fire_run, alarm, now_ms)
+        if refusal:
+            shard.activation.refusal = ""
+        if error is not None:
+            self._put_off(alarm, now_ms, reason_of(error), error)
+
+    def _put_off(
+        self, alarm: rows.Alarm, now_ms: int, reason: str, error: Exception | None
+    ) -> None:
+        shard = self._shard
+        shard.alarms.add(alarm._replace(due_ms=now_ms + SLOW_RETRY_MS))
+        text = (
+            f"a deadline ({alarm.kind} {alarm.id}) of {alarm.owner} in partition {shard.partition}"
+            f" of {shard.task_queue!r} cannot be decided and is put off by a minute: {reason}"
+        )
+        shard.fence.tell(shard.services, "deadline_failed", text, error)
 
     def _fire_actor(self, alarm: rows.Alarm, now_ms: int) -> None:
         actor = self._shard.world.actor(alarm.owner)
@@ -93,7 +119,7 @@ class Firing:
         elif verdict.at_ms:
             self._shard.alarms.add(alarm._replace(due_ms=verdict.at_ms))
 
-    def _fire_buffered(self, alarm: rows.Alarm) -> None:
+    def _fire_buffered(self, alarm: rows.Alarm, _now_ms: int) -> None:
         """A signal waited long enough, unless a start that is not read yet takes it."""
         if self._horizon.has_read_to(alarm.due_ms):
             expire(self._shard, alarm)
@@ -128,7 +154,18 @@ class Firing:
             if resident.pinned:
                 self._resumes.append(run_id)
                 continue
-            self._resume_one(run_id, resident)
+            self._attempt_to_resume(run_id, resident)
+
+    def _attempt_to_resume(self, run_id: str, resident: Resident) -> None:
+        """Resume a run. One that cost its partition three times waits for another process."""
+        shard, fence = self._shard, self._shard.fence
+        if fence.refusal(BLOCKED_RUN, run_id):
+            return
+        error = fence.attempt(BLOCKED_RUN, run_id, self._resume_one, run_id, resident)
+        if error is not None:
+            state = resident.run.state
+            text = f"blocked workflow {state.workflow_id!r} run {run_id} cannot be tried again"
+            fence.tell(shard.services, "resume_failed", f"{text}: {reason_of(error)}", error)
 
     def _resume_one(self, run_id: str, resident: Resident) -> None:
         state = resident.run.state
@@ -145,6 +182,16 @@ class Firing:
             self._shard.append_draft(resident, draft, covers=False)
             if resident.run.state.block is not None:
                 self._resumes.append(run_id)
+
+    def _attempt_to_lose(self, worker_id: str, now_ms: int) -> None:
+        shard, fence = self._shard, self._shard.fence
+        reason = fence.is_set_aside(LOST_WORKER, worker_id)
+        error = (
+            None if reason else fence.attempt(LOST_WORKER, worker_id, self._lose, worker_id, now_ms)
+        )
+        if error is not None:
+            text = f"the attempts of lost worker {worker_id} cannot be failed: {reason_of(error)}"
+            fence.tell(shard.services, "deadline_failed", text, error)
 
     def _lose(self, worker_id: str, now_ms: int) -> None:
         """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""

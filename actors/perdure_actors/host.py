@@ -12,15 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from perdure_actors.fence import AppendFailedError, Fence, reason_of
 from perdure_actors.recovery import TableDivergedError
-from perdure_actors.shard import AppendFailedError, Shard
+from perdure_actors.shard import Shard
 from perdure_actors.takeover import LostError, Takeover, open_table, table_name
-from perdure_schemas.avro import UnreadableRecordError, encode
-from perdure_schemas.replies import Reply
+from perdure_schemas.avro import UnreadableRecordError
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import (
     LogError,
-    LogFullError,
     PositionLostError,
     TableError,
     TableFullError,
@@ -29,9 +28,10 @@ from perdure_topics.ports import (
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from perdure_actors.answers import AnswerSender
+    from perdure_actors.fence import Deed
     from perdure_actors.services import Services
-    from perdure_schemas.payloads import Record, ReplyTo
-    from perdure_topics.ports import Appender, Change, Log, Member, Table, Tail
+    from perdure_topics.ports import Change, Member, Table, Tail
 
 logger = logging.getLogger("perdure.host")
 REVOKE_FLUSH_S = 1.0
@@ -39,64 +39,6 @@ RETRY_MS = 2_000
 UNREADABLE_MS = 30_000
 IDLE_MS = 1_000
 COMMIT_EVERY_MS = 1_000
-ANSWER_TIMEOUT_MS = 10_000
-
-
-class AnswerSender:
-    """Sends answers to the replies topic; one that is lost is asked for again.
-
-    Those of a turn leave together at its end, so that they share messages and wake-ups.
-    """
-
-    def __init__(self, log: Log, namespace: str) -> None:
-        self._log = log
-        self._topic = topic_name("replies", namespace)
-        self._appender: Appender | None = None
-        self._waiting: list[tuple[int, bytes]] = []
-
-    def send(self, reply: ReplyTo, record: Record, partition: int, offset: int) -> None:
-        """Send one answer, at the end of this turn."""
-        answer = Reply(
-            correlation_id=reply.correlation_id,
-            partition=partition,
-            offset=offset,
-            body=encode(record),
-        )
-        self._waiting.append((reply.partition, encode(answer)))
-
-    def step(self) -> None:
-        """Let out the answers of this turn, and take reports; a failed appender is replaced."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for partition, answer in waiting:
-                self._append(partition, answer)
-        if self._appender is not None:
-            reports = self._appender.reports()
-            if any(report.error for report in reports):
-                self._appender.close()
-                self._appender = None
-
-    def _append(self, partition: int, answer: bytes) -> None:
-        if self._appender is None:
-            self._appender = self._log.appender(on_ready=_nothing, timeout_ms=ANSWER_TIMEOUT_MS)
-        try:
-            self._appender.append(self._topic, partition, answer)
-        except LogError as error:
-            logger.warning("an answer was dropped; its asker will ask again: %s", error)
-            if not isinstance(error, LogFullError):
-                self._appender.close()
-                self._appender = None
-
-    def close(self) -> None:
-        """Flush for a moment and end."""
-        self.step()
-        if self._appender is not None:
-            self._appender.close(flush_s=1.0)
-            self._appender = None
-
-
-def _nothing() -> None:
-    """No news is needed of answers."""
 
 
 def counts_of(shard: Shard) -> Counter[str]:
@@ -117,9 +59,10 @@ def counts_of(shard: Shard) -> Counter[str]:
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
-    __slots__ = ("committed", "due_ms", "opening", "shard", "takeover", "was_epoch")
+    __slots__ = ("committed", "due_ms", "fence", "opening", "shard", "takeover", "was_epoch")
 
     def __init__(self) -> None:
+        self.fence = Fence()
         self.opening: Future[Table] | None = None
         self.takeover: Takeover | None = None
         self.shard: Shard | None = None
@@ -187,58 +130,75 @@ class Host:
                 self._member.commit(number, slot.committed + 1)
 
     def _turn(self, number: int, slot: _Slot) -> int:
-        """One slot's turn; in how many ms the next is due."""
+        """One slot's turn; in how many ms the next is due. Whatever it raises stays in the slot."""
         try:
-            if slot.shard is not None:
-                due_ms = slot.shard.step()
-                return IDLE_MS if due_ms is None else due_ms
-            if slot.takeover is None:
-                table = self._opened(number, slot)
-                if table is None:
-                    return IDLE_MS
-                slot.takeover = Takeover(
-                    self.services,
-                    number,
-                    self._events,
-                    table=table,
-                    on_ready=partial(self._ready_now, number),
-                    was_epoch=slot.was_epoch,
-                )
-            slot.shard = slot.takeover.step()
-            if slot.shard is not None:
-                slot.takeover = None
-                slot.was_epoch = 0
-                self.takeovers += 1
-                return 0
-        except AppendFailedError as error:
+            return self._advance(number, slot)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            was_epoch = slot.shard.cursor.epoch if slot.shard else 0
+            deed = slot.fence.escaped(error)
+            wait_ms = self._fallen(number, slot, error, deed)
+            self._drop(number, slot)
+            slot.was_epoch = 0 if isinstance(error, LostError) else was_epoch
+            if isinstance(error, TableDivergedError | PositionLostError):
+                self.services.store.wipe(table_name(self.services, number))
+            return wait_ms
+
+    def _advance(self, number: int, slot: _Slot) -> int:
+        if slot.shard is not None:
+            due_ms = slot.shard.step()
+            return IDLE_MS if due_ms is None else due_ms
+        if slot.takeover is None:
+            table = self._opened(number, slot)
+            if table is None:
+                return IDLE_MS
+            slot.takeover = Takeover(
+                self.services,
+                number,
+                self._events,
+                table=table,
+                on_ready=partial(self._ready_now, number),
+                fence=slot.fence,
+                was_epoch=slot.was_epoch,
+            )
+        slot.shard = slot.takeover.step()
+        if slot.shard is None:
+            return IDLE_MS
+        slot.takeover = None
+        slot.was_epoch = 0
+        self.takeovers += 1
+        return 0
+
+    def _fallen(self, number: int, slot: _Slot, error: BaseException, deed: Deed | None) -> int:
+        """Say why a slot's shard is let go of; in how many ms it is tried again."""
+        services = self.services
+        if isinstance(error, AppendFailedError):
             logger.warning("partition %d is taken over again: %s", number, error)
-            slot.was_epoch = slot.shard.cursor.epoch if slot.shard else 0
-            self._drop(number, slot)
             return 0
-        except LostError as error:
+        if isinstance(error, LostError):
             logger.info("partition %d has another owner: %s", number, error)
-            slot.was_epoch = 0
-            self._drop(number, slot)
-            session_ms = self.services.session_ms
-            return session_ms + self.services.random.randrange(session_ms)
-        except TableFullError as error:
-            self.services.finding("disk_full", f"the state disk is full; work stops: {error}")
-            self._drop(number, slot)
+            return services.session_ms + services.random.randrange(services.session_ms)
+        if isinstance(error, TableFullError):
+            services.finding("disk_full", f"the state disk is full; work stops: {error}")
             return RETRY_MS
-        except UnreadableRecordError as error:
-            self.services.finding("unreadable", f"partition {number} is given up: {error}")
-            self._drop(number, slot)
-            return UNREADABLE_MS
-        except (TableDivergedError, PositionLostError) as error:
-            self.services.finding("table_wiped", f"partition {number} is rebuilt: {error}")
-            self._drop(number, slot)
-            self.services.store.wipe(table_name(self.services, number))
+        if isinstance(error, TableDivergedError | PositionLostError):
+            services.finding("table_wiped", f"partition {number} is rebuilt: {error}")
             return 0
-        except (TableError, LogError) as error:
+        if isinstance(error, UnreadableRecordError) and deed is None:
+            services.finding("unreadable", f"partition {number} is given up: {error}")
+            return UNREADABLE_MS
+        if isinstance(error, TableError | LogError):
             logger.warning("partition %d is tried again in %d ms: %s", number, RETRY_MS, error)
-            self._drop(number, slot)
             return RETRY_MS
-        return IDLE_MS
+        what = f"{deed} failed" if deed is not None else "it failed"
+        text = (
+            f"partition {number} of {self._topic} is given back, because {what}:"
+            f" {reason_of(error)}. It is taken over again; other partitions go on. What fails so"
+            " three times is not given to code again, and then set aside"
+        )
+        slot.fence.tell(services, "given_back", text, error)
+        return slot.fence.back_off_ms(deed, services.clock.monotonic_ms())
 
     def _opened(self, number: int, slot: _Slot) -> Table | None:
         """The slot's table, once it is open; opening waits for disks, so others go on meanwhile.
@@ -255,21 +215,28 @@ class Host:
 
     def _drop(self, number: int, slot: _Slot, *, flush_s: float = 0.0) -> None:
         """Let go of a partition's shard and table; nothing of it leaves any more."""
-        self.services.inputs.unassign(self._topic, number)
-        try:
-            if slot.shard is not None:
-                self.past_counts.update(counts_of(slot.shard))
-                slot.shard.close(flush_s=flush_s)
-                slot.shard.table.close()
-            if slot.takeover is not None:
-                slot.takeover.close()
-            if slot.opening is not None:
-                opening, slot.opening = slot.opening, None
-                opening.result().close()
-        except (TableError, LogError) as error:
-            logger.warning("partition %d did not close cleanly: %s", number, error)
-        slot.shard = None
-        slot.takeover = None
+        shard, takeover, opening = slot.shard, slot.takeover, slot.opening
+        slot.shard = slot.takeover = slot.opening = None
+        closing: list[Callable[[], None]] = [
+            partial(self.services.inputs.unassign, self._topic, number)
+        ]
+        if shard is not None:
+            self.past_counts.update(counts_of(shard))
+            closing += [partial(shard.close, flush_s=flush_s), shard.table.close]
+        if takeover is not None:
+            closing.append(takeover.close)
+        if opening is not None:
+            closing.append(lambda: opening.result().close())
+        for close in closing:
+            try:
+                close()
+            except (TableError, LogError) as error:
+                logger.warning("partition %d did not close cleanly: %s", number, error)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                # Of a user's code that is let go of, perhaps: the rest is closed all the same.
+                logger.exception("partition %d did not close cleanly", number)
 
     def _change(self, change: Change) -> None:
         number = change.partition

@@ -11,10 +11,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from perdure_actors.answers import AnswerSender
 from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.framing import Framing
-from perdure_actors.host import AnswerSender, Host
+from perdure_actors.host import Host
 from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name

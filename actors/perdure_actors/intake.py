@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure_actors import rows
 from perdure_actors.core.decision import Decision, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.deciding import decide_fully
+from perdure_actors.fence import INPUT, reason_of
+from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.once import Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.querying import ask_run, named
@@ -23,9 +24,7 @@ from perdure_actors.waiting import propose_word
 from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.payloads import ReplyTo
-from perdure_schemas.replies import Refused
 from perdure_schemas.tracing import adopt_headers
-from perdure_schemas.transition import Outcome
 from perdure_topics.names import topic_name
 from perdure_topics.ports import PositionLostError
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from perdure_actors.horizon import Horizon
     from perdure_actors.owned import Owned
     from perdure_actors.proposal import Pending
-    from perdure_schemas.payloads import EffectId, Errand
     from perdure_topics.ports import StoredRecord
 
 INPUTS_A_TURN = 64
@@ -59,6 +57,7 @@ class Intake:
         self._readable = Readable(shard, horizon, self._topic)
         self._taken = Taken(shard.table)
         self._once = Once(shard, self._taken)
+        self._outcomes = InputOutcomes(shard, self._taken, self._topic)
         self._house_at_ms = 0
         self._resender = Resender(shard)
         self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
@@ -151,13 +150,31 @@ class Intake:
         return True
 
     def _take_one(self, record: StoredRecord, now_ms: int) -> None:
-        shard = self._shard
-        shard.upto = record.offset
+        """Take an input: what fails goes to the dead letters, so that those behind it go on."""
+        shard, fence, offset = self._shard, self._shard.fence, record.offset
+        shard.upto = offset
         shard.input_leader_epoch = record.leader_epoch
+        reason = fence.is_set_aside(INPUT, offset)
+        if reason:
+            self._outcomes.fail(record, reason, None)
+            return
+        refusal = fence.refusal(INPUT, offset)
+        if refusal:
+            shard.activation.refusal = refusal
+        mark = shard.owed.mark()
+        error = fence.attempt(INPUT, offset, self._take_record, record, now_ms)
+        if refusal:
+            shard.activation.refusal = ""
+        if error is not None:
+            shard.owed.cut(mark)
+            self._outcomes.fail(record, reason_of(error), error)
+
+    def _take_record(self, record: StoredRecord, now_ms: int) -> None:
+        shard = self._shard
         try:
             command = shard.services.framing.decode(record.value)
         except UnreadableRecordError as error:
-            self._dead(record, str(error), unknown=isinstance(error, UnknownSchemaError))
+            self._outcomes.dead(record, str(error), unknown=isinstance(error, UnknownSchemaError))
             return
         if record.headers:
             command = adopt_headers(command, record.headers)
@@ -167,7 +184,7 @@ class Intake:
         elif kind in READS:
             self._asking.ask(record.offset, command)
         elif kind not in COMMANDS:
-            self._dead(record, f"a {kind.__name__} record is no command")
+            self._outcomes.dead(record, f"a {kind.__name__} record is no command")
         else:
             self._take_command(record, command, now_ms)
 
@@ -186,14 +203,14 @@ class Intake:
         """Decide a command, unless it belongs elsewhere or was taken before."""
         moved = self._once.misrouted(record, command)
         if isinstance(moved, str):
-            self._dead(record, moved, command.source)
+            self._outcomes.dead(record, moved, command.source)
         elif moved is not None:
-            self._put_aside(moved, "forwarded", f"to partition {self._once.wanted(command)}")
+            self._outcomes.forward(moved, self._once.wanted(command))
         elif self._once.answer_again(command):
             return
         elif self._once.is_too_old(command, now_ms):
             text = f"first sent over {self._once.age_h} h ago: whether it was taken is not known"
-            self._refuse(record, command, Rejection("too_old", text))
+            self._outcomes.refuse(record, command, Rejection("too_old", text))
         else:
             self._decide(record, command, now_ms)
 
@@ -207,10 +224,11 @@ class Intake:
             shard.owed.answer(verdict.reply or reply, verdict.answer)
             return
         if isinstance(verdict, Rejection):
-            self._refuse(record, command, verdict, errands_of(shard.world, command, verdict))
+            told = errands_of(shard.world, command, verdict)
+            self._outcomes.refuse(record, command, verdict, told)
             return
         told = errands_of(shard.world, command, Decision([], run_id=verdict.run_id))
-        self._outcome(
+        self._outcomes.add(
             record, command, "applied", run_id=verdict.run_id, reason=verdict.note, errands=told
         )
         for answer in verdict.answers:
@@ -223,107 +241,6 @@ class Intake:
         shard.decide_taken(verdict.steps, getattr(command, "workflow_id", ""))
         for word in verdict.words:
             propose_word(shard, word, covers=True)
-
-    def _outcome(
-        self,
-        record: StoredRecord,
-        command: Any,
-        outcome: str,
-        *,
-        run_id: str = "",
-        reason: str = "",
-        errands: tuple[Errand, ...] = (),
-    ) -> None:
-        workflow_id = getattr(command, "workflow_id", "")
-        request_id = getattr(command, "request_id", "")
-        source: EffectId | None = getattr(command, "source", None)
-        self._shard.owed.outcomes.append(
-            Outcome(
-                offset=record.offset,
-                outcome=outcome,
-                reason=reason,
-                workflow_id=workflow_id if request_id else "",
-                request_id=request_id,
-                run_id=run_id if request_id else "",
-                source=source,
-                errands=list(errands),
-            )
-        )
-        if source is not None:
-            self._taken.add_source(source)
-        if request_id:
-            row = rows.RequestRow(self._shard.world.now_ms(), outcome, run_id, reason)
-            self._taken.add_request(workflow_id, request_id, row)
-
-    def _refuse(
-        self,
-        record: StoredRecord,
-        command: Any,
-        rejection: Rejection,
-        errands: tuple[Errand, ...] = (),
-    ) -> None:
-        """A refusal is recorded; where nobody is named to hear it, people find it."""
-        reply: ReplyTo | None = getattr(command, "reply", None)
-        if reply is None and getattr(command, "source", None) is None:
-            self._put_aside(record, "dead", f"{rejection.code}: {rejection.message}")
-            return
-        self._outcome(
-            record,
-            command,
-            "refused",
-            run_id=rejection.run_id,
-            reason=f"{rejection.code}: {rejection.message}",
-            errands=errands,
-        )
-        self._shard.owed.answer(
-            reply,
-            rejection.answer
-            or Refused(
-                code=rejection.code,
-                message=rejection.message,
-                run_id=rejection.run_id,
-                status=rejection.status,
-            ),
-        )
-
-    def _put_aside(
-        self, record: StoredRecord, outcome: str, reason: str, source: EffectId | None = None
-    ) -> None:
-        """An outcome that carries the record itself: dead, or forwarded."""
-        if source is not None:
-            self._taken.add_source(source)
-        self._shard.owed.outcomes.append(
-            Outcome(
-                offset=record.offset,
-                outcome=outcome,
-                reason=reason,
-                source=source,
-                key=record.key,
-                value=record.value,
-            )
-        )
-        self._shard.count(outcome)
-
-    def _dead(
-        self,
-        record: StoredRecord,
-        reason: str,
-        source: EffectId | None = None,
-        *,
-        unknown: bool = False,
-    ) -> None:
-        """An input nobody can take; its sender is told when its headers say where."""
-        self._put_aside(record, "dead", reason, source)
-        for name, value in record.headers or ():
-            if name == "perdure-reply":
-                partition, _, rest = value.decode(errors="replace").partition("|")
-                correlation, _, version = rest.partition("|")
-                if partition.isdigit():
-                    hint = f" (the client is of version {version})" if unknown else ""
-                    self._shard.owed.answer(
-                        ReplyTo(partition=int(partition), correlation_id=correlation),
-                        Refused(code="unreadable", message=reason + hint),
-                    )
 
     # -- keeping house --
 

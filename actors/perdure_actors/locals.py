@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perdure_actors import rows
 from perdure_actors.core.deadlines import decide_local_lost
 from perdure_actors.core.decision import Decision, Due, RunLocal, StopLocal
 from perdure_actors.core.rules import COMMANDS
+from perdure_actors.fence import LOCAL_REPORT, reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
 from perdure_topics.names import topic_name
 
@@ -46,7 +47,13 @@ class Locals:
         """Start and stop what is local among accepted effects."""
         for effect in effects:
             if isinstance(effect, RunLocal):
-                self._start(effect)
+                try:
+                    self._start(effect)
+                except Exception as error:
+                    # It was not begun: counted as an attempt that its host lost.
+                    self._lost.append((effect.run_id, effect.activity.scheduled.activity_id))
+                    text = f"a local activity could not be started: {reason_of(error)}"
+                    self._shard.fence.tell(self._shard.services, "report_failed", text, error)
             elif isinstance(effect, StopLocal):
                 self._stop(self._shard.world.token(effect.issued), effect.reason)
 
@@ -79,10 +86,18 @@ class Locals:
             if self._mail:
                 token, report = self._mail.popleft()
                 self._running.discard(token)
-                self._decide(report, now_ms)
+                self._attempt(self._decide, report, now_ms)
             else:
-                self._lose(*self._lost.popleft(), now_ms)
+                self._attempt(self._lose, self._lost.popleft(), now_ms)
         return shard.has_room and bool(self._mail or self._lost)
+
+    def _attempt(self, act: Callable[[Any, int], None], what: Any, now_ms: int) -> None:
+        """Take word of an attempt; one that cannot be decided is left to its timeouts."""
+        shard = self._shard
+        error = shard.fence.attempt(LOCAL_REPORT, type(what).__name__, act, what, now_ms)
+        if error is not None:
+            text = f"word of a local activity cannot be taken: {reason_of(error)}"
+            shard.fence.tell(shard.services, "report_failed", text, error)
 
     def _decide(self, report: Record, now_ms: int) -> None:
         shard = self._shard
@@ -93,7 +108,8 @@ class Locals:
         for step in verdict.steps:
             shard.propose(step, report.workflow_id, covers=False)  # type: ignore[attr-defined]
 
-    def _lose(self, run_id: str, activity_id: str, now_ms: int) -> None:
+    def _lose(self, lost: tuple[str, str], now_ms: int) -> None:
+        run_id, activity_id = lost
         run = self._shard.world.run(run_id)
         due = decide_local_lost(run, activity_id, now_ms) if run is not None else None
         if run is not None and isinstance(due, Due):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.decision import Step
     from perdure_actors.core.state import Run
     from perdure_actors.dispatch import Dispatch
+    from perdure_actors.fence import Fence
     from perdure_actors.finding.listed import Listed
     from perdure_actors.proposal import Draft, Owed, Pending
     from perdure_actors.residents import Resident, Residents
@@ -28,6 +29,7 @@ class Owned(Protocol):
     """An owned partition, as its parts see it."""
 
     services: Services
+    fence: Fence
     partition: int
     task_queue: str
     table: Table

@@ -45,6 +45,14 @@ class Owed:
         if reply is not None and answer is not None:
             self.answers.append((reply, answer))
 
+    def mark(self) -> tuple[int, int, int]:
+        """How much is owed now, to go back to."""
+        return len(self.outcomes), len(self.answers), len(self.waits)
+
+    def cut(self, mark: tuple[int, int, int]) -> None:
+        """Owe no more than at a mark."""
+        del self.outcomes[mark[0] :], self.answers[mark[1] :], self.waits[mark[2] :]
+
     def __bool__(self) -> bool:
         return bool(self.answers or self.outcomes or self.waits)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
@@ -16,6 +17,8 @@ from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core.decision import Step
 from perdure_actors.dispatch import Address, Dispatch
+from perdure_actors.failed_input import told_of_refusal
+from perdure_actors.fence import AppendFailedError
 from perdure_actors.finding.listed import Listed
 from perdure_actors.firing import Firing
 from perdure_actors.horizon import Horizon
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors.core.state import Run
+    from perdure_actors.fence import Fence
     from perdure_actors.residents import Ops, Resident
     from perdure_actors.services import Services
     from perdure_schemas.commands import ReadHistory
@@ -56,10 +60,6 @@ if TYPE_CHECKING:
 IN_FLIGHT_MAX = 2_000
 PROGRESS_INPUTS = 1_000
 PROGRESS_MS = 10_000
-
-
-class AppendFailedError(Exception):
-    """An append failed, or its fate is unknown: the shard must be taken over again."""
 
 
 class Shard:
@@ -74,12 +74,11 @@ class Shard:
         *,
         appender: Appender,
         on_ready: Callable[[], None],
+        fence: Fence,
     ) -> None:
-        self.services = services
-        self.task_queue = services.task_queue
-        self.partition = partition
-        self.table = table
-        self.meta = meta
+        self.services, self.fence = services, fence
+        self.task_queue, self.partition = services.task_queue, partition
+        self.table, self.meta = table, meta
         self.cursor: Cursor = meta.cursor
         self.residents = Residents(table, residents_max=services.residents_max)
         self.world = ShardWorld(
@@ -122,6 +121,8 @@ class Shard:
             token=self.world.token,
             answer=self.answer,
             on_ready=on_ready,
+            tell=partial(fence.tell, services, "effect_parked"),
+            refused=partial(told_of_refusal, self.world),
         )
 
     # -- the turn --
@@ -197,6 +198,7 @@ class Shard:
 
     def draft(self) -> Draft:
         """A transition in the making, with the number of the next record."""
+        self.fence.drafts += 1
         at = (self.cursor.epoch, self.cursor.nonce, self._pseq + 1)
         self.world.next_record(self._pseq + 1)
         draft = Draft(self.world, self.activation, at)
@@ -316,7 +318,7 @@ class Shard:
     def _act(self, pending: Pending) -> None:
         """What an accepted record lets out: effects, answers, and word to those who wait."""
         envelope = pending.envelope
-        self.showing.accepted(pending)
+        self.fence.let_out(self.services, self.showing.accepted, pending)
         if pending.resident is not None:
             pending.resident.pinned -= 1
             self.asking.moved(pending.resident.run.state.run_id)
@@ -330,7 +332,7 @@ class Shard:
             for reply, record in pending.owed.answers:
                 self.answer(reply, record)
             for reply, run_id, update_id in pending.owed.waits:
-                self.wait(reply, run_id, update_id)
+                self.fence.let_out(self.services, self.wait, reply, run_id, update_id)
         self.asking.updates.happened(pending.run_id, pending.events)
         if pending.closed is not None:
             self.asking.closed(pending.closed)

@@ -28,6 +28,7 @@ from perdure_topics.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure_actors.fence import Fence
     from perdure_actors.services import Services
     from perdure_topics.ports import Appender, StoredRecord, Table, Tail
 
@@ -80,11 +81,13 @@ class Takeover:
         *,
         table: Table,
         on_ready: Callable[[], None],
+        fence: Fence,
         was_epoch: int = 0,
     ) -> None:
         """Begin with an open table; `was_epoch` is of a shard that just failed here, 0 for none."""
         self._services = services
         self._partition = partition
+        self._fence = fence
         self._events = events
         self._on_ready = on_ready
         self._topic = topic_name("events", services.namespace, services.task_queue)
@@ -300,6 +303,7 @@ class Takeover:
             meta,
             appender=self._appender,
             on_ready=self._on_ready,
+            fence=self._fence,
         )
         commands = topic_name("commands", services.namespace, services.task_queue)
         services.inputs.assign(commands, self._partition, shard.upto + 1)

@@ -119,7 +119,8 @@ def with_trace_of(
 
 def adopt_headers(command: Any, headers: Iterable[tuple[str, bytes]]) -> Any:
     """A command with the trace of the record it came in, where it carries none itself."""
-    found = dict(headers)
+    # A header of a record may have no value.
+    found = {name: value or b"" for name, value in headers}
     header = getattr(command, "header", None)
     if TRACEPARENT not in found or header is None or TRACEPARENT in header:
         return command

@@ -15,7 +15,7 @@ from perdure_actors.asking import Asking
 from perdure_actors.core import activities, attempts, timers
 from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.dispatch import Dispatch
-from perdure_actors.intake import Intake
+from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
 from perdure_actors.shard import Shard
@@ -256,7 +256,7 @@ def skips_errors(self: Dispatch) -> None:
             return
 
 
-_refuse = Intake._refuse
+_refuse = InputOutcomes.refuse
 
 
 def refuses_at_once(self: Any, *what: Any) -> None:

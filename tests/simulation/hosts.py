@@ -8,10 +8,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
+from perdure_actors.answers import AnswerSender
 from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.finding.counting import open_and_blocked
-from perdure_actors.host import AnswerSender, Host
+from perdure_actors.host import Host
 from perdure_actors.services import Services
 from perdure_actors.workflow_code import WorkflowCode
 from perdure_topics.memory_tables import MemoryTableStore
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 
 AWAY_MS = 1_000
 CRASH_A_STEP = 0.002
+FAULTS = frozenset(
+    (
+        "given_back",
+        "input_failed",
+        "ask_failed",
+        "deadline_failed",
+        "resume_failed",
+        "report_failed",
+        "effect_parked",
+        "not_done",
+    )
+)
+"""Findings of faults of the host itself: its fence held, and nothing should have come to it."""
 
 
 class SkewedClock:
@@ -125,6 +139,8 @@ class SimHost:
 
     def _finding(self, code: str, text: str) -> None:
         self.world.count(f"finding {code}")
+        if code in FAULTS:
+            self.world.broken(f"host {self.name} says {code}: {text}")
         self.findings.append(f"{code}: {text}")
 
     def _ring_of(self, start: int) -> Callable[[], None]:

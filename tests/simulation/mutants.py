@@ -12,6 +12,7 @@ from perdure_actors.asking import Asking
 from perdure_actors.core import attempts, child_reports
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.horizon import Horizon
+from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.intake import Intake
 from perdure_actors.keeping import Keeping
 from perdure_actors.locals import Locals
@@ -139,7 +140,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "refusals leave at once",
-        bugs.patched(Intake, "_refuse", bugs.refuses_at_once),
+        bugs.patched(InputOutcomes, "refuse", bugs.refuses_at_once),
         (*LOST, *OWNERS),
         "AG",
     ),

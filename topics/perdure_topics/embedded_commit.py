@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from perdure_topics.doorbell import Doorbell
 from perdure_topics.embedded_store import encode_value, pack_offset
-from perdure_topics.ports import Headers, LogError, LogFullError, Report, StoredRecord
+from perdure_topics.ports import (
+    Headers,
+    LogError,
+    LogFullError,
+    RecordTooLargeError,
+    Report,
+    StoredRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -292,7 +299,7 @@ class EmbeddedAppender:
             raise LogError(msg)
         if size > found.bytes_max:
             msg = f"a record of {size} bytes for {topic}, which takes {found.bytes_max}"
-            raise LogFullError(msg)
+            raise RecordTooLargeError(msg)
         if self._committer.full is not None:
             raise LogFullError(self._committer.full)
         if (

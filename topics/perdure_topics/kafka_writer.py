@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from perdure_topics.kafka_settings import PASSING, Settings
-from perdure_topics.ports import Headers, LogError, LogFullError, Report
+from perdure_topics.ports import (
+    TOO_LARGE,
+    Headers,
+    LogError,
+    LogFullError,
+    RecordTooLargeError,
+    Report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -303,7 +310,7 @@ class KafkaAppender:
         size = len(value) + len(key or b"") + _BATCH_BYTES
         size += sum(len(name) + len(content) + 10 for name, content in headers)
         if size > limit:
-            raise LogFullError(
+            raise RecordTooLargeError(
                 f"{topic}-{partition}: a record of {size} bytes; the topic takes {limit} at most "
                 "(its max.message.bytes)"
             )
@@ -316,7 +323,7 @@ class KafkaAppender:
         if isinstance(error, KafkaException):
             cause: KafkaError = error.args[0]
             if cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                return LogFullError(f"{where}: {cause.str()}")
+                return RecordTooLargeError(f"{where}: {cause.str()}")
             return LogError(f"{where}: cannot be written: {cause.name()}: {cause.str()}")
         return error
 
@@ -324,7 +331,8 @@ class KafkaAppender:
         """A delivery report, on the owner's thread or the waiting one."""
         lane = entry.lane
         if error is not None:
-            report = Report(entry.tag, None, -1, f"{error.name()}: {error.str()}")
+            too_large = TOO_LARGE if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
+            report = Report(entry.tag, None, -1, f"{too_large}{error.name()}: {error.str()}")
             # A broker that is away fails all alike. This is trouble of the one partition when
             # the error says so, or when others were written while this one waited.
             others_pass = lane.pipe is not None and lane.pipe.written_at > entry.queued_at

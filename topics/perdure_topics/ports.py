@@ -23,6 +23,10 @@ class LogFullError(LogError):
     """Nothing was queued: the writer's queue is full, or the record too large for its topic."""
 
 
+class RecordTooLargeError(LogFullError):
+    """The record is too large for its topic, now and whenever it is tried again."""
+
+
 class LogDeniedError(LogError):
     """The log does not serve whoever asks: no token, a bad one, or too small a role."""
 
@@ -54,6 +58,8 @@ class StoredRecord(NamedTuple):
 
 DENIED: Final = "denied: "
 """An error of a report that begins so is for ever: whoever appended may not."""
+TOO_LARGE: Final = "too large: "
+"""An error of a report that begins so is for ever: the topic takes no record of this size."""
 
 
 class Report(NamedTuple):

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from perdure_topics import wire
 from perdure_topics.names import role_of, topic_settings
-from perdure_topics.ports import Headers, LogFullError, LogUnavailableError, Report
+from perdure_topics.ports import (
+    Headers,
+    LogFullError,
+    LogUnavailableError,
+    RecordTooLargeError,
+    Report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +75,7 @@ class RemoteAppender:
         limit = _bytes_max(topic)
         if size > limit:
             msg = f"a record of {size} bytes for {topic}, which takes {limit}"
-            raise LogFullError(msg)
+            raise RecordTooLargeError(msg)
         until = time.monotonic() + self._timeout_s if self._timeout_s else float("inf")
         with self._lock:
             if self._over is not None:

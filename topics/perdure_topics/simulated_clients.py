@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from perdure_topics.ports import (
     Headers,
     LogError,
-    LogFullError,
     PositionLostError,
+    RecordTooLargeError,
     Report,
     StoredRecord,
 )
@@ -97,7 +97,7 @@ class SimulatedAppender:
         limit = int(self._broker.topics[topic][0].settings.get("max.message.bytes", 1_048_588))
         size = len(value) + len(key or b"") + _FRAMING
         if size > limit:
-            raise LogFullError(f"{where}: a record of {size} bytes; the topic takes {limit}")
+            raise RecordTooLargeError(f"{where}: a record of {size} bytes; the topic takes {limit}")
         lane = self._lanes.setdefault((topic, partition), _Lane(topic, partition))
         if self._ended:
             self._report(lane, Report(tag, None, -1, _PURGED), 1)
