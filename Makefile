@@ -10,7 +10,7 @@ WORLDS ?= 200
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
-.PHONY: jaeger records pages clean
+.PHONY: jaeger records pages docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ records: $(VENV)/.dev ## Keep schemas and golden records as those of the version
 
 pages: $(VENV)/.dev ## Make the tables of docs/topics.md, docs/records.md and docs/temporal.md
 	$(BIN)/python -m tests.pages
+
+docs: $(VENV)/.dev ## Build the site of the pages into build/site; a broken link fails it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean: ## Remove caches and built things, not the virtual environment
 	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .perdure

@@ -1,1 +1,1 @@
-"""The tests of Perdure, one folder a kind of test; see docs/style.md, section 6."""
+"""The tests of Perdure, one folder a kind of test; docs/style.md says how they are written."""
