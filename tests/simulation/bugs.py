@@ -14,6 +14,7 @@ from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core import activities, attempts, timers
 from perdure_actors.core.rules import APPLY, COMMANDS
+from perdure_actors.core.state import ActorState
 from perdure_actors.dispatch import Dispatch
 from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.recovery import Recovery
@@ -313,6 +314,21 @@ def evict_any(self: Residents, _wanted: Any) -> None:
             break
         if not self._runs[run_id].pinned:
             self._forget(run_id, self._runs[run_id])
+
+
+def own_actor(self: Residents, run_id: str) -> Any:
+    """A run that is loaded by its id does not share what is known of its workflow id."""
+    if run_id in self._runs:
+        return _residents_find(self, run_id)
+    data = self._table.get(rows.run_key(run_id))
+    if data is None:
+        return None
+    workflow_id = rows.decode_run(data).workflow_id
+    actor = self._load_actor(workflow_id)
+    return self._load(data, actor or ActorState(workflow_id, run_id))
+
+
+_residents_find = Residents.find
 
 
 def released_on_send(self: SimWorker, attempt: Any) -> None:

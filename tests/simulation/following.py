@@ -42,6 +42,9 @@ def _check_one(ledger: Ledger, before_id: str, run: RunLog) -> None:
         ledger.fail("N", f"{name} follows {before_id}, which announced {announced!r}")
     if run.started.entry.offset < closing.entry.offset:
         ledger.fail("N", f"{name} began before {before_id} had ended")
+    if not hasattr(event, "next_run_delay_ms") and started.initiator != "workflow":
+        ledger.fail("N", f"{name} follows {before_id}, which {type(event).__name__} has ended")
+        return
     wrong = _wrong_start(run, started, was, event, closing.entry.time_ms)
     if wrong:
         ledger.fail("N", f"{name}, which follows {before_id}, {wrong}")

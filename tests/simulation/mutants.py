@@ -196,6 +196,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "ABCDEFGHRTX",
     ),
     Mutant(
+        "a run found by its id is given an actor of its own",
+        bugs.patched(Residents, "find", bugs.own_actor),
+        ("small_cache", "slow_append"),
+        "EG",
+        ("following", "operators"),
+    ),
+    Mutant(
         "a worker lets a task go when it starts",
         bugs.patched(SimWorker, "_start", bugs.released_on_send),
         ("worker_crash",),
