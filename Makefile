@@ -7,10 +7,12 @@ ROOMS := schemas topics actors views sdk
 PORT ?= 9092
 SEEDS ?=
 WORLDS ?= 200
+MINUTES ?= 5
+SEED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
-.PHONY: jaeger records pages docs clean
+.PHONY: chaos jaeger records pages docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +42,7 @@ format: $(VENV)/.dev ## Format, and mend what the linter can mend safely
 
 test: $(VENV)/.dev ## Every test; those with Kafka need Java and Maven, or PERDURE_TEST_KAFKA=host:port
 	$(BIN)/pytest -n 2 tests/unit tests/house tests/parity tests/histories tests/simulation tests/embedded tests/examples
-	$(BIN)/pytest tests/broker tests/jaeger tests/web
+	$(BIN)/pytest -n 2 --dist loadgroup tests/broker tests/jaeger tests/web
 
 unit: $(VENV)/.dev ## The unit tests, and our names against Temporal's
 	$(BIN)/pytest tests/unit tests/parity
@@ -54,6 +56,9 @@ simulation: $(VENV)/.dev ## The simulated world: its tests, then WORLDS seeds (S
 
 broker: $(VENV)/.dev ## The tests on a real Kafka
 	$(BIN)/pytest tests/broker
+
+chaos: $(VENV)/.dev ## Kill, freeze and cut off real processes on a real Kafka (MINUTES=60, SEED=1: that one again)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 kafka: $(VENV)/.dev ## Run one Kafka broker until Ctrl-C (PORT=9092; needs Java and Maven)
 	$(BIN)/python -m tests.broker.kafka_broker --port $(PORT)

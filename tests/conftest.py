@@ -46,6 +46,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("seed", seeds, ids=[f"seed={seed}" for seed in seeds])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a fixture: a file's tests, and all that look into a browser.
+
+    With `--dist loadgroup`, two processes then do not start the same servers twice.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            is_browser = item.get_closest_marker("browser") is not None
+            item.add_marker(pytest.mark.xdist_group("browser" if is_browser else str(item.path)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -82,7 +93,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if seeded:
         terminalreporter.section("failed seeds")
         for node in seeded:
-            seed = node.rpartition("seed=")[2].split("-")[0].rstrip("]")
+            seed = node.rpartition("seed=")[2].split("]")[0].split("-")[0]
             terminalreporter.line(f"SEEDS={seed} pytest '{node.partition('[')[0]}'")
 
 

@@ -38,12 +38,20 @@ READ_S: Final = 20.0
 
 
 class Process:
-    """A `perdure` command in a process of its own."""
+    """A `perdure` command, or another module, in a process of its own."""
 
-    def __init__(self, name: str, arguments: Iterable[str], folder: Path, *, journal: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Iterable[str],
+        folder: Path,
+        *,
+        journal: Path,
+        module: str = "perdure.cli",
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self._command = [sys.executable, "-m", "perdure.cli", *arguments]
+        self._command = [sys.executable, "-m", module, *arguments]
         if shutil.which("setpriv"):
             # A killed test run must not leave processes behind.
             self._command = ["setpriv", "--pdeathsig", "KILL", *self._command]
