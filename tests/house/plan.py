@@ -101,7 +101,7 @@ GUARD_MAY_IMPORT_TOO: Final = frozenset(
     {"importlib", "os", "secrets", "socket", "subprocess", "threading", "time"}
 )
 
-FILE_LINES_MAX: Final = 400
+FILE_LINES_MAX: Final = 700
 FUNCTION_LINES_MAX: Final = 60
 CLASS_METHODS_MAX: Final = 15
 LINE_LENGTH_MAX: Final = 100

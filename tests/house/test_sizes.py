@@ -109,7 +109,7 @@ def test_lines_fit_the_page() -> None:
 def test_planted_giants_are_found() -> None:
     function = "def f():\n" + "    x = 1\n" * 60
     methods = "".join(f"    def m{i}(self): ...\n" for i in range(16))
-    text = f"{function}class C:\n{methods}" + "\n" * 400
+    text = f"{function}class C:\n{methods}" + "\n" * 700
 
     found = oversize({"m": Module("m", "m.py", text)})
 
