@@ -36,9 +36,9 @@ from perdure_topics.ports import Clock, Log, LogError
 
 CANCEL_GRACE_S = 5.0
 FLUSH_S = 10.0
+"""How long outcomes may take to reach the log: without them attempts run again."""
 SHARE_EVERY_S = 3.0
 """How often a worker asks how many share its queue."""
-"""How long outcomes may take to reach the log: without them attempts run again."""
 FAREWELL_S = 1.0
 """How long the farewell may take: without it, hosts wait for a lease to run out."""
 
@@ -98,7 +98,9 @@ class ActivityWorker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ms = 0
         self._watchdog: LoopWatchdog | None = None
-        self._fatal: BaseException | None = None
+        self._failed = asyncio.Event()
+        self.error: BaseException | None = None
+        """Why it stops by itself, from when that is known."""
         self._counts: Mapping[str, int] = {}
 
     @property
@@ -133,8 +135,12 @@ class ActivityWorker:
             await self._stop.wait()
         finally:
             await self._drain()
-        if self._fatal is not None:
-            raise self._fatal
+        if self.error is not None:
+            raise self.error
+
+    async def wait_failed(self) -> None:
+        """Wait until it is known that it stops by itself: before what runs has ended."""
+        await self._failed.wait()
 
     def ring(self) -> None:
         """There is news. May be called from any thread."""
@@ -174,7 +180,8 @@ class ActivityWorker:
         self._turn()
 
     def _die(self, error: BaseException) -> None:
-        self._fatal = self._fatal or error
+        self.error = self.error or error
+        self._failed.set()
         self.stop()
 
     async def _open(self) -> bool:

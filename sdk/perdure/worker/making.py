@@ -122,9 +122,10 @@ def code_of(
     is_watched: bool,
     allows_patch: Callable[[PatchActivationInput], bool] | None,
 ) -> WorkflowCode | None:
-    """The workflow code to host, if there is any."""
+    """The workflow code to host, if there is any. Raises ValueError beside an engine."""
     if not workflows:
         return None
+    _check_hosting(client)
     classes, externs = for_workflows(interceptors)
     return WorkflowCode(
         # Each schedule is an actor, and lives where what it starts lives.
@@ -141,3 +142,16 @@ def code_of(
 def of_workers(interceptors: Sequence[Any]) -> list[Interceptor]:
     """Those of a client's interceptors that are a worker's as well."""
     return [one for one in interceptors if isinstance(one, Interceptor)]
+
+
+def _check_hosting(client: Client) -> None:
+    """Refuse workflows where an engine hosts them. Raises ValueError."""
+    address = client.log.address
+    if address.startswith(("http:", "https:")):
+        raise ValueError(
+            f"a worker with workflows cannot work on the engine at {address}, whose own process"
+            " hosts the workflows: start it with the module that defines them,"
+            " `perdure engine MODULE --data DIRECTORY --task-queue QUEUE`, and give this"
+            " worker activities only; or connect its client to a Kafka broker, or to a directory"
+            " (file:DIRECTORY) that no engine owns"
+        )

@@ -18,6 +18,7 @@ from perdure.activity_client import CLIENT
 from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.worker.configs import WorkerConfig, given
+from perdure.worker.fatal import error_of, finish, take_back
 from perdure.worker.interception import Interceptor, intercepting
 from perdure.worker.making import code_of, of_workers, settings_of, suppliers_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
@@ -81,12 +82,16 @@ class Worker:
         state_directory: Where the hosts' tables are kept, a cache of the log.
 
     Raises:
-        ValueError: When it has nothing to do, a name is taken twice, or a number is too small.
+        ValueError: When it has nothing to do, a name is taken twice, a number is too small, or
+            it has workflows and its client speaks to an engine, which hosts them itself.
     """
 
     _stopping: asyncio.Event | None = None
     _stopped: asyncio.Event | None = None
     _task: asyncio.Task[None] | None = None
+    _block: asyncio.Task[Any] | None = None
+    """The task that is inside `async with`, to be cancelled when the worker ends by itself."""
+    _fallen: BaseException | None = None
 
     def __init__(
         self,
@@ -187,11 +192,20 @@ class Worker:
             if await self._find_ground(self._stopping):
                 await self._work(self._stopping)
         except Exception as error:
-            if self._on_fatal_error is not None:
-                await self._on_fatal_error(error)
+            await self._fall(error)
             raise
         finally:
             self._stopped.set()
+
+    async def _fall(self, error: BaseException) -> None:
+        """Say, once and before anything is waited for, that the worker ends by itself."""
+        if self._fallen is not None:
+            return
+        self._fallen = error
+        if self._block is not None:
+            self._block.cancel(f"the worker of task queue {self._task_queue!r} ends: {error}")
+        if self._on_fatal_error is not None:
+            await self._on_fatal_error(error)
 
     async def shutdown(self) -> None:
         """Take nothing more, let activities finish within the limit, and wait for the end."""
@@ -213,6 +227,7 @@ class Worker:
             grounded.cancel()
         if self._task.done():
             self._task.result()
+        self._block = asyncio.current_task()
         return self
 
     async def __aexit__(
@@ -222,13 +237,18 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         assert self._task is not None
+        block, self._block = self._block, None
         if self._stopping is not None:
             self._stopping.set()
+        raises = exc_value is None
+        if self._fallen is not None:
+            raises = await take_back(block, exc_value)
         try:
-            await self._task
+            await finish(self._task)
+            self._task.result()
         except Exception:
             # The block's own error says more than that the worker fell with it.
-            if exc_value is None:
+            if raises:
                 raise
             logger.exception("the worker stopped by itself")
 
@@ -267,30 +287,29 @@ class Worker:
         facts = {"namespace": self._client.namespace, "task_queue": self._task_queue}
         forget = process_metrics().add(facts, host, activities, spans)
         parts: list[asyncio.Task[Any]] = []
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
         if host is not None:
             host.start()
             parts.append(asyncio.create_task(asyncio.to_thread(host.join)))
         if activities is not None:
             parts.append(asyncio.create_task(activities.run()))
-        told = asyncio.create_task(stopping.wait())
+            # Its run ends later than it is known why: what is under way may finish first.
+            ends.append(asyncio.create_task(activities.wait_failed()))
         try:
-            await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*ends, *parts], return_when=asyncio.FIRST_COMPLETED)
+            if (error := error_of(host, activities, parts)) is not None:
+                await self._fall(error)
         finally:
-            told.cancel()
-            if activities is not None:
-                # Its activities' results should find their host still here.
-                activities.stop()
-                await asyncio.wait(parts[-1:])
-            if host is not None:
-                await asyncio.to_thread(host.stop)
+            for end in ends:
+                end.cancel()
+            await finish(asyncio.create_task(_let_go(host, activities, parts)))
             forget()
             if spans is not None:
                 await asyncio.to_thread(spans.close)
-            await asyncio.wait(parts)
         for part in parts:
             part.result()
-        if host is not None and host.error is not None:
-            raise host.error
+        if (error := error_of(host, activities, parts)) is not None:
+            raise error
 
     def _host_spans(self) -> SpanQueue | None:
         if self._code is None:
@@ -356,3 +375,15 @@ class Worker:
             clock=self._client.connection.surroundings.clock,
             slots=self._slots("activity"),
         )
+
+
+async def _let_go(
+    host: HostThread | None, activities: ActivityWorker | None, parts: Sequence[asyncio.Task[Any]]
+) -> None:
+    if activities is not None:
+        # Its activities' results should find their host still here.
+        activities.stop()
+        await asyncio.wait(parts[-1:])
+    if host is not None:
+        await asyncio.to_thread(host.stop)
+    await asyncio.wait(parts)
