@@ -20,9 +20,11 @@ from perdure_actors.activity_tasks import (
     WORKER_SHUTDOWN,
     Attempt,
     Phase,
+    application_failure,
     timeout_failure,
 )
 from perdure_actors.slots import FixedSlots, Slots
+from perdure_actors.task_checks import read_task
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.task_rate import FOREVER_MS, TaskRate
 from perdure_actors.worker_claims import ClaimBook
@@ -32,7 +34,6 @@ from perdure_actors.worker_replies import ReplyReader
 from perdure_schemas.avro import UnreadableRecordError, decode_as
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.replies import Reply, WorkerOrders
-from perdure_schemas.tasks import ActivityTask
 from perdure_topics.ports import Clock, StoredRecord
 
 TICK_MS = 250
@@ -123,7 +124,10 @@ class ActivityDesk:
         now = self._clock.monotonic_ms()
         self._outbox.turn()
         for reply in self._replies.take():
-            self._follow(reply, now)
+            try:
+                self._follow(reply, now)
+            except Exception:  # anybody may write one
+                logger.exception("passed over an answer to this worker")
         departures = self._intake.departures(now)
         if departures.revoked or departures.lost:
             self._settle(departures.revoked, departures.lost, now)
@@ -238,18 +242,10 @@ class ActivityDesk:
             self._wake()
 
     def _receive(self, record: StoredRecord, now: int) -> None:
-        try:
-            task = decode_as(ActivityTask, record.value)
-        except UnreadableRecordError as error:
+        task = read_task(record)
+        if task is None:
             self.counts["undecodable"] += 1
             self._intake.done(record.partition, record.offset)
-            logger.error(
-                "skipped a record of %s, partition %d, offset %d, that is no activity task: %s",
-                record.topic,
-                record.partition,
-                record.offset,
-                error,
-            )
             return
         held = self._held.get(task.token)
         if held is not None or task.token in self._recent:
@@ -300,7 +296,11 @@ class ActivityDesk:
             else:
                 self._alarms.set_promotion(attempt)
         self._alarms.set_timeout(attempt)
-        self._runner.start(attempt)
+        try:
+            self._runner.start(attempt)
+        except Exception as error:
+            logger.exception("%r could not be started", attempt)
+            self.failed(attempt, application_failure(f"could not start it: {error}", "StartError"))
 
     def _promote(self, attempt: Attempt, now: int) -> None:
         self.counts["promoted"] += 1

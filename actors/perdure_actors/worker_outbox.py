@@ -183,11 +183,13 @@ class Outbox:
             error,
             self.unacked,
         )
+        self._drop_if_nowhere(parcel)
         self._reopen()
         # A record that can never land would stop all that come behind it.
         refused = [item for item in failed if _TOO_LARGE in item[1] and item[0].on_refused]
         for parcel, _ in refused:
-            self._backlog.remove(parcel)
+            if parcel in self._backlog:
+                self._backlog.remove(parcel)
         for parcel, error in refused:
             if parcel.on_refused is not None:
                 parcel.on_refused(parcel, error)
@@ -248,8 +250,29 @@ class Outbox:
             return False
         except LogError as error:
             logger.warning("this writer to %s has ended: %s", self._log.address, error)
+            self._drop_if_nowhere(parcel)
             self._reopen()
+        except Exception as error:
+            # A place or a key that no log takes, as a task of anybody's may name.
+            self._refuse(parcel, f"{type(error).__name__}: {error}")
         return True
+
+    def _drop_if_nowhere(self, parcel: Parcel) -> None:
+        """Give a record up whose topic or partition does not exist: it would stop all others."""
+        if not self._failures:
+            return
+        try:
+            info = self._log.topic(parcel.topic)
+        except LogError:
+            return
+        if info is None or not 0 <= parcel.partition < info.partitions:
+            self._refuse(parcel, f"{self._log.address} has no such place")
+
+    def _refuse(self, parcel: Parcel, reason: str) -> None:
+        self._in_flight.pop(parcel, None)
+        logger.error("a record for %s/%d is dropped: %s", parcel.topic, parcel.partition, reason)
+        if parcel.on_ack is not None:
+            parcel.on_ack(parcel)
 
     def _complain_of_silence(self) -> None:
         now = self._clock.monotonic_ms()

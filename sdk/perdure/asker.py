@@ -23,7 +23,13 @@ from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice, Reply
 from perdure_schemas.version import VERSION
 from perdure_topics.clock import SystemClock
-from perdure_topics.ports import DENIED, LogError, LogFullError, PositionLostError
+from perdure_topics.ports import (
+    DENIED,
+    LogError,
+    LogFullError,
+    PositionLostError,
+    RecordTooLargeError,
+)
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender, Clock, Log, Tail
@@ -157,6 +163,10 @@ class Asker:
                 headers=(("perdure-reply", mark.encode()), *question.headers),
                 tag=ask,
             )
+        except RecordTooLargeError as error:
+            self._finish(ask)
+            what = f"{question.what}: {error}. Pass a reference to large data instead of the data"
+            ask.fail(RPCError(what, RPCStatusCode.RESOURCE_EXHAUSTED))
         except LogFullError:
             self._backlog.append(ask)
 
@@ -190,7 +200,11 @@ class Asker:
             return
         for record in records:
             if record.value is not None:
-                self._take_reply(record.value)
+                try:
+                    self._take_reply(record.value)
+                except Exception:
+                    # Anybody may write a reply, and a callback of the user's may be told of it.
+                    logger.exception("a reply at offset %d could not be taken", record.offset)
         if len(records) >= TAKE_MAX:
             self._ring()
 
@@ -350,7 +364,11 @@ class Asker:
         if now >= ask.repeat_s - TICK_S:
             ask.repeat_s = now + REPEAT_S
             ask.was_told = False
-            self._append(ask)
+            try:
+                self._append(ask)
+            except LogError as error:
+                # It is tried again at the next repeat; the asks behind it are attended to now.
+                self._last_error = str(error)
         self._plan(ask, min(ask.repeat_s, ask.deadline_s))
 
     def _check(self, ask: Ask) -> None:

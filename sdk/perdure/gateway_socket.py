@@ -83,6 +83,9 @@ class Clients:
         except (RelayClosedError, LogError) as error:
             _LOG.debug("a client's connection ended: %s", error)
             await _close(socket, str(error))
+        except Exception:
+            _LOG.exception("a client's connection failed by an error of the gateway")
+            await _close(socket, "an error of the gateway; its log says which")
         finally:
             self._count -= 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import time
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 CONNECTIONS_MAX: Final = 256
+ACCEPT_AGAIN_S: Final = 0.2
 HEALTH_PATH: Final = "/healthz"
 _FRONT: Final = f"GET {PATH}".encode()
 
@@ -89,14 +91,20 @@ class EngineServer:
         for thread in sockets.values():
             thread.join()
 
+    def _is_closed(self) -> bool:
+        return self._closed
+
     def _accept(self) -> None:
         while not self._closed:
             try:
                 connection, _ = self._listener.accept()
             except OSError as error:
-                if not self._closed:
-                    _LOG.error("the engine at %s takes no more connections: %s", self._host, error)
-                return
+                if self._is_closed():
+                    return
+                # Too many files, or a client that was gone at once: neither is for ever.
+                _LOG.error("the engine at %s cannot take a connection: %s", self._host, error)
+                time.sleep(ACCEPT_AGAIN_S)
+                continue
             protocol = ServerProtocol(max_size=MESSAGE_BYTES_MAX, logger=QUIET)
             one = WireSocket(connection, protocol)
             thread = Thread(
@@ -188,8 +196,9 @@ def _look_at(request: Request, protocol: ServerProtocol) -> Response:
         return protocol.reject(400, "two Host or two Origin headers\n")
     if not _is_loopback(_host_of(f"//{host}")):
         return protocol.reject(403, f"the host {host!r} is not this machine's loopback\n")
-    if origin is not None and not _is_loopback(_host_of(origin)):
-        return protocol.reject(403, f"the origin {origin!r} is not this machine's loopback\n")
+    if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        # Another port of this machine is another site: anybody's page may be served there.
+        return protocol.reject(403, f"the origin {origin!r} is not this engine's own\n")
     path = request.path.partition("?")[0]
     if path == HEALTH_PATH:
         return protocol.reject(200, "ok\n")

@@ -6,7 +6,7 @@ says which. Both sides check types and sizes while decoding. Change VERSION when
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -58,6 +58,23 @@ class Beat(Frame, frozen=True, tag=3):
 
 AppendRow: TypeAlias = tuple[str, int, bytes, bytes | None, Headers]
 """Topic, partition, value, key, headers."""
+
+
+class Admitted(NamedTuple):
+    """A record as it is written for a client."""
+
+    value: bytes
+    key: bytes
+    headers: Headers
+
+
+class Place(NamedTuple):
+    """Where a client's record is to go, and how much there is of it."""
+
+    partition: int
+    partitions: int
+    """How many the topic has."""
+    reply_partitions: int
 
 
 class Append(Frame, frozen=True, tag=10):

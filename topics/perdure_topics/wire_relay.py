@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from perdure_schemas.version import VERSION as RELEASE
 from perdure_topics import wire
 from perdure_topics.embedded_partition import size_of
-from perdure_topics.names import quote, role_of
+from perdure_topics.names import quote, role_of, topic_name
 from perdure_topics.ports import LogError, PositionLostError, StoredRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perdure_topics.ports import Appender, EndProbe, Log, Tail
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +26,8 @@ PARTS_MAX: Final = 64
 """Writers and feeds of one connection together: a client needs one of each an event loop."""
 TAKE_MAX: Final = 512
 SEND_S: Final = 20.0
+COUNTED_S: Final = 10.0
+OFFSET_MAX: Final = (1 << 63) - 1
 FOLLOWED: Final = frozenset({"replies"})
 APPENDED: Final = frozenset({"commands"})
 
@@ -76,12 +77,18 @@ class _Feed:
         return wire.Records(self.number, first, rows)
 
 
+Admit = Callable[[wire.AppendRow, wire.Place], wire.Admitted]
+
+
 class Relay:
     """One connection. Everything happens on the event loop that serves it."""
 
-    def __init__(self, log: Log, namespace: str, admit: Callable[[bytes], bytes]) -> None:
+    def __init__(self, log: Log, namespace: str, admit: Admit) -> None:
         self._log = log
         self._prefix = f"{quote(namespace, 'namespace')}."
+        self._replies = topic_name("replies", namespace)
+        self._counts: dict[str, tuple[float, int]] = {}
+        """How many partitions a topic had when it was last asked."""
         self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -157,7 +164,7 @@ class Relay:
                 if (writer := self._writers.pop(number, None)) is not None:
                     await asyncio.to_thread(writer.close)
             case wire.Follow(number, topic, partition, offset):
-                self._follow(number, topic, partition, offset)
+                await self._follow(number, topic, partition, offset)
             case wire.Unfollow(number):
                 self._unfollow(number)
             case wire.Hello() | wire.Beat() | wire.Release() | wire.Commit() | wire.Leave():
@@ -181,18 +188,42 @@ class Relay:
         for at, (topic, partition, value, key, headers) in enumerate(rows, first):
             try:
                 self._check_topic(topic, APPENDED)
-                admitted = self._admit(value)
-                writer.append(topic, partition, admitted, key=key, headers=headers, tag=at)
+                replies = await self._count(self._replies)
+                place = wire.Place(partition, await self._count(topic), replies)
+                one = self._admit((topic, partition, value, key, headers), place)
+                writer.append(topic, partition, one.value, key=one.key, headers=one.headers, tag=at)
             except LogError as error:
                 self._say(wire.Acks(number, [(at, None, 0, str(error))]))
 
-    def _follow(self, number: int, topic: str, partition: int, offset: int) -> None:
+    async def _count(self, topic: str) -> int:
+        """How many partitions a topic has. Raises LogError when there is none."""
+        now_s = self._loop.time()
+        known = self._counts.get(topic)
+        if known is not None and now_s - known[0] < COUNTED_S:
+            return known[1]
+        info = await asyncio.to_thread(self._log.topic, topic)
+        if info is None:
+            raise LogError(f"there is no topic {topic}")
+        if len(self._counts) >= PARTS_MAX:
+            self._counts.clear()
+        self._counts[topic] = now_s, info.partitions
+        return info.partitions
+
+    async def _check_place(self, topic: str, partition: int, roles: frozenset[str] | None) -> None:
+        self._check_topic(topic, roles)
+        count = await self._count(topic)
+        if not 0 <= partition < count:
+            raise LogError(f"{topic} has partitions 0 to {count - 1}, not {partition}")
+
+    async def _follow(self, number: int, topic: str, partition: int, offset: int) -> None:
         assert self._tail is not None
         self._check_room(len(self._writers) + len(self._feeds))
         self._unfollow(number)
         place = (topic, partition)
         try:
-            self._check_topic(topic, FOLLOWED)
+            await self._check_place(topic, partition, FOLLOWED)
+            if not 0 <= offset <= OFFSET_MAX:
+                raise LogError(f"{topic} has no offset {offset}")
             if any((feed.topic, feed.partition) == place for feed in self._feeds.values()):
                 raise LogError(f"partition {partition} of {topic} is followed here already")
             self._tail.assign(topic, partition, offset)
@@ -227,13 +258,13 @@ class Relay:
                 names = await asyncio.to_thread(self._log.topic_names)
                 return wire.Answer(ask, names=[n for n in names if n.startswith(self._prefix)])
             case wire.Probe(ask, topic, partition):
-                self._check_topic(topic, FOLLOWED)
+                await self._check_place(topic, partition, FOLLOWED)
                 assert self._tail is not None
                 self._check_room(len(self._probes))
                 self._probes.append((ask, self._tail.probe_end(topic, partition)))
                 return None
             case wire.AskOffsets(ask, topic, partition):
-                self._check_topic(topic, None)
+                await self._check_place(topic, partition, None)
                 offsets = await asyncio.to_thread(self._log.offsets, topic, partition)
                 return wire.Answer(ask, offsets=offsets)
             case _:

@@ -27,6 +27,7 @@ from perdure_topics.publishing import (
     Mark,
     PublishError,
 )
+from perdure_views.held_partitions import HeldPartitions
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, StoredRecord, Tail, TopicInfo
@@ -93,15 +94,17 @@ class _Source:
 
     def take(self, record: StoredRecord) -> list[RecordEmitted]:
         """Fold a record; what it emits. Raises UnreadableRecordError."""
-        self.cursor, verdict = fold_record(self.cursor, record)
-        self.next_offset = record.offset + 1
+        cursor, verdict = fold_record(self.cursor, record)
+        emitted: list[RecordEmitted] = []
+        if isinstance(verdict, Accepted):
+            events = map(decode, decode_as(TransitionBody, verdict.body).events)
+            emitted = [event for event in events if isinstance(event, RecordEmitted)]
+        # Only now: a record that cannot be read is read again from the same place.
+        self.cursor, self.next_offset = cursor, record.offset + 1
         if not self.cursor.parts:
             # The parts of an unfinished transition are too large to be kept: they are read again.
             self._safe = (self.next_offset, self.cursor)
-        if not isinstance(verdict, Accepted):
-            return []
-        events = map(decode, decode_as(TransitionBody, verdict.body).events)
-        return [event for event in events if isinstance(event, RecordEmitted)]
+        return emitted
 
     @property
     def unmarked(self) -> int:
@@ -147,6 +150,7 @@ class Relay:
         self._sources = [
             _Source(topic, partition) for topic in topics for partition in range(topic.partitions)
         ]
+        self._held = HeldPartitions(clock)
         self._emissions: list[Emission] = []
         self._bytes = 0
         self._marked_s = clock()
@@ -158,8 +162,7 @@ class Relay:
     def step(self) -> float:
         """Read and publish some, if it is this relay's turn; in how many seconds to step again.
 
-        Raises LogError for what is not allowed, and UnreadableRecordError for a record that may
-        count and cannot be read.
+        Raises LogError for what is not allowed.
         """
         if not self._has_turn():
             return RETRY_S
@@ -213,6 +216,8 @@ class Relay:
         """Take what there is, as far as one transaction holds it; whether there may be more."""
         more = False
         for source in self._sources:
+            if self._held.is_held(source):
+                continue
             if len(self._emissions) >= EMISSIONS_MAX or self._bytes >= EMITTED_BYTES_MAX:
                 return True
             try:
@@ -221,7 +226,13 @@ class Relay:
                 raise PublishError(str(error)) from error
             more = more or len(records) == READ_AT_ONCE
             for record in records:
-                for event in source.take(record):
+                try:
+                    emitted = source.take(record)
+                except Exception as error:
+                    self._held.hold(source, record, error)
+                    self._tail.assign(source.topic.name, source.partition, source.next_offset)
+                    break
+                for event in emitted:
                     self._emissions.append(
                         Emission(
                             event.topic, event.key, event.value, event.headers, event.partition

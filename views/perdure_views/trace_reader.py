@@ -20,6 +20,7 @@ from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Cursor, fold_record
 from perdure_topics.ports import PositionLostError
+from perdure_views.held_partitions import HeldPartitions
 from perdure_views.projection import project
 from perdure_views.spans import RunView, Span
 
@@ -71,18 +72,21 @@ class PartitionReader:
         Raises UnreadableRecordError for a record that may count and cannot be read.
         """
         position = self.position
-        position.cursor, verdict = fold_record(position.cursor, record)
-        position.next_offset = record.offset + 1
+        cursor, verdict = fold_record(position.cursor, record)
         if not isinstance(verdict, Accepted):
             self.stale += 1
+            self._pass(cursor, record)
             return []
         body = decode_as(TransitionBody, verdict.body)
         if not body.run_id:
+            self._pass(cursor, record)
             return []
         events = [decode(data) for data in body.events]
         before = position.runs.get(body.run_id)
         run = (body.workflow_id, body.run_id)
         view, spans = project(before, run, body.seq, verdict.envelope.time_ms, events)
+        # Only now: a record that fails is read again from the same place.
+        self._pass(cursor, record)
         if view is not None and view.is_open:
             position.runs[body.run_id] = view
         else:
@@ -90,6 +94,9 @@ class PartitionReader:
         if view is not None and not view.sampled:
             return []
         return [span for span in spans if span.end_ms >= self._since_ms]
+
+    def _pass(self, cursor: Cursor, record: StoredRecord) -> None:
+        self.position.cursor, self.position.next_offset = cursor, record.offset + 1
 
 
 class TraceReader:
@@ -119,6 +126,7 @@ class TraceReader:
         ]
         self._ends = {id(reader): reader.begin(log, self._tail) for reader in self._readers}
         self._batches: dict[str, list[Span]] = {topic.name: [] for topic in topics}
+        self._held = HeldPartitions()
         self.exported = 0
 
     @property
@@ -141,6 +149,8 @@ class TraceReader:
         """Read some of each partition; whether there may be more at once."""
         more = False
         for reader in self._readers:
+            if self._held.is_held(reader):
+                continue
             try:
                 records = self._tail.take(reader.topic, reader.partition, READ_AT_ONCE)
             except PositionLostError as error:
@@ -150,7 +160,12 @@ class TraceReader:
             more = more or len(records) >= READ_AT_ONCE
             for record in records:
                 batch = self._batches[reader.topic]
-                batch += reader.take(record)
+                try:
+                    batch += reader.take(record)
+                except Exception as error:
+                    self._held.hold(reader, record, error)
+                    reader.begin(self._log, self._tail)
+                    break
                 if len(batch) >= BATCH_MAX:
                     self._send()
         return more

@@ -24,6 +24,7 @@ AT_ONCE_MAX: Final = 100
 GATHER_S: Final = 0.05
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
+REASON_CHARS_MAX: Final = 1_000
 SESSION_S: Final = 10.0
 """A process that died has lost its partitions to others after so long; Faust's own is 60 s."""
 
@@ -114,6 +115,9 @@ class _Agent:
                 await self._until_done(record)
             except BadRecordError as error:
                 await self._bury(record, str(error))
+            except Exception as error:
+                # Whatever a record of others holds, it must not stop those behind it.
+                await self._bury(record, f"{type(error).__name__}: {error}")
 
     async def _until_done(self, record: StoredRecord) -> None:
         wait_s = RETRY_S
@@ -128,17 +132,22 @@ class _Agent:
     async def _bury(self, record: StoredRecord, reason: str) -> None:
         """Put a record where people look at it, with the reason."""
         logger.error("%s: %s; it is in %s", _place(record), reason, self._source.dead_letters)
-        sent = await self._dead.send(
-            key=record.key,
-            value=record.value,
-            headers={
-                **dict(record.headers),
-                "perdure-reason": reason.encode(),
-                "perdure-source": _place(record).encode(),
-            },
-        )
+        own = {
+            "perdure-reason": reason[:REASON_CHARS_MAX].encode(errors="backslashreplace"),
+            "perdure-source": _place(record).encode(),
+        }
+        try:
+            await self._send_dead(record.key, record.value, {**dict(record.headers), **own})
+        except Exception as error:
+            # As one that fills its topic to the last byte: where it came from says the rest.
+            logger.error("%s cannot be buried whole: %s", _place(record), error)
+            await self._send_dead(None, None, own)
+
+    async def _send_dead(
+        self, key: bytes | None, value: bytes | None, headers: dict[str, bytes]
+    ) -> None:
         # Its offset must not be committed before this is there.
-        await sent
+        await (await self._dead.send(key=key, value=value, headers=headers))
 
 
 def _place(record: StoredRecord) -> str:

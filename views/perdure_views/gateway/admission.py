@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
 import msgspec
 
 from perdure_schemas import commands, message_commands, operator_commands
-from perdure_schemas.avro import UnreadableRecordError, decode, encode
-from perdure_schemas.payloads import Record
-from perdure_topics.ports import DENIED, LogError
+from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, encode
+from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.tracing import TRACEPARENT, TRACESTATE
+from perdure_topics.names import InvalidNameError, check_workflow_id, partition_of
+from perdure_topics.ports import DENIED, Headers, LogError
+from perdure_topics.wire import Admitted, AppendRow, Place
 from perdure_views.gateway.people import Person
 
 ADMITTED: Final[dict[type[Record], str]] = {
@@ -39,15 +43,24 @@ ADMITTED: Final[dict[type[Record], str]] = {
 """Record -> the role it needs. What only hosts and workers write is not here."""
 _OF_ACTORS: Final = ("source", "parent", "child_of", "external")
 """Fields that only one actor's command to another has."""
+_BY_ID: Final = frozenset(kind for kind in ADMITTED if kind.__name__.endswith("Workflow"))
+"""Records that go where their workflow id says."""
+_CORRELATION: Final = re.compile(r"[!-{}~]{1,200}")
+_VERSION: Final = re.compile(rb"[0-9A-Za-z.+-]{0,40}")
+TRACE_BYTES_MAX: Final = 512
+WAIT_CHARS_MAX: Final = 20
 
 
-def admit(person: Person, value: bytes, *, names: bool) -> bytes:
+def admit(person: Person, row: AppendRow, place: Place, *, names: bool) -> Admitted:
     """A record as it is appended; with `names`, under the name of whoever proved who they are.
+
+    What only reads is written anew by the gateway, so nothing of a reader's bytes is in the log.
 
     Raises LogError when the record is none that this person may append.
     """
+    _, _, value, _, headers = row
     try:
-        record = decode(value)
+        record: Any = decode(value, bytes_max=COMMAND_BYTES_MAX)
     except UnreadableRecordError as error:
         raise LogError(f"{DENIED}the gateway cannot read the record: {error}") from error
     kind = type(record)
@@ -58,10 +71,62 @@ def admit(person: Person, value: bytes, *, names: bool) -> bytes:
         raise LogError(f"{DENIED}{person.name} has the role {person.role!r}; this needs {role!r}")
     if any(getattr(record, name, None) is not None for name in _OF_ACTORS):
         raise LogError(f"{DENIED}only an actor's host sends such a {kind.__name__}")
+    problem = problem_of(record, place)
+    if problem:
+        raise LogError(f"{DENIED}a {kind.__name__} that cannot be: {problem}")
+    key = str(getattr(record, "workflow_id", "")).encode()
+    reply: ReplyTo | None = record.reply
+    kept = _headers(reply, headers)
     said = getattr(record, "identity", None)
-    if not names or said is None:
-        return value
-    return encode(msgspec.structs.replace(record, identity=signed(person, said)))
+    if names and said is not None:
+        record = msgspec.structs.replace(record, identity=signed(person, said))
+    try:
+        return Admitted(encode(record), key, kept)
+    except ValueError as error:
+        raise LogError(f"{DENIED}a {kind.__name__} that cannot be written: {error}") from error
+
+
+def problem_of(record: Any, place: Place) -> str:
+    """What no client of ours would have written; empty when one may have."""
+    if not 0 <= place.partition < place.partitions:
+        return f"partition {place.partition} of {place.partitions}"
+    workflow_id = getattr(record, "workflow_id", None)
+    if workflow_id is not None:
+        try:
+            check_workflow_id(workflow_id)
+        except InvalidNameError as error:
+            return str(error)
+        if (
+            type(record) in _BY_ID
+            and partition_of(workflow_id, place.partitions) != place.partition
+        ):
+            return f"workflow {workflow_id!r} is not of partition {place.partition}"
+    if getattr(record, "partition", place.partition) != place.partition:
+        return f"it asks partition {record.partition} in partition {place.partition}"
+    reply: ReplyTo | None = record.reply
+    if reply is None:
+        return ""
+    if not 0 <= reply.partition < place.reply_partitions:
+        return f"its answer would go to partition {reply.partition} of {place.reply_partitions}"
+    if _CORRELATION.fullmatch(reply.correlation_id) is None:
+        return "its correlation id is not 1 to 200 plain characters"
+    if len(reply.wait) > WAIT_CHARS_MAX or not 0 <= reply.deadline_ms < 1 << 53:
+        return "its answer is waited for in a way that is not known"
+    return ""
+
+
+def _headers(reply: ReplyTo | None, headers: Headers) -> Headers:
+    """What may ride along: the way back, as the record itself says it, and a place in a trace."""
+    kept = []
+    if reply is not None:
+        version = next((v for name, v in headers if name == "perdure-reply"), b"").rpartition(b"|")
+        mark = f"{reply.partition}|{reply.correlation_id}|".encode()
+        said = version[2] if _VERSION.fullmatch(version[2]) else b""
+        kept.append(("perdure-reply", mark + said))
+    for name, value in headers:
+        if name in (TRACEPARENT, TRACESTATE) and len(value) <= TRACE_BYTES_MAX and value.isascii():
+            kept.append((name, value))
+    return tuple(kept[:3])
 
 
 def signed(person: Person, said: str) -> str:

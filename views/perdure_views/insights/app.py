@@ -25,6 +25,7 @@ from perdure_schemas.payloads import Record
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import StoredRecord
 from perdure_views.faust_broker import broker_urls, credentials
+from perdure_views.held_partitions import HeldPartitions
 from perdure_views.insights.noticing import quiet_notices
 from perdure_views.insights.rows import RUNS, WINDOWS, decode_figures, decode_run
 from perdure_views.insights.summing import summary
@@ -109,11 +110,24 @@ def run(settings: InsightsSettings) -> None:
     faust.Worker(make_app(settings), loglevel="warning").execute_from_commandline()
 
 
+def _record_of(message: Any) -> StoredRecord:
+    return StoredRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=(),
+        timestamp_ms=int(message.timestamp * 1000),
+    )
+
+
 class _Insights:
     """The parts of the app: its topics, its table, its agent, its timer and its pages."""
 
     def __init__(self, app: faust.App, settings: InsightsSettings) -> None:
         self._app = app
+        self._held = HeldPartitions()
         self._told: dict[str, None] = {}
         """Findings of silence that were told, so that each is told once while this runs."""
         self._settings = settings
@@ -143,6 +157,17 @@ class _Insights:
             await self._take(event.message)
 
     async def _take(self, message: Any) -> None:
+        """Take a record in. One that cannot be read holds up its own partition."""
+        if self._held.is_held(message.partition):
+            return
+        record = _record_of(message)
+        try:
+            await self._take_record(message, record)
+        except Exception as error:
+            # Nothing of it is in the table yet: it is read again, with all that follows it.
+            self._held.hold(message.partition, record, error)
+
+    async def _take_record(self, message: Any, record: StoredRecord) -> None:
         place = place_of(partial(self._get, _mark(message.partition)))
         if message.offset > place.next_offset:
             # The group was further than the tables: what lies between is read again.
@@ -152,15 +177,6 @@ class _Insights:
                 logger.warning("%s-%d: back to %d", *where, place.next_offset)
                 await self._app.consumer.seek(where, place.next_offset)
                 return
-        record = StoredRecord(
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            key=message.key,
-            value=message.value,
-            headers=(),
-            timestamp_ms=int(message.timestamp * 1000),
-        )
         mark = _mark(message.partition)
         changes, found = take(partial(self._get, mark), record, self._settings.task_queue)
         for key, value in changes:

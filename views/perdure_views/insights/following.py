@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from perdure_topics.reading import read_span
+from perdure_views.held_partitions import HeldPartitions
 from perdure_views.insights.noticing import quiet_notices
 from perdure_views.insights.rows import (
     HOPPING_S,
@@ -61,13 +62,14 @@ class Following:
         self._rows: list[dict[bytes, bytes]] = [{} for _ in range(topic.partitions)]
         self._found: deque[tuple[int, Finding]] = deque(maxlen=findings_max)
         self._ends: dict[int, tuple[int, int]] = {}
+        self._held = HeldPartitions()
         self._taken = 0
 
     def catch_up(self, *, until: float = float("inf")) -> None:
         """Read to the ends as they are now, or until a moment of time.monotonic().
 
-        Raises UnreadableRecordError for a record that may count and cannot be read, LogStuckError
-        when the log does not give what it holds, LogError when it cannot be reached.
+        A record that cannot be read holds up its own partition. Raises LogStuckError when the log
+        does not give what it holds, LogError when it cannot be reached.
         """
         bell = threading.Event()
         tail = self._log.tail(on_ready=bell.set, committed=False)
@@ -75,7 +77,8 @@ class Following:
             for partition in range(self._topic.partitions):
                 self._ends[partition] = self._log.offsets(self._topic.name, partition)
             for partition in range(self._topic.partitions):
-                self._read(tail, bell, partition, until)
+                if not self._held.is_held(partition):
+                    self._read(tail, bell, partition, until)
         finally:
             tail.close()
 
@@ -87,7 +90,11 @@ class Following:
         span = (self._at(partition), self._ends[partition][1])
         for records in read_span(tail, bell, (self._topic.name, partition), span, until_s=until):
             for record in records:
-                changes, found = take(self._rows[partition].get, record, self._queue)
+                try:
+                    changes, found = take(self._rows[partition].get, record, self._queue)
+                except Exception as error:
+                    self._held.hold(partition, record, error)
+                    return
                 self._found.extend((partition, finding) for finding in found)
                 self._change(partition, changes)
             self._taken += len(records)
