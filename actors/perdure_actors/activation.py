@@ -78,8 +78,8 @@ def warn_unfinished(workflow_id: str, unfinished: Sequence[Unfinished]) -> None:
         ]
         if not names:
             continue
-        # Where warnings are errors, the host goes on all the same.
-        with contextlib.suppress(Warning):
+        # Where warnings are errors, or showing one fails, the host goes on all the same.
+        with contextlib.suppress(Exception):
             warnings.warn(
                 f"workflow {workflow_id!r} ended while {kind} handlers were at work, and they were"
                 f" abandoned: {', '.join(names[:20])}. Before the run ends, await"

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perdure_actors.replay.blocked import DeadlockError
+from perdure_actors.replay.raised import kind_of, said_by
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Payload, Record
@@ -234,7 +236,14 @@ class Door:
         async def call() -> list[R]:
             return await way(records, edge, what=what, contexts=known)
 
-        return self._loop.run(call())
+        try:
+            return self._loop.run(call())
+        except (CodecError, DeadlockError):
+            raise
+        except BaseException as error:
+            # Nobody cancels this loop, or ends it: whatever it is, the codec raised it.
+            text = f"{kind_of(error)}: {said_by(error)}"
+            raise CodecError(f"the payloads of {what} cannot be changed: {text}") from error
 
     def close(self) -> None:
         """Let go of the loop."""

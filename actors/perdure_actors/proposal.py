@@ -134,7 +134,6 @@ class Draft:
 
     def activate(self, resident: Resident, event: Record, seq: int) -> None:
         """Let the code take an input event, and apply what it asks for."""
-        run, world = resident.run, self._world
         try:
             outputs = self._activation.feed(
                 resident,
@@ -149,8 +148,15 @@ class Draft:
             resident.drop_code()
             self.take(resident, blocked_event(error, seq, self._activation.code_version))
             return
+        self._take_outputs(resident, outputs)
+
+    def _take_outputs(self, resident: Resident, outputs: list[Record]) -> None:
+        """Apply what the code asked for, up to the end of its run: that is the last thing."""
+        run = resident.run
         for output in outputs:
-            self.take(resident, settle(world, run, output, self.now_ms))
+            self.take(resident, settle(self._world, run, output, self.now_ms))
+            if not run.state.is_open:
+                return
 
     def _check(self, resident: Resident, outputs: list[Record]) -> None:
         """Refuse what cannot be had. Raises BlockedError."""
@@ -177,8 +183,7 @@ class Draft:
             resident.drop_code()
             return False
         self.take(resident, WorkflowResumed(input_seq=seq))
-        for output in outputs:
-            self.take(resident, settle(self._world, run, output, self.now_ms))
+        self._take_outputs(resident, outputs)
         return True
 
 

@@ -57,6 +57,11 @@ class Watchdog:
         self._thread_id = 0
         self._raised = 0
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether a block is being watched."""
+        return self._since is not None
+
     def watching(self, label: str) -> Watching:
         """Watch a block of user code. Raises BlockedError out of it when it does not yield."""
         return Watching(self, label)
@@ -127,14 +132,17 @@ def _is_importing(thread_id: int) -> bool:
 class Watching:
     """A block of user code under watch."""
 
-    __slots__ = ("_label", "_watchdog")
+    __slots__ = ("_is_inner", "_label", "_watchdog")
 
     def __init__(self, watchdog: Watchdog, label: str) -> None:
         self._watchdog = watchdog
         self._label = label
+        self._is_inner = False
 
     def __enter__(self) -> None:
-        self._watchdog._begin(self._label)
+        self._is_inner = self._watchdog.is_watching
+        if not self._is_inner:
+            self._watchdog._begin(self._label)
 
     def __exit__(
         self,
@@ -143,6 +151,9 @@ class Watching:
         trace: TracebackType | None,
     ) -> Literal[False]:
         watchdog = self._watchdog
+        if self._is_inner:
+            # The block around it is watched, and this is a part of that.
+            return False
         while True:
             try:
                 interruptions = watchdog._end()

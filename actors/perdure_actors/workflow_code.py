@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure_actors.definitions import WorkflowRegistry, code_version
 from perdure_actors.edges import Door, Edge
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.coroutine import Coroutine
+from perdure_actors.replay.ending import blocked_by
 from perdure_actors.watchdog import LIMIT_S, Watchdog
 
 if TYPE_CHECKING:
@@ -57,13 +59,19 @@ class WorkflowCode:
                 f"workflow type {started.workflow_type!r} is not registered on task queue"
                 f" {facts.task_queue!r}; registered here: {known}. Start a worker that has it",
             )
-        return Coroutine(
-            definition,
-            facts,
-            converter=self._converter,
-            failure_exception_types=self._failures,
-            chains=self._chains,
-        )
+        try:
+            made = Coroutine(
+                definition,
+                facts,
+                converter=self._converter,
+                failure_exception_types=self._failures,
+                chains=self._chains,
+            )
+        except BaseException as error:
+            # A converter may be asked for one that fits the run.
+            raise blocked_by(error, started.workflow_type) from error
+        made.watched = partial(self.watching, facts.workflow_id)
+        return made
 
     def watching(self, label: str) -> AbstractContextManager[object]:
         """Watch user code while it runs."""

@@ -381,3 +381,12 @@ PartitionEvent = InputTrying | InputLost | InputRewound | SignalBuffered | Signa
 Event = Input | Output | Neutral
 INPUTS = frozenset(get_args(Input))
 OUTPUTS = frozenset(get_args(Output))
+CLOSING = (
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowCanceled,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+    WorkflowContinuedAsNew,
+)
+"""Events that end a run: it has exactly one of them, and it is the last."""

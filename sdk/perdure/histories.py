@@ -11,19 +11,10 @@ from typing import Any, get_args
 import msgspec
 
 from perdure.history_json import OURS, attributes_of, event_type
-from perdure_schemas import events
 from perdure_schemas.avro import decode
+from perdure_schemas.events import CLOSING, Event
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import HistoryBatch, HistoryPage
-
-CLOSING = (
-    events.WorkflowCompleted,
-    events.WorkflowFailed,
-    events.WorkflowCanceled,
-    events.WorkflowTerminated,
-    events.WorkflowTimedOut,
-    events.WorkflowContinuedAsNew,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +98,7 @@ def _event_of(item: dict[str, Any]) -> HistoryEvent:
             " and only Perdure's own can be replayed here"
         )
     ours = item[OURS]
-    kind = {kind.__name__: kind for kind in get_args(events.Event)}.get(ours["type"])
+    kind = {kind.__name__: kind for kind in get_args(Event)}.get(ours["type"])
     if kind is None:
         raise TypeError(f"there is no event {ours['type']!r}")
     return HistoryEvent(

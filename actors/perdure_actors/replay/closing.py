@@ -9,6 +9,8 @@ from contextlib import suppress
 from types import CoroutineType
 from typing import Any
 
+from perdure_actors.replay.loop import Loop
+
 TRIES_MAX = 100
 """How often a coroutine that awaits in its finally blocks is closed again."""
 _LINKS_MAX = 1000
@@ -18,18 +20,36 @@ _LINKS_MAX = 1000
 _unclosable: list[Any] = []
 
 
-def close_coroutines(tasks: list[asyncio.Task[Any]]) -> None:
-    """Close the coroutines of tasks, the oldest first; what they raise is nobody's."""
-    for task in tasks:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        coro = task.get_coro()
-        if inspect.iscoroutine(coro):
-            unbegun = list(_unbegun_within(coro))
-            _close(coro)
-            for inner in unbegun:
-                inner.close()
-        if task.done() and not task.cancelled():
-            task.exception()
+def close_coroutines(loop: Loop) -> None:
+    """Close the coroutines of a loop's tasks, the oldest first; what they raise is nobody's."""
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    loop.looking = ""
+    try:
+        closed: set[int] = set()
+        for _ in range(TRIES_MAX):
+            # What is dropped may start tasks as it tidies up.
+            left = [number for number in loop.tasks if number not in closed]
+            if not left:
+                break
+            for number in left:
+                closed.add(number)
+                with suppress(BaseException):
+                    _close_task(loop.tasks[number])
+    finally:
+        asyncio._set_running_loop(outer)
+
+
+def _close_task(task: asyncio.Task[Any]) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coro = task.get_coro()
+    if inspect.iscoroutine(coro):
+        unbegun = list(_unbegun_within(coro))
+        _close(coro)
+        for inner in unbegun:
+            inner.close()
+    if task.done() and not task.cancelled():
+        task.exception()
 
 
 def _close(coro: Coroutine[Any, Any, Any]) -> None:
@@ -58,7 +78,9 @@ def _unbegun_within(coro: Any) -> Iterator[Coroutine[Any, Any, Any]]:
         frame = link.cr_frame
         if frame is not None:
             for value in list(frame.f_locals.values()):
-                yield from _unbegun(value)
+                # A proxy of the user's may raise when it is asked what it is.
+                with suppress(Exception):
+                    yield from _unbegun(value)
 
 
 def _unbegun(value: Any) -> Iterable[Coroutine[Any, Any, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from perdure_actors.replay.blocked import DeadlockError
 from perdure_actors.replay.loop import Future, Loop
 
 
@@ -43,6 +44,9 @@ class Conditions:
         while self._waiting:
             has_woken = False
             for future, condition in list(self._waiting.items()):
+                if future not in self._waiting:
+                    # Its waiter has gone on, or the run has ended: what it waits for is not asked.
+                    continue
                 if not future.done() and self._look(future, condition):
                     has_woken = True
                     self._loop.run_ready()
@@ -55,11 +59,17 @@ class Conditions:
 
     def _look(self, future: Future[None], condition: Callable[[], bool]) -> bool:
         self._loop.looking = "a wait_condition's function"
-        error: Exception | None = None
+        error: BaseException | None = None
         holds = False
         try:
             holds = bool(condition())
-        except Exception as raised:
+        except DeadlockError:
+            raise
+        except StopIteration as raised:
+            # No future takes that one.
+            error = RuntimeError("a wait_condition's function raised StopIteration")
+            error.__cause__ = raised
+        except BaseException as raised:
             error = raised
         finally:
             self._loop.looking = ""

@@ -7,6 +7,7 @@ import contextvars
 import random
 from collections.abc import Callable, Sequence
 from collections.abc import Coroutine as AnyCoroutine
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from perdure_actors.replay.activities import Activities
@@ -19,24 +20,21 @@ from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare, fits
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.contexts import Converters
-from perdure_actors.replay.ending import ContinueAsNewError, blocked_by, end_of
+from perdure_actors.replay.ending import blocked_by, end_of
 from perdure_actors.replay.entering import Entered
 from perdure_actors.replay.loop import Report, TimerHandle, make_loop
 from perdure_actors.replay.markers import Markers
 from perdure_actors.replay.messages import Messages
+from perdure_actors.replay.recalling import Recall
 from perdure_actors.replay.seeded import random_of
 from perdure_actors.replay.taking import TAKES
 from perdure_actors.replay.timers import Timers
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
-    INPUTS,
-    OUTPUTS,
     TimerFired,
-    WorkflowBlocked,
     WorkflowCanceled,
     WorkflowCancelRequested,
     WorkflowCompleted,
-    WorkflowResumed,
     WorkflowStarted,
 )
 from perdure_schemas.message_events import WorkflowUpdateAccepted
@@ -90,6 +88,8 @@ class Coroutine:
         """Why the run was asked to cancel, once it was."""
         self.kept: dict[str, Any] = {}
         """What the workflow API keeps for the run: its info, its current details."""
+        self.watched: Callable[[], AbstractContextManager[object]] = nullcontext
+        """What watches the code where nobody else does: as it is dropped."""
         self.inbound: Inbound | None = None
         """What calls of the code go through, where there are interceptors."""
         self._chains = chains
@@ -97,7 +97,7 @@ class Coroutine:
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
         self._randoms: dict[str, random.Random] = {}
-        self._waiting: dict[int, Record] = {}
+        self._recall = Recall()
         self._blocked: BlockedError | None = None
 
     @property
@@ -115,7 +115,7 @@ class Coroutine:
         Raises BlockedError when the code cannot go on; then throw this object away, and build
         another from the history when there is reason to try again.
         """
-        self._waiting.pop(seq, None)
+        self._recall.took(seq)
         self.history_bytes = history_bytes
         self.is_replaying = False
         self.markers.recorded = None
@@ -130,37 +130,23 @@ class Coroutine:
         """
         self.history_bytes = history_bytes
         self.is_replaying = True
-        untaken = {event.input_seq for event in events if type(event) is WorkflowBlocked}
-        index = 0
-        while index < len(events):
-            event = events[index]
-            kind = type(event)
-            at = seq + index
-            index += 1
-            if isinstance(event, WorkflowResumed):
-                at = event.input_seq
-                event = self._resumed(at)
-            elif kind not in INPUTS:
-                continue
-            elif at in untaken or self._waiting:
-                self._waiting[at] = event
-                continue
-            recorded = []
-            while index < len(events) and type(events[index]) not in _STARTS_ACTIVATION:
-                if type(events[index]) in OUTPUTS:
-                    recorded.append(events[index])
-                index += 1
+        where = f"{self.workflow_type} {self.facts.workflow_id!r}"
+        for event, at, recorded in self._recall.activations(events, seq, where):
             self._recall_one(event, recorded, at, time_ms)
 
     def look(self, what: str, fn: Callable[[Messages], T]) -> T:
         """Ask the code for something, as it stands; it may not act meanwhile.
 
-        Raises ReadOnlyContextError, or what the code raises.
+        Raises BlockedError when it cannot be asked, DeadlockError when it does not yield.
         """
         with Entered(self.loop):
             self.loop.looking = what
             try:
                 return fn(self.messages)
+            except (BlockedError, DeadlockError):
+                raise
+            except BaseException as error:
+                raise blocked_by(error, self.workflow_type) from error
             finally:
                 self.loop.looking = ""
 
@@ -174,30 +160,27 @@ class Coroutine:
         if self.is_closed:
             return
         self.is_closed = True
-        if not self.loop.tasks:
-            self.loop.close()
-            return
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self.loop)
-        self.loop.looking = ""
-        try:
-            close_coroutines(list(self.loop.tasks.values()))
-        finally:
-            asyncio._set_running_loop(outer)
-            self.loop.close()
-            self.conditions.clear()
-            self._outputs = []
+        self._outputs = []
+        if self.loop.tasks:
+            with suppress(BlockedError, DeadlockError), self.watched():
+                close_coroutines(self.loop)
+        self.loop.close()
+        self.conditions.clear()
 
     # What the workflow API asks.
 
     def ask(self, output: Record) -> None:
         """Add an output event to those of this activation."""
+        self.check_asking()
+        self._outputs.append(output)
+
+    def check_asking(self) -> None:
+        """Raise ReadOnlyContextError while code runs that may ask for nothing."""
         if self.markers.is_calling:
             raise ReadOnlyContextError(
                 "a side effect's function only gives a value: it may not start anything"
             )
         self.loop.check_acting()
-        self._outputs.append(output)
 
     def take_back(self, output: Record) -> bool:
         """Remove an output that this very activation asked for; whether it did."""
@@ -266,7 +249,8 @@ class Coroutine:
                 f"{self.workflow_type} did not yield: {error}",
                 stack_trace=user_stack(error),
             ) from error
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except BaseException as error:
+            # Whatever it is: a panic of an extension, or what a callback let out.
             raise blocked_by(error, self.workflow_type) from error
         finally:
             entered.__exit__(None, None, None)
@@ -289,15 +273,6 @@ class Coroutine:
         if not fits(recorded, produced):
             where = f"{self.workflow_type} {self.facts.workflow_id!r} at event {seq}"
             compare(recorded, produced, where=where, tasks=self.loop.tasks.values())
-
-    def _resumed(self, seq: int) -> Record:
-        event = self._waiting.pop(seq, None)
-        if event is None:
-            raise BlockedError(
-                "nondeterminism",
-                f"the history resumes with event {seq}, which did not wait; the history is damaged",
-            )
-        return event
 
     def _begin(self) -> None:
         self._main = self.spawn(self._run(), "main")
@@ -335,8 +310,11 @@ class Coroutine:
     async def _guarded(self, coro: AnyCoroutine[Any, Any, None]) -> None:
         try:
             await coro
-        except (Exception, asyncio.CancelledError, ContinueAsNewError) as error:
-            if self.is_closed:
+        except DeadlockError:
+            raise
+        except BaseException as error:
+            if self.is_closed or asyncio._get_running_loop() is not self.loop:
+                # The code is being dropped.
                 return
             try:
                 end = end_of(error, self)
@@ -347,12 +325,15 @@ class Coroutine:
             self._end(end)
 
     def _end(self, output: Record | None) -> None:
-        """No code runs after this; the end is the last thing asked for."""
+        """The first end is the end: no code runs after it, and what is asked for does not count."""
+        if self.is_ended:
+            return
         if output is not None:
             self._outputs.append(output)
+        self._outputs = []
         self.is_ended = True
         self.messages.end()
-        self.loop.drop_ready()
+        self.loop.stop_running()
         self.conditions.clear()
 
     def _take_started(self, event: WorkflowStarted) -> None:
@@ -388,8 +369,6 @@ class Coroutine:
             return
         self._timers.fire(event.timer_id)
 
-
-_STARTS_ACTIVATION = INPUTS | {WorkflowResumed}
 
 _TAKES: dict[type[Record], Callable[[Coroutine, Any], None]] = {
     WorkflowStarted: Coroutine._take_started,

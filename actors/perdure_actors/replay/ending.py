@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
-from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.call_site import last_user_line, user_stack
 from perdure_actors.replay.exceptions import FailureError, is_cancelled_exception
 from perdure_actors.replay.failures import failure_of
+from perdure_actors.replay.raised import kind_of, said_by
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import WorkflowCanceled, WorkflowContinuedAsNew, WorkflowFailed
 from perdure_schemas.payloads import Record
+
+GROUPS_DEEP_MAX = 100
+"""How deep groups of exceptions may lie in each other and still be failures."""
 
 
 class ContinueAsNewError(BaseException):
@@ -37,33 +42,50 @@ class Ending(Protocol):
 def end_of(error: BaseException, run: Ending) -> Record:
     """The output event that an exception out of the run method stands for.
 
-    Raises BlockedError for an exception that is no failure.
+    Raises BlockedError for an exception that is no failure, or cannot be written as one.
     """
     if isinstance(error, ContinueAsNewError):
         return error.event
-    leaves = _failures(error, run)
-    if leaves is None:
-        raise blocked_by(error, run.workflow_type) from error
-    if isinstance(error, asyncio.CancelledError) or (
-        run.cancel_reason is not None and all(map(is_cancelled_exception, leaves))
-    ):
-        return WorkflowCanceled(call_site=last_user_line(error))
-    return WorkflowFailed(failure=failure_of(error, run.converter), call_site=last_user_line(error))
+    try:
+        leaves = _failures(error, run)
+        if leaves is None:
+            raise blocked_by(error, run.workflow_type) from error
+        site = last_user_line(error)
+        # What nobody asked for is a failure: the result of a cancelled task, let out by a handler.
+        if run.cancel_reason is not None and all(map(is_cancelled_exception, leaves)):
+            return WorkflowCanceled(call_site=site)
+        return WorkflowFailed(failure=failure_of(error, run.converter), call_site=site)
+    except (BlockedError, DeadlockError):
+        raise
+    except BaseException as problem:
+        # What it says of itself is user code as well.
+        raise blocked_by(problem, run.workflow_type) from error
 
 
 def blocked_by(error: BaseException, workflow_type: str) -> BlockedError:
-    """The block that an exception of user code leads to."""
+    """The block that an exception of user code leads to, whatever it is."""
     if isinstance(error, BlockedError):
         return error
-    site = last_user_line(error)
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    kind, said = kind_of(error), said_by(error)
+    site = _asked(last_user_line, error)
+    what = kind if said == kind else f"{kind}: {said}"
     return BlockedError(
         "error",
         f"{workflow_type} raised {what}{f' at {site}' if site else ''}. "
         "The run goes on by itself when fixed code is deployed; to fail a run instead, raise "
-        f"ApplicationError, or list {type(error).__name__} in failure_exception_types.",
-        stack_trace=user_stack(error),
+        f"ApplicationError, or list {kind} in failure_exception_types.",
+        stack_trace=_asked(user_stack, error),
     )
+
+
+def _asked(about: Callable[[BaseException], str], error: BaseException) -> str:
+    """What can be said of an error, if it lets it be said."""
+    try:
+        return about(error)
+    except DeadlockError:
+        raise
+    except BaseException:
+        return ""
 
 
 def is_failure(error: BaseException, run: Ending) -> bool:
@@ -71,12 +93,12 @@ def is_failure(error: BaseException, run: Ending) -> bool:
     return _failures(error, run) is not None
 
 
-def _failures(error: BaseException, run: Ending) -> list[BaseException] | None:
+def _failures(error: BaseException, run: Ending, deep: int = 0) -> list[BaseException] | None:
     """The failures an error holds: itself, or all of a group's; None when one is no failure."""
     if isinstance(error, BaseExceptionGroup):
         leaves: list[BaseException] = []
         for inner in error.exceptions:
-            found = _failures(inner, run)
+            found = None if deep > GROUPS_DEEP_MAX else _failures(inner, run, deep + 1)
             if found is None:
                 return None
             leaves += found

@@ -151,6 +151,7 @@ class Loop(_Answers):
         self.tasks: dict[int, asyncio.Task[Any]] = {}
         """The tasks that have not ended, by number."""
         self._ready: deque[asyncio.Handle] = deque()
+        self._is_over = False
         self._number = 0
         self._report = report
 
@@ -161,7 +162,7 @@ class Loop(_Answers):
         """
         ready = self._ready
         turns = 0
-        while ready:
+        while ready and not self._is_over:
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
@@ -175,8 +176,9 @@ class Loop(_Answers):
                     "a loop over asyncio.sleep(0) should wait for a condition or a timer instead"
                 )
 
-    def drop_ready(self) -> None:
-        """Forget what is ready: the run has ended."""
+    def stop_running(self) -> None:
+        """The run has ended: what is ready is forgotten, and what becomes so is not run."""
+        self._is_over = True
         self._ready.clear()
 
     def check_acting(self) -> None:

@@ -12,13 +12,14 @@ import inspect
 from collections.abc import Coroutine
 from typing import Any, NamedTuple, Protocol
 
-from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.builtin_queries import BUILTIN_QUERIES
 from perdure_actors.replay.code import DYNAMIC, Handler, Header, Inbound, WorkflowCode
 from perdure_actors.replay.ending import is_failure
 from perdure_actors.replay.exceptions import ApplicationError
 from perdure_actors.replay.failures import failure_of
 from perdure_actors.replay.loop import Loop
+from perdure_actors.replay.raised import failure_of_any
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.message_events import (
     WorkflowSignaled,
@@ -186,14 +187,13 @@ class Messages:
         assert isinstance(event, WorkflowUpdateAccepted), "only messages are shown to the code"
         handler = self.updates.get(event.update_name) or self.updates.get(DYNAMIC)
         if handler is None:
-            return self._failure(
-                ApplicationError(
-                    f"update {event.update_name!r} has no handler in {self._run.workflow_type};"
-                    f" {self._known('update', self.updates)}",
-                    type="UnknownUpdate",
-                    non_retryable=True,
-                )
+            unknown = ApplicationError(
+                f"update {event.update_name!r} has no handler in {self._run.workflow_type};"
+                f" {self._known('update', self.updates)}",
+                type="UnknownUpdate",
+                non_retryable=True,
             )
+            return failure_of_any(unknown, self._run.converter)
         token = current_update.set(UpdateInfo(event.update_id, event.update_name))
         try:
             args = handler.read(event.update_name, event.input, self._run.converter)
@@ -202,8 +202,10 @@ class Messages:
                 inbound.validate_update(event.update_id, event.update_name, args, event.header)
             elif handler.has_validator:
                 handler.validate(self._run.instance, args)
-        except Exception as error:
-            return self._failure(error)
+        except DeadlockError:
+            raise
+        except BaseException as error:
+            return failure_of_any(error, self._run.converter)
         finally:
             current_update.reset(token)
         return None
@@ -213,8 +215,10 @@ class Messages:
         if handler is not None:
             try:
                 handler.read(event.signal_name, event.input, self._run.converter)
-            except Exception as error:
-                return self._failure(error)
+            except DeadlockError:
+                raise
+            except BaseException as error:
+                return failure_of_any(error, self._run.converter)
         return None
 
     def answer(
@@ -246,11 +250,10 @@ class Messages:
             return run.converter.to_payload(
                 result, what=f"the result of query {name!r} ({handler.where})"
             )
-        except Exception as error:
-            return self._failure(error)
-
-    def _failure(self, error: Exception) -> Failure:
-        return failure_of(error, self._run.converter)
+        except DeadlockError:
+            raise
+        except BaseException as error:
+            return failure_of_any(error, run.converter)
 
     def _known(self, kind: str, handlers: dict[str, Handler]) -> str:
         names = ", ".join(sorted(name for name in handlers if name)) or "none"

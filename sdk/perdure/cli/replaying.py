@@ -15,10 +15,10 @@ from perdure.cli.modules import load
 from perdure.cli.printing import print_json, progress_bar
 from perdure.cli.records import records_in
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
-from perdure.histories import CLOSING, HistoryEvent, WorkflowHistory, moment
+from perdure.histories import HistoryEvent, WorkflowHistory, moment
 from perdure.replay_errors import ReplayError
 from perdure.worker.replaying import Replayer
-from perdure_schemas.events import Event
+from perdure_schemas.events import CLOSING, Event
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 from perdure_views.export import EventRow, rows_of
