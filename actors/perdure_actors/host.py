@@ -19,6 +19,7 @@ from perdure_actors.takeover import LostError, Takeover, open_table, table_name
 from perdure_schemas.avro import UnreadableRecordError
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import (
+    LogEndLostError,
     LogError,
     PositionLostError,
     TableError,
@@ -133,7 +134,8 @@ class Host:
         """One slot's turn; in how many ms the next is due. Whatever it raises stays in the slot."""
         try:
             return self._advance(number, slot)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, LogEndLostError):
+            # A person must see what a log has lost before anything is done: the host ends with it.
             raise
         except BaseException as error:
             was_epoch = slot.shard.cursor.epoch if slot.shard else 0

@@ -18,6 +18,7 @@ from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
 from perdure_topics.names import topic_name
 from perdure_topics.ports import (
+    LogEndLostError,
     PositionLostError,
     TableBusyError,
     TableError,
@@ -138,7 +139,9 @@ class Takeover:
             )
         saved = self._table.get(rows.VERIFIED)
         verified = rows.decode_verified(saved) if saved and meta.offset >= 0 else rows.Verified()
-        start, _ = services.log.offsets(self._topic, self._partition)
+        start, end = services.log.offsets(self._topic, self._partition)
+        if meta.offset >= end and services.log.has_one_copy:
+            raise LogEndLostError(self._ahead(meta.offset, end))
         if verified.next_offset < start:
             if meta.offset >= 0:
                 self._wipe()
@@ -167,6 +170,19 @@ class Takeover:
             )
             raise TopicMismatchError(msg)
         return ""
+
+    def _ahead(self, offset: int, end: int) -> str:
+        """What to say of a table that knows records which its log has lost, with no other copy."""
+        where = self._services.log.address.removeprefix("file:")
+        return (
+            f"table {self._name} has taken {self._topic} partition {self._partition} to offset"
+            f" {offset}, and the log in {where} ends before {end}: {offset + 1 - end} records that"
+            " were acknowledged are lost. The table is kept, and nothing is done. Restore"
+            f" {where} as a whole from a copy that has them, and check the disk. To go on without"
+            f" what is lost, move {where}/tables (or the --state-dir) and {where}/checkpoints away:"
+            " tables are made anew from the log, and what only those records said has not happened"
+            " then and may be done again"
+        )
 
     def _wipe(self) -> None:
         """An empty table; a checkpoint would be of the same past."""

@@ -45,6 +45,10 @@ class MemoryLog:
         self.bytes_max: dict[str, int] = {}
         self._watchers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
+    @property
+    def has_one_copy(self) -> bool:
+        return False
+
     def topic(self, name: str) -> TopicInfo | None:
         found = self.topics.get(name)
         return None if found is None else TopicInfo(name, name, len(found), 1, {})

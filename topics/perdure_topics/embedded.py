@@ -50,7 +50,11 @@ class EmbeddedLog:
         for name, row in store.topics().items():
             last_ms = max(last_ms, self._load(name, row))
         self._committer = Committer(
-            store, wall_ms=clock.wall_ms, last_ms=last_ms, on_reopened=self._reload
+            store,
+            wall_ms=clock.wall_ms,
+            last_ms=last_ms,
+            on_reopened=self._reload,
+            on_damaged=self._break,
         )
         self._committer.start()
         self._housekeeper = Thread(target=self._keep_house, name="perdure-log-house", daemon=True)
@@ -78,6 +82,11 @@ class EmbeddedLog:
     def cluster_id(self) -> str:
         """Which log this is; tables of another are wiped."""
         return self._store.cluster_id
+
+    @property
+    def has_one_copy(self) -> bool:
+        """Nobody else has these records: a table that is ahead of them is kept."""
+        return True
 
     def topic(self, name: str) -> TopicInfo | None:
         """What the log says of a topic, None when there is none."""
@@ -235,6 +244,10 @@ class EmbeddedLog:
                 for bell in part.listeners:
                     bell()
 
+    def _break(self, message: str) -> None:
+        """Serve nothing any more, and say why."""
+        self._broken = message
+
     def _guarded(self, write: Callable[[], None]) -> None:
         try:
             write()
@@ -259,6 +272,7 @@ class EmbeddedLog:
             try:
                 for group in list(self._groups.values()):
                     group.expire()
+                self._store.keep_mark()
                 now_ms = self._clock.wall_ms()
                 if now_ms - self._retained_ms >= RETENTION_EVERY_MS:
                     self._retained_ms = now_ms

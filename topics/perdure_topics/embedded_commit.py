@@ -12,6 +12,7 @@ from perdure_topics.doorbell import Doorbell
 from perdure_topics.embedded_store import encode_value, pack_offset
 from perdure_topics.ports import (
     Headers,
+    LogDamagedError,
     LogError,
     LogFullError,
     RecordTooLargeError,
@@ -75,6 +76,7 @@ class Committer:
         wall_ms: Callable[[], int],
         last_ms: int,
         on_reopened: Callable[[], None],
+        on_damaged: Callable[[str], None],
     ) -> None:
         self.full: str | None = None
         """Why nothing is taken at present."""
@@ -84,6 +86,8 @@ class Committer:
         self._wall_ms = wall_ms
         self._last_ms = last_ms
         self._on_reopened = on_reopened
+        self._on_damaged = on_damaged
+        self._damaged = False
         self._queue: deque[_Entry] = deque()
         self._group_offsets: dict[bytes, bytes] = {}
         self._group_due = float("inf")
@@ -213,8 +217,13 @@ class Committer:
         """A write failed: report all that is not sure, then reopen as soon as that is possible."""
         directory = self._store.directory
         message = f"the log in {directory} cannot be written: {error}"
-        self.full = f"{message}. It goes on by itself when there is space"
-        _LOG.error("%s; nothing is taken until there is space", message)
+        damaged = self._damaged or isinstance(error, LogDamagedError) or "Corruption" in str(error)
+        if damaged:
+            message += ". Restore the directory from a copy, or check the disk"
+            self._give_up(message)
+        else:
+            self.full = f"{message}. It goes on by itself when there is space"
+            _LOG.error("%s; nothing is taken until there is space", message)
         self._store.suspend()
         bells: dict[Callable[[], None], None] = {}
         for appender, report in self._at_stake:
@@ -228,7 +237,17 @@ class Committer:
             entry.appender.report(Report(entry.tag, None, 0, message))
             bells[entry.appender.on_ready] = None
         ring(bells)
-        self._reopen()
+        if not damaged:
+            self._reopen()
+
+    def _give_up(self, message: str) -> None:
+        """Take nothing more: it is no use to open a damaged log again and again."""
+        if self._damaged:
+            return
+        self._damaged = True
+        self.full = message
+        self._on_damaged(message)
+        _LOG.critical("%s. Nothing is taken any more", message)
 
     def _reopen(self) -> None:
         told = time.monotonic()
@@ -242,6 +261,10 @@ class Committer:
             try:
                 self._store.resume()
                 self._on_reopened()
+            except LogDamagedError as error:
+                self._give_up(str(error))
+                self._store.suspend()
+                return
             except (LogError, OSError) as error:
                 _LOG.warning("the log in %s: %s", self._store.directory, error)
                 self._store.suspend()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -23,8 +24,16 @@ from rocksdict import (
     WriteOptions,
 )
 
-from perdure_topics.embedded_wal import check_directory
-from perdure_topics.ports import Headers, LogError, LogUnavailableError, StoredRecord
+from perdure_topics.embedded_mark import MarkFile, check_mark
+from perdure_topics.embedded_owner import in_use, kept_from_others, let_go, take
+from perdure_topics.embedded_wal import check_directory, check_numbers
+from perdure_topics.ports import (
+    Headers,
+    LogDamagedError,
+    LogError,
+    LogUnavailableError,
+    StoredRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,9 +107,12 @@ class EmbeddedStore:
         self._unsynced = WriteOptions()
         self._unsynced.sync = False
         self._db: Rdict | None = None
-        self._open()
+        self._mark = MarkFile(directory)
+        take(directory)
         try:
+            self._open()
             self.cluster_id = self._identify()
+            self._mark.open(self.cluster_id, self._opened().latest_sequence_number())
         except BaseException:
             self.close()
             raise
@@ -115,16 +127,25 @@ class EmbeddedStore:
 
     def sync(self) -> None:
         """Make all that was written survive a power failure. Other threads run meanwhile."""
-        self._opened().flush_wal(True)
+        db = self._opened()
+        written = db.latest_sequence_number()
+        db.flush_wal(True)
+        self._mark.write(written)
+
+    def keep_mark(self) -> None:
+        """Let the file beside the log survive a power failure too, now and then."""
+        try:
+            self._mark.keep()
+        except OSError as error:
+            raise LogError(f"{self._mark.path} cannot be synced: {error}") from error
 
     def cut(self, prefix: bytes, start: int, offset: int, key: bytes) -> None:
         """Delete the records from start up to offset and note the new start, all or nothing."""
         batch = WriteBatch(raw_mode=True)
         batch.delete_range(prefix + pack_offset(start), prefix + pack_offset(offset))
         batch.put(key, pack_offset(offset))
-        db = self._opened()
-        db.write(batch, self._unsynced)
-        db.flush_wal(True)
+        self._opened().write(batch, self._unsynced)
+        self.sync()
 
     def topics(self) -> dict[str, TopicRow]:
         """All topics by name."""
@@ -207,7 +228,7 @@ class EmbeddedStore:
                 f"{self.directory}: {topic} partition {partition} lacks the record at offset "
                 f"{due}. Restore the directory from a copy, or check the disk"
             )
-            raise LogError(msg)
+            raise LogDamagedError(msg)
         return found
 
     def has_space(self) -> bool:
@@ -229,12 +250,17 @@ class EmbeddedStore:
 
     def close(self) -> None:
         """Let go of the directory."""
-        db, self._db = self._db, None
-        if db is not None:
-            try:
-                db.flush_wal(True)
-            finally:
+        db = self._db
+        try:
+            if db is not None:
+                self.sync()
+                self._mark.keep(now=True)
+        finally:
+            self._mark.close()
+            self._db = None
+            if db is not None:
                 db.close()
+            let_go(self.directory)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -250,7 +276,7 @@ class EmbeddedStore:
                 f"{self.directory}: {what} cannot be read: {error}. Restore the directory from "
                 f"a copy, or check the disk"
             )
-            raise LogError(msg) from error
+            raise LogDamagedError(msg) from error
 
     def _opened(self) -> Rdict:
         db = self._db
@@ -267,20 +293,58 @@ class EmbeddedStore:
         except OSError as error:
             msg = f"{self.directory} cannot be made: {error}. Choose another --data directory"
             raise LogError(msg) from error
-        check_directory(self.directory)
         try:
-            self._db = Rdict(str(self.directory), _options())
+            with kept_from_others(self.directory):
+                create = not self._look()
+        except OSError as error:
+            raise self._open_error(error) from error
+        try:
+            self._db = Rdict(str(self.directory), _options(create=create))
         except Exception as error:
             raise self._open_error(error) from error
 
+    def _look(self) -> bool:
+        """Whether there is a log in the directory. RocksDB would delete files it does not know.
+
+        Raises LogDamagedError when it is not all there.
+        """
+        directory = self.directory
+        check_directory(directory)
+        mark = self._mark.read()
+        if mark is not None:
+            check_mark(mark, directory, look=self._read_only)
+        elif (directory / "CURRENT").exists():
+            self._read_only()
+        elif any(path.suffix in (".sst", ".log") for path in directory.iterdir()):
+            raise self._open_error(FileNotFoundError(f"{directory / 'CURRENT'} is missing"))
+        else:
+            return False
+        return True
+
+    def _read_only(self) -> tuple[str, int, int]:
+        """The log's id, the number of its last entry, and the oldest log file that it needs."""
+        try:
+            db = Rdict(
+                str(self.directory), _options(create=False), access_type=AccessType.read_only()
+            )
+        except Exception as error:
+            raise self._open_error(error) from error
+        try:
+            needed = int(db.property_value("rocksdb.min-log-number-to-keep") or 0)
+            check_numbers(self.directory, needed)
+            cluster_id: bytes = db.get(_CLUSTER_KEY) or b""
+            return cluster_id.decode("ascii", "replace"), db.latest_sequence_number(), needed
+        except LogError:
+            raise
+        except Exception as error:
+            raise self._open_error(error) from error
+        finally:
+            db.close()
+
     def _open_error(self, error: Exception) -> LogError:
         if "lock" in str(error).lower() and "LOCK" in str(error):
-            return LogError(
-                f"{self.directory} is in use by another process. One process owns a data "
-                f"directory: run `perdure engine MODULE --data DIR` there and connect the others "
-                f"to its http:// address, or stop it first"
-            )
-        return LogError(
+            return in_use(self.directory)
+        return LogDamagedError(
             f"{self.directory} cannot be opened: {error}. Nothing was changed. Restore it from a "
             f"copy, or check the disk"
         )
@@ -307,12 +371,12 @@ class EmbeddedStore:
         return cluster_id.decode()
 
 
-def _options() -> Options:
+def _options(*, create: bool) -> Options:
     blocks = BlockBasedOptions()
     blocks.set_block_cache(Cache(16 * _MIB))
     blocks.set_format_version(5)
     options = Options(raw_mode=True)
-    options.create_if_missing(True)
+    options.create_if_missing(create)
     options.set_block_based_table_factory(blocks)
     options.set_write_buffer_size(16 * _MIB)
     options.set_compression_type(DBCompressionType.lz4())

@@ -66,6 +66,11 @@ class KafkaLog:
             self._cluster_id = self._admin.cluster()[0]
         return self._cluster_id
 
+    @property
+    def has_one_copy(self) -> bool:
+        """Brokers have others: a table ahead of the log is made anew."""
+        return False
+
     def topic(self, name: str) -> TopicInfo | None:
         """What the log says of a topic, None when there is none."""
         return self._admin.topic(name)

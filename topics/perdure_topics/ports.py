@@ -35,6 +35,14 @@ class LogUnavailableError(LogError):
     """The log cannot be reached: its address, and for how long it was tried."""
 
 
+class LogDamagedError(LogError):
+    """What the log keeps on disk is damaged: trying again does not help."""
+
+
+class LogEndLostError(LogDamagedError):
+    """The log has lost records that it had acknowledged, and there is no other copy of them."""
+
+
 class PositionLostError(LogError):
     """A reader's position is no longer in the log: retention, truncation or another topic."""
 
@@ -219,6 +227,10 @@ class Log(Protocol):
     @property
     def cluster_id(self) -> str:
         """Which log this is; tables of another are wiped."""
+
+    @property
+    def has_one_copy(self) -> bool:
+        """Whether this is on one disk: a table ahead of it is the only witness of what is lost."""
 
     def topic(self, name: str) -> TopicInfo | None:
         """What the log says of a topic, None when there is none.

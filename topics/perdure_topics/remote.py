@@ -48,6 +48,11 @@ class RemoteLog:
         """Which log this is."""
         return self._link.cluster_id
 
+    @property
+    def has_one_copy(self) -> bool:
+        """No host runs on a log of another process, so no table does."""
+        return False
+
     def topic(self, name: str) -> TopicInfo | None:
         """What the log says of a topic, None when there is none.
 

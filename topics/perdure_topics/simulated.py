@@ -37,6 +37,11 @@ class SimulatedLog:
         """Which log this is."""
         return "simulated"
 
+    @property
+    def has_one_copy(self) -> bool:
+        """Brokers have others: a table ahead of the log is made anew."""
+        return False
+
     def topic(self, name: str) -> TopicInfo | None:
         """What the log says of a topic, None when there is none."""
         self.broker.check_there(f"describe topic {name!r}")
