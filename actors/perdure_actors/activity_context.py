@@ -109,6 +109,7 @@ class ActivityContext:
 
     __slots__ = (
         "_beat",
+        "_may_begin",
         "cancellation",
         "cancelled",
         "converter",
@@ -155,6 +156,18 @@ class ActivityContext:
         self.outbound: Any = None
         """The chain that the code's own calls go through, where there are interceptors."""
         self._beat = beat
+        self._may_begin = threading.Lock()
+
+    def begin(self) -> bool:
+        """Claim the one beginning of the code; False when it has been given up, and must not run.
+
+        The lock is never let go: who has it first, to run the code or not to, has it for good.
+        """
+        return self._may_begin.acquire(blocking=False)
+
+    def give_up(self) -> bool:
+        """See to it that the code does not begin; False when it has begun."""
+        return self._may_begin.acquire(blocking=False)
 
     def heartbeat(self, details: Sequence[Any]) -> None:
         """Give a sign of life. Raises TypeError or ValueError for details that cannot be written.

@@ -7,7 +7,7 @@ bell rang and when `next_turn_ms` says so, always on one thread. So a simulation
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,28 +21,26 @@ from perdure_actors.activity_tasks import (
     Attempt,
     Phase,
     application_failure,
+    stop_failure,
     timeout_failure,
 )
 from perdure_actors.slots import FixedSlots, Slots
-from perdure_actors.task_checks import read_task
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.task_rate import FOREVER_MS, TaskRate
+from perdure_actors.worker_attempts import AttemptBook
 from perdure_actors.worker_claims import ClaimBook
 from perdure_actors.worker_lease import LeaseBook
 from perdure_actors.worker_outbox import UNACKED_MAX, Outbox
 from perdure_actors.worker_replies import ReplyReader
+from perdure_actors.worker_room import WaitingRoom
 from perdure_schemas.avro import UnreadableRecordError, decode_as
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.replies import Reply, WorkerOrders
-from perdure_topics.ports import Clock, StoredRecord
+from perdure_topics.ports import Clock
 
 TICK_MS = 250
 TAKE_MAX = 500
-ROOM_MAX = 64
-RECENT_MAX = 10_000
-NO_SLOT_MS = 1_000
 PAUSE_AFTER_MS = 500
-PRIORITY_DEFAULT = 3
 
 logger = logging.getLogger(__name__)
 
@@ -86,18 +84,16 @@ class ActivityDesk:
         self._mail = ActivityMail(facts, outbox, intake=intake, clock=clock)
         self._claims = ClaimBook(self._mail, leases, facts.worker_id)
         self._alarms = AttemptAlarms()
-        self._held: dict[bytes, Attempt] = {}
-        self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._rate = rate or TaskRate(None)
         self._rate_due_ms = FOREVER_MS
-        self._room: deque[Attempt] = deque()
-        self._room_max = max(1, min(facts.slots // 2, ROOM_MAX))
+        self._room = WaitingRoom(facts.slots)
         self._slots_used = 0
         self._full_since_ms = -1
         self._starved = False
         self._stopping = False
         self._tick_at_ms = 0
-        self.counts: Counter[str] = Counter()
+        self._attempts = AttemptBook(intake, counts := Counter[str]())
+        self.counts = counts
         """What happened so far, by name: started, completed, failed, undecodable and so on."""
 
     @property
@@ -108,7 +104,7 @@ class ActivityDesk:
     @property
     def held(self) -> list[Attempt]:
         """The attempts that have not been reported."""
-        return list(self._held.values())
+        return self._attempts.held
 
     @property
     def next_turn_ms(self) -> int:
@@ -166,12 +162,23 @@ class ActivityDesk:
             self._mail.detached(attempt)
         self.free(attempt)
 
+    def stopped(self, attempt: Attempt) -> None:
+        """The code was stopped with this worker: begun, so that is an attempt, and it has failed.
+
+        Whether another follows is for the retry policy to say, as with any other failure.
+        """
+        self.failed(attempt, stop_failure(attempt.task))
+
+    def give_up(self, attempt: Attempt) -> None:
+        """The code does not stop though it was told to: its slot is kept until it does."""
+        if self._end(attempt, "failed"):
+            self._mail.failed(attempt, stop_failure(attempt.task, has_ended=False))
+
     def hand_back(self, attempt: Attempt, reason: str) -> None:
-        """Another worker should run it; its code, if it runs, keeps its slot until it ends."""
+        """Another worker should run it: it has not begun here."""
         if self._end(attempt, "handed_back"):
             self._mail.handed_back(attempt, reason)
-            # It may come back, and then it is to run.
-            self._recent.pop(attempt.token, None)
+            self._attempts.may_return(attempt)
 
     def free(self, attempt: Attempt) -> None:
         """The code has ended: its slot is free."""
@@ -214,7 +221,7 @@ class ActivityDesk:
             self._mail.lease(due, slots_used=self._slots_used, stopping=True)
 
     def _take(self, now: int) -> None:
-        capacity = self._slots.free(now) + self._room_max - len(self._room)
+        capacity = self._slots.free(now) + self._room.max - len(self._room)
         if capacity <= 0 or self._outbox.unacked >= UNACKED_MAX:
             self._starved = True
             if self._full_since_ms < 0:
@@ -236,39 +243,16 @@ class ActivityDesk:
         # Fewer than asked for means that the reader is empty and will ring again.
         self._starved = len(records) >= limit
         for record in records:
-            self._receive(record, now)
+            attempt = self._attempts.receive(record, now)
+            if attempt is not None:
+                self._room.add(attempt)
         self._fill(now)
         if self._starved and limit == TAKE_MAX:
             self._wake()
 
-    def _receive(self, record: StoredRecord, now: int) -> None:
-        task = read_task(record)
-        if task is None:
-            self.counts["undecodable"] += 1
-            self._intake.done(record.partition, record.offset)
-            return
-        held = self._held.get(task.token)
-        if held is not None or task.token in self._recent:
-            self.counts["duplicates"] += 1
-            if held is None or held.released:
-                self._intake.done(record.partition, record.offset)
-            else:
-                held.other_places = [*(held.other_places or ()), (record.partition, record.offset)]
-            return
-        attempt = Attempt(
-            task,
-            taken_ms=now,
-            headers=record.headers,
-            place=(record.partition, record.offset),
-            may_be_redelivery=self._intake.may_be_redelivery(record),
-        )
-        self._held[task.token] = attempt
-        self._room.append(attempt)
-
     def _fill(self, now: int) -> None:
         """Give free slots to what waits: the urgent first, of equals the one that came first."""
-        while self._room:
-            attempt = min(self._room, key=_priority) if len(self._room) > 1 else self._room[0]
+        while (attempt := self._room.next()) is not None:
             permit = self._slots.take(attempt.task.activity_type, now)
             if permit is None:
                 break
@@ -315,10 +299,7 @@ class ActivityDesk:
             return False
         attempt.phase = Phase.ENDED
         self.counts[outcome] += 1
-        self._held.pop(attempt.token, None)
-        self._recent[attempt.token] = None
-        if len(self._recent) > RECENT_MAX:
-            self._recent.popitem(last=False)
+        self._attempts.ended(attempt)
         self._alarms.ended(attempt)
         self._claims.ended(attempt)
         return True
@@ -341,11 +322,15 @@ class ActivityDesk:
                     self.free(attempt)
             elif not orders.granted:
                 self._runner.cancel(attempt, orders.reason or NOT_FOUND)
+        if orders.elsewhere:
+            self._room.heard(orders.elsewhere, now)
+            for attempt in self._room.leaving(now):
+                self.hand_back(attempt, "no_slot")
         for canceled in orders.canceled:
             self._cancel(canceled.token, canceled.reason or CANCEL_REQUESTED)
 
     def _cancel(self, token: bytes, reason: str) -> None:
-        attempt = self._held.get(token)
+        attempt = self._attempts.find(token)
         if attempt is None:
             return
         if attempt.phase is Phase.RUNNING:
@@ -357,7 +342,7 @@ class ActivityDesk:
 
     def _settle(self, revoked: list[int], lost: list[int], now: int) -> None:
         """See to it that the next owner of a partition need not run what this worker holds."""
-        for attempt in list(self._room):
+        for attempt in self._room:
             if attempt.task_partition in revoked:
                 self._room.remove(attempt)
                 self.hand_back(attempt, "rebalance")
@@ -365,7 +350,7 @@ class ActivityDesk:
                 # Its next owner has it already.
                 self._room.remove(attempt)
                 self._end(attempt, "left")
-                self._recent.pop(attempt.token, None)
+                self._attempts.may_return(attempt)
         for attempt in self._alarms.unpromoted:
             if attempt.task_partition in revoked or attempt.task_partition in lost:
                 self._promote(attempt, now)
@@ -384,17 +369,17 @@ class ActivityDesk:
     def _tick(self, now: int) -> None:
         self._tick_at_ms = now + TICK_MS
         self._claims.repeat(now)
-        while self._room and now - self._room[0].taken_ms >= NO_SLOT_MS:
-            self.hand_back(self._room.popleft(), "no_slot")
+        for attempt in self._room.leaving(now):
+            self.hand_back(attempt, "no_slot")
         self._send_leases(now)
         self._intake.commit()
 
     def _send_leases(self, now: int) -> None:
+        overdue = self._room.overdue(now)
+        # One partition is asked for room elsewhere: where the one that waits longest comes from.
+        asked = (overdue[0].task.commands_topic, overdue[0].task.partition) if overdue else None
+        if asked is not None:
+            self._leases.hurry(*asked)
         for due in self._leases.due(now):
-            self._mail.lease(due, slots_used=self._slots_used)
-
-
-def _priority(attempt: Attempt) -> int:
-    """1 goes before 5; what says nothing is in the middle."""
-    priority = attempt.task.priority
-    return (priority.priority_key if priority is not None else 0) or PRIORITY_DEFAULT
+            waiting = len(overdue) if asked == (due.topic, due.partition) else 0
+            self._mail.lease(due, slots_used=self._slots_used, waiting=waiting)

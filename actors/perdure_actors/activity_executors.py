@@ -46,6 +46,9 @@ class Outcomes(Protocol):
     def stopped(self, attempt: Attempt) -> None:
         """The code ended because its worker stops."""
 
+    def unbegun(self, attempt: Attempt) -> None:
+        """The code has not begun, and will not."""
+
     def detached(self, attempt: Attempt) -> None:
         """The code ended without an outcome: somebody else will report one."""
 
@@ -64,6 +67,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
             outcomes.completed(attempt, self.result)
         elif self.kind == "stopped":
             outcomes.stopped(attempt)
+        elif self.kind == "unbegun":
+            outcomes.unbegun(attempt)
         elif self.kind == "detached":
             outcomes.detached(attempt)
         elif self.failure is not None:
@@ -208,6 +213,9 @@ class AsyncExecutor:
             self._tasks[attempt].cancel()
 
     async def _run(self, attempt: Attempt, context: ActivityContext) -> None:
+        if not context.begin():
+            self._tasks.pop(attempt, None)
+            return
         self._begun.add(attempt)
         CURRENT.set(context)
         try:
@@ -261,6 +269,8 @@ class ThreadExecutor:
             context.interrupt.raise_soon(CancelledError)
 
     def _run(self, attempt: Attempt, context: ActivityContext) -> None:
+        if not context.begin():
+            return
         CURRENT.set(context)
         if attempt.headers:
             adopt_trace(attempt.headers)

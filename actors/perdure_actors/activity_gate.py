@@ -40,8 +40,11 @@ class Desk(Protocol):
     def detached(self, attempt: Attempt) -> None:
         """The code ended without an outcome: somebody else will report one."""
 
+    def stopped(self, attempt: Attempt) -> None:
+        """The code ended because its worker stops."""
+
     def hand_back(self, attempt: Attempt, reason: str) -> None:
-        """Another worker should run it."""
+        """Another worker should run it: it has not begun."""
 
     def free(self, attempt: Attempt) -> None:
         """The code has ended: its slot is free."""
@@ -193,8 +196,18 @@ class ActivityGate:
         await self._last_beat(attempt)
         self.desk.detached(attempt)
 
+    def stopped(self, attempt: Attempt) -> None:
+        """The code ended because its worker stops."""
+        assert self.desk is not None
+        self._spawn(self._stopped(attempt))
+
+    async def _stopped(self, attempt: Attempt) -> None:
+        assert self.desk is not None
+        await self._last_beat(attempt)
+        self.desk.stopped(attempt)
+
     def hand_back(self, attempt: Attempt, reason: str) -> None:
-        """Another worker should run it."""
+        """Another worker should run it: it has not begun."""
         assert self.desk is not None
         self.desk.hand_back(attempt, reason)
 

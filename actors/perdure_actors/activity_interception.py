@@ -103,7 +103,7 @@ def _value_of(outcome: Outcome, context: ActivityContext) -> Any:
             return None
         hint = context.definition.signature.result_type
         return converter.from_payload(outcome.result, hint, what="the result")
-    if outcome.kind == "stopped":
+    if outcome.kind in ("stopped", "unbegun"):
         context.cancel(cancellation_details(WORKER_SHUTDOWN))
         raise CancelledError
     if outcome.failure is not None:

@@ -120,8 +120,10 @@ class ActivityMail:
             subject=attempt,
         )
 
-    def lease(self, due: DueLease, *, slots_used: int, stopping: bool = False) -> None:
-        """Tell a partition that this worker is alive, or that it stops."""
+    def lease(
+        self, due: DueLease, *, slots_used: int, waiting: int = 0, stopping: bool = False
+    ) -> None:
+        """Tell a partition that this worker is alive, or that it stops; and how many tasks wait."""
         facts = self._facts
         lease = WorkerLease(
             worker_id=facts.worker_id,
@@ -131,6 +133,7 @@ class ActivityMail:
             identity=facts.identity,
             slots=facts.slots,
             slots_used=slots_used,
+            waiting=waiting,
             activity_types=list(facts.activity_types),
             version=VERSION,
             stopping=stopping,

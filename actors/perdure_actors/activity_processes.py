@@ -122,6 +122,8 @@ class ProcessExecutor:
         with self._lock:
             self._live.add(attempt.token)
         line = msgspec.msgpack.encode(_Line(self.address, self._key))
+        # From here on it is the pool that says whether it has begun.
+        context.begin()
         future = self._pool.submit(
             run_in_process,
             fn or context.fn,
@@ -184,7 +186,7 @@ class ProcessExecutor:
         try:
             return msgspec.msgpack.decode(future.result(), type=_End)
         except FutureCancelledError:
-            return _End(Outcome("stopped"))
+            return _End(Outcome("unbegun"))
         except Exception as error:
             failure = application_failure(
                 f"the process for activity {attempt.task.activity_type} did not answer:"

@@ -83,9 +83,15 @@ class ActivityRunner:
             self._processes.tell_shutdown()
 
     def cancel_all(self) -> None:
-        """Cancel what runs, because the worker stops."""
-        for attempt in list(self.running):
-            self.cancel(attempt, WORKER_SHUTDOWN)
+        """Cancel what runs, because the worker stops; what has not begun is not to begin.
+
+        Attempts wait for their beginning where a pool has fewer threads than there are slots.
+        """
+        for attempt, context in list(self.running.items()):
+            if context.give_up():
+                self.unbegun(attempt)
+            else:
+                self.cancel(attempt, WORKER_SHUTDOWN)
 
     def close(self) -> None:
         """Let go of processes; their pool stays its owner's."""
@@ -123,7 +129,7 @@ class ActivityRunner:
                 self._threads.start(attempt, context)
         except RuntimeError as error:
             # The executor was shut down by its owner, or broke: this worker is of no use.
-            self.stopped(attempt)
+            self.unbegun(attempt)
             self._on_fatal(
                 RuntimeError(f"the activity executor takes no work: {error}; restart the worker")
             )
@@ -159,7 +165,11 @@ class ActivityRunner:
         self._ended(attempt).detached(attempt)
 
     def stopped(self, attempt: Attempt) -> None:
-        """The code ended because this worker stops: another one should run it."""
+        """The code ended because this worker stops."""
+        self._ended(attempt).stopped(attempt)
+
+    def unbegun(self, attempt: Attempt) -> None:
+        """The code has not begun, and this worker stops: another one should run it."""
         desk = self._ended(attempt)
         desk.hand_back(attempt, WORKER_SHUTDOWN)
         desk.free(attempt)

@@ -314,6 +314,16 @@ def too_large(task: ActivityTask, what: str, size: int) -> Failure:
     )
 
 
+def stop_failure(task: ActivityTask, *, has_ended: bool = True) -> Failure:
+    """The failure of an attempt that had begun when its worker was stopped."""
+    still = "" if has_ended else "; its code went on though it was cancelled"
+    return application_failure(
+        f"attempt {task.attempt} of activity {task.activity_type} was under way when its worker"
+        f" was stopped, and did not end within its graceful_shutdown_timeout{still}",
+        "WorkerShutdown",
+    )
+
+
 def timeout_failure(task: ActivityTask) -> Failure:
     """The failure of an attempt that this worker stopped at its start-to-close timeout."""
     cause = FailureCause(

@@ -18,7 +18,6 @@ from perdure_actors.activity_gate import ActivityGate
 from perdure_actors.activity_interception import Intercept
 from perdure_actors.activity_mail import WorkerFacts
 from perdure_actors.activity_runner import ActivityRunner
-from perdure_actors.activity_tasks import WORKER_SHUTDOWN
 from perdure_actors.activity_watchdog import LoopWatchdog
 from perdure_actors.definitions import ActivityRegistry
 from perdure_actors.edges import Edge
@@ -282,7 +281,7 @@ class ActivityWorker:
             self._watchdog.start()
 
     async def _drain(self) -> None:
-        """Finish or hand back what runs, say farewell, and let go of the log."""
+        """Finish or stop what runs, say farewell, and let go of the log."""
         running = self._runner.running
         self._runner.begin_shutdown()
         self._desk.stop_taking()
@@ -293,12 +292,12 @@ class ActivityWorker:
         await self._until(is_quiet, CANCEL_GRACE_S)
         for attempt in list(running):
             logger.error(
-                "%r did not stop within %g s of being cancelled: it is handed back though its code"
-                " still runs here",
+                "%r did not stop within %g s of being cancelled: it is reported as failed though"
+                " its code still runs here",
                 attempt,
                 CANCEL_GRACE_S,
             )
-            self._desk.hand_back(attempt, WORKER_SHUTDOWN)
+            self._desk.give_up(attempt)
         await self._until(lambda: not self._outbox.outcomes_unacked, FLUSH_S)
         self._desk.say_farewell()
         await self._until(lambda: not self._outbox.unacked, FAREWELL_S)

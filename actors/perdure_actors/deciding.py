@@ -40,6 +40,8 @@ class Concluded(msgspec.Struct):
     """What was refused of a command that was taken."""
     words: list[Record] = []
     """Events of the partition that it brings."""
+    handed_back: str = ""
+    """The activity whose task goes out again."""
 
 
 def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejection | Ignored:
@@ -54,8 +56,15 @@ def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejecti
         answers += [verdict.answer] if verdict.answer is not None else []
         if verdict.again is None:
             reply = getattr(command, "reply", None) if command is not first else None
-            waits_for, words = verdict.waits_for, verdict.words
-            return Concluded(verdict.steps, answers, run_id, waits_for, reply, words=words)
+            return Concluded(
+                verdict.steps,
+                answers,
+                run_id,
+                verdict.waits_for,
+                reply,
+                words=verdict.words,
+                handed_back=verdict.handed_back,
+            )
         together = _begun_with_update(shard, workflow_id, verdict)
         if isinstance(together, Concluded):
             return replace(together, answers=answers)

@@ -17,6 +17,7 @@ from perdure_actors.core.decision import (
     Forward,
     PushOrders,
     RunLocal,
+    SendAgain,
     SendCommand,
     SendDead,
     SendTask,
@@ -94,6 +95,7 @@ class Dispatch:
         dispatched: int,
         token: Callable[[RecordId], bytes],
         answer: Callable[[ReplyTo, Record], None],
+        again: Callable[[SendAgain], SendTask | None],
         on_ready: Callable[[], None],
         tell: Callable[[str, Exception], None] = _nobody_hears,
         refused: Callable[[Record, str], Sequence[Effect]] = _nobody_waits,
@@ -103,6 +105,7 @@ class Dispatch:
         self._address = address
         self._token = token
         self._answer = answer
+        self._again = again
         self._on_ready = on_ready
         self._tell = tell
         self._refused = refused
@@ -160,6 +163,12 @@ class Dispatch:
             if isinstance(effect, RunLocal | StopLocal):
                 # They stay in this process.
                 continue
+            if isinstance(effect, SendAgain):
+                task = self._again(effect)
+                if task is None:
+                    self.done.append((pseq, at))
+                    continue
+                effect = task  # noqa: PLW2901 - what it comes to
             if pseq not in self._open:
                 heapq.heappush(self._oldest, pseq)
             self._open[pseq] += 1
@@ -210,7 +219,7 @@ class Dispatch:
         """The record that an effect becomes, for a topic of so many partitions."""
         effect, pseq = held.effect, held.pseq
         if isinstance(effect, SendTask):
-            return self._task(pseq, effect, topic, count)
+            return self._task(held, effect, topic, count)
         if isinstance(effect, SendCommand):
             workflow_id: str = effect.command.workflow_id  # type: ignore[attr-defined]
             value = encode(_with_source(effect.command, self._address, held))
@@ -231,11 +240,12 @@ class Dispatch:
         to = self._address.partition % count
         return Outgoing(pseq, topic, to, effect.key, value, headers, held.place)
 
-    def _task(self, pseq: int, effect: SendTask, topic: str, count: int) -> Outgoing:
+    def _task(self, held: Held, effect: SendTask, topic: str, count: int) -> Outgoing:
         activity = effect.activity
         key = f"{effect.run_id}/{activity.scheduled.activity_id}/{activity.attempt}"
         # The record's number takes part, so that one handed back goes elsewhere.
-        spread = zlib.crc32(f"{key}/{activity.issued.pseq}".encode())
+        pseq = held.pseq if effect.moved else activity.issued.pseq
+        spread = zlib.crc32(f"{key}/{pseq}".encode())
         policy = activity.scheduled.retry_policy
         task = task_record(
             effect,
@@ -244,7 +254,9 @@ class Dispatch:
             wants_claim=effect.resent or (policy is not None and policy.maximum_attempts == 1),
         )
         value = encode(task)
-        return Outgoing(pseq, topic, spread % count, key.encode(), value, trace_headers(effect))
+        to, place = spread % count, held.place if effect.moved else -1
+        headers = trace_headers(effect)
+        return Outgoing(held.pseq, topic, to, key.encode(), value, headers, place)
 
     def _count(self, topic: str, queue: str) -> int | None:
         """The partitions of a topic; None while it does not exist."""

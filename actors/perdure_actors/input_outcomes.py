@@ -78,6 +78,18 @@ class InputOutcomes:
             row = rows.RequestRow(self._shard.world.now_ms(), outcome, run_id, reason)
             self._taken.add_request(workflow_id, request_id, row)
 
+    def hand_back(self, record: StoredRecord, run_id: str, activity_id: str) -> None:
+        """A task goes out again once this is in the log; that is no event of its run."""
+        self._shard.owed.outcomes.append(
+            Outcome(
+                offset=record.offset,
+                outcome="handed_back",
+                run_id=run_id,
+                activity_id=activity_id,
+            )
+        )
+        self._shard.count("handed_back")
+
     def refuse(
         self,
         record: StoredRecord,

@@ -227,6 +227,9 @@ class Intake:
             told = errands_of(shard.world, command, verdict)
             self._outcomes.refuse(record, command, verdict, told)
             return
+        if verdict.handed_back:
+            self._outcomes.hand_back(record, verdict.run_id, verdict.handed_back)
+            return
         told = errands_of(shard.world, command, Decision([], run_id=verdict.run_id))
         self._outcomes.add(
             record, command, "applied", run_id=verdict.run_id, reason=verdict.note, errands=told

@@ -200,8 +200,13 @@ class LocalDesk:
         """Nobody can report a local attempt from elsewhere; it has failed before it comes here."""
         raise AssertionError("a local attempt cannot be completed from elsewhere")
 
-    def hand_back(self, attempt: Attempt, reason: str) -> None:
+    def stopped(self, attempt: Attempt) -> None:
         """Its host lets go of it: the next one counts it as lost."""
+        self._end(attempt)
+        self.free(attempt)
+
+    def hand_back(self, attempt: Attempt, reason: str) -> None:
+        """Its host lets go of it before it has begun: the next one cannot tell."""
         self._end(attempt)
 
     def heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:

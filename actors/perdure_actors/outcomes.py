@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
-from perdure_actors.core.decision import Forward, SendCommand, SendDead
+from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendDead
 from perdure_schemas.avro import decode, encode
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from perdure_actors.residents import Ops
     from perdure_schemas.transition import Outcome
 
-KEPT = (SendCommand, SendDead, Forward)
+KEPT = (SendCommand, SendDead, Forward, SendAgain)
 """Effects that no state says again: each is a row until it is acknowledged."""
 
 
@@ -34,6 +34,8 @@ def outcome_rows(outcomes: Sequence[Outcome], time_ms: int, ops: Ops) -> list[Ef
             effects.append(SendDead(outcome.reason, outcome.offset, outcome.key, outcome.value))
         elif outcome.outcome == "forwarded":
             effects.append(Forward(outcome.offset, outcome.key, outcome.value))
+        elif outcome.outcome == "handed_back":
+            effects.append(SendAgain(outcome.run_id, outcome.activity_id))
         effects += [SendCommand(one.task_queue, decode(one.command)) for one in outcome.errands]
     return effects
 
@@ -53,7 +55,9 @@ def effect_rows(effects: Sequence[Effect], pseq: int, epoch: int, ops: Ops) -> l
     return keys
 
 
-def _fields(effect: SendCommand | SendDead | Forward) -> tuple[object, ...]:
+def _fields(effect: SendCommand | SendDead | Forward | SendAgain) -> tuple[object, ...]:
+    if isinstance(effect, SendAgain):
+        return "again", *effect
     if isinstance(effect, SendCommand):
         return "command", effect.task_queue, encode(effect.command)
     if isinstance(effect, SendDead):
@@ -67,4 +71,6 @@ def kept_effect(data: bytes) -> tuple[int, Effect]:
     if kind == "command":
         task_queue, command = fields
         return epoch, SendCommand(task_queue, decode(command))
+    if kind == "again":
+        return epoch, SendAgain(*fields)
     return epoch, SendDead(*fields) if kind == "dead" else Forward(*fields)

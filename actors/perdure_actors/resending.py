@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from perdure_actors import rows
-from perdure_actors.core.decision import SendTask
+from perdure_actors.core.decision import SendAgain, SendTask
 from perdure_actors.outcomes import kept_effect
 from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
-    from perdure_actors.core.state import ActivityState
+    from perdure_actors.core.state import ActivityState, Run
     from perdure_actors.owned import Owned
 
 
@@ -69,16 +69,30 @@ def resend_unacknowledged(shard: Owned) -> None:
     shard.table.write((), acknowledged)
 
 
+def task_again(shard: Owned, effect: SendAgain) -> SendTask | None:
+    """The task of an attempt that was handed back; None when nobody needs it any more."""
+    run = shard.world.run(effect.run_id)
+    activity = run.activities.get(effect.activity_id) if run is not None else None
+    if run is None or activity is None or activity.state != "scheduled":
+        return None
+    return _task_of(run, activity)._replace(moved=True)
+
+
+def _task_of(run: Run, activity: ActivityState) -> SendTask:
+    state = run.state
+    return SendTask(
+        state.workflow_id,
+        state.run_id,
+        run.started.workflow_type,
+        replace(activity, scheduled=activity.terms),
+        resent=True,
+        trace=trace_of(run.started, state.run_id),
+    )
+
+
 def _resend(shard: Owned, run_id: str, activity: ActivityState) -> None:
     run = shard.world.run(run_id)
     if run is None:
         return
-    task = SendTask(
-        run.state.workflow_id,
-        run_id,
-        run.started.workflow_type,
-        replace(activity, scheduled=activity.terms),
-        resent=True,
-        trace=trace_of(run.started, run_id),
-    )
+    task = _task_of(run, activity)
     shard.dispatch.send(activity.issued.pseq, [task], epoch=activity.issued.epoch)

@@ -34,7 +34,7 @@ from perdure_actors.proposal import (
     pack_parts,
 )
 from perdure_actors.recovery import add_mark, purge_marks
-from perdure_actors.resending import resend_unacknowledged
+from perdure_actors.resending import resend_unacknowledged, task_again
 from perdure_actors.residents import Residents
 from perdure_actors.showing import Showing
 from perdure_actors.upkeep import Upkeep
@@ -120,6 +120,7 @@ class Shard:
             dispatched=max(meta.dispatched, self.cursor.dispatched),
             token=self.world.token,
             answer=self.answer,
+            again=partial(task_again, self),
             on_ready=on_ready,
             tell=partial(fence.tell, services, "effect_parked"),
             refused=partial(told_of_refusal, self.world),

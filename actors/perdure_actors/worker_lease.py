@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 LEASE_MS = 20_000
 BUSY_LEASE_MS = 6_000
+ASK_MS = 1_000
+"""How often a partition is asked at most."""
 # Three leases in the time of one: two may be late or lost.
 _PER_LEASE = 3
 
@@ -31,6 +33,7 @@ class LeaseBook:
     def __init__(self, topic: str, partitions: int) -> None:
         self._home = {(topic, partition) for partition in range(partitions)}
         self._held: Counter[tuple[str, int]] = Counter()
+        self._hurried: tuple[str, int] | None = None
         self._sent: dict[tuple[str, int], tuple[int, int]] = {}
         """When a partition was last told, and the lease it was told, both in ms."""
         self.is_urgent = False
@@ -50,15 +53,23 @@ class LeaseBook:
         if self._held[place] <= 0:
             del self._held[place]
 
+    def hurry(self, topic: str, partition: int) -> None:
+        """A partition is to be asked something: its next lease is due soon."""
+        self._hurried = (topic, partition)
+
     def due(self, now_ms: int) -> list[DueLease]:
         """The leases to send now; they count as sent."""
         due = []
         self.is_urgent = False
-        for place in self._home | self._held.keys():
+        hurried, self._hurried = self._hurried, None
+        asked = set() if hurried is None else {hurried}
+        for place in self._home | self._held.keys() | asked:
             lease_ms = BUSY_LEASE_MS if place in self._held else LEASE_MS
             sent_ms, told_ms = self._sent.get(place, (0, 0))
             # The next one is due by the lease that was told, which may be the shorter one.
             wait_ms = 0 if lease_ms < told_ms else min(lease_ms, told_ms) // _PER_LEASE
+            if place == hurried:
+                wait_ms = min(wait_ms, ASK_MS)
             if not told_ms or now_ms - sent_ms >= wait_ms:
                 self._sent[place] = (now_ms, lease_ms)
                 due.append(DueLease(*place, lease_ms))

@@ -212,6 +212,7 @@ class WorkerLease(Record, frozen=True, kw_only=True, gc=False):
     activity_types: list[str] = []
     version: str = ""
     stopping: bool = False
+    waiting: int = 0
 
 
 class AwaitResult(Record, frozen=True, kw_only=True, gc=False):

@@ -225,6 +225,7 @@ class WorkerOrders(Record, frozen=True, kw_only=True, gc=False):
     granted: bool = False
     reason: str = ""
     canceled: list[CanceledAttempt] = []
+    elsewhere: int = 0
 
 
 class QueryAnswer(Record, frozen=True, kw_only=True, gc=False):

@@ -47,6 +47,7 @@ class Outcome(Record, frozen=True, kw_only=True, gc=False):
     key: bytes | None = None
     value: bytes | None = None
     errands: list[Errand] = []
+    activity_id: str = ""
 
 
 class TransitionBody(Record, frozen=True, kw_only=True, gc=False):

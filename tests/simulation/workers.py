@@ -253,6 +253,8 @@ class SimWorker:
 
     def _hand_back(self, attempt: Attempt) -> None:
         attempt.phase = "ended"
+        # The same task may come again, to be claimed.
+        del self._attempts[attempt.task.token]
         self.world.count("handed back")
         self._report(attempt, cmd.HandBackActivity, partial(self._settled, attempt))
 

@@ -251,7 +251,7 @@ async def test_a_stopping_worker_tells_its_activities_and_waits_for_them():
         assert not world.host.commands(HandBackActivity)
 
 
-async def test_what_does_not_end_within_the_limit_is_cancelled_and_handed_back():
+async def test_what_does_not_end_within_the_limit_is_cancelled_and_has_failed():
     begun = asyncio.Event()
     threads = threading.Event()
     why: list[activity.ActivityCancellationDetails | None] = []
@@ -276,9 +276,10 @@ async def test_what_does_not_end_within_the_limit_is_cancelled_and_handed_back()
         await asyncio.to_thread(threads.wait)
         await world.stop()
 
-        backs = world.host.commands(HandBackActivity)
-        assert sorted(back.token for back in backs) == [b"token-1", b"token-2"]
-        assert {back.reason for back in backs} == {"worker_shutdown"}
+        failed = world.host.commands(FailActivity)
+        assert sorted(one.token for one in failed) == [b"token-1", b"token-2"]
+        assert {one.failure.chain[0].type for one in failed} == {"WorkerShutdown"}
+        assert not world.host.commands(HandBackActivity)
         assert why == [activity.ActivityCancellationDetails(worker_shutdown=True)]
         assert not world.log.readers
 

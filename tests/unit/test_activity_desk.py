@@ -9,7 +9,9 @@ from perdure_schemas.commands import (
     CompleteActivity,
     ConfirmActivityCanceled,
     HandBackActivity,
+    WorkerLease,
 )
+from perdure_schemas.replies import WorkerOrders
 from tests.unit.desk_world import World, world_orders
 from tests.unit.worker_world import COMMANDS, make_task
 
@@ -157,7 +159,7 @@ def test_a_long_activity_holds_nobody_back_once_its_claim_is_acknowledged():
     assert world.desk.slots_used == 1
 
 
-def test_a_task_without_a_slot_for_a_second_is_handed_back_and_its_offset_released():
+def test_a_task_that_others_have_a_slot_for_is_handed_back_and_its_offset_released():
     world = World(slots=1)
     world.host.send(make_task(1))
     world.host.send(make_task(2))
@@ -165,13 +167,47 @@ def test_a_task_without_a_slot_for_a_second_is_handed_back_and_its_offset_releas
     assert len(world.hand.started) == 1
 
     world.pass_ms(900)
-    assert not world.host.commands(HandBackActivity)
+    assert not asked(world)
     world.pass_ms(500)
+    assert {(lease.slots_used, lease.waiting) for lease in asked(world)} == {(1, 1)}
+    assert not world.host.commands(HandBackActivity)
+    world.host.answer(0, "w1", WorkerOrders(elsewhere=1))
+    world.desk.turn()
 
     (back,) = world.host.commands(HandBackActivity)
     assert (back.token, back.reason, back.worker_id) == (b"token-2", "no_slot", "w1")
     world.pass_ms(1000)
     assert world.committed == 2
+
+
+def asked(world: World) -> list[WorkerLease]:
+    """The leases that asked whether others have room."""
+    return [lease for lease in world.host.commands(WorkerLease) if lease.waiting]
+
+
+def test_a_task_stays_where_nobody_else_has_room_for_it():
+    world = World(slots=4)
+    for number in range(6):
+        world.host.send(make_task(number))
+    world.desk.turn()
+    world.pass_ms(30_000)
+
+    assert not world.host.commands(HandBackActivity)
+    assert len(world.desk.held) == 6
+    # One partition is asked, once a second at most.
+    assert 25 <= len(asked(world)) <= 30
+
+
+def test_no_more_are_handed_back_than_others_have_room_for():
+    world = World(slots=4)
+    for number in range(6):
+        world.host.send(make_task(number))
+    world.desk.turn()
+    world.pass_ms(1_300)
+    world.host.answer(0, "w1", WorkerOrders(elsewhere=1))
+    world.pass_ms(10_000)
+
+    assert [back.token for back in world.host.commands(HandBackActivity)] == [b"token-4"]
 
 
 def test_a_task_that_waited_takes_the_slot_that_comes_free():
@@ -226,6 +262,9 @@ def test_one_handed_back_that_comes_again_runs():
     world.host.send(make_task(2))
     world.desk.turn()
     world.pass_ms(1300)
+    world.host.answer(0, "w1", WorkerOrders(elsewhere=5))
+    world.desk.turn()
+    assert world.host.commands(HandBackActivity)
     world.end(world.hand.started[0])
     world.host.send(make_task(2))
     world.desk.turn()

@@ -32,7 +32,6 @@ REPORTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "fail": (cmd.FailActivity, {"failure": BOOM}),
     "confirm": (cmd.ConfirmActivityCanceled, {}),
     "heartbeat": (cmd.HeartbeatActivity, {"details": [Payload(data=b"2")]}),
-    "hand back": (cmd.HandBackActivity, {}),
     "claim": (cmd.ClaimActivity, {"reply": ReplyTo(partition=3, correlation_id="c")}),
 }
 EXPECTED: dict[str, ev.Event] = {
@@ -54,7 +53,6 @@ EXPECTED: dict[str, ev.Event] = {
         due_ms=NOW_MS + 1_000,
     ),
     "heartbeat": ev.ActivityHeartbeat(activity_id="1", attempt=1, details=[Payload(data=b"2")]),
-    "hand back": ev.ActivityAttemptScheduled(activity_id="1", attempt=1, reason="handed_back"),
     "claim": ev.ActivityStarted(activity_id="1", attempt=1, worker_id="w1", reply_partition=3),
 }
 
@@ -134,9 +132,34 @@ def test_a_report_after_the_attempt_failed_is_dropped(
     assert verdict.reason == "an older attempt"
 
 
-def test_an_attempt_handed_back_gets_a_new_token(world: CoreWorld, run: Run) -> None:
+def test_a_task_handed_back_goes_out_again_and_is_no_history(world: CoreWorld, run: Run) -> None:
+    length = run.state.seq
+
+    verdict = world.do(world.report(cmd.HandBackActivity, run, reason="no_slot"))
+
+    assert verdict == Decision([], None, "run-1", handed_back="1")
+    assert run.state.seq == length
+    # Whoever takes it claims it by the same token.
+    assert isinstance(claim(world, run, "w2"), Decision)
+
+
+def test_a_hand_back_that_comes_twice_takes_nothing_from_who_has_it(
+    world: CoreWorld, run: Run
+) -> None:
+    back = world.report(cmd.HandBackActivity, run, reason="no_slot")
+    world.do(back)
+    claim(world, run)
+
+    assert world.do(back) == Ignored("handed back by the worker that runs it")
+    assert run.activities["1"].state == "started"
+
+
+def test_an_attempt_that_was_granted_and_not_begun_gets_a_new_token(
+    world: CoreWorld, run: Run
+) -> None:
+    claim(world, run)
     old = world.report(cmd.CompleteActivity, run)
-    world.do(world.report(cmd.HandBackActivity, run))
+    world.do(world.report(cmd.HandBackActivity, run, reason="worker_shutdown"))
 
     assert isinstance(world.decide(old), Ignored)
     assert isinstance(world.decide(world.report(cmd.CompleteActivity, run)), Decision)

@@ -333,7 +333,7 @@ def test_a_lost_worker_that_runs_it_no_more_is_forgotten(world: CoreWorld, left:
     if left == "ended":
         world.do(world.report(cmd.CompleteActivity, run))
     else:
-        world.do(world.report(cmd.HandBackActivity, run))
+        world.do(world.report(cmd.HandBackActivity, run, reason="worker_shutdown"))
     if left == "another's":
         claim(world, run, worker_id="w2")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from perdure_actors.core.decision import Ignored
 from perdure_actors.core.soft import LEASE_MS_DEFAULT, Lease, Soft
 from perdure_schemas.commands import ClaimActivity, WorkerLease
+from perdure_schemas.replies import WorkerOrders
 from tests.unit.core_world import NOW_MS, CoreWorld
 
 LEASE = WorkerLease(
@@ -99,3 +101,35 @@ def test_what_is_forgotten_is_one_attempt_of_one_worker(soft: Soft) -> None:
     soft.forget("w9", "run-1", "1")
     soft.forget("w9", "run-1", "2")
     assert soft.heartbeats == {("run-1", "2"): 2}
+
+
+@pytest.mark.parametrize(
+    ("others", "waiting", "elsewhere"),
+    [
+        ({"w2": (8, 6)}, 5, 2),
+        ({"w2": (8, 2), "w3": (8, 8)}, 5, 5),
+        ({"w2": (8, 8), "w3": (4, 6)}, 5, 0),
+        ({"w2": (8, 0)}, 0, 0),
+        ({}, 5, 0),
+    ],
+)
+def test_who_asks_is_told_how_many_slots_others_have(
+    others: dict[str, tuple[int, int]], waiting: int, elsewhere: int
+) -> None:
+    world = CoreWorld()
+    for worker_id, (slots, used) in others.items():
+        world.do(replace(LEASE, worker_id=worker_id, slots=slots, slots_used=used))
+
+    verdict = world.do(replace(LEASE, waiting=waiting))
+
+    assert isinstance(verdict, Ignored)
+    assert (verdict.answer.elsewhere if isinstance(verdict.answer, WorkerOrders) else 0) == (
+        elsewhere
+    )
+
+
+def test_of_workers_of_another_queue_one_at_a_time_is_tried() -> None:
+    verdict = CoreWorld().do(replace(LEASE, task_queue="another", waiting=9))
+
+    assert isinstance(verdict, Ignored)
+    assert verdict.answer == WorkerOrders(elsewhere=1)

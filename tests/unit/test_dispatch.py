@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from perdure_actors.core.decision import Forward, SendCommand, SendTask
+from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
 from perdure_actors.dispatch import Address, Dispatch
-from perdure_schemas.avro import decode
+from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.commands import CancelWorkflow
 from perdure_schemas.events import ActivityScheduled
+from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.tracing import TraceContext, attempt_span_id
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
@@ -27,8 +28,14 @@ class Sender:
             dispatched=3,
             token=lambda issued: b"%d" % issued.pseq,
             answer=lambda _reply, _record: None,
+            again=self._again,
             on_ready=lambda: None,
         )
+
+    def _again(self, effect: SendAgain) -> SendTask | None:
+        if effect.activity_id == "gone":
+            return None
+        return self.task_of(2, "orders")._replace(resent=True, moved=True)
 
     def make(self, role: str, queue: str) -> None:
         name = topic_name(role, "ns", queue)
@@ -37,10 +44,13 @@ class Sender:
     def forward(self, pseq: int) -> None:
         self.dispatch.send(pseq, [Forward(pseq, b"wf", b"value")], epoch=1)
 
-    def task(self, pseq: int, queue: str) -> None:
+    def task_of(self, pseq: int, queue: str) -> SendTask:
         scheduled = ActivityScheduled(activity_id="1", activity_type="a", task_queue=queue)
         activity = ActivityState(scheduled, 1, 0, 1, RecordId(1, b"n", pseq, 0), 0)
-        self.dispatch.send(pseq, [SendTask("wf", "run", "Order", activity)], epoch=1)
+        return SendTask("wf", "run", "Order", activity)
+
+    def task(self, pseq: int, queue: str) -> None:
+        self.dispatch.send(pseq, [self.task_of(pseq, queue)], epoch=1)
 
     def cancel(self, pseq: int, queue: str, *, epoch: int = 1, place: int = 0) -> None:
         effect = SendCommand(queue, CancelWorkflow(workflow_id="wf"))
@@ -153,3 +163,24 @@ def test_a_command_sent_again_says_where_it_came_from_first() -> None:
 
     assert sender.sources("orders") == [(9, 4, 3)]
     assert sender.dispatch.done == [(4, 3)]
+
+
+def test_a_task_that_was_handed_back_is_kept_until_its_ack_and_is_to_be_claimed() -> None:
+    sender = Sender()
+    sender.make("tasks", "orders")
+    sender.dispatch.send(5, [SendAgain("run", "1")], epoch=1, place=2)
+    assert sender.dispatch.dispatched == 4
+
+    assert sender.turn() == 5
+    assert sender.dispatch.done == [(5, 2)]
+    (record,) = sender.broker.partition(topic_name("tasks", "ns", "orders"), 0).records
+    task = decode_as(ActivityTask, record.value)
+    assert (task.token, task.wants_claim) == (b"2", True)
+
+
+def test_one_that_nobody_needs_any_more_is_not_sent() -> None:
+    sender = Sender()
+    sender.dispatch.send(5, [SendAgain("run", "gone")], epoch=1)
+
+    assert sender.dispatch.dispatched == 5
+    assert sender.dispatch.done == [(5, 0)]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.state import ActivityState, Run
     from perdure_schemas.payloads import Record
 
+WORKER_SHUTDOWN = "worker_shutdown"
 Outcome = CompleteActivity | FailActivity | ConfirmActivityCanceled | HeartbeatActivity
 AttemptCommand = (
     ClaimActivity
@@ -223,15 +224,25 @@ def decide_heartbeat(world: World, command: HeartbeatActivity, now_ms: int) -> V
 
 
 def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> Verdict:
-    """A worker will not run an attempt: it goes out again, uncounted, with a new token."""
+    """A worker will not run an attempt: its task goes out again, uncounted.
+
+    That is no history, unless it had been said that the worker has the attempt: then it is another
+    one of the same number, with a token of its own.
+    """
     found = _attempt(world, command)
     if isinstance(found, str):
         return Ignored(found)
-    if found[1].state == "started" and found[1].worker_id != command.worker_id:
+    run, activity = found
+    if activity.state == "started" and activity.worker_id != command.worker_id:
         return Ignored("handed back by a worker that does not run it")
-    if found[1].paused:
-        return _one(found[0], _unused(found[1]))
-    return _one(found[0], _again(found[1]))
+    if activity.state == "started" and command.reason != WORKER_SHUTDOWN:
+        # What came back to it was handed back before, and it has it again by now.
+        return Ignored("handed back by the worker that runs it")
+    if activity.paused:
+        return _one(run, _unused(activity))
+    if activity.state == "started" or activity.starts_over:
+        return _one(run, _again(activity))
+    return Decision([], None, run.state.run_id, handed_back=command.activity_id)
 
 
 def _again(activity: ActivityState) -> ActivityAttemptScheduled:
@@ -292,7 +303,21 @@ def decide_lease(world: World, command: WorkerLease, now_ms: int) -> Verdict:
         and _why_stop(activity)
         and activity.worker_id == command.worker_id
     ]
-    if not canceled:
+    elsewhere = _room_elsewhere(world, command) if command.waiting else 0
+    if not canceled and not elsewhere:
         return Ignored("")
     reply = ReplyTo(partition=command.reply_partition, correlation_id=command.worker_id)
-    return Ignored("", WorkerOrders(canceled=canceled), reply)
+    return Ignored("", WorkerOrders(canceled=canceled, elsewhere=elsewhere), reply)
+
+
+def _room_elsewhere(world: World, command: WorkerLease) -> int:
+    """How many of the tasks that wait at a worker others of its queue have free slots for."""
+    if command.task_queue != world.task_queue:
+        # The idle workers of other queues are not known here: one at a time is tried.
+        return 1
+    free = sum(
+        max(0, lease.slots - lease.slots_used)
+        for lease in world.soft.leases.values()
+        if lease.worker_id != command.worker_id and lease.task_queue == command.task_queue
+    )
+    return min(free, command.waiting)

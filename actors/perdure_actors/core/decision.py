@@ -24,6 +24,15 @@ class SendTask(NamedTuple):
     resent: bool = False
     trace: TraceContext | None = None
     """The trace of the run, for the attempt's place in it."""
+    moved: bool = False
+    """Whether a worker handed it back: it goes to another partition, and is kept until it has."""
+
+
+class SendAgain(NamedTuple):
+    """Send the task of an attempt that a worker handed back: the same, to be claimed."""
+
+    run_id: str
+    activity_id: str
 
 
 class RunLocal(NamedTuple):
@@ -76,7 +85,7 @@ class Forward(NamedTuple):
     value: bytes | None
 
 
-Effect = SendTask | RunLocal | StopLocal | PushOrders | SendCommand | SendDead | Forward
+Effect = SendTask | SendAgain | RunLocal | StopLocal | PushOrders | SendCommand | SendDead | Forward
 """The closed list of errands. Answers to askers are not effects: they are soft."""
 
 
@@ -102,6 +111,8 @@ class Decision(msgspec.Struct):
     """A command that is decided when these steps have been played, to complete this one."""
     words: list[Record] = []
     """Events of the partition that no run is about."""
+    handed_back: str = ""
+    """The activity of the run whose task goes out again; that is no event of the run."""
 
 
 class Rejection(msgspec.Struct):

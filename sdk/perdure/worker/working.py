@@ -68,8 +68,8 @@ class Worker:
             which keeps to its share.
         max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
         default_heartbeat_throttle_interval: The same without a heartbeat timeout.
-        graceful_shutdown_timeout: How long activities may finish before they are cancelled
-            and handed back.
+        graceful_shutdown_timeout: How long activities may finish before they are cancelled:
+            then their attempt has failed, and is tried again by its retry policy.
         workflow_failure_exception_types: Exceptions that fail a workflow; any other one
             blocks it until its code is mended.
         interceptors: What calls of workflows and activities go through, after those of the
