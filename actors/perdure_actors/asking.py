@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from perdure_schemas.payloads import ReplyTo
     from perdure_schemas.replies import RunClosed
 
+FORGET_EVERY_MS = 1_000
 WAITERS_NOTICED = 50
+"""Runs that somebody waits for and that are looked at each time, in turn."""
 NOTICED_HELD = 20_000
 
 
@@ -30,6 +32,8 @@ class Asking:
         self._watchers: dict[str, list[ReadHistory]] = {}
         self._waiters: dict[str, dict[str, ReplyTo]] = {}
         self._noticed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._forgot_at_ms = 0
+        self._notice_next: deque[str] = deque()
         self.updates = UpdateWaits(shard)
 
     @property
@@ -100,8 +104,20 @@ class Asking:
         self.updates.closed(closed.run_id)
 
     def keep_house(self) -> None:
-        """Forget who has given up waiting; tell the others why a run does not move."""
-        wall_ms = self._shard.services.clock.wall_ms()
+        """Tell those who wait why a run stands; once a second, forget who has given up."""
+        clock = self._shard.services.clock
+        now_ms = clock.monotonic_ms()
+        if now_ms - self._forgot_at_ms >= FORGET_EVERY_MS:
+            self._forgot_at_ms = now_ms
+            self._forget(clock.wall_ms())
+        if not self._notice_next:
+            self._notice_next.extend((*self._waiters, *self.updates.runs))
+        for _ in range(min(WAITERS_NOTICED, len(self._notice_next))):
+            self._notice(self._notice_next.popleft())
+        while len(self._noticed) > NOTICED_HELD:
+            self._noticed.popitem(last=False)
+
+    def _forget(self, wall_ms: int) -> None:
         for run_id, waiting in list(self._waiters.items()):
             for correlation_id, reply in list(waiting.items()):
                 if reply.deadline_ms and reply.deadline_ms < wall_ms:
@@ -109,15 +125,13 @@ class Asking:
             if not waiting:
                 del self._waiters[run_id]
         self.updates.keep_house(wall_ms)
-        for run_id in [*self._waiters, *self.updates.runs][:WAITERS_NOTICED]:
-            self._notice(run_id)
-        while len(self._noticed) > NOTICED_HELD:
-            self._noticed.popitem(last=False)
 
     def _notice(self, run_id: str) -> None:
-        run = self._shard.world.run(run_id)
-        if run is None:
+        # Only what is in memory: a look must not push out runs that are at work.
+        resident = self._shard.residents.peek(run_id)
+        if resident is None:
             return
+        run = resident.run
         for notice in notices_of(
             self._shard, run.state, list(run.activities.values()), list(run.children.values())
         ):

@@ -16,6 +16,7 @@ from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.framing import Framing
 from perdure_actors.host import Host
+from perdure_actors.run_memory import RUNS_MAX, RunMemory
 from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
@@ -33,8 +34,8 @@ MEMBERS_FRESH_S = 0.5
 CHECKPOINT_EVERY = 100_000
 """Transitions of a partition between two copies of its table."""
 AWAY_RETRY_S = 1.0
-RESIDENTS_MIN = 16
-"""Runs that a shard keeps in memory at least."""
+RUNS_MIN = 16
+"""Runs that a process keeps in memory at least."""
 OPENERS = 4
 """Tables opened at once."""
 
@@ -119,7 +120,7 @@ class HostThread:
         engine_key: bytes = b"",
         owner: str = "",
         finding: Callable[[str, str], None] | None = None,
-        residents_max: int = 1000,
+        runs_max: int = RUNS_MAX,
         checkpoints: str = "",
         checkpoint_every: int = CHECKPOINT_EVERY,
         viewer: Viewer | None = None,
@@ -137,7 +138,7 @@ class HostThread:
         self._engine_key = engine_key
         self._owner = owner or identity()
         self._finding = finding or _log_finding
-        self._residents_max = residents_max
+        self._runs_max = runs_max
         self._checkpoints = checkpoints
         self._checkpoint_every = checkpoint_every
         self._viewer = viewer
@@ -243,8 +244,7 @@ class HostThread:
             workers_of=WorkerCount(log, self._namespace),
             types=AttributeTypes(),
             finding=self._finding,
-            # Runs stay in memory by shard; shared out, so that the process keeps to its limit.
-            residents_max=max(RESIDENTS_MIN, self._residents_max // commands.partitions),
+            memory=RunMemory(runs_max=max(RUNS_MIN, self._runs_max)),
             run=self._openers.submit,
             checkpoints=self._checkpoints,
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,

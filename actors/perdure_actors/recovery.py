@@ -13,6 +13,7 @@ from perdure_actors.core.rules import apply, effects_of
 from perdure_actors.core.state import RecordId
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.residents import Residents
+from perdure_actors.run_memory import RunMemory
 from perdure_actors.showing import Recent, RecentOnes
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import StoredRecord, Table
 
 BATCH = 500
+FOLDED_RUNS = 5_000
+"""Runs in memory while a table is made."""
 
 
 class TableDivergedError(Exception):
@@ -73,7 +76,7 @@ class Recovery:
         self.next_offset = verified.next_offset
         self._verified = verified
         self._mark = verified.mark
-        self._residents = Residents(table, residents_max=5_000)
+        self._residents = Residents(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
         self._ops: Ops = {}
         self._changed: dict[str, Resident] = {}
         """The runs that the batch has changed: each is saved once, as the batch leaves it."""

@@ -6,7 +6,6 @@ pinned. When an append is lost the whole of it is dropped, and the table is the 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from perdure_actors import rows
@@ -14,13 +13,15 @@ from perdure_actors.core.starting import open_run
 from perdure_actors.core.state import ActorState, Run, alarm_of
 from perdure_actors.finding.indexing import Indexing, Shown, shown_of
 from perdure_actors.keeping import Keeping
+from perdure_actors.run_memory import RunMemory
 
 if TYPE_CHECKING:
     from perdure_actors.replay.coroutine import Coroutine
     from perdure_schemas.events import WorkflowStarted
     from perdure_topics.ports import Table
 
-RESIDENTS_MAX = 1000
+SOON_MS = 10_000
+"""A run that waits for a timer so far away, and for nothing else, is idle."""
 Ops = dict[bytes, bytes | None]
 """Rows to write, in order; None deletes one."""
 
@@ -28,7 +29,7 @@ Ops = dict[bytes, bytes | None]
 class Resident:
     """A run in memory, with its code when that is live."""
 
-    __slots__ = ("coroutine", "delivered", "key_alarm", "pinned", "run", "shown", "view")
+    __slots__ = ("bytes", "coroutine", "delivered", "key_alarm", "pinned", "run", "shown", "view")
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -43,6 +44,17 @@ class Resident:
         """The alarms its rows have: by entity."""
         self.delivered: Ops = {}
         """The rows of what waited for its start: they are no more."""
+        self.bytes = 0
+        """What it takes in memory, by estimate."""
+
+    def is_idle(self, now_ms: int) -> bool:
+        """Whether nothing but time, a message or a person can bring its next input soon."""
+        run = self.run
+        if not run.state.is_open:
+            return True
+        if run.activities or run.children or run.state.block is not None:
+            return False
+        return all(timer.alarm_ms - now_ms > SOON_MS for timer in run.timers.values())
 
     def drop_code(self) -> None:
         """Let go of the live coroutine; its finally blocks do not act."""
@@ -52,14 +64,14 @@ class Resident:
 
 
 class Residents:
-    """The runs of one shard that are in memory, least recently used first."""
+    """The runs of one shard that are in memory; how many stay there, its memory says."""
 
-    def __init__(self, table: Table, *, residents_max: int = RESIDENTS_MAX) -> None:
+    def __init__(self, table: Table, memory: RunMemory | None = None) -> None:
         self._table = table
-        self._max = residents_max
+        self._memory = RunMemory() if memory is None else memory
         self._indexing = Indexing(table)
         self.keeping = Keeping(table)
-        self._runs: OrderedDict[str, Resident] = OrderedDict()
+        self._runs: dict[str, Resident] = {}
         self._current: dict[str, Resident] = {}
         self.actor_alarms: dict[str, int] = {}
 
@@ -69,6 +81,7 @@ class Residents:
     def clear(self) -> None:
         """Forget everything: what was not accepted never happened."""
         for resident in self._runs.values():
+            self._memory.drop(resident)
             resident.drop_code()
         self._runs.clear()
         self._current.clear()
@@ -80,11 +93,15 @@ class Residents:
         """The type that runs here have given a search attribute; empty when none has it."""
         return self._indexing.type_of(name)
 
+    def peek(self, run_id: str) -> Resident | None:
+        """A run by its id if it is in memory; looking does not keep it there."""
+        return self._runs.get(run_id)
+
     def find(self, run_id: str) -> Resident | None:
         """A run by its id, loaded when it must be."""
         resident = self._runs.get(run_id)
         if resident is not None:
-            self._runs.move_to_end(run_id)
+            self._memory.use(resident)
             return resident
         data = self._table.get(rows.run_key(run_id))
         if data is None:
@@ -98,7 +115,7 @@ class Residents:
         """The newest run of a workflow id."""
         resident = self._current.get(workflow_id)
         if resident is not None:
-            self._runs.move_to_end(resident.run.state.run_id)
+            self._memory.use(resident)
             return resident
         actor = self._load_actor(workflow_id)
         if actor is None:
@@ -154,30 +171,19 @@ class Residents:
         self._runs[run.state.run_id] = resident
         if run.actor.current_run_id == run.state.run_id:
             self._current[run.state.workflow_id] = resident
-        if len(self._runs) > self._max:
-            self._evict(resident)
+        self._memory.add(resident, self._forget)
 
-    def _evict(self, wanted: Resident) -> None:
-        """Let the least recently used go; those with unaccepted transitions stay.
-
-        So does the one that is wanted now: the next to ask for it must not get a second one.
-        """
-        for run_id in list(self._runs):
-            if len(self._runs) <= self._max * 9 // 10:
-                break
-            resident = self._runs[run_id]
-            if not resident.pinned and resident is not wanted:
-                self._forget(run_id, resident)
-
-    def _forget(self, run_id: str, resident: Resident) -> None:
+    def _forget(self, resident: Resident) -> None:
+        """Let a run leave memory; the table has all of it."""
+        self._memory.drop(resident)
         resident.drop_code()
-        del self._runs[run_id]
-        workflow_id = resident.run.state.workflow_id
-        if self._current.get(workflow_id) is resident:
-            del self._current[workflow_id]
-            self.actor_alarms.pop(workflow_id, None)
+        state = resident.run.state
+        del self._runs[state.run_id]
+        if self._current.get(state.workflow_id) is resident:
+            del self._current[state.workflow_id]
+            self.actor_alarms.pop(state.workflow_id, None)
 
-    def save(self, resident: Resident, ops: Ops) -> list[rows.Alarm]:
+    def save(self, resident: Resident, ops: Ops, now_ms: int = 0) -> list[rows.Alarm]:
         """Add the rows that one transition changed; the alarms it set."""
         run, state = resident.run, resident.run.state
         run_id = state.run_id
@@ -205,6 +211,8 @@ class Residents:
         self._move(resident, ("run", ""), state.alarm_ms, ops, alarms)
         self._save_actor(run.actor, resident, ops, alarms)
         resident.shown = self._indexing.save(run, resident.shown, ops)
+        is_idle = resident.is_idle(now_ms)
+        self._memory.weigh(resident, history_bytes=state.history_bytes, is_idle=is_idle)
         return alarms
 
     def _move(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.decision import Limits
     from perdure_actors.edges import Door
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
+    from perdure_actors.run_memory import RunMemory
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.tasks import ActivityTask
@@ -171,7 +172,8 @@ class Services(NamedTuple):
     """Transitions between table checkpoints; 0 for none."""
     checkpoints: str = ""
     """The directory of the table checkpoints."""
-    residents_max: int = 1000
+    memory: RunMemory | None = None
+    """The room for runs that the shards share; each has its own without one."""
     viewer: Viewer | None = None
     local: LocalRunner = NoLocalRunner()
     framing: Framing = Framing(None, _nobody_waits)

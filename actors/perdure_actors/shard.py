@@ -80,7 +80,7 @@ class Shard:
         self.task_queue, self.partition = services.task_queue, partition
         self.table, self.meta = table, meta
         self.cursor: Cursor = meta.cursor
-        self.residents = Residents(table, residents_max=services.residents_max)
+        self.residents = Residents(table, services.memory)
         self.world = ShardWorld(
             self.residents,
             self.cursor,
@@ -259,7 +259,7 @@ class Shard:
         pending.history_key = rows.history_key(state.run_id, draft.first_seq)
         pending.effects = draft.effects
         pending.events, pending.first_seq = draft.records, draft.first_seq
-        pending.alarms = self.residents.save(resident, pending.ops)
+        pending.alarms = self.residents.save(resident, pending.ops, draft.now_ms)
         pending.closed = closing_of(resident)
         if pending.closed is not None:
             resident.drop_code()

@@ -19,6 +19,7 @@ from perdure_actors.dispatch import Dispatch
 from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
+from perdure_actors.run_memory import RunMemory
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
@@ -308,12 +309,8 @@ def retry_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
 _apply_retry = activities.apply_activity_retry_scheduled
 
 
-def evict_any(self: Residents, _wanted: Any) -> None:
-    for run_id in list(self._runs):
-        if len(self._runs) <= self._max * 9 // 10:
-            break
-        if not self._runs[run_id].pinned:
-            self._forget(run_id, self._runs[run_id])
+def evict_any(self: RunMemory, _wanted: Any) -> Any:
+    return iter([run for run in (*self._idle, *self._busy) if not run.pinned])
 
 
 def own_actor(self: Residents, run_id: str) -> Any:

@@ -13,6 +13,7 @@ from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.finding.counting import open_and_blocked
 from perdure_actors.host import Host
+from perdure_actors.run_memory import RunMemory
 from perdure_actors.services import Services
 from perdure_actors.workflow_code import WorkflowCode
 from perdure_topics.memory_tables import MemoryTableStore
@@ -132,7 +133,7 @@ class SimHost:
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=self._finding,
-            residents_max=2 if small else 1000,
+            memory=RunMemory(runs_max=2 if small else 1000),
             local=self._locals,
         )
         return Host(services, answers, ring=ring)

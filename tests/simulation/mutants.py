@@ -19,6 +19,7 @@ from perdure_actors.locals import Locals
 from perdure_actors.once import Once
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
+from perdure_actors.run_memory import RunMemory
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
@@ -191,7 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the run that is wanted may be evicted",
-        bugs.patched(Residents, "_evict", bugs.evict_any),
+        bugs.patched(RunMemory, "_may_leave", bugs.evict_any),
         ("small_cache", "slow_append"),
         "ABCDEFGHRTX",
     ),

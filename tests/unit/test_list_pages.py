@@ -20,6 +20,7 @@ from perdure_actors.finding.listed import Listed
 from perdure_actors.finding.listing import list_runs
 from perdure_actors.finding.run_row import RunRow
 from perdure_actors.residents import Ops, Resident, Residents
+from perdure_actors.run_memory import RunMemory
 from perdure_schemas.avro import decode_as
 from perdure_schemas.commands import ListWorkflows
 from perdure_schemas.events import WorkflowBlocked, WorkflowStarted
@@ -36,7 +37,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.table = MemoryTableStore().open("t")
-        self.residents = Residents(self.table, residents_max=10)
+        self.residents = Residents(self.table, RunMemory(runs_max=10))
         self.task_queue, self.partition = "q", 3
         self.now_ms: int = 1_000_000
         self.world = SimpleNamespace(now_ms=lambda: self.now_ms)
