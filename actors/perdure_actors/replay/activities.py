@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from perdure_actors.replay.contexts import Converters
 from perdure_actors.replay.failures import exception_of
-from perdure_actors.replay.loop import Future, Loop, Task, is_asyncio_cancelling
+from perdure_actors.replay.loop import Loop, Task, canceller
+from perdure_actors.replay.outcome import Cancellation, Step, cancellation_by, cancellation_of
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
     ActivityCanceled,
@@ -43,25 +44,15 @@ class Asker(Protocol):
         """Where user code stands."""
 
 
-class PendingActivity:
+class PendingActivity(Step):
     """An activity that the code asked for and that has no outcome yet."""
 
-    __slots__ = (
-        "future",
-        "is_cancel_asked",
-        "is_over",
-        "is_wanted_by_asyncio",
-        "result_type",
-        "scheduled",
-    )
+    __slots__ = ("result_type", "scheduled")
 
-    def __init__(self, scheduled: ActivityScheduled, result_type: Any, future: Future[Any]) -> None:
+    def __init__(self, scheduled: ActivityScheduled, result_type: Any, loop: Loop) -> None:
         self.scheduled = scheduled
         self.result_type = result_type
-        self.future = future
-        self.is_cancel_asked = False
-        self.is_wanted_by_asyncio = False
-        self.is_over = False
+        super().__init__(loop)
 
 
 class ActivityHandle(Task[T]):
@@ -79,7 +70,9 @@ class ActivityHandle(Task[T]):
         if self.done() or self._pending.is_over:
             return False
         # Not by asyncio's way: a task that has not begun would end without asking for anything.
-        self._activities.cancel(self._pending, by_asyncio=is_asyncio_cancelling())
+        loop = cast("Loop", self.get_loop())
+        found = cancellation_by(loop, canceller(), self, msg)
+        self._activities.cancel(self._pending, found)
         return True
 
 
@@ -115,7 +108,7 @@ class Activities:
         """Ask for an activity."""
         asker = self._asker
         asker.ask(scheduled)
-        pending = PendingActivity(scheduled, result_type, Future(loop=asker.loop))
+        pending = PendingActivity(scheduled, result_type, asker.loop)
         self._pending[scheduled.activity_id] = pending
         return pending
 
@@ -128,16 +121,13 @@ class Activities:
         while True:
             try:
                 return await pending.future
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 if pending.is_over:
                     raise
-                # asyncio cancelled the future with the task that awaits it.
-                pending.future = Future(loop=self._asker.loop)
-                task = asyncio.current_task(self._asker.loop)
-                by_asyncio = isinstance(task, Task) and task.is_cancelled_by_asyncio
-                self.cancel(pending, by_asyncio=by_asyncio)
+                pending.renew(self._asker.loop)
+                self.cancel(pending, cancellation_of(self._asker.loop, error))
 
-    def cancel(self, pending: PendingActivity, *, by_asyncio: bool) -> None:
+    def cancel(self, pending: PendingActivity, found: Cancellation) -> None:
         """Cancel an activity as its cancellation type says.
 
         What a person cancels ends, as in Temporal, with ActivityError caused by CancelledError;
@@ -159,27 +149,28 @@ class Activities:
                     )
                 )
         if kind == WAIT_CANCELLATION_COMPLETED:
-            pending.is_wanted_by_asyncio = by_asyncio
+            pending.want(found)
             return
-        self._end_canceled(pending, by_asyncio=by_asyncio)
+        pending.msg = found.msg
+        self._end_canceled(pending, by_asyncio=found.by_asyncio)
 
     def take_completed(self, event: ActivityCompleted) -> None:
         """An activity returned."""
         pending = self._pending.pop(event.activity_id, None)
         if pending is None:
             return
-        pending.is_over = True
+        pending.end(self._asker.loop)
         payload = event.result
-        if payload is None:
-            pending.future.set_result(None)
+        if payload is None or pending.future.done():
+            pending.give(None)
             return
         what = f"the result of activity {pending.scheduled.activity_type!r}"
         try:
             value = self._converter(pending).from_payload(payload, pending.result_type, what=what)
         except Exception as error:
-            _settle(pending.future, error)
+            pending.refuse(error)
         else:
-            pending.future.set_result(value)
+            pending.give(value)
 
     def take_failed(self, event: ActivityFailed) -> None:
         """An activity failed for good."""
@@ -216,13 +207,11 @@ class Activities:
         pending = self._pending.pop(activity_id, None)
         if pending is None:
             return
-        pending.is_over = True
+        pending.end(self._asker.loop)
         identity = event.identity if isinstance(event, ActivityFailed) else ""
         link = _link(pending, message, identity=identity, retry_state=event.retry_state)
-        _settle(
-            pending.future,
-            exception_of(Failure(chain=[link, *failure.chain]), self._converter(pending)),
-        )
+        failed = Failure(chain=[link, *failure.chain])
+        pending.refuse(exception_of(failed, self._converter(pending)))
 
     def _end_canceled(
         self, pending: PendingActivity, *, by_asyncio: bool, cause: FailureCause | None = None
@@ -230,14 +219,12 @@ class Activities:
         self._pending.pop(pending.scheduled.activity_id, None)
         pending.is_over = True
         if by_asyncio:
-            pending.future.cancel()
+            pending.future.cancel(pending.msg)
             return
         link = _link(pending, "Activity cancelled", retry_state="cancel_requested")
         reason = cause or FailureCause(kind="canceled", message="Cancelled")
-        _settle(
-            pending.future,
-            exception_of(Failure(chain=[link, reason]), self._converter(pending)),
-        )
+        failed = Failure(chain=[link, reason])
+        pending.refuse(exception_of(failed, self._converter(pending)))
 
 
 def _link(
@@ -252,11 +239,3 @@ def _link(
         identity=identity,
         retry_state=retry_state,
     )
-
-
-def _settle(future: Future[Any], error: BaseException) -> None:
-    if future.done():
-        return
-    future.set_exception(error)
-    # Nobody need await what was cancelled or dropped; the task that does tells its own.
-    future._log_traceback = False

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from perdure_actors.replay.activities import Asker
 from perdure_actors.replay.exceptions import WorkflowAlreadyStartedError
 from perdure_actors.replay.failures import exception_of
-from perdure_actors.replay.loop import Future, Loop, Task, is_asyncio_cancelling
+from perdure_actors.replay.loop import Future, Loop, Task, canceller
+from perdure_actors.replay.outcome import (
+    Cancellation,
+    Step,
+    cancellation_by,
+    cancellation_of,
+    settle,
+)
 from perdure_schemas.child_events import (
     ChildCancelRequested,
     ChildWorkflowCanceled,
@@ -29,34 +36,25 @@ ABANDON = "abandon"
 TRY_CANCEL = "try_cancel"
 WAIT_CANCELLATION_COMPLETED = "wait_cancellation_completed"
 WAIT_CANCELLATION_REQUESTED = "wait_cancellation_requested"
+WAITING = (WAIT_CANCELLATION_COMPLETED, WAIT_CANCELLATION_REQUESTED)
 CANCEL_CALL = "cancel-child-"
 """The call by which a parent hears that its child was asked to cancel, before the child's id."""
 
 
-class PendingChild:
+class PendingChild(Step):
     """A child that the code asked for and that has no outcome yet."""
 
-    __slots__ = (
-        "began",
-        "future",
-        "initiated",
-        "is_cancel_asked",
-        "is_over",
-        "is_wanted_by_asyncio",
-        "result_type",
-        "run_id",
-    )
+    __slots__ = ("began", "initiated", "is_executed", "result_type", "run_id")
 
     def __init__(self, initiated: ChildWorkflowInitiated, result_type: Any, loop: Loop) -> None:
         self.initiated = initiated
         self.result_type = result_type
         self.began: Future[None] = Future(loop=loop)
         """Done once it is known whether the child runs."""
-        self.future: Future[Any] = Future(loop=loop)
+        self.is_executed = False
+        """Whether the code waits for its end, and for its start only on the way there."""
         self.run_id = ""
-        self.is_cancel_asked = False
-        self.is_wanted_by_asyncio = False
-        self.is_over = False
+        super().__init__(loop)
 
 
 class ChildHandle(Task[T]):
@@ -73,7 +71,9 @@ class ChildHandle(Task[T]):
         """Cancel the child, in the way that its cancellation type says."""
         if self.done() or self.pending.is_over:
             return False
-        self._children.cancel(self.pending, by_asyncio=is_asyncio_cancelling())
+        loop = cast("Loop", self.get_loop())
+        found = cancellation_by(loop, canceller(), self, msg)
+        self._children.cancel(self.pending, found)
         return True
 
 
@@ -133,30 +133,24 @@ class Children:
             try:
                 await pending.began
                 return
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 if pending.is_over:
                     raise
                 pending.began = Future(loop=self._asker.loop)
-                self._cancel_for_task(pending)
+                self.cancel(pending, cancellation_of(self._asker.loop, error))
 
     async def outcome(self, pending: PendingChild) -> Any:
         """The result of a child; being cancelled cancels it."""
         while True:
             try:
                 return await pending.future
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 if pending.is_over:
                     raise
-                # asyncio cancelled the future with the task that awaits it.
-                pending.future = Future(loop=self._asker.loop)
-                self._cancel_for_task(pending)
+                pending.renew(self._asker.loop)
+                self.cancel(pending, cancellation_of(self._asker.loop, error))
 
-    def _cancel_for_task(self, pending: PendingChild) -> None:
-        task = asyncio.current_task(self._asker.loop)
-        by_asyncio = isinstance(task, Task) and task.is_cancelled_by_asyncio
-        self.cancel(pending, by_asyncio=by_asyncio)
-
-    def cancel(self, pending: PendingChild, *, by_asyncio: bool) -> None:
+    def cancel(self, pending: PendingChild, found: Cancellation) -> None:
         """Cancel a child as its cancellation type says.
 
         What a person cancels ends, as in Temporal, with ChildWorkflowError caused by
@@ -172,12 +166,19 @@ class Children:
                 kind = TRY_CANCEL
             else:
                 asker.ask(
-                    ChildCancelRequested(child_id=initiated.child_id, call_site=asker.call_site())
+                    ChildCancelRequested(
+                        child_id=initiated.child_id,
+                        reason=found.reason,
+                        call_site=asker.call_site(),
+                    )
                 )
-        if kind in (WAIT_CANCELLATION_COMPLETED, WAIT_CANCELLATION_REQUESTED):
-            pending.is_wanted_by_asyncio = by_asyncio
+        # Nobody may serve its queue: who waits for its start alone, or not for ever, is let go.
+        is_waited_for = pending.is_executed and not found.by_asyncio
+        if kind in WAITING and (pending.began.done() or is_waited_for):
+            pending.want(found)
             return
-        self._end_canceled(pending, by_asyncio=by_asyncio)
+        pending.msg = found.msg
+        self._end_canceled(pending, by_asyncio=found.by_asyncio)
 
     def stop(self, pending: PendingChild, *, reason: str, terminate: bool) -> None:
         """Ask a child to cancel itself, or end it; whoever awaits it goes on awaiting."""
@@ -208,6 +209,7 @@ class Children:
             return
         initiated = pending.initiated
         if event.code == "already_started":
+            pending.end(self._asker.loop)
             self._end(
                 pending,
                 WorkflowAlreadyStartedError(initiated.workflow_id, initiated.workflow_type),
@@ -221,18 +223,18 @@ class Children:
         pending = self._pending.pop(event.child_id, None)
         if pending is None:
             return
-        pending.is_over = True
+        pending.end(self._asker.loop)
         payload: Payload | None = event.result
-        if payload is None:
-            pending.future.set_result(None)
+        if payload is None or pending.future.done():
+            pending.give(None)
             return
         what = f"the result of child workflow {pending.initiated.workflow_type!r}"
         try:
             value = self._converter(pending).from_payload(payload, pending.result_type, what=what)
         except Exception as error:
-            _settle(pending.future, error)
+            pending.refuse(error)
         else:
-            pending.future.set_result(value)
+            pending.give(value)
 
     def take_failed(self, event: ChildWorkflowFailed) -> None:
         """A child failed for good."""
@@ -281,6 +283,7 @@ class Children:
     ) -> None:
         pending = self._pending.get(child_id)
         if pending is not None:
+            pending.end(self._asker.loop)
             link = _link(pending, message, run_id=run_id, retry_state=retry_state)
             failure = Failure(chain=[link, *chain])
             self._end(pending, exception_of(failure, self._converter(pending)))
@@ -290,8 +293,8 @@ class Children:
     ) -> None:
         if by_asyncio:
             self._forget(pending)
-            pending.began.cancel()
-            pending.future.cancel()
+            pending.began.cancel(pending.msg)
+            pending.future.cancel(pending.msg)
             return
         link = _link(
             pending,
@@ -305,8 +308,8 @@ class Children:
 
     def _end(self, pending: PendingChild, error: BaseException) -> None:
         self._forget(pending)
-        _settle(pending.began, error)
-        _settle(pending.future, error)
+        settle(pending.began, error)
+        pending.refuse(error)
 
     def _forget(self, pending: PendingChild) -> None:
         self._pending.pop(pending.initiated.child_id, None)
@@ -323,11 +326,3 @@ def _link(pending: PendingChild, message: str, *, run_id: str, retry_state: str)
         run_id=run_id or pending.run_id,
         retry_state=retry_state,
     )
-
-
-def _settle(future: Future[Any], error: BaseException) -> None:
-    if future.done():
-        return
-    future.set_exception(error)
-    # Nobody need await what was cancelled or dropped; the task that does tells its own.
-    future._log_traceback = False

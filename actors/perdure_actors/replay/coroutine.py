@@ -260,12 +260,15 @@ class Coroutine:
         return outputs
 
     def _settle(self) -> None:
-        """Run until everything waits."""
-        self.loop.run_ready()
-        self.conditions.settle()
-        blocked = self.markers.lost or self._blocked
-        if blocked is not None:
-            raise blocked
+        """Run until everything waits, and has seen that it was cancelled if it was."""
+        while True:
+            self.loop.run_ready()
+            self.conditions.settle()
+            blocked = self.markers.lost or self._blocked
+            if blocked is not None:
+                raise blocked
+            if self.is_ended or not self.loop.cancels.cancel_owed():
+                return
 
     def _recall_one(self, event: Record, recorded: list[Record], seq: int, time_ms: int) -> None:
         self.markers.recorded = recorded

@@ -11,8 +11,9 @@ import contextvars
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, cast
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from types import MethodType
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, cast
 
 from perdure_actors.replay.blocked import ForbiddenCallError, ReadOnlyContextError
 from perdure_actors.replay.call_site import stop_at
@@ -25,6 +26,8 @@ Report = Callable[[dict[str, Any]], None]
 TURNS_MAX = 1_000_000
 """Callbacks in one activation; more is a loop that never waits."""
 _CANCEL = "cancel"
+_ANYIO = "anyio."
+_OF_ASYNCIO = ("asyncio.", _ANYIO)
 
 
 class TimerOwner(Protocol):
@@ -40,7 +43,7 @@ class TimerOwner(Protocol):
 class Task(asyncio.Task[T]):
     """A task whose hash is its number, so that a set of tasks has the same order in replay."""
 
-    __slots__ = ("is_cancelled_by_asyncio", "number")
+    __slots__ = ("is_cancelled_by_asyncio", "number", "owed")
 
     def __init__(
         self,
@@ -53,6 +56,8 @@ class Task(asyncio.Task[T]):
         # Before asyncio's constructor, which puts the task into a set.
         self.number = loop.next_number()
         self.is_cancelled_by_asyncio = False
+        self.owed: tuple[Owed, ...] = ()
+        """Who must see it, once this task is asked to cancel: itself, or who waits for it."""
         super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", context=context)
         loop.tasks[self.number] = self
         self.add_done_callback(loop.forget)
@@ -62,8 +67,29 @@ class Task(asyncio.Task[T]):
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the task, remembering whether asyncio or a person asked."""
-        self.is_cancelled_by_asyncio = is_asyncio_cancelling()
-        return super().cancel(msg)
+        module = canceller()
+        loop = cast("Loop", self.get_loop())
+        if module.startswith(_ANYIO) and not self.done():
+            # It walks over a set whose order no replay has.
+            loop.cancels.soon(self, msg)
+            return True
+        return self.cancel_now(msg, by_asyncio=loop.cancels.is_by_asyncio(module))
+
+    def cancel_now(self, msg: Any | None, *, by_asyncio: bool) -> bool:
+        """Cancel the task."""
+        self.is_cancelled_by_asyncio = by_asyncio
+        loop = cast("Loop", self.get_loop())
+        before, waiter = loop.cancels.now, self._fut_waiter  # type: ignore[attr-defined]
+        if before is None or before.told is not self:
+            # Asked itself, or with others by a future that gathers them.
+            self.owed = Owed(self), *loop.cancels.owed_for(self)
+        else:
+            self.owed = before.owed
+        loop.cancels.now = Cancelling(self.owed, waiter, by_asyncio)
+        try:
+            return super().cancel(msg)
+        finally:
+            loop.cancels.now = before
 
 
 class Future(asyncio.Future[T]):
@@ -79,17 +105,39 @@ class Future(asyncio.Future[T]):
         return self.number
 
 
-def is_asyncio_cancelling() -> bool:
-    """Whether the cancellation in progress is asyncio's own: a timeout, wait_for, a task group.
+class Owed(NamedTuple):
+    """A task that was cancelled while what it waited for went on, and ended in its own way."""
 
-    Those count on CancelledError coming back; a person's cancel, as in Temporal, does not.
-    """
+    task: Task[Any]
+    via: asyncio.Future[Any] | None = None
+    """What stood between, as asyncio.gather does: it may have told the task, or may yet."""
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the task has seen it, or will."""
+        if self.task.done() or self.via is None:
+            return self.task.done()
+        if not self.via.done() or self.via.cancelled():
+            return True
+        return isinstance(self.via.exception(), asyncio.CancelledError)
+
+
+class Cancelling(NamedTuple):
+    """A task's cancellation that is in progress."""
+
+    owed: tuple[Owed, ...]
+    """Who must see it."""
+    told: Any
+    """What is told of it next: what the task waits for."""
+    by_asyncio: bool
+
+
+def canceller() -> str:
+    """The module that called the caller's `cancel`, or the `cancel` that called that."""
     frame = sys._getframe(2)
     while frame.f_code.co_name == _CANCEL and frame.f_back is not None:
         frame = frame.f_back
-    module = str(frame.f_globals.get("__name__", ""))
-    # asyncio.events runs callbacks, and who gave it task.cancel is a person.
-    return module.startswith("asyncio.") and module != "asyncio.events"
+    return str(frame.f_globals.get("__name__", ""))
 
 
 class TimerHandle(asyncio.TimerHandle):
@@ -118,6 +166,62 @@ class TimerHandle(asyncio.TimerHandle):
                 self.timer_id = ""
 
 
+class Cancels:
+    """The cancellations of a loop's tasks: the one in progress, those owed, those put off."""
+
+    def __init__(self) -> None:
+        self.now: Cancelling | None = None
+        self._owed: list[Owed] = []
+        self._soon: dict[int, tuple[Task[Any], Any]] = {}
+
+    def owed_for(self, told: object) -> tuple[Owed, ...]:
+        """Who must see the cancellation that is in progress, as what is told of it now ends."""
+        found = self.now
+        if found is None or found.told is told:
+            return () if found is None else found.owed
+        return tuple(
+            one if one.via is not None else one._replace(via=found.told) for one in found.owed
+        )
+
+    def is_by_asyncio(self, module: str) -> bool:
+        """Whether the cancellation in progress is asyncio's own: a timeout, wait_for, a task group.
+
+        Those count on CancelledError coming back, and so does anyio; a person's cancel, as in
+        Temporal, does not.
+        """
+        if self.now is not None:
+            return self.now.by_asyncio
+        # asyncio.events runs callbacks, and who gave it task.cancel is a person.
+        return module.startswith(_OF_ASYNCIO) and module != "asyncio.events"
+
+    def soon(self, task: Task[Any], msg: Any) -> None:
+        """Cancel a task once what runs has ended, with others in the order of their making."""
+        self._soon[task.number] = task, msg
+
+    def owe(self, owed: Iterable[Owed]) -> None:
+        """Cancel tasks again, once all of the code waits, unless they have seen that they were."""
+        self._owed += owed
+
+    def cancel_owed(self) -> bool:
+        """Cancel what is owed; whether there was any."""
+        owed, self._owed = self._owed, []
+        told = [one.task.cancel() for one in dict.fromkeys(owed) if not one.is_seen]
+        return any(told)
+
+    def do_now(self) -> None:
+        """Cancel what was put off."""
+        while self._soon:
+            found, self._soon = self._soon, {}
+            for number in sorted(found):
+                task, msg = found[number]
+                task.cancel_now(msg, by_asyncio=True)
+
+    def clear(self) -> None:
+        """Owe nothing, and put nothing off."""
+        self._owed.clear()
+        self._soon.clear()
+
+
 class _Answers(asyncio.AbstractEventLoop):
     """What asyncio asks that has one answer."""
 
@@ -135,6 +239,9 @@ class _Answers(asyncio.AbstractEventLoop):
         """Whether the run was dropped."""
         return self._is_closed
 
+    def get_task_factory(self) -> None:
+        """Tasks are always made in the same way: replay counts them."""
+
 
 class Loop(_Answers):
     """Runs what is ready, in the order in which it became ready, until nothing is."""
@@ -150,7 +257,12 @@ class Loop(_Answers):
         """What a callback that is no task raised; the activation ends with it."""
         self.tasks: dict[int, asyncio.Task[Any]] = {}
         """The tasks that have not ended, by number."""
+        self.cancels = Cancels()
         self._ready: deque[asyncio.Handle] = deque()
+        self._idle: deque[asyncio.Handle] = deque()
+        """Callbacks that asked for themselves again: called once something else has happened."""
+        self._running: asyncio.Handle | None = None
+        self._has_moved = True
         self._is_over = False
         self._number = 0
         self._report = report
@@ -162,24 +274,39 @@ class Loop(_Answers):
         """
         ready = self._ready
         turns = 0
-        while ready and not self._is_over:
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
-                if self.error is not None:
-                    error, self.error = self.error, None
-                    raise error
-            turns += 1
-            if turns > TURNS_MAX:
-                raise RuntimeError(
-                    f"the code took {TURNS_MAX} turns without waiting for anything durable; "
-                    "a loop over asyncio.sleep(0) should wait for a condition or a timer instead"
-                )
+        while not self._is_over:
+            while ready and not self._is_over:
+                self._has_moved = True
+                self._run(ready.popleft())
+                turns += 1
+                if turns > TURNS_MAX:
+                    raise RuntimeError(
+                        f"the code took {TURNS_MAX} turns without waiting for anything durable; a"
+                        " loop over asyncio.sleep(0) should wait for a condition or a timer instead"
+                    )
+            if not self._idle or not self._has_moved:
+                return
+            self._has_moved = False
+            for _ in range(len(self._idle)):
+                self._run(self._idle.popleft())
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        if handle._cancelled:
+            return
+        self._running = handle
+        handle._run()
+        self._running = None
+        self.cancels.do_now()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
 
     def stop_running(self) -> None:
         """The run has ended: what is ready is forgotten, and what becomes so is not run."""
         self._is_over = True
         self._ready.clear()
+        self._idle.clear()
+        self.cancels.clear()
 
     def check_acting(self) -> None:
         """Raise ReadOnlyContextError while code runs that may only look."""
@@ -232,7 +359,12 @@ class Loop(_Answers):
         if self.looking:
             self.check_acting()
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
+        running = self._running
+        if running is not None and _is_same(callback, running):
+            # It would go on for ever: anyio tells a task that it is cancelled until that has ended.
+            self._idle.append(handle)
+        else:
+            self._ready.append(handle)
         return handle
 
     def call_later(
@@ -291,10 +423,22 @@ class Loop(_Answers):
         """Take no more."""
         self._is_closed = True
         self._ready.clear()
+        self._idle.clear()
         self.tasks.clear()
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """There is nothing to sweep: what is ready and cancelled is passed over."""
+
+
+def _is_same(callback: object, running: asyncio.Handle) -> bool:
+    """Whether a callback is the method that runs. Not by ==, which may be the user's."""
+    other = running._callback  # type: ignore[attr-defined]
+    return (
+        type(callback) is MethodType
+        and type(other) is MethodType
+        and callback.__self__ is other.__self__
+        and callback.__func__ is other.__func__
+    )
 
 
 stop_at(Loop.run_ready.__code__)

@@ -73,7 +73,9 @@ def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
         priority=priority_record(call.priority),
         call_site=call.call_site or run.call_site(),
     )
-    return run.children.ask(initiated, call.ret_type)
+    pending = run.children.ask(initiated, call.ret_type)
+    pending.is_executed = call.is_executed
+    return pending
 
 
 def check_id(run: Run, workflow: str, workflow_id: str) -> None:

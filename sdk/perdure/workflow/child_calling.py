@@ -153,6 +153,7 @@ async def _execute(
     options: ChildWorkflowConfig,
 ) -> Any:
     call = _call(run, site, workflow, values, result_type, **options)
+    call.is_executed = True
     if is_intercepted(run):
         return await (await outbound_of(run).start_child_workflow(call))
     pending = ask_child(run, call)

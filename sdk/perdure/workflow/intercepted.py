@@ -140,6 +140,8 @@ class StartChildWorkflowInput:
     """Where the workflow's code made the call."""
     signature: Signature | None = field(default=None, init=False, repr=False, compare=False)
     """What the workflow takes, where that is known: other arguments are refused."""
+    is_executed: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether the call waits for the child's end, and not for its start alone."""
 
 
 @dataclass
