@@ -13,12 +13,14 @@ import logging
 import random
 import uuid
 from collections import deque
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from perdure.asks import Ask, Question, too_late
 from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
-from perdure_schemas.commands import AwaitResult, DescribeTaskQueue
+from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
+from perdure_schemas.message_commands import AwaitUpdate, QueryWorkflow, UpdateWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice, Reply
 from perdure_schemas.version import VERSION
@@ -32,6 +34,9 @@ from perdure_topics.ports import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from perdure_topics.ports import Appender, Clock, Log, Tail
 
 logger = logging.getLogger("perdure.client")
@@ -53,6 +58,11 @@ class Asker:
         self._log = log
         # Hosts hold deadlines against the same clock.
         self._clock = clock or SystemClock()
+        self._read_to = 0
+        self.says_deadlines = True
+        """Whether hosts are told when nobody waits any more."""
+        self.awaiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Around the wait for what a workflow does, once the log has what it is to do."""
         self._topic = topic
         self._partition = random.randrange(partitions)  # noqa: S311 - spreads load, no secret
         self._loop = asyncio.get_running_loop()
@@ -90,6 +100,13 @@ class Asker:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 1.5, 0.05)
         self._tail.assign(self._topic, self._partition, end)
+        self._read_to = end
+
+    def is_behind(self) -> bool:
+        """Whether there are answers that have not reached who waits for them. From any thread."""
+        if self._is_closed or self._loop.is_closed():
+            return False
+        return self._log.offsets(self._topic, self._partition)[1] > self._read_to
 
     def close(self) -> None:
         """Fail what is under way and let go of the log. Works on a loop that is closed as well."""
@@ -125,7 +142,7 @@ class Asker:
             )
         correlation_id = f"{self._prefix}-{next(self._numbers):x}"
         deadline_ms = 0
-        if question.timeout_s is not None and not question.waits:
+        if self.says_deadlines and question.timeout_s is not None and not question.waits:
             deadline_ms = self._clock.wall_ms() + int(question.timeout_s * 1000)
         reply = ReplyTo(
             partition=self._partition,
@@ -133,13 +150,15 @@ class Asker:
             deadline_ms=deadline_ms,
             wait="completed" if question.waits else "accepted",
         )
-        value = encode(question.make(reply))
+        record = question.make(reply)
+        value = encode(record)
         if len(value) > COMMAND_BYTES_MAX:
             raise ValueError(
                 f"{question.what}: the record has {len(value)} bytes; at most {COMMAND_BYTES_MAX}"
                 " fit in a command. Pass a reference to large data instead of the data"
             )
         ask = Ask(question, correlation_id, value, self._loop)
+        ask.is_for_code = _is_for_code(record)
         self._pending[correlation_id] = ask
         self._append(ask)
         first_s = SILENCE_S if ask.deadline_s > ask.sent_s + SILENCE_S else 0.0
@@ -149,6 +168,8 @@ class Asker:
     def drop(self, ask: Ask) -> None:
         """Forget an ask that nobody waits for any more."""
         self._pending.pop(ask.correlation_id, None)
+        if ask.is_for_code and not ask.answer.done():
+            ask.answer.cancel()
 
     def _append(self, ask: Ask) -> None:
         assert self._appender is not None
@@ -205,8 +226,14 @@ class Asker:
                 except Exception:
                     # Anybody may write a reply, and a callback of the user's may be told of it.
                     logger.exception("a reply at offset %d could not be taken", record.offset)
+        if records:
+            # Whoever was answered goes on first.
+            self._loop.call_soon(self._have_read, records[-1].offset + 1)
         if len(records) >= TAKE_MAX:
             self._ring()
+
+    def _have_read(self, to: int) -> None:
+        self._read_to = max(self._read_to, to)
 
     def _take_reports(self, appender: Appender) -> None:
         failed = False
@@ -222,6 +249,8 @@ class Asker:
                 failed = True
                 self._last_error = report.error or "its fate is unknown"
             elif isinstance(ask, Ask):
+                if ask.offset is None and ask.is_for_code and not ask.answer.done():
+                    self._await_code(ask)
                 ask.offset = report.offset
         if failed:
             appender.close()
@@ -231,6 +260,12 @@ class Asker:
             waiting, self._backlog = self._backlog, deque()
             for ask in waiting:
                 self._append(ask)
+
+    def _await_code(self, ask: Ask) -> None:
+        """The log has what is asked of a workflow's code; until its answer, somebody waits."""
+        around = ExitStack()
+        around.enter_context(self.awaiting())
+        ask.answer.add_done_callback(lambda _: around.close())
 
     def _send_again(self) -> None:
         """Send what the failed writer may not have delivered; hosts know a repeat by its id."""
@@ -396,3 +431,10 @@ class Asker:
             f"no worker answers on task queue {queue!r} at {self._log.address};"
             f" is one running? perdure worker MODULE --task-queue {queue}"
         )
+
+
+def _is_for_code(command: Record) -> bool:
+    """Whether the answer is what a workflow's code says, however long that takes by its timers."""
+    if isinstance(command, StartWorkflow):
+        return command.update is not None
+    return isinstance(command, AwaitResult | AwaitUpdate | QueryWorkflow | UpdateWorkflow)

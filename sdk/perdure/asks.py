@@ -46,6 +46,7 @@ class Ask:
         "answer",
         "correlation_id",
         "deadline_s",
+        "is_for_code",
         "is_heard",
         "notice",
         "offset",
@@ -72,6 +73,7 @@ class Ask:
         self.deadline_s = float("inf") if timeout_s is None else now + timeout_s
         self.repeat_s = now + FIRST_REPEAT_S
         self.offset: int | None = None
+        self.is_for_code = False
         self.is_heard = False
         self.notice = ""
         """What its host said last of why it takes so long."""

@@ -120,7 +120,12 @@ class Connection:
             if info is None:
                 raise self._no_topics("no task queue has been made here", topic, "QUEUE")
             asker = Asker(self.log, topic, info.partitions, clock=self.surroundings.clock)
+            asker.awaiting = self.surroundings.awaiting
+            # Time that leaps would take a host past the deadline of whoever waits for that.
+            asker.says_deadlines = self.surroundings.pace is None
             await asker.open()
+            if self.surroundings.watch is not None:
+                self.surroundings.watch(asker.is_behind)
         except LogError as error:
             raise unavailable("connecting", error) from error
         self._askers.append(asker)

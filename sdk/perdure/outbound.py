@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from perdure.asker import Asker
+from perdure.asks import Ask
 from perdure.async_reports import AsyncActivitiesOnLog
 from perdure.attribute_payloads import AttributeTypes
 from perdure.calls import (
@@ -101,7 +103,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
         if input.closing is not None and input.rpc_timeout is None:
             asker = await self._connection.asker()
             if asker.loop is input.closing.answer.get_loop():
-                answer = await finish(asker, input.closing)
+                answer = await self._closing(asker, input.closing)
                 answer = await self._connection.opened(what, answer, workflow_id=input.id)
                 return expect(RunClosed, what, answer)
         answer = await self._ask(
@@ -117,6 +119,13 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
             is_prompt=False,
         )
         return expect(RunClosed, what, answer)
+
+    async def _closing(self, asker: Asker, ask: Ask) -> Record:
+        """The second answer of a start that was sent to wait for the end."""
+        if ask.answer.done():
+            return await finish(asker, ask)
+        with self._connection.surroundings.awaiting():
+            return await finish(asker, ask)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         """Ask a run to cancel itself."""

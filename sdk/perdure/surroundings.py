@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from perdure_actors.core.decision import Limits
@@ -23,3 +24,7 @@ class Surroundings:
     partitions: int = PARTITIONS_DEFAULT
     """Of task queues that are made when a worker first serves them."""
     limits: Limits | None = None
+    awaiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Around whatever waits for what a workflow does: a result, an update, a query."""
+    watch: Callable[[Callable[[], bool]], None] | None = None
+    """Takes what says whether a client has answers to read."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from perdure import workflow
-from perdure.client import Client, WorkflowExecutionStatus
+from perdure.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowUpdateStage,
+)
+from perdure.common import WorkflowIDConflictPolicy
 from perdure.testing import (
     FastForwardConfig,
     TimeSkipper,
@@ -106,3 +114,82 @@ async def test_time_elsewhere_cannot_be_skipped(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be set"):
         TimeSkippingConfig(enabled=False, fast_forward_config=FastForwardConfig("f", A_DAY))
+
+
+@workflow.defn
+class Waits:
+    """Answers updates and queries after days, and itself sleeps longer."""
+
+    def __init__(self) -> None:
+        self.days = 0
+
+    @workflow.run
+    async def run(self, days: int) -> int:
+        await workflow.sleep(timedelta(days=days))
+        return self.days
+
+    @workflow.update
+    async def after(self, days: int) -> int:
+        await workflow.sleep(timedelta(days=days))
+        self.days += days
+        return self.days
+
+    @workflow.query
+    def so_far(self) -> int:
+        return self.days
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with (
+        await WorkflowEnvironment.start_time_skipping() as env,
+        Worker(env.client, task_queue="q", workflows=[Waits]),
+    ):
+        yield env.client
+
+
+async def test_time_is_skipped_while_an_update_is_awaited(client: Client) -> None:
+    handle = await client.start_workflow(Waits.run, 30, id="w", task_queue="q")
+    limit = timedelta(seconds=20)
+    assert await handle.execute_update(Waits.after, 1) == 1
+    assert await handle.execute_update(Waits.after, 2, rpc_timeout=limit) == 3
+    stage = WorkflowUpdateStage.ACCEPTED
+    update = await handle.start_update(Waits.after, 3, wait_for_stage=stage)
+    assert await handle.query(Waits.so_far) == 3
+    assert await update.result(rpc_timeout=limit) == 6
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    assert await handle.result() == 6
+
+
+async def test_time_is_skipped_while_an_update_with_its_start_is_awaited(client: Client) -> None:
+    start = WithStartWorkflowOperation(
+        Waits.run,
+        30,
+        id="w",
+        task_queue="q",
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+    )
+    got = await client.execute_update_with_start_workflow(
+        Waits.after, 4, start_workflow_operation=start
+    )
+    assert got == 4
+
+
+async def test_time_stands_still_again_after_an_update_nobody_waits_for(client: Client) -> None:
+    handle = await client.start_workflow(Waits.run, 30, id="w", task_queue="q")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await handle.execute_update(Waits.after, 1)
+    await handle.execute_update(Waits.after, 2)
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_time_leaps_no_further_than_what_is_awaited(client: Client) -> None:
+    """Not either between a host's answer and its reader."""
+    handle = await client.start_workflow(Waits.run, 300, id="w", task_queue="q")
+    other = await client.start_workflow(Waits.run, 1, id="other", task_queue="q")
+    for days in range(1, 100):
+        await handle.execute_update(Waits.after, 1)
+        assert await handle.query(Waits.so_far) == days
+    assert await other.result() == 0
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING

@@ -6,22 +6,20 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
 from perdure import assembly
-from perdure.calls import AwaitWorkflowResultInput
 from perdure.client import Client, WorkflowHandle
 from perdure.connection import Connection
 from perdure.converter import DataConverter
-from perdure.handles import Interceptor, OutboundInterceptor
+from perdure.handles import Interceptor
 from perdure.surroundings import Surroundings
 from perdure.testing.time_skipping import SkipsTime, TimeSkippingConfig
 from perdure.testing.timekeeping import SkippingClock, TimeKeeper
 from perdure_actors.core.decision import Limits
-from perdure_schemas.replies import RunClosed
 from perdure_topics.clock import SystemClock
 from perdure_topics.ports import Clock
 
@@ -172,11 +170,10 @@ class WorkflowEnvironment(SkipsTime):
             partitions=PARTITIONS,
             # Clients say when they first sent something by the machine's time.
             limits=Limits(request_age_ms_max=CENTURIES_MS),
+            awaiting=nullcontext if keeper is None else keeper.awaiting,
+            watch=None if keeper is None else keeper.watch,
         )
-        links = [] if keeper is None else [_Leaps(keeper)]
-        client = Client(
-            connection, data_converter=data_converter, interceptors=[*links, *interceptors]
-        )
+        client = Client(connection, data_converter=data_converter, interceptors=interceptors)
         environment = cls(client)
         environment._keeper = keeper
         environment._clock = clock
@@ -199,10 +196,7 @@ class WorkflowEnvironment(SkipsTime):
         Example:
             other = await env.connect_client(namespace="other")
         """
-        config: dict[str, Any] = {**self._client.config(), **options}
-        links = [one for one in self._client.interceptors if isinstance(one, _Leaps)]
-        given = [one for one in config["interceptors"] if not isinstance(one, _Leaps)]
-        return Client(**{**config, "interceptors": [*links, *given]})
+        return Client(**{**self._client.config(), **options})
 
     async def get_current_time(
         self,
@@ -243,24 +237,3 @@ class WorkflowEnvironment(SkipsTime):
         traceback: TracebackType | None,
     ) -> None:
         await self.shutdown()
-
-
-class _Leaps(Interceptor):
-    """Lets time leap while a result is awaited."""
-
-    def __init__(self, keeper: TimeKeeper) -> None:
-        self._keeper = keeper
-
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
-        """The link that tells the keeper."""
-        return _LeapingOutbound(next, self._keeper)
-
-
-class _LeapingOutbound(OutboundInterceptor):
-    def __init__(self, next: OutboundInterceptor, keeper: TimeKeeper) -> None:
-        super().__init__(next)
-        self._keeper = keeper
-
-    async def await_workflow_result(self, input: AwaitWorkflowResultInput) -> RunClosed:
-        with self._keeper.awaiting():
-            return await super().await_workflow_result(input)
