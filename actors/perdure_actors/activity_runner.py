@@ -38,8 +38,11 @@ class ActivityRunner:
         on_fatal: Callable[[BaseException], None],
         ring: Callable[[], None],
         intercept: Intercept | None = None,
+        is_only_one: bool = False,
     ) -> None:
+        """Begin; the only one fails for good what is not registered, as no other will run it."""
         self._activities = activities
+        self._is_only_one = is_only_one
         self._task_queue = task_queue
         self._converter = converter
         self._on_change = on_change
@@ -209,4 +212,5 @@ class ActivityRunner:
             f"activity {activity_type} is not registered on this worker of task queue"
             f" {self._task_queue!r}; it has: {known}. Add it to the worker's activities",
             "NotFoundError",
+            non_retryable=self._is_only_one,
         )

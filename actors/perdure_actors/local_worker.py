@@ -105,6 +105,7 @@ class LocalWorker:
             on_fatal=_log_fatal,
             ring=self._ring,
             intercept=self._intercept,
+            is_only_one=True,
         )
         gate = None
         if self._edge is not None:

@@ -114,6 +114,7 @@ class NoLocalRunner:
                 " its workflow: give it to that worker's activities"
             ),
             type="NotFoundError",
+            non_retryable=True,
         )
         deliver(
             FailActivity(

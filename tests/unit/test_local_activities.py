@@ -228,7 +228,8 @@ async def test_an_attempt_that_takes_too_long_is_stopped(client: Client) -> None
 
 
 async def test_one_that_is_not_registered_with_the_host_says_so(client: Client) -> None:
-    cause = await failure_of(client, "unheard_of", None, 60_000, 1)
+    """And fails at once, however many attempts it may have: nobody else runs it."""
+    cause = await failure_of(client, "unheard_of", None, 60_000, 0)
 
     assert isinstance(cause, ApplicationError)
     assert cause.type == "NotFoundError"
@@ -239,7 +240,7 @@ async def test_a_host_without_activities_says_so(client: Client) -> None:
     async with Worker(client, task_queue=QUEUE, workflows=WORKFLOWS):
         with pytest.raises(WorkflowFailureError) as raised:
             await client.execute_workflow(
-                Calling.run, args=["greet", None, 60_000, 1], id="l-3", task_queue=QUEUE
+                Calling.run, args=["greet", None, 60_000, 0], id="l-3", task_queue=QUEUE
             )
 
     assert "give it to that worker's activities" in str(raised.value.cause.__cause__)
