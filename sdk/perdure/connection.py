@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
@@ -45,7 +46,8 @@ class Connection:
         self, log: Log, *, namespace: str, identity: str, close_log: Callable[[], None]
     ) -> None:
         quote(namespace, "namespace")
-        self.log = log
+        self._log = log
+        self._process = os.getpid()
         self.namespace = namespace
         self.identity = identity
         self.on_notice: Callable[[Notice], None] | None = None
@@ -60,7 +62,25 @@ class Connection:
         self._opening: dict[int, asyncio.Task[Asker]] = {}
         self._partitions: dict[str, int] = {}
         self._queue_names = QueueNames(log, namespace)
-        self._finalizer = weakref.finalize(self, _close_all, self._askers, close_log)
+        self._finalizer = weakref.finalize(self, _close_all, self._process, self._askers, close_log)
+
+    @property
+    def log(self) -> Log:
+        """The log. Raises RPCError as check_process does."""
+        self.check_process()
+        return self._log
+
+    def check_process(self) -> None:
+        """Raise RPCError in a process that was forked from the one that opened the log."""
+        here = os.getpid()
+        if here != self._process:
+            raise RPCError(
+                f"this client was connected in process {self._process}, and this is process {here},"
+                " forked from it: its threads and connections did not come along. Connect after the"
+                " fork, in each process: in gunicorn's post_fork, Celery's worker_process_init, or"
+                " the function that multiprocessing runs",
+                RPCStatusCode.FAILED_PRECONDITION,
+            )
 
     def through(self, edge: Edge | None, identity: str = "") -> Connection:
         """The same connection for a client whose payloads go through an edge, or of another."""
@@ -83,6 +103,7 @@ class Connection:
 
     async def asker(self) -> Asker:
         """The asker of the running loop, opened at its first call."""
+        self.check_process()
         loop = asyncio.get_running_loop()
         for asker in self._askers:
             if asker.loop is loop:
@@ -133,6 +154,8 @@ class Connection:
 
     async def close(self) -> None:
         """Let go of the log; calls under way fail."""
+        if os.getpid() != self._process:
+            return  # It is its parent's to close.
         here = asyncio.get_running_loop()
         for asker in [asker for asker in self._askers if asker.loop is here]:
             self._askers.remove(asker)
@@ -397,8 +420,10 @@ def _nothing() -> None:
     """The log is another connection's to let go of."""
 
 
-def _close_all(askers: list[Asker], close_log: Callable[[], None]) -> None:
+def _close_all(process: int, askers: list[Asker], close_log: Callable[[], None]) -> None:
     """The end of a client that was closed, forgotten, or outlived by the interpreter."""
+    if os.getpid() != process:
+        return  # A forked process has none of its threads, and its files are the parent's.
     for asker in askers:
         asker.close()
     askers.clear()

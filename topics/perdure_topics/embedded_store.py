@@ -27,6 +27,7 @@ from rocksdict import (
 from perdure_topics.embedded_mark import MarkFile, check_mark
 from perdure_topics.embedded_owner import in_use, kept_from_others, let_go, take
 from perdure_topics.embedded_wal import check_directory, check_numbers
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.ports import (
     Headers,
     LogDamagedError,
@@ -108,6 +109,7 @@ class EmbeddedStore:
         self._unsynced.sync = False
         self._db: Rdict | None = None
         self._mark = MarkFile(directory)
+        keep_in_forks(self)
         take(directory)
         try:
             self._open()

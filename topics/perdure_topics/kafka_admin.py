@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_access import AccessError
 from perdure_topics.kafka_settings import is_away, log_error
 from perdure_topics.ports import LogError, LogUnavailableError, TopicInfo, TopicSpec
@@ -104,6 +105,7 @@ class KafkaAdmin:
         heard: Settings = {**settings, "error_cb": self._note}
         try:
             self._client = AdminClient(heard)
+            keep_in_forks(self)
         except KafkaException as error:
             cause: KafkaError = error.args[0]
             raise AccessError(

@@ -18,6 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_reader import Queue
 from perdure_topics.ports import Change, LogError, StoredRecord
 
@@ -59,6 +60,7 @@ class _Membership:
         # Only the polling thread speaks to the consumer, as in a tail.
         self._orders: deque[Callable[[], None]] = deque()
         self._consumer = Consumer({**settings, "error_cb": watch.error})
+        keep_in_forks(self)
         self._thread = threading.Thread(target=self._run, name="perdure-kafka-group", daemon=True)
 
     def changes(self) -> list[Change]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_settings import log_error, reader_settings, writer_settings
 from perdure_topics.publishing import FencedError, Mark, PublishError
 
@@ -50,6 +51,7 @@ class KafkaPublisher:
         # It joins nothing: it reads the marks, and names the group that they belong to.
         reading = {**reader_settings(bootstrap, settings, committed=True), "group.id": name}
         self._marks = Consumer(reading)
+        keep_in_forks(self)
 
     def begin(self, places: Sequence[tuple[str, int]]) -> list[Mark]:
         """Make sure of all that was published before; the marks of partitions that have one."""

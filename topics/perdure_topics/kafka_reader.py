@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_settings import remedy_of
 from perdure_topics.ports import PositionLostError, StoredRecord
 
@@ -158,6 +159,7 @@ class KafkaTail:
         self._ordered = threading.Event()
         self._closed = False
         self._consumer = Consumer({**settings, "error_cb": watch.error})
+        keep_in_forks(self)
         self._thread = threading.Thread(target=self._read, name="perdure-kafka-tail", daemon=True)
         self._thread.start()
 

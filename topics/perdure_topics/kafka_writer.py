@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_settings import PASSING, Settings
 from perdure_topics.ports import (
     TOO_LARGE,
@@ -86,6 +87,7 @@ class Pipe:
         self.retired = False
         self.written_at = 0.0
         self.producer = Producer({**settings, "error_cb": watch.error})
+        keep_in_forks(self)
         threading.Thread(target=self._serve, name="perdure-kafka-reports", daemon=True).start()
 
     def join(self, lane: _Lane) -> None:

@@ -28,6 +28,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from perdure_topics.forks import keep_in_forks
 from perdure_topics.ports import TableBusyError, TableError, TableFullError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class TableMemory:
         self._env = Env()
         self._env.set_background_threads(1)
         self._env.set_high_priority_background_threads(1)
+        keep_in_forks(self)
 
     def options(self) -> Options:
         """How a table is opened."""
@@ -111,6 +113,7 @@ class RocksTable:
         self._unsynced.sync = False
         self._unsynced.no_slowdown = True
         self._db: Rdict | None = self._open()
+        keep_in_forks(self)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key. Raises TableError when the table is damaged."""
