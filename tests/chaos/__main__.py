@@ -58,7 +58,7 @@ class Outcome:
             self.verdict = await asyncio.to_thread(
                 verdict, stage, stage.notes, clock_slack_ms=slack_ms
             )
-            self.verdict.broken += late
+            self.verdict.broken[:0] = late
         finally:
             await asyncio.to_thread(stage.close)
         return [*self.verdict.broken, *stage.ended]

@@ -55,13 +55,17 @@ def _returned(run: RunLog) -> Any:
 
 
 def chain_is_right(run: RunLog) -> str:
-    """Whether a chain returned what its job says."""
+    """Whether a chain that has ended returned what its job says."""
+    if run.closing is None:
+        return ""
     wanted = outcome_of(msgspec.convert(_given(run), Job))
     return "" if _returned(run) == wanted else f"returned {_returned(run)}, not {wanted}"
 
 
 def family_is_right(run: RunLog) -> str:
-    """Whether a parent returned what its name says."""
+    """Whether a parent that has ended returned what its name says."""
+    if run.closing is None:
+        return ""
     wanted = family_value(_given(run))
     return "" if _returned(run) == wanted else f"returned {_returned(run)}, not {wanted}"
 
@@ -106,8 +110,10 @@ class Promises:
     def _book(self, run: RunLog) -> None:
         """Each thing told once, and all that was acknowledged."""
         returned = _returned(run)
+        if run.closing is None:
+            return
         if returned is ...:
-            self.broken.append(f"{run.workflow_id} ended as {run.closing and run.closing.event}")
+            self.broken.append(f"{run.workflow_id} ended as {type(run.closing.event).__name__}")
             return
         entries = returned["entries"]
         told = [note for note in self._notes if note["id"] == run.workflow_id and "entry" in note]

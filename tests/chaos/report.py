@@ -59,7 +59,7 @@ def report(
     statuses = Counter(type(r.closing.event).__name__ if r.closing else "open" for r in runs)
     every = [ms for kept in over.values() for ms in kept]
     calls = Counter(note["stage"] for note in verdict.notes)
-    wrong = [*verdict.broken, *ended]
+    wrong = [*ended, *verdict.broken]
     figures = [
         ("blows", len(blows)),
         ("runs", ", ".join(f"{count} {name}" for name, count in statuses.most_common())),

@@ -21,12 +21,14 @@ from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 from perdure_topics.simulated import SimulatedLog
 from tests.simulation.local_runs import SimLocals
+from tests.simulation.wild import killer
 
 if TYPE_CHECKING:
     from perdure_topics.simulated import SimulatedBroker
     from tests.simulation.world import World
 
 AWAY_MS = 1_000
+DEAD_MS = 700
 CRASH_A_STEP = 0.002
 FAULTS = frozenset(
     (
@@ -72,6 +74,7 @@ class SimHost:
         self._rng = rng
         self._starts = 0
         self._scheduled_ms = -1
+        self._stalled_ms = 0
         self.log = SimulatedLog(world.broker, name)
         self.host: Host | None = None
         self._locals: SimLocals | None = None
@@ -140,7 +143,7 @@ class SimHost:
 
     def _finding(self, code: str, text: str) -> None:
         self.world.count(f"finding {code}")
-        if code in FAULTS:
+        if code in FAULTS and self.host is not None:
             self.world.broken(f"host {self.name} says {code}: {text}")
         self.findings.append(f"{code}: {text}")
 
@@ -171,6 +174,16 @@ class SimHost:
                     slot.shard.residents.clear()
         self.store.crash()
 
+    def _die(self) -> None:
+        """The code that it runs kills the process; somebody starts it again."""
+        self.world.count("host killed by code")
+        self.crash()
+        self.world.broker.at(DEAD_MS, self._revive)
+
+    def _revive(self) -> None:
+        if not self.up:
+            self.boot()
+
     def stop(self) -> None:
         """SIGTERM: close in order."""
         host = self.host
@@ -183,6 +196,11 @@ class SimHost:
     def ring(self) -> None:
         """There is news: step soon."""
         self.schedule(0 if self._rng.random() < 0.7 else 1)
+
+    def stall(self, span_ms: int) -> None:
+        """Take no turn for so long, while the process beats on."""
+        self.world.count("host stall")
+        self._stalled_ms = self.world.broker.now_ms + span_ms
 
     def schedule(self, delay_ms: int) -> None:
         """Step after so long, if not before."""
@@ -201,13 +219,26 @@ class SimHost:
         if self.log.node.paused:
             self.schedule(100)
             return
+        if self._stalled_ms > self.world.broker.now_ms:
+            self.schedule(self._stalled_ms - self.world.broker.now_ms)
+            return
         self.world.steps += 1
+        host = self.host
+        killer[0] = self._die
         try:
-            wait_ms = self.host.step()
-        except Exception as error:
+            wait_ms = host.step()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self.world.settings.features:
+                # Of a person, who wants the world to end; wild code raises it, too.
+                raise
+            if self.host is not host:
+                # Its process is dead; what these objects still do is not there.
+                return
             self.world.broken(f"host {self.name} died of {type(error).__name__}: {error}", error)
             self.crash()
             self.world.broker.at(1_000, self.boot)
+            return
+        if self.host is not host:
             return
         self.schedule(max(wait_ms, 1))
         self.world.after_step(self)

@@ -18,6 +18,7 @@ from perdure_actors.keeping import Keeping
 from perdure_actors.locals import Locals
 from perdure_actors.once import Once
 from perdure_actors.recovery import Recovery
+from perdure_actors.replay import coroutine
 from perdure_actors.residents import Residents
 from perdure_actors.run_memory import RunMemory
 from perdure_actors.shard import Shard
@@ -163,6 +164,20 @@ MUTANTS: tuple[Mutant, ...] = (
         bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
         ("reader_lag", "host_pause", "worker_late"),
         "T",
+    ),
+    Mutant(
+        "timeouts fire after a stall before what came meanwhile is read",
+        bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
+        ("worker_late",),
+        "T",
+        ("stalls",),
+    ),
+    Mutant(
+        "what user code raises leaves its run",
+        bugs.patched(coroutine, "blocked_by", lambda error, _type: error),
+        (),
+        "X",
+        ("savages",),
     ),
     Mutant("read_committed on events", bugs.committed, ("foreign_txn", "host_crash"), "H"),
     Mutant(

@@ -24,6 +24,8 @@ KNOWN = {
     "read_committed on events": 0,
     "a report of any attempt will do": 0,
     "claims are not counted": 0,
+    "timeouts fire after a stall before what came meanwhile is read": 25,
+    "what user code raises leaves its run": 0,
     "timers fire early": 0,
     "retries come early": 0,
     "a run found by its id is given an actor of its own": 33,

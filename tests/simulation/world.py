@@ -31,7 +31,9 @@ from tests.simulation.model import expected_chain
 from tests.simulation.operators import SimOperator
 from tests.simulation.planners import SimPlanner
 from tests.simulation.rebuild import check_replays, check_tables
+from tests.simulation.savages import savages_of
 from tests.simulation.swarm import Settings
+from tests.simulation.wild import Wild
 from tests.simulation.workers import SimWorker, fresh_id
 from tests.simulation.workflows import CODES, TYPE, draws
 
@@ -83,6 +85,7 @@ class World:
         if "schedules" in settings.features:
             log = SimulatedLog(self.broker, "planner")
             self.others.append(SimPlanner(self, log, "planner", seeds.pop()))
+        self.others += savages_of(self)
         self._worker_number = 0
         self.workers: list[SimWorker] = []
 
@@ -123,13 +126,15 @@ class World:
         if kind not in self._codes:
             converter = DefaultPayloadConverter()
             # Every worker has schedules, whatever else was deployed to it.
-            workflows = [CODES[kind], Scheduler]
+            workflows = [CODES[kind], Scheduler, Wild]
             self._codes[kind] = WorkflowCode(workflows, converter=converter, build_id=kind)
         return self._codes[kind]
 
     def strength(self, fault: str) -> float:
         """How strong one of the world's faults is now."""
-        return 0.0 if self.healing else self.settings.strength(fault)
+        if self.healing:
+            return 0.0
+        return 1.0 if fault in self.settings.features else self.settings.strength(fault)
 
     def wall_ms(self) -> int:
         """The true time."""
@@ -203,7 +208,9 @@ class World:
             act()
 
     def _attacks(self) -> dict[str, Callable[[], None]]:
-        return {
+        # What only some worlds have draws no number in the others.
+        stalls = {"stalls": self._stall_any_host} if "stalls" in self.settings.features else {}
+        return stalls | {
             "host_crash": self._crash_any_host,
             "host_pause": self._pause_host,
             "clock_jump": self._jump_clock,
@@ -212,6 +219,9 @@ class World:
             "bad_deploy": self._deploy,
             "truncation": self._truncate,
         }
+
+    def _stall_any_host(self) -> None:
+        self.rng.choice(self.hosts).stall(self.rng.randrange(500, 20_000))
 
     def _crash_any_host(self) -> None:
         self.crash_host(self.rng.choice(self.hosts))
