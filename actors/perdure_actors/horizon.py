@@ -17,6 +17,8 @@ HELD_MS = 10_000
 HELD_AGAIN_MS = 60_000
 ANSWER_MS = 5
 """How often to look whether the log has said where it ends."""
+UNKNOWN_MS = 1_000
+"""How soon the log is asked again that could not say where it ends."""
 READING_MS = 50
 """How often to look whether inputs are read to there."""
 
@@ -37,6 +39,8 @@ class Horizon:
         self._read_to_ms = 0
         self._probe: EndProbe | None = None
         self._asked_ms = 0
+        self._again_ms = 0
+        """When the log is asked again after it could not say where it ends."""
         self._end: int | None = None
         """Where the log ended at or after it was asked, once it has answered."""
         self._held_back: list[rows.Alarm] = []
@@ -52,7 +56,9 @@ class Horizon:
     def wait_ms(self, most_ms: int) -> int:
         """How long nothing needs to be done here, at most so long."""
         if self._probe is None:
-            return most_ms
+            if not self._held_back:
+                return most_ms
+            return max(0, min(most_ms, self._again_ms - self._shard.world.now_ms()))
         return min(most_ms, ANSWER_MS if self._end is None else READING_MS)
 
     def has_read_to(self, due_ms: int) -> bool:
@@ -69,12 +75,17 @@ class Horizon:
     def check(self, now_ms: int) -> None:
         """Look whether the log has answered, and inputs are taken to where it said."""
         if self._probe is None:
-            self._look_when_idle(now_ms)
+            if self._held_back:
+                self._ask()
+            else:
+                self._look_when_idle(now_ms)
             return
         try:
             end = self._probe.end()
         except LogError:
-            self._let_go()
+            # Not known is not read to: what waits goes on waiting, and the log is asked again.
+            self._probe = None
+            self._again_ms = now_ms + UNKNOWN_MS
             return
         if end is not None:
             # Less than before: the log was cut back, and there is no more to read than this.
@@ -94,9 +105,11 @@ class Horizon:
             self._probe = self._new_probe()
 
     def _ask(self) -> None:
-        if self._probe is None:
+        now_ms = self._shard.world.now_ms()
+        if self._probe is None and now_ms >= self._again_ms:
             self._probe = self._new_probe()
-            self._asked_ms = self._shard.world.now_ms()
+            self._asked_ms = now_ms
+            self._end = None
             self._stands_at = -1
 
     def _new_probe(self) -> EndProbe:

@@ -39,6 +39,8 @@ REVOKE_FLUSH_S = 1.0
 RETRY_MS = 2_000
 UNREADABLE_MS = 30_000
 IDLE_MS = 1_000
+ANSWER_MS = 5
+"""How often to look whether the log has said where a partition begins."""
 COMMIT_EVERY_MS = 1_000
 
 
@@ -166,7 +168,7 @@ class Host:
             )
         slot.shard = slot.takeover.step()
         if slot.shard is None:
-            return IDLE_MS
+            return ANSWER_MS if slot.takeover.is_asking else IDLE_MS
         slot.takeover = None
         slot.was_epoch = 0
         self.takeovers += 1

@@ -13,6 +13,7 @@ from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.deciding import decide_fully
 from perdure_actors.fence import INPUT, reason_of
 from perdure_actors.input_outcomes import InputOutcomes
+from perdure_actors.lost_inputs import LostInputs
 from perdure_actors.once import Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.querying import ask_run, named
@@ -55,6 +56,7 @@ class Intake:
         self._horizon = horizon
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
         self._readable = Readable(shard, horizon, self._topic)
+        self._lost = LostInputs(shard, self._topic)
         self._taken = Taken(shard.table)
         self._once = Once(shard, self._taken)
         self._outcomes = InputOutcomes(shard, self._taken, self._topic)
@@ -72,15 +74,16 @@ class Intake:
         """Take some inputs; whether there may be more."""
         shard = self._shard
         self._asking.answer_reads()
-        if not shard.has_room:
+        if not shard.has_room or (self._lost.is_open and not self._lost.step()):
             return False
         try:
             if self._doubts:
                 return self._take_in_doubt(now_ms)
             return self._take_a_turn(now_ms)
         except PositionLostError as error:
-            self._position_lost(error)
-            return True
+            self._readable.forget()
+            self._lost.begin(str(error))
+            return False
 
     def _take_a_turn(self, now_ms: int) -> bool:
         """Take inputs until there are no more, or the turn is over; whether there may be more."""
@@ -99,24 +102,6 @@ class Intake:
             if clock.monotonic_ms() >= over_ms or not shard.has_room:
                 break
         return True
-
-    def _position_lost(self, error: PositionLostError) -> None:
-        """Commands are gone that nobody has read: recorded, said, and gone on from there."""
-        shard = self._shard
-        services = shard.services
-        self._readable.forget()
-        first, end = services.log.offsets(self._topic, shard.partition)
-        next_offset = shard.upto + 1
-        if first <= next_offset <= end:
-            services.inputs.assign(self._topic, shard.partition, next_offset)
-            return
-        services.finding(
-            "input_lost",
-            f"{self._topic}-{shard.partition}: inputs were read to {shard.upto}, and the topic"
-            f" holds {first} to {end - 1}: {error}",
-        )
-        shard.propose_lost(first, end)
-        services.inputs.assign(self._topic, shard.partition, shard.upto + 1)
 
     def _take_in_doubt(self, now_ms: int) -> bool:
         """Take one input, after a record in the log that says so has been accepted.
@@ -257,7 +242,8 @@ class Intake:
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing needs to be done here."""
-        return self._horizon.wait_ms(max(0, self._house_at_ms + HOUSE_MS - now_ms))
+        house_ms = max(0, self._house_at_ms + HOUSE_MS - now_ms)
+        return self._lost.wait_ms(self._horizon.wait_ms(house_ms))
 
     def keep_house(self, now_ms: int) -> None:
         """Every now and then: waiting effects, word to those who wait, old request ids."""

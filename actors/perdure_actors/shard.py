@@ -41,7 +41,7 @@ from perdure_actors.upkeep import Upkeep
 from perdure_actors.world import ShardWorld
 from perdure_schemas.avro import encode
 from perdure_schemas.events import InputLost, InputRewound, InputTrying
-from perdure_schemas.transition import Transition
+from perdure_schemas.transition import EpochBump, Transition
 from perdure_topics.fold import Accepted, Cursor, Partial, fold
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError, TableError
@@ -274,6 +274,9 @@ class Shard:
         accepted: list[Pending] = []
         ops: Ops = {}
         for report in reports:
+            if isinstance(report.tag, EpochBump) and report.error is None:
+                # The own bump was read back before its report came.
+                continue
             pending = self.pending.popleft() if self.pending else None
             if report.error is not None or report.offset is None or pending is None:
                 raise AppendFailedError(report.error or "an append of unknown fate")

@@ -103,19 +103,28 @@ class Takeover:
         """How far to read before bumping, to see whether somebody else has taken over."""
         self._began_ms = self._heard_ms = services.clock.monotonic_ms()
         self._table = table
-        try:
-            self._recovery = self._begin()
-            if was_epoch:
-                self._look_to = services.log.offsets(self._topic, partition)[1]
-            else:
-                self._send_bump()
-        except BaseException:
-            self.close()
-            raise
+        self._recovery: Recovery | None = None
+        self._probe = events.probe_end(self._topic, partition)
+        """Asked without waiting: a broker that is away must not hold up the host's thread."""
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the log has yet to say where the partition begins and ends."""
+        return self._recovery is None
+
+    def _begin(self, span: tuple[int, int]) -> Recovery:
+        """Begin to read, and bump; a failed shard first looks whether somebody else is there."""
+        recovery = self._open(*span)
+        if self._was_epoch and self._bump is None:
+            self._look_to = span[1]
+        elif self._bump is None:
+            self._send_bump(recovery)
+        self._heard_ms = self._services.clock.monotonic_ms()
+        return recovery
 
     # -- the table --
 
-    def _begin(self) -> Recovery:
+    def _open(self, start: int, end: int) -> Recovery:
         """Where to read from: the verified cursor of a table of this very log, or the start."""
         services = self._services
         data = self._table.get(rows.META)
@@ -139,13 +148,12 @@ class Takeover:
             )
         saved = self._table.get(rows.VERIFIED)
         verified = rows.decode_verified(saved) if saved and meta.offset >= 0 else rows.Verified()
-        start, end = services.log.offsets(self._topic, self._partition)
         if meta.offset >= end and services.log.has_one_copy:
             raise LogEndLostError(self._ahead(meta.offset, end))
         if verified.next_offset < start:
             if meta.offset >= 0:
                 self._wipe()
-                return self._begin()
+                return self._open(start, end)
             verified = rows.Verified(next_offset=start)
         first = max(first_offset(verified), start)
         self._events.assign(self._topic, self._partition, first)
@@ -192,14 +200,14 @@ class Takeover:
 
     # -- the bump --
 
-    def _send_bump(self) -> None:
+    def _send_bump(self, recovery: Recovery) -> None:
         """Append a bump with a fresh producer, a fresh nonce and a higher epoch."""
         services = self._services
         if self._appender is not None:
             self._appender.close()
         self._appender = services.log.appender(on_ready=self._on_ready)
         wall_ms = services.clock.wall_ms()
-        self._highest = max(self._highest + 1, self._recovery.cursor.epoch + 1, wall_ms)
+        self._highest = max(self._highest + 1, recovery.cursor.epoch + 1, wall_ms)
         self._bump = EpochBump(
             epoch=self._highest,
             nonce=services.random.randbytes(16),
@@ -211,18 +219,18 @@ class Takeover:
         self._bump_offset = -1
         self._appender.append(self._topic, self._partition, encode(self._bump), tag=self._bump)
 
-    def _check_report(self) -> None:
+    def _check_report(self, recovery: Recovery) -> None:
         if self._appender is None:
             return
         for report in self._appender.reports():
             if report.error is not None or report.offset is None:
                 # Its fate is unknown; a higher one settles it.
-                self._send_bump()
+                self._send_bump(recovery)
                 return
             self._bump_offset = report.offset
             self._check_clock(report.timestamp_ms)
-            if report.offset < self._recovery.next_offset:
-                msg = f"the log ended before offset {self._recovery.next_offset}"
+            if report.offset < recovery.next_offset:
+                msg = f"the log ended before offset {recovery.next_offset}"
                 raise TableDivergedError(msg)
 
     def _check_clock(self, appended_ms: int) -> None:
@@ -239,42 +247,49 @@ class Takeover:
     def step(self) -> Shard | None:
         """One turn; the shard once it is owned.
 
-        Raises LostError when somebody else owns it.
+        Raises LostError when somebody else owns it, and LogError when the log does not say where
+        the partition begins.
         """
+        recovery = self._recovery
+        if recovery is None:
+            span = self._probe.span()
+            if span is None:
+                return None
+            recovery = self._recovery = self._begin(span)
         try:
-            return self._read()
+            return self._read(recovery)
         except (TableDivergedError, PositionLostError) as error:
             self._services.finding("table_wiped", f"table {self._name} is rebuilt: {error}")
             self._wipe()
-            self._recovery = self._begin()
+            self._recovery = None
+            self._probe = self._events.probe_end(self._topic, self._partition)
             return None
 
-    def _read(self) -> Shard | None:
-        self._check_report()
+    def _read(self, recovery: Recovery) -> Shard | None:
+        self._check_report(recovery)
         records = self._events.take(self._topic, self._partition, READ_A_TURN)
-        self._bump_again_if_lost(heard=bool(records))
+        self._bump_again_if_lost(recovery, heard=bool(records))
         for record in records:
             if self._bump_offset < 0 and self._is_own_bump(record):
                 self._bump_offset = record.offset
-            self._recovery.take(record)
+            recovery.take(record)
             if record.offset == self._bump_offset:
-                return self._own(record)
-        if self._look_to is not None and self._recovery.next_offset >= self._look_to:
+                return self._own(record, recovery)
+        if self._look_to is not None and recovery.next_offset >= self._look_to:
             self._look_to = None
-            self._yield_to_a_higher_epoch()
-            self._send_bump()
+            self._yield_to_a_higher_epoch(recovery.cursor.epoch)
+            self._send_bump(recovery)
         if len(records) >= READ_A_TURN:
             self._on_ready()
         return None
 
-    def _yield_to_a_higher_epoch(self) -> None:
+    def _yield_to_a_higher_epoch(self, epoch: int) -> None:
         """After a failed append: leave the partition to whoever has taken it over meanwhile."""
-        epoch = self._recovery.cursor.epoch
         if epoch > self._was_epoch:
             msg = f"epoch {epoch} is above the {self._was_epoch} this host had"
             raise LostError(msg)
 
-    def _bump_again_if_lost(self, *, heard: bool) -> None:
+    def _bump_again_if_lost(self, recovery: Recovery, *, heard: bool) -> None:
         """What was in the log and never comes was lost by it: a bump is sent, or another one."""
         mono_ms = self._services.clock.monotonic_ms()
         waits = self._bump_offset >= 0 or self._look_to is not None
@@ -283,25 +298,25 @@ class Takeover:
         elif mono_ms - self._heard_ms > SILENT_SESSIONS * self._services.session_ms:
             self._heard_ms = mono_ms
             self._look_to = None
-            self._send_bump()
+            self._send_bump(recovery)
 
     def _is_own_bump(self, record: StoredRecord) -> bool:
         bump = self._bump
         return bump is not None and record.value is not None and bump.nonce in record.value
 
-    def _own(self, record: StoredRecord) -> Shard | None:
+    def _own(self, record: StoredRecord, recovery: Recovery) -> Shard | None:
         """The own bump has been read: this host owns the partition, or somebody else does."""
         services = self._services
         bump = self._bump
         assert bump is not None
         assert self._appender is not None
-        meta = self._recovery.finish()
+        meta = recovery.finish()
         if (meta.cursor.epoch, meta.cursor.nonce) != (bump.epoch, bump.nonce):
             self._highest = max(self._highest, meta.cursor.epoch)
             if meta.cursor.epoch > bump.epoch:
                 msg = f"epoch {meta.cursor.epoch} is above {bump.epoch}, offset {record.offset}"
                 raise LostError(msg)
-            self._send_bump()
+            self._send_bump(recovery)
             return None
         self._events.unassign(self._topic, self._partition)
         took_ms = services.clock.monotonic_ms() - self._began_ms
@@ -309,8 +324,8 @@ class Takeover:
             "partition %d taken over in %d ms: %d records read, %d of them stale",
             self._partition,
             took_ms,
-            self._recovery.folded,
-            self._recovery.stale,
+            recovery.folded,
+            recovery.stale,
         )
         shard = Shard(
             services,
@@ -327,9 +342,9 @@ class Takeover:
         verified = rows.decode_verified(saved) if saved else rows.Verified()
         shard.upkeep.trailing = Trailing(self._events, self._topic, self._partition, verified)
         shard.upkeep.checkpoints = self._checkpoints
-        shard.counters["stale"] = self._recovery.stale
+        shard.counters["stale"] = recovery.stale
         shard.recover()
-        shard.showing.repeat(self._recovery.recent)
+        shard.showing.repeat(recovery.recent)
         return shard
 
     def close(self) -> None:

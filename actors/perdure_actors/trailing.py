@@ -32,6 +32,8 @@ class Trailing:
         self._target: tuple[int, Cursor] | None = None
         self._due_ms = 0
         self._probe: EndProbe | None = None
+        self._is_short = False
+        """Whether the log was last said to end before what was verified; said twice, it does."""
 
     @property
     def is_reading(self) -> bool:
@@ -50,8 +52,13 @@ class Trailing:
                 return None
             verified = self._verified
             if end < verified.next_offset:
+                if not self._is_short:
+                    # A leader that was deposed in its sleep may answer for the log it knew.
+                    self._is_short = True
+                    return None
                 text = f"the log ends at offset {end}, before {verified.next_offset}"
                 raise TableDivergedError(text)
+            self._is_short = False
             self._target = (offset, cursor)
             self._events.assign(self._topic, self._partition, first_offset(verified))
         return self._read()

@@ -26,6 +26,7 @@ from perdure_actors.trailing import Trailing
 from perdure_actors.world import ShardWorld
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
+from perdure_topics.simulated_probes import SimulatedEndProbe
 from tests.simulation.workers import SimWorker
 
 Plant = Callable[[], Any]
@@ -140,22 +141,27 @@ def gaps_are_fine(self: Shard) -> None:
         _accept(self)
 
 
+def unknown_is_an_offset(self: SimulatedEndProbe) -> tuple[int, int] | None:
+    """What the client library says of an end it does not know is believed."""
+    return (-1001, -1001) if self.is_unknown else self.answer
+
+
 _read = Takeover._read
 
 
-def own_at_ack(self: Takeover) -> Any:
+def own_at_ack(self: Takeover, recovery: Recovery) -> Any:
     """What was read before the bump will do."""
-    found = _read(self)
+    found = _read(self, recovery)
     bump = self._bump
     if found is None and bump is not None and self._bump_offset >= 0:
-        self._recovery.cursor, _ = fold.fold(self._recovery.cursor, bump)
-        self._recovery.next_offset = self._bump_offset + 1
-        self._recovery.meta.offset = self._bump_offset
-        self._recovery.meta.cursor = self._recovery.cursor
+        recovery.cursor, _ = fold.fold(recovery.cursor, bump)
+        recovery.next_offset = self._bump_offset + 1
+        recovery.meta.offset = self._bump_offset
+        recovery.meta.cursor = recovery.cursor
         record = self._services.log.broker.partition(  # type: ignore[attr-defined]
             self._topic, self._partition
         ).records[self._bump_offset]
-        return self._own(record)
+        return self._own(record, recovery)
     return found
 
 

@@ -43,6 +43,7 @@ STRONG = {
     "rebalance": 0.05,
     "zombie": 0.03,
     "outage": 0.02,
+    "probe_unknown": 0.5,
 }
 """Faults of the log at their strongest."""
 
@@ -100,6 +101,7 @@ class Settings:
         if self.strength("clock_jump"):
             return 1 << 50
         slow = {"slow_append", "outage", "stall", "reader_lag", "probe_delay", "queue_timeout"}
+        slow |= {"probe_unknown"}
         return 6_000 if slow & set(self.plan.on()) else 300
 
 

@@ -14,7 +14,7 @@ from tests.simulation.schedules import ScheduleCheck
 from tests.simulation.swarm import FEATURES, NOT_DRAWN, draw, draw_whole
 from tests.simulation.world import World
 
-EVENTFUL = 2
+EVENTFUL = 26
 """A seed in whose world all of it happens."""
 
 

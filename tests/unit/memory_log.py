@@ -186,6 +186,9 @@ class KnownEnd:
     def end(self) -> int | None:
         return self._end
 
+    def span(self) -> tuple[int, int] | None:
+        return 0, self._end
+
 
 class MemoryTail:
     def __init__(self, log: MemoryLog, on_ready: Callable[[], None]) -> None:

@@ -276,7 +276,7 @@ def test_a_truncated_tail_is_lost_and_its_offsets_come_again() -> None:
 def test_plans_differ_from_seed_to_seed_and_can_be_made_smaller() -> None:
     plans = [FaultPlan.draw(Random(seed)) for seed in range(200)]
     on = Counter(name for plan in plans for name in plan.on())
-    assert len(on) == 12
+    assert len(on) == 13
     assert all(60 < count < 140 for count in on.values())
     assert "truncation" not in on
     assert FaultPlan.draw(Random(1), truncation=True).truncation > 0

@@ -21,12 +21,16 @@ _LOG = logging.getLogger(__name__)
 class KnownEnd:
     """The answer to a probe that was known when it was asked."""
 
-    def __init__(self, end: int) -> None:
-        self._end = end
+    def __init__(self, start: int, end: int) -> None:
+        self._span = (start, end)
 
     def end(self) -> int | None:
         """The offset after all that was appended."""
-        return self._end
+        return self._span[1]
+
+    def span(self) -> tuple[int, int] | None:
+        """The first offset that is still there, and the end."""
+        return self._span
 
 
 class EmbeddedTail:
@@ -86,7 +90,8 @@ class EmbeddedTail:
 
     def probe_end(self, topic: str, partition: int) -> KnownEnd:
         """Ask where a partition ends now; here that is known at once."""
-        probe = KnownEnd(self._place(topic, partition).end)
+        place = self._place(topic, partition)
+        probe = KnownEnd(place.start, place.end)
         self._on_ready()
         return probe
 

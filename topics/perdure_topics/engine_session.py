@@ -334,7 +334,8 @@ class Session:
     def _answer_to(self, frame: wire.Asking) -> wire.Answer:
         match frame:
             case wire.Probe(ask, topic, partition):
-                return wire.Answer(ask, number=self.log.place(topic, partition).end)
+                place = self.log.place(topic, partition)
+                return wire.Answer(ask, number=place.end, offsets=(place.start, place.end))
             case wire.AskOffsets(ask, topic, partition):
                 return wire.Answer(ask, offsets=self.log.offsets(topic, partition))
             case wire.AskMembers(ask, group):

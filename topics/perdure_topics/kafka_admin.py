@@ -1,7 +1,8 @@
-"""Asking and ordering the Kafka broker: topics, their settings, ends of partitions, deletions."""
+"""Asking and ordering the Kafka broker: topics, their settings, groups, deletions."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import (
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -19,13 +19,12 @@ from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
     NewTopic,
-    OffsetSpec,
     ResourceType,
 )
 
 from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_access import AccessError
-from perdure_topics.kafka_settings import is_away, log_error
+from perdure_topics.kafka_settings import PASSING_ANSWERS, is_away, log_error
 from perdure_topics.ports import LogError, LogUnavailableError, TopicInfo, TopicSpec
 
 if TYPE_CHECKING:
@@ -33,65 +32,16 @@ if TYPE_CHECKING:
 
     from perdure_topics.kafka_settings import Settings
 
+_LOG = logging.getLogger(__name__)
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-# A partition that is moving, or a broker that has just started and does not know its own epochs
-# yet: a moment later both sides know the leader.
-_TRY_AGAIN: Final = frozenset(
-    {
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.REPLICA_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.NOT_CONTROLLER,
-    }
-)
+SILENT_S: Final = 10.0
+"""A client to which nothing was answered for so long is replaced."""
+METADATA_S: Final = 1.0
 # Said of a connection that was made and not let in.
 _REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _AGAIN_S: Final = 0.05
 # After a topic was made every broker must have heard of it before anyone uses it.
 _VISIBLE_S: Final = 10.0
-_EARLIEST: Final[Any] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: Final[Any] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
-
-class KafkaEndProbe:
-    """A question for the end of a partition that is on its way."""
-
-    def __init__(
-        self, where: str, address: str, timeout_s: float, ask: Callable[[], Future[Any]]
-    ) -> None:
-        self._where = where
-        self._address = address
-        self._ask = ask
-        self._since = time.monotonic()
-        self._timeout_s = timeout_s
-        self._asked: Future[Any] = ask()
-
-    def end(self) -> int | None:
-        """The offset after all that was appended, once answered; None until then.
-
-        Raises LogError when the broker could not say within the call timeout.
-        """
-        if not self._asked.done():
-            return None
-        try:
-            return int(self._asked.result().offset)
-        except KafkaException as error:
-            cause: KafkaError = error.args[0]
-            waited = time.monotonic() - self._since
-            if cause.code() not in _TRY_AGAIN or waited > self._timeout_s:
-                raise log_error(f"end of {self._where}", self._address, waited, cause) from error
-            # Asked again in a moment; that answer rings the owner's bell as the first would.
-            self._asked = Future()
-            threading.Timer(_AGAIN_S, self._again).start()
-            return None
-
-    def _again(self) -> None:
-        self._asked = self._ask()
 
 
 class KafkaAdmin:
@@ -102,9 +52,13 @@ class KafkaAdmin:
         self._timeout_s = timeout_s
         self._refused = ""
         """What the broker, or TLS, last said when a connection was refused."""
-        heard: Settings = {**settings, "error_cb": self._note}
+        self._settings: Settings = {**settings, "error_cb": self._note}
+        self._silent_since: float | None = None
+        """Since when nothing that was asked has been answered."""
+        self.replaced = 0
+        """How many clients were given up because nothing answered them."""
         try:
-            self._client = AdminClient(heard)
+            self._client = AdminClient(self._settings)
             keep_in_forks(self)
         except KafkaException as error:
             cause: KafkaError = error.args[0]
@@ -135,13 +89,34 @@ class KafkaAdmin:
 
     def answers(self, timeout_s: float) -> bool:
         """Whether the broker is there, asked now."""
-        self._client.poll(0)
+        client = self._asking()
+        client.poll(0)
         try:
-            is_there = bool(self._client.list_topics(timeout=timeout_s).brokers)
+            is_there = bool(client.list_topics(timeout=timeout_s).brokers)
         except KafkaException:
             return False
         self._refused = ""
+        self._silent_since = None
         return is_there
+
+    def _asking(self) -> AdminClient:
+        """The client to ask; one that nothing has answered for too long is replaced.
+
+        One that asks around the end of a broker's pause may not find back to it by itself.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if self._silent_since is None:
+                self._silent_since = now
+            elif now - self._silent_since > SILENT_S:
+                self._silent_since = now
+                self.replaced += 1
+                old, self._client = self._client, AdminClient(self._settings)
+                # It ends with the last call that is in it, and never in the way of this one.
+                threading.Thread(
+                    target=_forget, args=([old],), name="perdure-kafka-end", daemon=True
+                ).start()
+            return self._client
 
     def topic_names(self) -> list[str]:
         """The names of all topics but Kafka's own."""
@@ -253,31 +228,6 @@ class KafkaAdmin:
             ),
         )
 
-    def probe_end(self, topic: str, partition: int, on_ready: Callable[[], None]) -> KafkaEndProbe:
-        """Ask where a partition ends, without waiting."""
-        where = TopicPartition(topic, partition)
-
-        def ask() -> Future[Any]:
-            asked = self._client.list_offsets(
-                {where: _LATEST},
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._timeout_s,
-            )[where]
-            asked.add_done_callback(lambda _: on_ready())
-            return asked
-
-        return KafkaEndProbe(f"{topic}-{partition}", self._address, self._timeout_s, ask)
-
-    def ends(self, topic: str, partitions: list[int]) -> dict[int, int]:
-        """Where partitions end now. Raises LogError when the broker cannot say."""
-        return self._offsets(topic, partitions, _LATEST)
-
-    def offsets(self, topic: str, partition: int) -> tuple[int, int]:
-        """Where a partition begins and ends now. Raises LogError when the broker cannot say."""
-        first = self._offsets(topic, [partition], _EARLIEST)
-        last = self._offsets(topic, [partition], _LATEST)
-        return first[partition], last[partition]
-
     def group_members(self, group: str) -> int:
         """How many members a group has now. Raises LogError when the broker cannot say."""
 
@@ -291,18 +241,6 @@ class KafkaAdmin:
             unknown=frozenset({KafkaError.GROUP_ID_NOT_FOUND}),
         )
         return 0 if found is None else len(found.members)
-
-    def _offsets(self, topic: str, partitions: list[int], spec: Any) -> dict[int, int]:
-        wanted = {TopicPartition(topic, partition): spec for partition in partitions}
-
-        def ask() -> dict[int, int]:
-            asked = self._client.list_offsets(wanted, request_timeout=self._timeout_s)
-            return {
-                where.partition: int(self._result(future).offset) for where, future in asked.items()
-            }
-
-        found: dict[int, int] = self._ask(f"ask for the offsets of {topic}", ask)
-        return found
 
     def _usable(self, name: str) -> bool:
         try:
@@ -339,22 +277,41 @@ class KafkaAdmin:
         """Make a call, with its errors in our words; None for an error named as no error."""
         started = time.monotonic()
         while True:
+            self._asking()
             try:
-                return call()
+                found = call()
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
+                if not is_away(cause):
+                    self._silent_since = None
                 if cause.code() in unknown:
                     return None
                 waited = time.monotonic() - started
-                if cause.code() not in _TRY_AGAIN or waited > self._timeout_s:
+                if cause.code() not in PASSING_ANSWERS or waited > self._timeout_s:
                     refusal = self._refusal() if is_away(cause) else ""
                     raise log_error(
                         f"cannot {what}", self._address, waited, cause, also=refusal
                     ) from error
                 time.sleep(_AGAIN_S)
+                self._look_afresh()
             except TimeoutError as error:
                 waited = time.monotonic() - started
                 raise LogUnavailableError(
                     f"cannot {what}: no answer from the Kafka broker at {self._address} "
                     f"for {waited:.1f} s: is it running, and is the address right?"
                 ) from error
+            else:
+                self._silent_since = None
+                return found
+
+    def _look_afresh(self) -> None:
+        """Fetch metadata: a client goes on with the leader, and its epoch, that it knew."""
+        try:
+            self._client.list_topics(timeout=METADATA_S)
+        except KafkaException as error:
+            _LOG.debug("metadata of %s: %s", self._address, error)
+
+
+def _forget(clients: list[AdminClient]) -> None:
+    """Let go of a client, however long its end takes."""
+    clients.clear()

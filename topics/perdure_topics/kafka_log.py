@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import Consumer
+
 from perdure_topics.kafka_admin import KafkaAdmin
 from perdure_topics.kafka_group import KafkaGroupReader, KafkaMember
+from perdure_topics.kafka_offsets import OffsetQueries
 from perdure_topics.kafka_reader import KafkaTail
 from perdure_topics.kafka_registry import open_registry
 from perdure_topics.kafka_settings import (
+    HOST_POLL_INTERVAL_MAX_MS,
+    POLL_INTERVAL_MAX_MS,
     admin_settings,
     group_settings,
     reader_settings,
@@ -48,6 +53,13 @@ class KafkaLog:
             admin_settings(bootstrap, self._extra), address=bootstrap, timeout_s=call_timeout_s
         )
         self._watch = BrokerWatch(bootstrap, self._admin.answers)
+        # As one that hides nothing: what open transactions hold back counts as appended.
+        asking = reader_settings(bootstrap, self._extra, committed=False)
+        self._queries = OffsetQueries(
+            lambda: Consumer({**asking, "error_cb": self._watch.error}),
+            address=bootstrap,
+            timeout_s=call_timeout_s,
+        )
         self._pool = PipePool(
             lambda timeout_ms: writer_settings(bootstrap, self._extra, timeout_ms=timeout_ms),
             self._watch,
@@ -85,7 +97,7 @@ class KafkaLog:
 
     def offsets(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset of a partition that is still there, and the one after its last."""
-        return self._admin.offsets(topic, partition)
+        return self._queries.offsets(topic, partition)
 
     def group_members(self, group: str) -> int:
         """How many members a consumer group has now."""
@@ -105,13 +117,13 @@ class KafkaLog:
             reader_settings(self._bootstrap, self._extra, committed=committed),
             on_ready=on_ready,
             watch=self._watch,
-            probe=self._admin.probe_end,
+            probe=self._queries.ask,
             exists=self._admin.exists,
         )
 
     def member(self, group: str, topic: str, *, on_ready: Callable[[], None]) -> KafkaMember:
         """Join a consumer group for its assignments only."""
-        settings = self._group_settings(group)
+        settings = self._group_settings(group, HOST_POLL_INTERVAL_MAX_MS)
         return KafkaMember(settings, topic, on_ready=on_ready, watch=self._watch)
 
     def group_reader(
@@ -123,7 +135,7 @@ class KafkaLog:
             topic,
             on_ready=on_ready,
             watch=self._watch,
-            ends=self._admin.ends,
+            ends=self._queries.ends,
         )
 
     def registry(self) -> SchemaRegistry | None:
@@ -145,9 +157,16 @@ class KafkaLog:
             self._registry.close()
         self._watch.close()
         self._pool.close()
+        self._queries.close()
         self._admin.close()
 
-    def _group_settings(self, group: str) -> dict[str, Any]:
+    def _group_settings(
+        self, group: str, poll_interval_ms: int = POLL_INTERVAL_MAX_MS
+    ) -> dict[str, Any]:
         return group_settings(
-            self._bootstrap, self._extra, group=group, protocol=self._group_protocol
+            self._bootstrap,
+            self._extra,
+            group=group,
+            protocol=self._group_protocol,
+            poll_interval_ms=poll_interval_ms,
         )

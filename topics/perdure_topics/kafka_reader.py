@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_settings import remedy_of
-from perdure_topics.ports import PositionLostError, StoredRecord
+from perdure_topics.ports import LogError, PositionLostError, StoredRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,10 @@ _LOST: Final = frozenset(
         KafkaError.OFFSET_OUT_OF_RANGE,
     }
 )
+# The library says the same of a position that is gone and of one it could not make sure of.
+_DOUBTED: Final = _LOST - {KafkaError._LOG_TRUNCATION}
+_TRUNCATED: Final = "truncat"
+_DOUBT_AGAIN_S: Final = 1.0
 _GONE: Final = frozenset(
     {
         KafkaError._UNKNOWN_TOPIC,
@@ -84,12 +88,26 @@ def _raw(value: object) -> bytes | None:
 class Queue:
     """What has come in of one partition."""
 
-    __slots__ = ("bytes_in", "bytes_out", "end", "lost", "messages", "next", "paused", "rung")
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "come",
+        "doubted_at",
+        "end",
+        "lost",
+        "messages",
+        "next",
+        "paused",
+        "rung",
+    )
 
     def __init__(self, offset: int = 0) -> None:
         self.messages: deque[Message] = deque()
         # The owner's: behind what it took. The reading thread's: where the log last ended.
         self.next = self.end = offset
+        # The reading thread's: behind what has come in, and when that was doubted last.
+        self.come = offset
+        self.doubted_at = 0.0
         # One counter a thread: the reading one adds, the owner's takes.
         self.bytes_in = 0
         self.bytes_out = 0
@@ -100,6 +118,7 @@ class Queue:
     def put(self, message: Message) -> None:
         """Add a message; the reading thread calls it."""
         self.messages.append(message)
+        self.come = _number(message.offset()) + 1
         self.bytes_in += len(message)
 
     def full(self) -> bool:
@@ -132,6 +151,19 @@ class Queue:
         return max(self.next, end)
 
 
+class _Doubt:
+    """A position that may be gone: only where the log begins and ends tells."""
+
+    __slots__ = ("ask_at", "key", "probe", "queue", "why")
+
+    def __init__(self, key: PartitionKey, queue: Queue, why: str) -> None:
+        self.key = key
+        self.queue = queue
+        self.why = why
+        self.probe: EndProbe | None = None
+        self.ask_at = max(time.monotonic(), queue.doubted_at + _DOUBT_AGAIN_S)
+
+
 class KafkaTail:
     """A reader of partitions that its owner assigned by hand.
 
@@ -156,6 +188,7 @@ class KafkaTail:
         self._queues: dict[PartitionKey, Queue] = {}
         self._reading: dict[PartitionKey, Queue] = {}
         self._orders: deque[Callable[[], None]] = deque()
+        self._doubts: list[_Doubt] = []
         self._ordered = threading.Event()
         self._closed = False
         self._consumer = Consumer({**settings, "error_cb": watch.error})
@@ -230,6 +263,8 @@ class KafkaTail:
                     self._ordered.clear()
                     consumer.poll(0)
                     continue
+                if self._doubts:
+                    self._doubts = [one for one in self._doubts if not self._settle(one)]
                 first = consumer.poll(_POLL_S)
                 if first is not None:
                     self._sort([first, *consumer.consume(_DRAIN, 0)])
@@ -268,7 +303,7 @@ class KafkaTail:
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
                     # Behind the marks of transactions, too, of which nothing else tells.
-                    queue.end = _number(message.offset())
+                    queue.end = queue.come = _number(message.offset())
                 else:
                     self._trouble(key, queue, error)
                 continue
@@ -286,13 +321,44 @@ class KafkaTail:
     def _trouble(self, key: PartitionKey, queue: Queue, error: KafkaError) -> None:
         where = f"{key[0]}-{key[1]}"
         if error.code() in _LOST:
-            self._lose(queue, f"{where}: the position is not in the log: {error.str()}")
+            why = f"{where}: the position is not in the log: {error.str()}"
+            if error.code() in _DOUBTED and _TRUNCATED not in why.lower():
+                if all(one.queue is not queue for one in self._doubts):
+                    self._doubts.append(_Doubt(key, queue, why))
+            else:
+                self._lose(queue, why)
         elif error.code() in _GONE:
             # A topic that was just made is unknown for a moment; one that is gone stays so.
             gone = f"{where}: the topic does not exist any more"
             self._exists(key[0], lambda there: None if there else self._lose(queue, gone))
         else:
             _LOG.warning("reading %s: %s%s", where, error, remedy_of(error))
+
+    def _settle(self, doubt: _Doubt) -> bool:
+        """Ask whether a position is there, and go on from it if it is; whether that is settled."""
+        key, queue = doubt.key, doubt.queue
+        if self._reading.get(key) is not queue:
+            return True
+        now = time.monotonic()
+        if doubt.probe is None:
+            if now >= doubt.ask_at:
+                doubt.probe = self._probe(*key, self._on_ready)
+            return False
+        try:
+            span = doubt.probe.span()
+        except LogError:
+            # Not known is not lost.
+            doubt.probe, doubt.ask_at = None, now + _DOUBT_AGAIN_S
+            return False
+        if span is None:
+            return False
+        if not span[0] <= queue.come <= span[1]:
+            self._lose(queue, f"{doubt.why} (the log holds {span[0]} to {span[1] - 1})")
+            return True
+        _LOG.info("%s; it is, at %d: reading on", doubt.why, queue.come)
+        queue.doubted_at = now
+        self._start(key, queue.come, queue)
+        return True
 
     def _lose(self, queue: Queue, why: str) -> None:
         queue.lost = why

@@ -18,6 +18,8 @@ LIBRARY_LOG.addHandler(logging.NullHandler())
 
 SESSION_TIMEOUT_MS: Final = 6_000
 POLL_INTERVAL_MAX_MS: Final = 30_000
+# A host is given 5 s first, so a host that stands still owns nothing after 30 s either.
+HOST_POLL_INTERVAL_MAX_MS: Final = 25_000
 # The largest record with its key, headers and framing; a request holds at least one of them.
 MESSAGE_BYTES_MAX: Final = RECORD_BYTES_MAX + 1024 * 1024
 
@@ -34,6 +36,29 @@ PASSING: Final = frozenset(
         KafkaError._RESOLVE,
         KafkaError._FATAL,
         KafkaError._DESTROY,
+    }
+)
+# Answers that the next minute mends: a partition that is moving, or a broker that has just started
+# and does not know its own epochs yet. Metadata is fetched before the question is asked again.
+PASSING_ANSWERS: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_CONTROLLER,
+        # The library's own words while it has lost sight of a topic or a broker.
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._DESTROY_BROKER,
     }
 )
 _AWAY: Final = PASSING - {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
@@ -113,14 +138,21 @@ def reader_settings(bootstrap: str, extra: Settings, *, committed: bool) -> Sett
     }
 
 
-def group_settings(bootstrap: str, extra: Settings, *, group: str, protocol: str) -> Settings:
+def group_settings(
+    bootstrap: str,
+    extra: Settings,
+    *,
+    group: str,
+    protocol: str,
+    poll_interval_ms: int = POLL_INTERVAL_MAX_MS,
+) -> Settings:
     """For a member of a consumer group, by the classic protocol or KIP-848's."""
     settings = {
         **reader_settings(bootstrap, extra, committed=False),
         "group.id": group,
         "enable.partition.eof": False,
         "auto.offset.reset": "earliest",
-        "max.poll.interval.ms": POLL_INTERVAL_MAX_MS,
+        "max.poll.interval.ms": poll_interval_ms,
         "queued.min.messages": 500,
         "queued.max.messages.kbytes": 4 * 1024,
     }
@@ -165,7 +197,9 @@ def log_error(
             f"{what}: no answer from the Kafka broker at {address} for {waited_s:.1f} s "
             f"({error.name()}): is it running, and is the address right?{also}"
         )
-    return LogError(
+    # An answer that passes is no answer yet: whoever asked does not know.
+    kind = LogUnavailableError if error.code() in PASSING_ANSWERS else LogError
+    return kind(
         f"{what}: the Kafka broker at {address} answered {error.name()}: {error.str()}"
         f"{remedy_of(error)}"
     )

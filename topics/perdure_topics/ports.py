@@ -106,13 +106,24 @@ class Appender(Protocol):
 
 
 class EndProbe(Protocol):
-    """A question to the log for the end of a partition, asked at a known moment."""
+    """A question to the log for the ends of a partition, asked at a known moment.
+
+    It has three answers: offsets, which are never negative; None while it is under way; and
+    LogError, raised when the log could not say. Then nothing is known: whoever asked asks again,
+    and does nothing in between that an answer could forbid.
+    """
 
     def end(self) -> int | None:
         """The offset after all that was appended, once answered; None until then.
 
         What a transaction that is still open hides counts, too: a reader's position passes it
         when that has ended. Raises LogError when the log could not answer.
+        """
+
+    def span(self) -> tuple[int, int] | None:
+        """The first offset that is still there and the end, once answered; None until then.
+
+        Raises LogError when the log could not answer.
         """
 
 
@@ -155,10 +166,14 @@ class Change(NamedTuple):
 
 
 class Member(Protocol):
-    """Membership of a consumer group; it suggests who owns what and reads nothing."""
+    """Membership of a consumer group; it suggests who owns what and reads nothing.
+
+    It depends on its owner's turns: where other processes could go on, a member whose changes
+    nobody takes any more leaves the group within half a minute.
+    """
 
     def changes(self) -> list[Change]:
-        """Take the changes that have come in."""
+        """Take the changes that have come in, at every turn: this is what keeps a member one."""
 
     def release(self, partition: int) -> None:
         """Say that a revoked partition is let go of; the group waits a second at most for it."""

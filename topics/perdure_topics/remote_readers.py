@@ -28,14 +28,23 @@ class RemoteProbe:
 
     def end(self) -> int | None:
         """The end, once answered. Raises LogError when the log could not answer."""
+        answer = self._answer()
+        return None if answer is None else answer.number
+
+    def span(self) -> tuple[int, int] | None:
+        """The first offset that is there and the end, once answered; LogError as above."""
+        answer = self._answer()
+        if answer is not None and answer.offsets is None:
+            raise LogError("the engine is of an older release: it does not say where topics begin")
+        return None if answer is None else answer.offsets
+
+    def _answer(self) -> wire.Answer | None:
         if self._ask.error is not None:
             raise self._ask.error
         answer = self._ask.answer
-        if answer is None:
-            return None
-        if answer.error is not None:
+        if answer is not None and answer.error is not None:
             raise LogError(answer.error)
-        return answer.number
+        return answer
 
 
 class _Feed:

@@ -13,6 +13,7 @@ from perdure_topics.ports import (
     Report,
     StoredRecord,
 )
+from perdure_topics.simulated_probes import SimulatedEndProbe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,17 +264,6 @@ class _Reading:
         self.lost = ""
 
 
-class SimulatedEndProbe:
-    """A question for the end of a partition."""
-
-    def __init__(self) -> None:
-        self.answer: int | None = None
-
-    def end(self) -> int | None:
-        """The offset after all that was appended, once answered; None until then."""
-        return self.answer
-
-
 class SimulatedTail:
     """A reader of hand-assigned partitions."""
 
@@ -342,18 +332,22 @@ class SimulatedTail:
 
     def probe_end(self, topic: str, partition: int) -> SimulatedEndProbe:
         """Ask the log where a partition ends now, without waiting for the answer."""
-        broker, probe = self._broker, SimulatedEndProbe()
+        broker, probe = self._broker, SimulatedEndProbe(f"{topic}-{partition}")
         where = broker.partition(topic, partition)
         delay = broker.rng.randrange(1, 4)
         if broker.chance(broker.plan.probe_delay):
             delay += broker.rng.randrange(1, broker.plan.probe_ms)
 
         def answer() -> None:
-            end = where.end
-            broker.at(broker.rng.randrange(1, 3), lambda: tell(end))
+            # A broker that is away knows nothing, and one that is there not always.
+            if broker.away() or broker.chance(broker.plan.probe_unknown):
+                broker.at(broker.rng.randrange(1, 3), lambda: tell(None))
+                return
+            span = (where.base, where.end)
+            broker.at(broker.rng.randrange(1, 3), lambda: tell(span))
 
-        def tell(end: int) -> None:
-            probe.answer = end
+        def tell(span: tuple[int, int] | None) -> None:
+            probe.answer, probe.is_unknown = span, span is None
             self._on_ready()
 
         broker.at(delay, answer)

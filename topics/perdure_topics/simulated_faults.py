@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from random import Random
+from random import Random
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +30,8 @@ class FaultPlan:
     lag_ms: int = 5_000
     probe_delay: float = 0.0
     probe_ms: int = 3_000
+    probe_unknown: float = 0.0
+    """A question for the ends of a partition is answered: nobody knows."""
     rebalance: float = 0.0
     """A second and member: it loses all, is told at once and joins again."""
     zombie: float = 0.0
@@ -72,6 +71,10 @@ class FaultPlan:
         for name, most in strongest.items():
             on, strength = rng.random() < 0.5, rng.random()
             drawn[name] = most * strength * strength if on else 0.0
+        # Drawn apart, so that seeds keep the worlds they have without it.
+        apart = Random(repr(drawn))  # noqa: S311 - the same world again is the point
+        if apart.random() < 0.5:
+            drawn["probe_unknown"] = 0.5 * apart.random()
         if truncation:
             drawn["truncation"] = 0.02 * rng.random()
         return cls(**drawn)  # type: ignore[arg-type]  # only probabilities are drawn

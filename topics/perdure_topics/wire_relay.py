@@ -316,13 +316,13 @@ class Relay:
     def _settle(self, ask: int, probe: EndProbe) -> bool:
         """Answer a question for an end, once the log has."""
         try:
-            end = probe.end()
+            span = probe.span()
         except LogError as error:
             self._out.append(wire.Answer(ask, error=str(error)))
             return True
-        if end is not None:
-            self._out.append(wire.Answer(ask, number=end))
-        return end is not None
+        if span is not None:
+            self._out.append(wire.Answer(ask, number=span[1], offsets=span))
+        return span is not None
 
     def _gather(self) -> list[wire.Frame]:
         frames: list[wire.Frame] = []
