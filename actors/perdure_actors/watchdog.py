@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import _bootstrap
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
+from perdure_actors.last_resort import WALL_S, LastResort, is_available
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.call_site import user_stack
 from perdure_actors.replay.loop import Loop
@@ -18,7 +19,10 @@ from perdure_actors.replay.loop import Loop
 LIMIT_S = 2.0
 STUCK_LIMIT_S = 10.0
 """How long after the limit code that cannot be interrupted is given up."""
-_IMPORTERS = frozenset({"importlib._bootstrap", "_frozen_importlib"})
+HELD_LIMIT_S = 6.0
+"""How much processor time beyond the limit code may use that lets no other thread run."""
+IMPORT_LIMIT_S = 20.0
+"""How long the first import of modules may take beyond the limit."""
 _AGAIN_S = 0.25
 """How soon code that swallowed the interruption is interrupted again."""
 
@@ -56,6 +60,9 @@ class Watchdog:
         self._since: float | None = None
         self._thread_id = 0
         self._raised = 0
+        self._imported_s = 0.0
+        self._resort: LastResort | None = None
+        self._resort_of = 0
 
     @property
     def is_watching(self) -> bool:
@@ -73,6 +80,9 @@ class Watchdog:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if self._resort is not None:
+            self._resort.close()
+            self._resort = None
 
     def _begin(self, label: str) -> None:
         if self._thread is None and self.limit_s and not self._is_closed:
@@ -82,13 +92,32 @@ class Watchdog:
             self._thread.start()
         self._label = label
         self._raised = 0
+        self._imported_s = 0.0
         self._thread_id = threading.get_ident()
+        if self._resort_of != self._thread_id:
+            self._watch_from_outside()
+        if self._resort is not None:
+            self._resort.begin(label)
         self._since = time.monotonic()
+
+    def _watch_from_outside(self) -> None:
+        """Have the system watch this thread: code that holds the interpreter stops ours."""
+        with self._lock:
+            self._resort_of = self._thread_id
+            if self._resort is not None:
+                self._resort.close()
+                self._resort = None
+            if self.limit_s and not self._is_closed and is_available():
+                cpu_s = max(self.limit_s, LIMIT_S) + HELD_LIMIT_S
+                wall_s = max(WALL_S, self.limit_s + self.stuck_limit_s)
+                self._resort = LastResort(self._thread_id, cpu_s=cpu_s, wall_s=wall_s)
 
     def _end(self) -> int:
         """How often the block was interrupted; none of it is pending any more."""
         with self._lock:
             self._since = None
+            if self._resort is not None:
+                self._resort.end()
             if self._raised:
                 # A null exception takes back one that is set and not yet raised.
                 _set_async_exception(self._thread_id, ctypes.py_object())
@@ -108,24 +137,31 @@ class Watchdog:
     def _interrupt(self) -> tuple[float, str]:
         """Interrupt a block that is over the limit; by how much it is, and its label."""
         with self._lock:
+            if self._resort is not None:
+                self._resort.renew()
             if self._since is None:
                 return -1.0, ""
-            if _is_importing(self._thread_id):
+            now = time.monotonic()
+            if self._imported_s < IMPORT_LIMIT_S and is_importing(self._thread_id):
                 # The first import of a module may take its time, and it happens once.
-                self._since = time.monotonic()
-            over_s = time.monotonic() - self._since - self.limit_s
+                self._imported_s += now - self._since
+                self._since = now
+            over_s = now - self._since - self.limit_s
             if over_s >= 0:
                 self._raised += 1
                 _set_async_exception(self._thread_id, DeadlockError)
             return over_s, self._label
 
 
-def _is_importing(thread_id: int) -> bool:
-    frame = sys._current_frames().get(thread_id)
-    while frame is not None:
-        if frame.f_globals.get("__name__") in _IMPORTERS:
+def is_importing(thread_id: int) -> bool:
+    """Whether a thread is at the import of a module, by the locks it holds for that.
+
+    Its frames are not looked at: walking those of a thread that runs can crash the interpreter.
+    """
+    locks: dict[str, Any] = getattr(_bootstrap, "_module_locks", {})
+    for reference in list(locks.values()):
+        if getattr(reference(), "owner", None) == thread_id:
             return True
-        frame = frame.f_back
     return False
 
 

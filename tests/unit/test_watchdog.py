@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 import time
 import timeit
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perdure import workflow
+from perdure_actors.last_resort import is_available
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.watchdog import Watchdog
 from perdure_schemas.events import WorkflowStarted
@@ -95,3 +101,73 @@ def test_watching_costs_little(watchdog: Watchdog) -> None:
             pass
 
     assert min(timeit.repeat(watched, number=2000, repeat=5)) / 2000 < 10e-6
+
+
+def ended(code: str) -> tuple[int, str]:
+    """How a process of its own that runs some code ends, and what it says of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stderr
+
+
+STUCK = """
+import ctypes, re, threading, time
+from perdure_actors.last_resort import LastResort
+resort = LastResort(threading.get_ident(), cpu_s={cpu_s}, wall_s={wall_s})
+resort.renew()
+resort.begin("order 100%s")
+{code}
+"""
+HELD_BY_A_REGEX = 're.match("(a+)+$", "a" * 45 + "b")'
+HELD_BY_A_WAIT = "ctypes.PyDLL(None).sleep(50)"
+
+
+@pytest.mark.skipif(not is_available(), reason="the system has no timers that call functions")
+@pytest.mark.timeout(90)
+class TestLastResort:
+    def test_code_that_holds_the_interpreter_ends_its_process(self) -> None:
+        status, said = ended(STUCK.format(cpu_s=0.5, wall_s=50, code=HELD_BY_A_REGEX))
+
+        assert status == 70
+        assert "workflow 'order 100%s' is stuck" in said
+
+    def test_code_that_waits_with_the_interpreter_ends_its_process(self) -> None:
+        status, _ = ended(STUCK.format(cpu_s=50, wall_s=0.5, code=HELD_BY_A_WAIT))
+
+        assert status == 70
+
+    def test_whoever_renews_it_in_time_goes_on(self) -> None:
+        code = """
+until = time.thread_time() + 2
+while time.thread_time() < until:
+    resort.renew()
+resort.end()
+resort.close()
+"""
+        assert ended(STUCK.format(cpu_s=1, wall_s=50, code=code)) == (0, "")
+
+    def test_a_watchdog_renews_it_and_takes_it_back(self) -> None:
+        code = """
+import time
+from perdure_actors import watchdog
+watchdog.LIMIT_S, watchdog.HELD_LIMIT_S = 0.1, 0.5
+dog = watchdog.Watchdog(limit_s=1.0, stuck_limit_s=0.4)
+until = time.thread_time() + 3
+while time.thread_time() < until:
+    with dog.watching("quick"):
+        pass
+dog.close()
+"""
+        assert ended(code) == (0, "")
+
+
+def test_a_module_that_takes_its_time_is_imported(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "a_module_that_takes_its_time.py").write_text("import time; time.sleep(0.5)")
+    monkeypatch.syspath_prepend(tmp_path)
+    watchdog = Watchdog(limit_s=0.1, stuck_limit_s=5)
+    try:
+        with watchdog.watching("an import"):
+            importlib.import_module("a_module_that_takes_its_time")
+    finally:
+        watchdog.close()

@@ -20,7 +20,8 @@ from confluent_kafka import (
 
 from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_reader import Queue
-from perdure_topics.ports import Change, LogError, StoredRecord
+from perdure_topics.kafka_settings import HOST_POLL_INTERVAL_MAX_MS
+from perdure_topics.ports import Change, StoredRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _POLL_S: Final = 0.05
 _DRAIN: Final = 500
 _RELEASE_S: Final = 1.0
+STILL_S: Final = 5.0
+"""A host whose thread has not turned for so long stands still."""
 _COMMIT_S: Final = 0.5
 # The end of a partition when the broker could not say: everything may come again.
 UNKNOWN_END: Final = 2**63 - 1
@@ -102,6 +105,9 @@ class _Membership:
             try:
                 while self._orders:
                     self._orders.popleft()()
+                if not self._may_poll():
+                    time.sleep(_POLL_S)
+                    continue
                 first = self._consumer.poll(_POLL_S)
                 if first is not None:
                     self._received([first, *self._consumer.consume(_DRAIN, 0)])
@@ -113,6 +119,10 @@ class _Membership:
                 time.sleep(_POLL_S)
         self._send_commits(wait=True)
         self._consumer.close()
+
+    def _may_poll(self) -> bool:
+        """Whether this member is still one."""
+        return True
 
     def _received(self, messages: list[Message]) -> None:
         for message in messages:
@@ -190,7 +200,35 @@ class KafkaMember(_Membership):
         watch: BrokerWatch,
     ) -> None:
         super().__init__(settings, topic, on_ready=on_ready, watch=watch)
+        self._turned_at = time.monotonic()
+        self._is_still = False
         self._start()
+
+    def changes(self) -> list[Change]:
+        """Take the changes that have come in. An owner that does not ask any more owns nothing."""
+        self._turned_at = time.monotonic()
+        return super().changes()
+
+    def _may_poll(self) -> bool:
+        """Whether the owner turns: one that stands still must not go on as a member.
+
+        Where nobody polls, the library leaves the group by itself after max.poll.interval.ms, even
+        when no other thread of Python gets to run.
+        """
+        still_s = time.monotonic() - self._turned_at
+        is_still = still_s > STILL_S
+        if is_still and not self._is_still:
+            _LOG.warning(
+                "the owner of partitions of %s has stood still for %.1f s: in %.0f s more they go"
+                " to other processes",
+                self._topic,
+                still_s,
+                HOST_POLL_INTERVAL_MAX_MS / 1000,
+            )
+        elif self._is_still and not is_still:
+            _LOG.warning("the owner of partitions of %s goes on", self._topic)
+        self._is_still = is_still
+        return not is_still
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         at_end = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions]
@@ -269,11 +307,8 @@ class KafkaGroupReader(_Membership):
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
-        try:
-            self._ends_seen.update(self._ends(self._topic, numbers))
-        except LogError as error:
-            # Not known: all of it may come again, which costs a question each and no more.
-            _LOG.warning("ends of %s: %s", self._topic, error)
+        # Of one that is not known all may come again, which costs a question each and no more.
+        self._ends_seen.update(self._ends(self._topic, numbers))
         for number in numbers:
             self._queues[number] = Queue()
         self._held -= set(numbers)
