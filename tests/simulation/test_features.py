@@ -16,6 +16,8 @@ from tests.simulation.world import World
 
 EVENTFUL = 26
 """A seed in whose world all of it happens."""
+FOLLOWED = 2
+"""A seed in whose world runs have children, and others follow them."""
 
 
 def test_each_feature_is_in_a_share_of_the_seeds() -> None:
@@ -44,7 +46,7 @@ def test_a_world_with_features_goes_through_what_they_are_for() -> None:
 
 def test_runs_note_things_and_are_followed_and_have_children() -> None:
     features = ("notes", "following", "children")
-    world = World(replace(draw(EVENTFUL).force(("host_crash",)), features=features))
+    world = World(replace(draw(FOLLOWED).force(("host_crash",)), features=features))
 
     assert world.run()[:5] == []
 

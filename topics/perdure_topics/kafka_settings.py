@@ -17,6 +17,7 @@ LIBRARY_LOG: Final = logging.getLogger("perdure_topics.librdkafka")
 LIBRARY_LOG.addHandler(logging.NullHandler())
 
 SESSION_TIMEOUT_MS: Final = 6_000
+REBOOTSTRAP_MS: Final = 1_000
 POLL_INTERVAL_MAX_MS: Final = 30_000
 # A host is given 5 s first, so a host that stands still owns nothing after 30 s either.
 HOST_POLL_INTERVAL_MAX_MS: Final = 25_000
@@ -76,6 +77,11 @@ def shared_settings(bootstrap: str, extra: Settings) -> Settings:
         "reconnect.backoff.max.ms": 1_000,
         "retry.backoff.ms": 50,
         "topic.metadata.refresh.fast.interval.ms": 100,
+        # A broker that wakes from a pause names no brokers at all for a moment, itself included. A
+        # client that hears that has nobody left to ask, and began anew with the addresses it was
+        # given only after 5 minutes.
+        "metadata.recovery.strategy": "rebootstrap",
+        "metadata.recovery.rebootstrap.trigger.ms": REBOOTSTRAP_MS,
         "allow.auto.create.topics": False,
         "log.connection.close": False,
         **way,
