@@ -68,9 +68,12 @@ class LastResort:
         self._set: Any = ctypes.PyDLL(None).timer_settime
         self._set.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
         self._words = ctypes.create_string_buffer(1_024)
+        self._label = ""
         self._never = _due(0)
         self._cpu_words, self._cpu_end = _due(cpu_s), _due(cpu_s + _SAID_BEFORE_S)
         self._wall_end = _due(wall_s)
+        self._never_at = ctypes.addressof(self._never)
+        self._wall_end_at = ctypes.addressof(self._wall_end)
         clock = time.pthread_getcpuclockid(thread_id)
         words = ctypes.addressof(self._words)
         self._speaker = self._timer(clock, self._c.warnx, words)
@@ -88,20 +91,14 @@ class LastResort:
 
     def begin(self, label: str) -> None:
         """A block begins that may never come back."""
-        self._words.value = (
-            b"perdure: workflow '%s' is stuck where Python cannot interrupt it:"
-            % (
-                label.encode("utf-8", "replace")[:_LABEL_BYTES]
-                .replace(b"%", b"%%")
-                .replace(b"\0", b"")
-            )
-            + b" this process ends with status 70, so that its other runs go on elsewhere"
-        )
-        self._set(self._wall, 0, ctypes.addressof(self._wall_end), None)
+        if label != self._label:
+            self._label = label
+            self._words.value = _sentence(label)
+        self._set(self._wall, 0, self._wall_end_at, None)
 
     def end(self) -> None:
         """It came back."""
-        self._set(self._wall, 0, ctypes.addressof(self._never), None)
+        self._set(self._wall, 0, self._never_at, None)
 
     def renew(self) -> None:
         """The interpreter is let go of: whoever calls this has it."""
@@ -114,3 +111,12 @@ class LastResort:
         delete.argtypes = (ctypes.c_void_p,)
         for timer in (self._speaker, self._ender, self._wall):
             delete(timer)
+
+
+def _sentence(label: str) -> bytes:
+    """What is said of a workflow; the C library takes it for a format."""
+    name = label.encode("utf-8", "replace")[:_LABEL_BYTES].replace(b"\0", b"")
+    return (
+        b"perdure: workflow '%s' is stuck where Python cannot interrupt it: this process ends with"
+        b" status 70, so that its other runs go on elsewhere"
+    ) % name.replace(b"%", b"%%")

@@ -100,7 +100,9 @@ def test_watching_costs_little(watchdog: Watchdog) -> None:
         with watchdog.watching("quick"):
             pass
 
-    assert min(timeit.repeat(watched, number=2000, repeat=5)) / 2000 < 10e-6
+    # By processor time: others on the machine do not count.
+    times = timeit.repeat(watched, number=2000, repeat=5, timer=time.thread_time)
+    assert min(times) / 2000 < 10e-6
 
 
 def ended(code: str) -> tuple[int, str]:
