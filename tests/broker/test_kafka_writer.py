@@ -42,6 +42,32 @@ def test_a_purge_in_flight_is_reported_and_not_raised(kafka_bootstrap: str) -> N
         log.close()
 
 
+def test_nobody_new_writes_through_a_producer_that_was_left_with_records_in_flight(
+    kafka_bootstrap: str,
+) -> None:
+    log = KafkaLog(kafka_bootstrap)
+    topic = f"w-{uuid.uuid4().hex}.orders.events"
+    log.create_topics([TopicSpec(topic, 1, 1, topic_settings("events"))])
+    left = log.appender(on_ready=lambda: None)
+    try:
+        for number in range(5_000):
+            left.append(topic, 0, b"x" * 500, tag=number)
+        (lane,) = left._lanes.values()
+        was = lane.pipe
+        assert lane.entries, "nothing is in flight, so nothing is tested"
+        left.close()
+
+        after = log.appender(on_ready=lambda: None)
+        after.append(topic, 0, b"of the next", tag="next")
+        (lane,) = after._lanes.values()
+
+        assert lane.pipe is not was
+        assert _reports(after, 1)[0].error is None
+        after.close()
+    finally:
+        log.close()
+
+
 def _reports(appender, count: int) -> list[Report]:
     deadline_s = time.monotonic() + 20
     found: list[Report] = []

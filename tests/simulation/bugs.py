@@ -185,6 +185,15 @@ def write_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None
     self.table.write(puts, [key for key, value in ops.items() if value is None])
 
 
+_write = Shard._write
+
+
+def effects_kept(self: Shard, ops: Any) -> None:
+    """The row of an effect stays when it has been acknowledged."""
+    self.dispatch.done.clear()
+    _write(self, ops)
+
+
 def only_late(self: Shard) -> None:
     """Asks are not worth a Progress."""
     if self.owed or self.upto - self._proposed_upto >= shard.PROGRESS_INPUTS:

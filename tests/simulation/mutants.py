@@ -141,6 +141,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "AH",
     ),
     Mutant(
+        "effects that were acknowledged are kept for ever",
+        bugs.patched(Shard, "_write", bugs.effects_kept),
+        (),
+        "R",
+        ("children",),
+    ),
+    Mutant(
         "refusals leave at once",
         bugs.patched(InputOutcomes, "refuse", bugs.refuses_at_once),
         (*LOST, *OWNERS),

@@ -129,4 +129,8 @@ def check_tables(world: World) -> list[Violation]:
             wrong = difference(content(shard.table), theirs, shard.meta.dispatched)
             if wrong:
                 found.append(Violation("R", f"{host.name}, partition {number}: {wrong}"))
+            kept = [rows.place_of_effect(key) for key, _ in shard.table.scan(*rows.effects_range())]
+            if over := [place for place in kept if place[0] <= shard.meta.dispatched]:
+                text = f"keeps effects that were acknowledged: {over[:5]}"
+                found.append(Violation("R", f"{host.name}, partition {number} {text}"))
     return found

@@ -20,6 +20,7 @@ KNOWN = {
     "rebuilt without the log's tail": 0,
     "request ids are not folded": 0,
     "tasks leave before acceptance": 0,
+    "effects that were acknowledged are kept for ever": 0,
     "refusals leave at once": 0,
     "read_committed on events": 0,
     "a report of any attempt will do": 0,
