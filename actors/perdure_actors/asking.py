@@ -5,22 +5,44 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from perdure_actors.failed_input import internal
 from perdure_actors.fence import PASSING, reason_of
 from perdure_actors.proposal import closing_of
 from perdure_actors.reads import READS, WAITS, notices_of
 from perdure_actors.update_waits import UpdateWaits
+from perdure_schemas.sending import sending_in
 
 if TYPE_CHECKING:
     from perdure_actors.owned import Owned
     from perdure_schemas.commands import ReadHistory
     from perdure_schemas.payloads import ReplyTo
     from perdure_schemas.replies import RunClosed
+    from perdure_topics.ports import StoredRecord
 
 FORGET_EVERY_MS = 1_000
 WAITERS_NOTICED = 50
 """Runs that somebody waits for and that are looked at each time, in turn."""
 NOTICED_HELD = 20_000
+
+UNKNOWN_WAIT_MS = 60_000
+"""How long an asker waits whose deadline is before its sending: its clock is far off."""
+
+
+def in_log_time(record: StoredRecord, ask: Any) -> Any:
+    """An ask whose deadline is by the log's clock: its sender's own may be days off."""
+    reply: ReplyTo | None = getattr(ask, "reply", None)
+    if reply is None or reply.deadline_ms <= 0:
+        return ask
+    sending = sending_in(record.headers)
+    if sending is not None and sending.left_ms >= 0:
+        left_ms = sending.left_ms
+    elif reply.deadline_ms <= record.timestamp_ms:
+        left_ms = UNKNOWN_WAIT_MS
+    else:
+        return ask
+    return replace(ask, reply=replace(reply, deadline_ms=record.timestamp_ms + left_ms))
 
 
 class Asking:
@@ -49,7 +71,7 @@ class Asking:
     def ask(self, offset: int, ask: Any) -> None:
         """Take an ask; one whose asker has given up is passed over."""
         reply: ReplyTo = ask.reply
-        if reply.deadline_ms and reply.deadline_ms < self._shard.services.clock.wall_ms():
+        if reply.deadline_ms and reply.deadline_ms < self._shard.world.time_ms:
             return
         waits = WAITS.get(type(ask))
         run_id = waits(self._shard, ask) if waits else ""
@@ -105,11 +127,10 @@ class Asking:
 
     def keep_house(self) -> None:
         """Tell those who wait why a run stands; once a second, forget who has given up."""
-        clock = self._shard.services.clock
-        now_ms = clock.monotonic_ms()
+        now_ms = self._shard.services.clock.monotonic_ms()
         if now_ms - self._forgot_at_ms >= FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
-            self._forget(clock.wall_ms())
+            self._forget(self._shard.world.time_ms)
         if not self._notice_next:
             self._notice_next.extend((*self._waiters, *self.updates.runs))
         for _ in range(min(WAITERS_NOTICED, len(self._notice_next))):
@@ -117,14 +138,14 @@ class Asking:
         while len(self._noticed) > NOTICED_HELD:
             self._noticed.popitem(last=False)
 
-    def _forget(self, wall_ms: int) -> None:
+    def _forget(self, now_ms: int) -> None:
         for run_id, waiting in list(self._waiters.items()):
             for correlation_id, reply in list(waiting.items()):
-                if reply.deadline_ms and reply.deadline_ms < wall_ms:
+                if reply.deadline_ms and reply.deadline_ms < now_ms:
                     del waiting[correlation_id]
             if not waiting:
                 del self._waiters[run_id]
-        self.updates.keep_house(wall_ms)
+        self.updates.keep_house(now_ms)
 
     def _notice(self, run_id: str) -> None:
         # Only what is in memory: a look must not push out runs that are at work.

@@ -25,6 +25,9 @@ SLOW_RETRY_MS = 60_000
 SLOW_CAUSES = ("deadlock", "codec")
 """What time may mend: a machine that was slow, a key or a store that was away."""
 HOUSE_MS = 200
+TURN_MS = 20
+FIRED_A_TURN = 500
+LOST_A_TURN = 100
 
 
 class Firing:
@@ -38,19 +41,24 @@ class Firing:
         self._slow_from = b""
         """Where the walk over the blocked runs is; empty when none is under way."""
         self._house_at_ms = 0
+        self._may_lose = LOST_A_TURN
+        """How many attempts of lost workers may still be failed this turn."""
 
     @property
-    def is_resuming(self) -> bool:
-        """Whether blocked runs are still to be tried."""
-        return bool(self._resumes or self._slow_from)
+    def is_busy(self) -> bool:
+        """Whether blocked runs are still to be tried, or attempts of lost workers failed."""
+        return bool(self._resumes or self._slow_from) or not self._may_lose
 
     def keep_house(self, now_ms: int) -> None:
         """Every now and then: lost workers, and runs that time or another machine may mend."""
         shard = self._shard
         if now_ms - self._house_at_ms >= HOUSE_MS:
             self._house_at_ms = now_ms
+            self._may_lose = LOST_A_TURN
             for worker_id in shard.world.soft.lost_workers(now_ms):
                 self._attempt_to_lose(worker_id, now_ms)
+            if not self._may_lose:
+                self._house_at_ms = 0
             shard.world.soft.drop_expired(now_ms)
         if now_ms >= self._slow_at_ms:
             self._slow_at_ms = now_ms + SLOW_RETRY_MS
@@ -73,13 +81,19 @@ class Firing:
         """Let a blocked run's code try again at the next turn."""
         self._resumes.append(run_id)
 
-    def fire(self, now_ms: int) -> None:
-        """Fire what is due, as far as there is room."""
-        while self._shard.has_room:
-            alarm = self._shard.alarms.take(now_ms)
+    def fire(self, now_ms: int) -> bool:
+        """Fire what is due, as far as there is room, for a turn; whether more may be due."""
+        shard = self._shard
+        clock = shard.services.clock
+        over_ms = clock.monotonic_ms() + TURN_MS
+        for _ in range(FIRED_A_TURN):
+            alarm = shard.alarms.take(now_ms) if shard.has_room else None
             if alarm is None:
-                return
+                return False
             self._fire_one(alarm, now_ms)
+            if clock.monotonic_ms() >= over_ms:
+                break
+        return True
 
     def _fire_one(self, alarm: rows.Alarm, now_ms: int) -> None:
         """Fire a deadline; one that fails is put off, so that those behind it are fired."""
@@ -104,7 +118,7 @@ class Firing:
         self, alarm: rows.Alarm, now_ms: int, reason: str, error: Exception | None
     ) -> None:
         shard = self._shard
-        shard.alarms.add(alarm._replace(due_ms=now_ms + SLOW_RETRY_MS))
+        shard.alarms.again(alarm._replace(due_ms=now_ms + SLOW_RETRY_MS))
         text = (
             f"a deadline ({alarm.kind} {alarm.id}) of {alarm.owner} in partition {shard.partition}"
             f" of {shard.task_queue!r} cannot be decided and is put off by a minute: {reason}"
@@ -117,7 +131,7 @@ class Firing:
         if isinstance(verdict, Step):
             self._shard.propose(verdict, alarm.owner, covers=False)
         elif verdict.at_ms:
-            self._shard.alarms.add(alarm._replace(due_ms=verdict.at_ms))
+            self._shard.alarms.again(alarm._replace(due_ms=verdict.at_ms))
 
     def _fire_buffered(self, alarm: rows.Alarm, _now_ms: int) -> None:
         """A signal waited long enough, unless a start that is not read yet takes it."""
@@ -133,7 +147,7 @@ class Firing:
         verdict = ALARMS[alarm.kind](self._shard.world, run, alarm.id, now_ms)
         if isinstance(verdict, Later):
             if verdict.at_ms:
-                self._shard.alarms.add(alarm._replace(due_ms=verdict.at_ms))
+                self._shard.alarms.again(alarm._replace(due_ms=verdict.at_ms))
             return
         self._fire_due(verdict, run, alarm)
 
@@ -199,11 +213,14 @@ class Firing:
         if not self._horizon.has_read_to(shard.world.soft.lease_ends_ms(worker_id)):
             return
         for run_id, activity_id in sorted(shard.world.soft.held.get(worker_id, ())):
+            if not self._may_lose or not shard.has_room:
+                return
             run = shard.world.run(run_id)
             if run is None:
                 shard.world.soft.forget(worker_id, run_id, activity_id)
                 continue
             due = decide_worker_lost(shard.world, run, activity_id, worker_id, now_ms)
             if isinstance(due, Due):
+                self._may_lose -= 1
                 shard.propose_events(run, due.events)
                 shard.world.soft.forget(worker_id, run_id, activity_id)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from perdure_actors.owned import Owned
     from perdure_topics.ports import EndProbe
 
+HELD_BACK_MAX = 1_000
+"""So many deadlines that wait are kept in memory; more are found in the table again."""
 HELD_MS = 10_000
 """What was appended and cannot be read for so long is a finding."""
 HELD_AGAIN_MS = 60_000
@@ -44,6 +46,8 @@ class Horizon:
         self._end: int | None = None
         """Where the log ended at or after it was asked, once it has answered."""
         self._held_back: list[rows.Alarm] = []
+        self._holds_more = False
+        """Whether there are more of them than are kept here."""
         self._idle: tuple[int, int] = (shard.upto, 0)
         """The last input taken, and when the log is asked whether there are others."""
         self._stands_at = -1
@@ -70,7 +74,10 @@ class Horizon:
 
     def hold_back(self, alarm: rows.Alarm) -> None:
         """Keep a deadline until inputs are read to it."""
-        self._held_back.append(alarm)
+        if len(self._held_back) < HELD_BACK_MAX:
+            self._held_back.append(alarm)
+        else:
+            self._holds_more = True
 
     def check(self, now_ms: int) -> None:
         """Look whether the log has answered, and inputs are taken to where it said."""
@@ -147,5 +154,10 @@ class Horizon:
         self._probe = None
         self._end = None
         held, self._held_back = self._held_back, []
+        if self._holds_more:
+            # Their rows are where they were: the walk over them begins again.
+            self._holds_more = False
+            self._shard.alarms.load()
+            return
         for alarm in held:
-            self._shard.alarms.add(alarm)
+            self._shard.alarms.again(alarm)

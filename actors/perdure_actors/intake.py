@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
+from perdure_actors.asking import in_log_time
 from perdure_actors.core.decision import Decision, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.deciding import decide_fully
 from perdure_actors.fence import INPUT, reason_of
 from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.lost_inputs import LostInputs
-from perdure_actors.once import Once
+from perdure_actors.once import TOO_OLD, Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.querying import ask_run, named
 from perdure_actors.readable import Readable
@@ -62,7 +65,7 @@ class Intake:
         self._outcomes = InputOutcomes(shard, self._taken, self._topic)
         self._house_at_ms = 0
         self._resender = Resender(shard)
-        self._resend_at_ms = shard.services.clock.wall_ms() + RESEND_EVERY_MS
+        self._resend_at_ms = shard.world.time_ms + RESEND_EVERY_MS
         in_doubt = shard.cursor.bumps >= BUMPS_IN_DOUBT or bool(shard.meta.marks)
         self._doubts = DOUBTS if in_doubt else 0
         """How many inputs are still taken one at a time, because hosts have died here."""
@@ -70,7 +73,7 @@ class Intake:
 
     # -- taking --
 
-    def take(self, now_ms: int) -> bool:
+    def take(self) -> bool:
         """Take some inputs; whether there may be more."""
         shard = self._shard
         self._asking.answer_reads()
@@ -78,14 +81,14 @@ class Intake:
             return False
         try:
             if self._doubts:
-                return self._take_in_doubt(now_ms)
-            return self._take_a_turn(now_ms)
+                return self._take_in_doubt()
+            return self._take_a_turn()
         except PositionLostError as error:
             self._readable.forget()
             self._lost.begin(str(error))
             return False
 
-    def _take_a_turn(self, now_ms: int) -> bool:
+    def _take_a_turn(self) -> bool:
         """Take inputs until there are no more, or the turn is over; whether there may be more."""
         shard = self._shard
         clock = shard.services.clock
@@ -94,7 +97,7 @@ class Intake:
             records = self._readable.take(INPUTS_AT_ONCE)
             for record in records:
                 if record.offset > shard.upto:
-                    self._take_one(record, now_ms)
+                    self._take_one(record)
             if records:
                 self._asking.answer_reads()
             if len(records) < INPUTS_AT_ONCE:
@@ -103,7 +106,7 @@ class Intake:
                 break
         return True
 
-    def _take_in_doubt(self, now_ms: int) -> bool:
+    def _take_in_doubt(self) -> bool:
         """Take one input, after a record in the log that says so has been accepted.
 
         An input so marked three times is not given to the code again: its run is blocked.
@@ -128,16 +131,18 @@ class Intake:
                 f"the input at offset {record.offset} was tried {MARKS_MAX} times and each time its"
                 " host died; the code is not run on it again"
             )
-        self._take_one(record, now_ms)
+        self._take_one(record)
         self._horizon.in_hand = False
         shard.activation.refusal = ""
         self._doubts -= 1
         return True
 
-    def _take_one(self, record: StoredRecord, now_ms: int) -> None:
+    def _take_one(self, record: StoredRecord) -> None:
         """Take an input: what fails goes to the dead letters, so that those behind it go on."""
         shard, fence, offset = self._shard, self._shard.fence, record.offset
         shard.upto = offset
+        self._once.read_to(record.timestamp_ms)
+        now_ms = shard.world.log_time.at_least(record.timestamp_ms)
         shard.input_leader_epoch = record.leader_epoch
         reason = fence.is_set_aside(INPUT, offset)
         if reason:
@@ -163,6 +168,7 @@ class Intake:
             return
         if record.headers:
             command = adopt_headers(command, record.headers)
+        command = in_log_time(record, command)
         kind = type(command)
         if isinstance(command, QueryWorkflow):
             self._query(record.offset, command)
@@ -176,7 +182,7 @@ class Intake:
     def _query(self, offset: int, ask: QueryWorkflow) -> None:
         """Ask the code of an open run in its place; a closed one's is asked of the table."""
         shard = self._shard
-        if 0 < ask.reply.deadline_ms < shard.services.clock.wall_ms():
+        if 0 < ask.reply.deadline_ms < shard.world.time_ms:
             return
         answer = ask_run(shard, ask)
         if answer is None:
@@ -193,9 +199,13 @@ class Intake:
             self._outcomes.forward(moved, self._once.wanted(command))
         elif self._once.answer_again(command):
             return
-        elif self._once.is_too_old(command, now_ms):
-            text = f"first sent over {self._once.age_h} h ago: whether it was taken is not known"
-            self._outcomes.refuse(record, command, Rejection("too_old", text))
+        elif self._once.is_too_old(record, command):
+            text = (
+                f"first sent over {self._once.age_h} h before it was sent again: whether it was"
+                " taken is not known. Send it with a new request id if it was not"
+            )
+            # No outcome bears its id: it was not taken, and may yet be sent by a right clock.
+            self._outcomes.refuse(record, replace(command, request_id=""), Rejection(TOO_OLD, text))
         else:
             self._decide(record, command, now_ms)
 
@@ -253,8 +263,8 @@ class Intake:
         self._house_at_ms = now_ms
         shard = self._shard
         shard.dispatch.retry_waiting()
+        self._once.forget(now_ms)
         self._asking.keep_house()
         if now_ms >= self._resend_at_ms:
             self._resend_at_ms = now_ms + RESEND_EVERY_MS
             self._resender.resend_stale(now_ms)
-            self._taken.forget_requests(now_ms - shard.world.limits.request_age_ms_max)

@@ -6,18 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from perdure_actors import rows
 from perdure_actors.core.rules import ROUTED
 from perdure_schemas.avro import encode
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.replies import Accepted, Refused
+from perdure_schemas.sending import sending_in
 from perdure_topics.names import partition_of, topic_name
 
 if TYPE_CHECKING:
-    from perdure_actors import rows
     from perdure_actors.owned import Owned
     from perdure_actors.taken import Taken
     from perdure_schemas.payloads import ReplyTo
     from perdure_topics.ports import StoredRecord
+
+FORGET_EVERY_MS = 3_600_000
+ON_THE_WAY_MS = 3_600_000
+"""What may lie between the sending of a command and its stamp: producers try again for a while."""
+TOO_OLD = "too_old"
+"""The code of a refusal by age."""
 
 
 class Once:
@@ -26,6 +33,11 @@ class Once:
     def __init__(self, shard: Owned, taken: Taken) -> None:
         self._shard = shard
         self._taken = taken
+        self._read_to_ms = 0
+        """The log's stamp of the newest input that was taken."""
+        self._forget_at_ms = shard.world.time_ms + FORGET_EVERY_MS
+        self._forgetting = b""
+        """Where the walk over request ids goes on; empty when none is under way."""
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
 
     @property
@@ -50,6 +62,10 @@ class Once:
         if not command.request_id:
             first = f"{self._topic}-{shard.partition}-{record.offset}"
             command = replace(command, request_id=first)
+        sending = sending_in(record.headers)
+        if sending is not None and command.first_sent_ms > 0:
+            # Headers are not sent on: from here on it is said by the log's clock.
+            command = replace(command, first_sent_ms=record.timestamp_ms - sending.age_ms)
         return record._replace(key=command.workflow_id.encode(), value=encode(command))
 
     def answer_again(self, command: Any) -> bool:
@@ -60,17 +76,43 @@ class Once:
             return True
         request_id = getattr(command, "request_id", "")
         row = self._taken.request(command.workflow_id, request_id) if request_id else None
-        if row is None:
+        if row is None or row.reason.startswith(TOO_OLD):
+            # A refusal by age takes up no id; one that did was written by an older release.
             return False
         self._answer(command, row)
         return True
 
-    def is_too_old(self, command: Any, now_ms: int) -> bool:
-        """Whether it is so old that nobody knows any more whether it was taken."""
-        if not getattr(command, "request_id", ""):
+    def is_too_old(self, record: StoredRecord, command: Any) -> bool:
+        """Whether it was sent again so late that nobody knows any more whether it was taken.
+
+        Its age is what has passed between its first sending and this one, as its sender counted it;
+        where that is not said, what lies between the first and the log's stamp. How long it then
+        lay in the log does not count: hosts may have been away for days.
+        """
+        first_ms = getattr(command, "first_sent_ms", 0)
+        if not getattr(command, "request_id", "") or first_ms <= 0:
             return False
-        limit_ms = self._shard.world.limits.request_age_ms_max
-        return bool(0 < command.first_sent_ms < now_ms - limit_ms)
+        sending = sending_in(record.headers)
+        age_ms = sending.age_ms if sending else record.timestamp_ms - first_ms
+        return bool(age_ms > self._shard.world.limits.request_age_ms_max)
+
+    def read_to(self, stamp_ms: int) -> None:
+        """An input was taken that the log stamped then."""
+        self._read_to_ms = max(self._read_to_ms, stamp_ms)
+
+    def forget(self, now_ms: int) -> None:
+        """Every now and then: drop ids that no command may bear any more, some a turn.
+
+        By the stamps of inputs, not by the time: a host that was away may have days of them before
+        it, and one may bear an id that was taken before it left.
+        """
+        if now_ms >= self._forget_at_ms:
+            self._forget_at_ms = now_ms + FORGET_EVERY_MS
+            self._forgetting = rows.REQUESTS
+        if self._forgetting:
+            newest_ms = min(now_ms, self._read_to_ms)
+            kept_ms = self._shard.world.limits.request_age_ms_max + ON_THE_WAY_MS
+            self._forgetting = self._taken.forget_requests(newest_ms - kept_ms, self._forgetting)
 
     def _answer(self, command: Any, row: rows.RequestRow) -> None:
         reply: ReplyTo | None = command.reply

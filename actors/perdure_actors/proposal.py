@@ -74,6 +74,7 @@ class Pending:
         "ops",
         "owed",
         "resident",
+        "sent_mono_ms",
     )
 
     def __init__(self, envelope: Transition, body: bytes) -> None:
@@ -89,6 +90,8 @@ class Pending:
         self.owed: Owed | None = None
         self.resident: Resident | None = None
         self.closed: RunClosed | None = None
+        self.sent_mono_ms = -1
+        """When the last part was appended, by this machine's monotonic clock."""
         self.mark = -1
         """The offset of the input that this record says is about to be tried."""
 

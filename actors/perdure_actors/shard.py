@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.state import Run
     from perdure_actors.fence import Fence
+    from perdure_actors.log_time import LogTime
     from perdure_actors.residents import Ops, Resident
     from perdure_actors.services import Services
     from perdure_schemas.commands import ReadHistory
@@ -75,6 +76,7 @@ class Shard:
         appender: Appender,
         on_ready: Callable[[], None],
         fence: Fence,
+        log_time: LogTime,
     ) -> None:
         self.services, self.fence = services, fence
         self.task_queue, self.partition = services.task_queue, partition
@@ -84,7 +86,7 @@ class Shard:
         self.world = ShardWorld(
             self.residents,
             self.cursor,
-            services.clock,
+            log_time,
             limits=services.limits,
             task_queue=services.task_queue,
             engine_key=services.engine_key,
@@ -99,8 +101,7 @@ class Shard:
         self.counters: dict[str, int] = {}
         self._appender = appender
         self._events_topic = topic_name("events", services.namespace, services.task_queue)
-        self._pseq = self.cursor.pseq
-        self.upto = self.cursor.upto
+        self._pseq, self.upto = self.cursor.pseq, self.cursor.upto
         """Inputs up to here are taken."""
         self.input_leader_epoch = -1
         self._proposed_upto = self.cursor.upto
@@ -134,18 +135,19 @@ class Shard:
         Raises AppendFailedError when the shard must be taken over again, TableFullError when
         the disk is full, and UnreadableRecordError for a record that no reader may skip.
         """
+        self.world.now_ms()
         self._accept()
         self.dispatch.step()
         now_ms = self.world.now_ms()
         busy = self.locals.take(now_ms)
-        busy |= self.intake.take(now_ms)
+        busy |= self.intake.take()
         self.firing.keep_house(now_ms)
-        self.firing.fire(now_ms)
+        busy |= self.firing.fire(now_ms)
         self.firing.resume()
         self.intake.keep_house(now_ms)
         self._cover()
         self.upkeep.step()
-        if busy or self.firing.is_resuming:
+        if busy or self.firing.is_busy:
             return 0
         if self.upkeep.is_reading:
             return 1
@@ -229,6 +231,7 @@ class Shard:
         for envelope in parts:
             self._send(envelope, key)
         last = Pending(parts[-1], data)
+        last.sent_mono_ms = self.world.mono_ms
         for envelope in parts[:-1]:
             self.pending.append(Pending(envelope, b""))
         self.pending.append(last)
@@ -286,6 +289,7 @@ class Shard:
                 raise AppendFailedError(f"a gap: offset {report.offset} after {self.meta.offset}")
             self._fold(pending, report.offset, ops)
             accepted.append(pending)
+        self.world.log_time.heard(report.timestamp_ms, accepted[-1].sent_mono_ms)
         self._write(ops)
         for pending in accepted:
             self._act(pending)
@@ -365,11 +369,12 @@ class Shard:
     def _cover(self) -> None:
         """Append a Progress when an answer waits for one, or enough has gone uncovered."""
         uncovered = self.upto - self._proposed_upto
-        if uncovered <= 0 and not self.showing.owes_word:
+        asks = self.world.log_time.should_ask() and not self.pending
+        if uncovered <= 0 and not self.showing.owes_word and not asks:
             return
         late = self.world.mono_ms - self._covered_at_ms >= PROGRESS_MS
         soon = self.owed or self.asking.reads_wait or uncovered >= PROGRESS_INPUTS
-        if late or (soon and uncovered > 0):
+        if late or asks or (soon and uncovered > 0):
             self.propose(None, covers=True)
 
     def recover(self) -> None:

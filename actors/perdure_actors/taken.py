@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Table
 
 REQUESTS_HELD = 20_000
+FORGOTTEN_A_TURN = 500
 
 
 class Taken:
@@ -55,8 +56,14 @@ class Taken:
         seen = (source.epoch, source.pseq, source.index)
         self._newest[source.topic_id, source.partition] = seen
 
-    def forget_requests(self, oldest_ms: int) -> None:
-        """Drop request ids that are so old that a command with one is refused."""
-        rows_of = self._table.scan(*rows.prefix_range(rows.REQUESTS))
-        old = [key for key, value in rows_of if rows.decode_request(value).time_ms < oldest_ms]
-        self._table.write((), old)
+    def forget_requests(self, oldest_ms: int, start: bytes = b"") -> bytes:
+        """Drop some request ids that are so old that a command with one is refused.
+
+        Where to go on is returned: empty at the end.
+        """
+        end = rows.prefix_range(rows.REQUESTS)[1]
+        found = list(self._table.scan(start or rows.REQUESTS, end, limit=FORGOTTEN_A_TURN))
+        old = [key for key, value in found if rows.decode_request(value).time_ms < oldest_ms]
+        if old:
+            self._table.write((), old)
+        return found[-1][0] + b"\0" if len(found) == FORGOTTEN_A_TURN else b""

@@ -97,12 +97,12 @@ class UpdateWaits:
             for reply in waiting.values():
                 self._shard.answer(reply, _abandoned(run_id, update_id))
 
-    def keep_house(self, wall_ms: int) -> None:
+    def keep_house(self, now_ms: int) -> None:
         """Forget who has given up waiting."""
         for run_id, updates in list(self._waiting.items()):
             for update_id, waiting in list(updates.items()):
                 for correlation_id, reply in list(waiting.items()):
-                    if reply.deadline_ms and reply.deadline_ms < wall_ms:
+                    if reply.deadline_ms and reply.deadline_ms < now_ms:
                         del waiting[correlation_id]
                 if not waiting:
                     del updates[update_id]

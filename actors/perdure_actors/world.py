@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from perdure_actors.core.buffers import SignalBuffers
     from perdure_actors.core.decision import Limits
     from perdure_actors.core.state import ActorState, RecordId, Run
+    from perdure_actors.log_time import LogTime
     from perdure_actors.residents import Residents
     from perdure_topics.fold import Cursor
-    from perdure_topics.ports import Clock
 
 
 class ShardWorld:
@@ -24,7 +24,7 @@ class ShardWorld:
         self,
         residents: Residents,
         cursor: Cursor,
-        clock: Clock,
+        log_time: LogTime,
         *,
         limits: Limits,
         task_queue: str,
@@ -34,17 +34,14 @@ class ShardWorld:
         self.limits = limits
         self.task_queue = task_queue
         self._residents = residents
-        self._clock = clock
+        self.log_time = log_time
         self._engine_key = engine_key
         self._types = types
         self._nonce = cursor.nonce
         self._pseq = cursor.pseq + 1
         self._run_ids = 0
-        self.time_ms = max(cursor.time_ms, clock.wall_ms())
-        """Recorded time, as of the last look."""
-        # By recorded time, as all deadlines are: the wall clock may be behind what was recorded.
+        # By recorded time, as all deadlines are.
         self.soft = Soft(self.time_ms)
-        self.mono_ms = clock.monotonic_ms()
 
     @property
     def buffers(self) -> SignalBuffers:
@@ -90,9 +87,16 @@ class ShardWorld:
         """The type of a search attribute, here or in another partition of this host."""
         return self._types.find(name)
 
+    @property
+    def time_ms(self) -> int:
+        """Recorded time, as of the last look."""
+        return self.log_time.time_ms
+
+    @property
+    def mono_ms(self) -> int:
+        """The monotonic clock, as of the last look."""
+        return self.log_time.mono_ms
+
     def now_ms(self) -> int:
-        """Recorded time: never behind what was recorded, at the true rate after a bad clock."""
-        mono_ms = self._clock.monotonic_ms()
-        self.time_ms = max(self._clock.wall_ms(), self.time_ms + mono_ms - self.mono_ms)
-        self.mono_ms = mono_ms
-        return self.time_ms
+        """Recorded time: by the log's clock, never behind what was recorded."""
+        return self.log_time.now_ms()

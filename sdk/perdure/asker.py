@@ -23,6 +23,7 @@ from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkfl
 from perdure_schemas.message_commands import AwaitUpdate, QueryWorkflow, UpdateWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, Notice, Reply
+from perdure_schemas.sending import age_header
 from perdure_schemas.version import VERSION
 from perdure_topics.clock import SystemClock
 from perdure_topics.ports import (
@@ -150,6 +151,7 @@ class Asker:
             deadline_ms=deadline_ms,
             wait="completed" if question.waits else "accepted",
         )
+        made_ms = self._clock.monotonic_ms()
         record = question.make(reply)
         value = encode(record)
         if len(value) > COMMAND_BYTES_MAX:
@@ -157,7 +159,7 @@ class Asker:
                 f"{question.what}: the record has {len(value)} bytes; at most {COMMAND_BYTES_MAX}"
                 " fit in a command. Pass a reference to large data instead of the data"
             )
-        ask = Ask(question, correlation_id, value, self._loop)
+        ask = Ask(question, correlation_id, value, self._loop, made_ms)
         ask.is_for_code = _is_for_code(record)
         self._pending[correlation_id] = ask
         self._append(ask)
@@ -181,7 +183,11 @@ class Asker:
                 question.partition,
                 ask.value,
                 key=question.key,
-                headers=(("perdure-reply", mark.encode()), *question.headers),
+                headers=(
+                    ("perdure-reply", mark.encode()),
+                    self._age(ask),
+                    *question.headers,
+                ),
                 tag=ask,
             )
         except RecordTooLargeError as error:
@@ -190,6 +196,13 @@ class Asker:
             ask.fail(RPCError(what, RPCStatusCode.RESOURCE_EXHAUSTED))
         except LogFullError:
             self._backlog.append(ask)
+
+    def _age(self, ask: Ask) -> tuple[str, bytes]:
+        """How old an ask is, and how long it is waited for: right though clocks are not."""
+        age_ms = self._clock.monotonic_ms() - ask.made_ms
+        timeout_s = None if ask.question.waits else ask.question.timeout_s
+        left_ms = -1 if timeout_s is None else max(int(timeout_s * 1000) - age_ms, 0)
+        return age_header(age_ms, left_ms)
 
     # Coming in.
 

@@ -48,6 +48,7 @@ class Ask:
         "deadline_s",
         "is_for_code",
         "is_heard",
+        "made_ms",
         "notice",
         "offset",
         "question",
@@ -58,7 +59,12 @@ class Ask:
     )
 
     def __init__(
-        self, question: Question, correlation_id: str, value: bytes, loop: asyncio.AbstractEventLoop
+        self,
+        question: Question,
+        correlation_id: str,
+        value: bytes,
+        loop: asyncio.AbstractEventLoop,
+        made_ms: int,
     ) -> None:
         now = loop.time()
         timeout_s = question.timeout_s
@@ -70,6 +76,8 @@ class Ask:
             loop.create_future() if question.waits else self.answer
         )
         self.sent_s = now
+        self.made_ms = made_ms
+        """When it was made, by the monotonic clock: by it each sending says how old it is."""
         self.deadline_s = float("inf") if timeout_s is None else now + timeout_s
         self.repeat_s = now + FIRST_REPEAT_S
         self.offset: int | None = None

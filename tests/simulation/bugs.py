@@ -23,7 +23,6 @@ from perdure_actors.run_memory import RunMemory
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
-from perdure_actors.world import ShardWorld
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
 from perdure_topics.simulated_probes import SimulatedEndProbe
@@ -200,12 +199,6 @@ def only_late(self: Shard) -> None:
         self.propose(None, covers=True)
 
 
-def time_stands_still(self: ShardWorld) -> int:
-    self.mono_ms = self._clock.monotonic_ms()
-    self.time_ms = max(self._clock.wall_ms(), self.time_ms)
-    return self.time_ms
-
-
 def one_too_far(self: Any, topic: str, partition: int, offset: int) -> None:
     _assign(self, topic, partition, offset + 1 if topic.endswith(".commands") else offset)
 
@@ -380,8 +373,8 @@ def no_step(_self: Trailing, _offset: int, _cursor: Cursor, _mono_ms: int) -> No
 
 
 def forget_alarms(self: Alarms) -> None:
-    self._heap.clear()
-    self._horizon_ms = 1 << 62
+    self._window.clear()
+    self._next = b""
 
 
 @contextmanager

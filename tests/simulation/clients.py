@@ -13,9 +13,11 @@ from perdure_schemas import message_commands as msg
 from perdure_schemas.avro import decode, decode_as, encode
 from perdure_schemas.payloads import Payload, Record, ReplyTo, UpdateInput
 from perdure_schemas.replies import Notice, Refused, Reply, RunClosed, UpdateAnswer
+from perdure_schemas.sending import age_header
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
+from tests.simulation.clocks import SkewedClock
 from tests.simulation.swarm import (
     draw_plan,
     followed,
@@ -67,6 +69,7 @@ class SimClient:
         self._bringing = Random(f"{name} brings {world.settings.seed}")
         self._topic = topic_name("commands", world.namespace, world.task_queue)
         self._replies = topic_name("replies", world.namespace)
+        self.clock = SkewedClock(world.broker)
         self._partition = rng.randrange(world.reply_partitions)
         self._tail = log.tail(on_ready=self.step, committed=True)
         _, end = log.offsets(self._replies, self._partition)
@@ -215,6 +218,8 @@ class SimClient:
             invoked_ms=self.world.broker.now_ms,
         )
         self.world.ops.append(op)
+        if op.request_id:
+            fields["first_sent_ms"] = self.clock.wall_ms()
         asked = command(workflow_id=workflow_id, reply=reply, **fields)
         ask = self._asks[correlation_id] = Ask(op, asked, final)
         self._send(ask)
@@ -231,7 +236,11 @@ class SimClient:
             partition = self._rng.randrange(count)
         try:
             self._appender.append(
-                self._topic, partition, encode(ask.command), key=ask.op.workflow_id.encode()
+                self._topic,
+                partition,
+                encode(ask.command),
+                key=ask.op.workflow_id.encode(),
+                headers=(age_header(now_ms - ask.op.invoked_ms),),
             )
         except LogError:
             ask.due_ms = now_ms + STEP_MS

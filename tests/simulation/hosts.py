@@ -20,11 +20,11 @@ from perdure_topics.memory_tables import MemoryTableStore
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 from perdure_topics.simulated import SimulatedLog
+from tests.simulation.clocks import SkewedClock
 from tests.simulation.local_runs import SimLocals
 from tests.simulation.wild import killer
 
 if TYPE_CHECKING:
-    from perdure_topics.simulated import SimulatedBroker
     from tests.simulation.world import World
 
 AWAY_MS = 1_000
@@ -45,24 +45,6 @@ FAULTS = frozenset(
 """Findings of faults of the host itself: its fence held, and nothing should have come to it."""
 
 
-class SkewedClock:
-    """A machine's clock: its wall clock may be wrong, and may jump."""
-
-    def __init__(self, broker: SimulatedBroker, wall_ms: int, booted_ms: int) -> None:
-        self._broker = broker
-        self._wall_ms = wall_ms
-        self._booted_ms = booted_ms
-        self.skew_ms = 0
-
-    def wall_ms(self) -> int:
-        """Milliseconds since 1970, as this machine has them."""
-        return self._wall_ms + self._broker.now_ms + self.skew_ms
-
-    def monotonic_ms(self) -> int:
-        """Milliseconds since the machine was booted."""
-        return self._broker.now_ms + self._booted_ms
-
-
 class SimHost:
     """A machine that runs hosts, one after the other."""
 
@@ -70,7 +52,7 @@ class SimHost:
         self.world = world
         self.name = name
         self.store = MemoryTableStore()
-        self.clock = SkewedClock(world.broker, world.wall_start_ms, rng.randrange(10**6))
+        self.clock = SkewedClock(world.broker, rng.randrange(10**6))
         self._rng = rng
         self._starts = 0
         self._scheduled_ms = -1

@@ -34,6 +34,9 @@ STATUS: dict[type[Record], str] = {
 }
 
 
+AHEAD_MS = 1_000
+BEHIND_MS = 600_000
+"""What may lie between a record's time and its stamp."""
 _OUTCOMES = (
     ev.ActivityCompleted,
     ev.ActivityFailed,
@@ -333,6 +336,10 @@ def _accept(ledger: Ledger, record: Stored, parts: list[Transition], engine_key:
         [decode(data) for data in body.events],
     )
     ledger.entries.append(entry)
+    # A host's time is never ahead of the log's, whatever its clock says, and not far behind.
+    ahead_ms = entry.time_ms - entry.appended_ms
+    if not -BEHIND_MS <= ahead_ms <= AHEAD_MS and entry.appended_ms > 10 * BEHIND_MS:
+        ledger.fail("T", f"{where} was recorded {ahead_ms} ms ahead of the log's stamp")
     ledger.outcomes += [(entry, outcome) for outcome in body.outcomes]
     if not body.run_id:
         return

@@ -24,11 +24,11 @@ from perdure_actors.run_memory import RunMemory
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import Takeover
 from perdure_actors.trailing import Trailing
-from perdure_actors.world import ShardWorld
 from perdure_topics import fold
 from tests.simulation import bugs, feature_bugs, message_bugs
 from tests.simulation.life_bugs import LIFE
 from tests.simulation.mutant import LOST, OWNERS, Mutant
+from tests.simulation.time_bugs import TIME
 from tests.simulation.workers import SimWorker
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -160,12 +160,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "AG",
     ),
     Mutant("asks bring no Progress", bugs.patched(Shard, "_cover", bugs.only_late), (), "H"),
-    Mutant(
-        "time is clamped without the monotonic clock",
-        bugs.patched(ShardWorld, "now_ms", bugs.time_stands_still),
-        ("clock_jump", "host_crash"),
-        "H",
-    ),
     Mutant(
         "timeouts and leases fire with unread input",
         bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
@@ -400,6 +394,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("operators",),
     ),
     *LIFE,
+    *TIME,
 )
 """All of them."""
 

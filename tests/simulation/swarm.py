@@ -98,8 +98,6 @@ class Settings:
     @property
     def clock_slack_ms(self) -> int:
         """How far a host's seconds and the log's may be apart in this world."""
-        if self.strength("clock_jump"):
-            return 1 << 50
         slow = {"slow_append", "outage", "stall", "reader_lag", "probe_delay", "queue_timeout"}
         slow |= {"probe_unknown"}
         return 6_000 if slow & set(self.plan.on()) else 300

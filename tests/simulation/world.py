@@ -26,6 +26,7 @@ from perdure_topics.simulated_faults import FaultPlan
 from tests.simulation.answers import Op
 from tests.simulation.checker import Effect, Violation, check
 from tests.simulation.clients import SimClient
+from tests.simulation.clocks import ClockTroubles
 from tests.simulation.hosts import SimHost
 from tests.simulation.model import expected_chain
 from tests.simulation.operators import SimOperator
@@ -53,12 +54,12 @@ class World:
 
     namespace = "sim"
     task_queue = "q"
-    wall_start_ms = WALL_MS
     reply_partitions = REPLY_PARTITIONS
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.rng = Random(f"nemesis {settings.seed}")
+        self._clocks = ClockTroubles(self)
         self.broker = SimulatedBroker(settings.seed, FaultPlan(), wall_ms=WALL_MS)
         self.counts: Counter[str] = Counter()
         draws[0] = itertools.count()
@@ -138,7 +139,7 @@ class World:
 
     def wall_ms(self) -> int:
         """The true time."""
-        return WALL_MS + self.broker.now_ms
+        return self.broker.wall_ms
 
     def count(self, what: str) -> None:
         """Count a fault, or what came of one."""
@@ -213,7 +214,7 @@ class World:
         return stalls | {
             "host_crash": self._crash_any_host,
             "host_pause": self._pause_host,
-            "clock_jump": self._jump_clock,
+            "clock_jump": self._clocks.jump,
             "worker_pause": self._pause_worker,
             "poison": self._poison,
             "bad_deploy": self._deploy,
@@ -265,16 +266,6 @@ class World:
             # Shorter than a session or longer: with and without a take-over.
             most_ms = self.rng.choice((5_000, 20_000))
             self.broker.at(self.rng.randrange(500, most_ms), partial(self.broker.resume, node))
-
-    def _jump_clock(self) -> None:
-        self.count("clock jump")
-        host = self.rng.choice(self.hosts)
-        span_ms = self.rng.choice((5_000, 60_000, 3_600_000))
-        host.clock.skew_ms += self.rng.randrange(-span_ms, span_ms + 1)
-        self.broker.at(self.rng.randrange(1_000, 20_000), partial(self._mend_clock, host))
-
-    def _mend_clock(self, host: SimHost) -> None:
-        host.clock.skew_ms = 0
 
     def _pause_worker(self) -> None:
         if self.workers:
@@ -334,10 +325,10 @@ class World:
         self.healing = True
         self.healed_ms = self.wall_ms()
         self.broker.plan = FaultPlan()
+        if self.settings.strength("clock_jump"):
+            self._clocks.stay()
         for host in self.hosts:
             self.broker.resume(host.log.node)
-            if abs(host.clock.skew_ms) > 120_000:
-                host.clock.skew_ms = 0
             host.code = self.code("good")
             if host.host is not None and host.host.services.code.version != host.code.version:
                 host.stop()

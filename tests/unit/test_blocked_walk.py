@@ -40,7 +40,7 @@ def test_every_blocked_run_that_time_may_mend_is_tried_again_each_time() -> None
         assert len(tried) == (number - 1) * len(range(0, RUNS, 7)), "not before its time"
         firing.keep_house(number * SLOW_RETRY_MS)
         turns = 0
-        while firing.is_resuming:
+        while firing.is_busy:
             firing.resume()
             firing.keep_house(number * SLOW_RETRY_MS)
             turns += 1

@@ -123,7 +123,7 @@ async def test_the_header_names_the_asker_even_for_who_cannot_read_it(
     await client.start_workflow("Orders", id="o-1", task_queue="orders")
 
     reply = host.commands[0].reply
-    ((name, value),) = host.headers[0]
+    (name, value), *_ = host.headers[0]
     assert name == "perdure-reply"
     assert value.startswith(f"{reply.partition}|{reply.correlation_id}|".encode())
 

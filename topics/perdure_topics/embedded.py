@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
 
-from perdure_topics.clock import SystemClock
+from perdure_topics.clock import SteadyClock, SystemClock
 from perdure_topics.doorbell import Doorbell
 from perdure_topics.embedded_commit import Committer, EmbeddedAppender
 from perdure_topics.embedded_groups import Group
@@ -38,7 +38,6 @@ class EmbeddedLog:
 
     def __init__(self, store: EmbeddedStore, clock: Clock) -> None:
         self._store = store
-        self._clock = clock
         self._lock = Lock()
         self._topics: dict[str, EmbeddedTopic] = {}
         self._groups: dict[tuple[str, str], Group] = {}
@@ -51,7 +50,7 @@ class EmbeddedLog:
             last_ms = max(last_ms, self._load(name, row))
         self._committer = Committer(
             store,
-            wall_ms=clock.wall_ms,
+            wall_ms=SteadyClock(clock, least_ms=last_ms).wall_ms,
             last_ms=last_ms,
             on_reopened=self._reload,
             on_damaged=self._break,
@@ -273,7 +272,7 @@ class EmbeddedLog:
                 for group in list(self._groups.values()):
                     group.expire()
                 self._store.keep_mark()
-                now_ms = self._clock.wall_ms()
+                now_ms = self._committer.now_ms()
                 if now_ms - self._retained_ms >= RETENTION_EVERY_MS:
                     self._retained_ms = now_ms
                     self._retain(now_ms)

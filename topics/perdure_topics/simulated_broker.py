@@ -95,7 +95,8 @@ class SimulatedBroker:
         """How many faults were drawn."""
         self.ticks: list[Callable[[], None]] = []
         """Called every second of the world's time."""
-        self._wall_ms = wall_ms
+        self.began_ms = wall_ms
+        """Its clock when it began; later, and all machines have been off for so long."""
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._made = 0
@@ -113,6 +114,11 @@ class SimulatedBroker:
             self.now_ms = max(self.now_ms, due_ms)
             action()
         self.now_ms = max(self.now_ms, time_ms)
+
+    @property
+    def wall_ms(self) -> int:
+        """The broker's clock."""
+        return self.began_ms + self.now_ms
 
     def next_at(self) -> int:
         """When something is due next."""
@@ -160,7 +166,7 @@ class SimulatedBroker:
         """Append a record now, as any producer may."""
         where = self.partition(topic, number)
         # The broker's clock stamps it, and never goes back within a partition.
-        where.time_ms = max(where.time_ms, self._wall_ms + self.now_ms)
+        where.time_ms = max(where.time_ms, self.wall_ms)
         record = StoredRecord(
             topic, number, where.end, key, value, headers, where.time_ms, where.leader_epoch
         )

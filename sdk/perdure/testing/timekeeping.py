@@ -226,7 +226,7 @@ def _commands_of(shard: Shard) -> str:
 
 def _is_idle(shard: Shard) -> bool:
     """Whether a shard waits for nothing but time, and no activity of its runs is under way."""
-    if shard.pending or shard.owed or not shard.dispatch.is_idle or shard.firing.is_resuming:
+    if shard.pending or shard.owed or not shard.dispatch.is_idle or shard.firing.is_busy:
         return False
     found = shard.table.scan(*rows.prefix_range(rows.ACTIVITIES))
     return not any(rows.decode_activity(value).state in _UNDER_WAY for _, value in found)
