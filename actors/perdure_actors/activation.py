@@ -19,6 +19,7 @@ from perdure_actors.replay.messages import (
     UnfinishedUpdateHandlersWarning,
 )
 from perdure_schemas.avro import decode, decode_as, head_reader
+from perdure_schemas.bounds import fit_failure
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.payloads import Failure, Payload
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Table
 
 T = TypeVar("T")
+FAILURE_BYTES_MAX = 1024 * 1024
+"""What a refusal, or an answer to a query that failed, says of why."""
 _read_brief = head_reader(HEADS)
 
 
@@ -97,6 +100,7 @@ class Activation:
         self._services = services
         self._table = table
         self.code_version = services.code.version
+        self.namespace = services.namespace
         self.refusal = ""
         """Why no code may run now; empty when it may."""
         self.activations = 0
@@ -200,7 +204,8 @@ class Activation:
         )
         encoded = self._outgoing([answer], what, RecordContexts(facts))[0]
         assert isinstance(encoded, UpdateAnswer), "an edge changes payloads, not records"
-        return encoded
+        assert encoded.failure is not None, "an edge changes payloads, not records"
+        return replace(encoded, failure=fit_failure(encoded.failure, FAILURE_BYTES_MAX))
 
     def _facts(self, workflow_id: str, run_id: str) -> RunFacts:
         namespace, task_queue = self._services.namespace, self._services.task_queue
@@ -230,7 +235,9 @@ class Activation:
         )
         encoded = self._outgoing([answer], what, contexts)[0]
         assert isinstance(encoded, QueryAnswer), "an edge changes payloads, not records"
-        return encoded
+        if encoded.failure is None:
+            return encoded
+        return replace(encoded, failure=fit_failure(encoded.failure, FAILURE_BYTES_MAX))
 
     def _look(self, resident: Resident, what: str, fn: Callable[[Messages], T]) -> T:
         """Ask the code for something as it stands; nothing of it is recorded.

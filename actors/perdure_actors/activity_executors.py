@@ -115,8 +115,9 @@ def outcome_of_result(result: Any, context: ActivityContext) -> Outcome:
         return Outcome("completed")
     try:
         payload = context.converter.to_payload(result, what="the result")
-    except (TypeError, ValueError) as error:
-        message = f"activity {context.task.activity_type} ({context.definition.where}): {error}"
+    except Exception as error:
+        where = f"activity {context.task.activity_type} ({context.definition.where})"
+        message = f"{where}: {text_of(error)}"
         failure = application_failure(message, type(error).__name__, non_retryable=True)
         return Outcome("failed", failure=failure)
     return Outcome("completed", payload)
@@ -148,15 +149,7 @@ def _failure(error: BaseException, context: ActivityContext) -> Failure:
             "AsyncCompletionError",
             non_retryable=True,
         )
-    try:
-        return failure_of(error, context.converter)
-    except Exception as problem:
-        # The error's own details cannot be written; what it says still matters.
-        return application_failure(
-            f"{text_of(error)} (its details were dropped: {problem})",
-            getattr(error, "type", None) or type(error).__name__,
-            non_retryable=bool(getattr(error, "non_retryable", False)),
-        )
+    return failure_of(error, context.converter)
 
 
 def _details(error: BaseException, context: ActivityContext) -> list[Payload]:
@@ -164,9 +157,11 @@ def _details(error: BaseException, context: ActivityContext) -> list[Payload]:
         return []
     try:
         return context.converter.to_payloads(error.details)
-    except (TypeError, ValueError) as problem:
+    except Exception as problem:
         logger.warning(
-            "dropped the details of a cancelled %s: %s", context.task.activity_type, problem
+            "dropped the details of a cancelled %s: %s",
+            context.task.activity_type,
+            text_of(problem),
         )
         return []
 

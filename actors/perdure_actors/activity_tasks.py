@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
+from perdure_schemas.bounds import cut, fit_failure
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
@@ -127,7 +128,7 @@ def application_failure(
 ) -> Failure:
     """A failure that the worker itself reports."""
     cause = FailureCause(
-        message=message[:MESSAGE_CHARS_MAX],
+        message=cut(message, MESSAGE_CHARS_MAX),
         type=type_name,
         non_retryable=non_retryable,
         source=source,
@@ -169,21 +170,7 @@ class Reports:
         """The failure; a short one that says so instead of one the log would not take."""
         value = self._failed(attempt, failure)
         if len(value) > COMMAND_BYTES_MAX:
-            head = failure.chain[0]
-            short = FailureCause(
-                kind=head.kind,
-                message=(
-                    f"{head.message[:MESSAGE_CHARS_MAX]} (details and causes were dropped:"
-                    f" the failure takes {len(value)} bytes; {COMMAND_BYTES_MAX} is the most)"
-                ),
-                type=head.type,
-                source=head.source,
-                non_retryable=head.non_retryable,
-                next_retry_delay_ms=head.next_retry_delay_ms,
-                category=head.category,
-                stack_trace=head.stack_trace[:MESSAGE_CHARS_MAX],
-            )
-            value = self._failed(attempt, Failure(chain=[short]))
+            value = self._failed(attempt, fit_failure(failure, COMMAND_BYTES_MAX // 2))
         return value
 
     def _failed(self, attempt: Attempt, failure: Failure) -> bytes:

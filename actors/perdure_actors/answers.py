@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.failed_input import internal
 from perdure_actors.fence import reason_of
-from perdure_schemas.avro import RECORD_BYTES_MAX, encode
+from perdure_schemas.avro import encode
 from perdure_schemas.replies import Refused, Reply
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError, LogFullError
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("perdure.host")
 ANSWER_TIMEOUT_MS = 10_000
 CORRELATION_CHARS_MAX = 1_000
-BODY_BYTES_MAX = RECORD_BYTES_MAX - 8 * CORRELATION_CHARS_MAX
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+ANSWER_PART_BYTES = 7 * 1024 * 1024
 LOOK_AGAIN_S = 10.0
 
 
@@ -52,12 +53,8 @@ class AnswerSender:
         except Exception as error:
             logger.warning("an answer cannot be written", exc_info=True)
             body = encode(internal(reason_of(error)))
-        correlation_id = reply.correlation_id
-        if len(body) > BODY_BYTES_MAX:
-            text = f"the answer has {len(body)} bytes; {BODY_BYTES_MAX} is the most"
-            body = encode(Refused(code="too_large", message=text))
-        answer = Reply(correlation_id=correlation_id, partition=partition, offset=offset, body=body)
-        self._waiting.append((reply.partition, encode(answer)))
+        for answer in replies_of(reply.correlation_id, body, partition, offset):
+            self._waiting.append((reply.partition, encode(answer)))
 
     def step(self) -> None:
         """Let out the answers of this turn, and take reports; a failed appender is replaced."""
@@ -113,6 +110,25 @@ class AnswerSender:
         if self._appender is not None:
             self._appender.close(flush_s=1.0)
             self._appender = None
+
+
+def replies_of(correlation_id: str, body: bytes, partition: int, offset: int) -> list[Reply]:
+    """The records of an answer: one, or several where a record could not hold it."""
+    if len(body) > ANSWER_BYTES_MAX:
+        text = f"the answer has {len(body)} bytes; {ANSWER_BYTES_MAX} is the most"
+        body = encode(Refused(code="too_large", message=text))
+    parts = max(1, -(-len(body) // ANSWER_PART_BYTES))
+    return [
+        Reply(
+            correlation_id=correlation_id,
+            partition=partition,
+            offset=offset,
+            body=body[number * ANSWER_PART_BYTES : (number + 1) * ANSWER_PART_BYTES],
+            part=number + 1,
+            parts=parts,
+        )
+        for number in range(parts)
+    ]
 
 
 def _nothing() -> None:

@@ -20,6 +20,7 @@ from perdure_actors.activity_tasks import (
 from perdure_actors.slots import Slots
 from perdure_actors.task_rate import FOREVER_MS
 from perdure_schemas.avro import COMMAND_BYTES_MAX
+from perdure_schemas.bounds import fit_failure
 from perdure_schemas.commands import CompleteActivity, ConfirmActivityCanceled, FailActivity
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
 from perdure_schemas.tasks import ActivityTask
@@ -172,15 +173,16 @@ class LocalDesk:
                 activity_id=task.activity_id,
                 attempt=task.attempt,
                 token=task.token,
-                failure=failure,
+                failure=fit_failure(failure, COMMAND_BYTES_MAX),
                 identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             ),
         )
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> None:
-        """The code ended because it was asked to cancel."""
+        """The code ended because it was asked to cancel; details too large are dropped."""
         task = attempt.task
+        size = sum(len(payload.data) for payload in details)
         self._report(
             attempt,
             ConfirmActivityCanceled(
@@ -189,7 +191,7 @@ class LocalDesk:
                 activity_id=task.activity_id,
                 attempt=task.attempt,
                 token=task.token,
-                details=list(details),
+                details=list(details) if size <= COMMAND_BYTES_MAX else [],
                 identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             ),

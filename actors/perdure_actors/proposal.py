@@ -6,6 +6,7 @@ has accepted it.
 
 from __future__ import annotations
 
+import struct
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from perdure_actors import rows
 from perdure_actors.core.rules import CHECKS, FITS, apply, effects_of, settle
 from perdure_actors.core.state import RecordId
+from perdure_actors.core.weights import check_weights
 from perdure_actors.replay.blocked import BlockedError
-from perdure_schemas.avro import encode
+from perdure_schemas.avro import write
+from perdure_schemas.bounds import MESSAGE_CHARS_MAX, STACK_CHARS_MAX, cut
 from perdure_schemas.events import INPUTS, WorkflowBlocked, WorkflowResumed, WorkflowStarted
 from perdure_schemas.replies import RunClosed
 from perdure_schemas.transition import Outcome, Transition, TransitionBody
+from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
     from perdure_actors.activation import Activation
@@ -122,7 +126,10 @@ class Draft:
         self._bytes_before = 0
 
     def take(self, resident: Resident, event: Record) -> None:
-        """Apply one event to its run."""
+        """Apply one event to its run, as whoever reads it will have it."""
+        self._take_written(resident, *write(event))
+
+    def _take_written(self, resident: Resident, event: Record, data: bytes) -> None:
         run = resident.run
         if not self.events:
             self.first_seq = run.state.seq + 1
@@ -130,7 +137,6 @@ class Draft:
         at = RecordId(*self._at, len(self.events))
         self.effects += effects_of(run, event, at, self.now_ms)
         apply(run, event, at, self.now_ms)
-        data = encode(event)
         run.state.history_bytes += len(data)
         self.events.append(data)
         self.records.append(event)
@@ -146,28 +152,55 @@ class Draft:
                 now_ms=self.now_ms,
                 history_bytes=self._bytes_before,
             )
-            self._check(resident, outputs)
+            asked = self._asked(resident, outputs)
         except BlockedError as error:
             resident.drop_code()
             self.take(resident, blocked_event(error, seq, self._activation.code_version))
             return
-        self._take_outputs(resident, outputs)
+        self._take_asked(resident, asked)
 
-    def _take_outputs(self, resident: Resident, outputs: list[Record]) -> None:
+    def _take_asked(self, resident: Resident, asked: list[tuple[Record, bytes]]) -> None:
         """Apply what the code asked for, up to the end of its run: that is the last thing."""
-        run = resident.run
-        for output in outputs:
-            self.take(resident, settle(self._world, run, output, self.now_ms))
-            if not run.state.is_open:
+        for event, data in asked:
+            self._take_written(resident, event, data)
+            if not resident.run.state.is_open:
                 return
 
-    def _check(self, resident: Resident, outputs: list[Record]) -> None:
-        """Refuse what cannot be had. Raises BlockedError."""
+    def _asked(self, resident: Resident, outputs: list[Record]) -> list[tuple[Record, bytes]]:
+        """What the code asked for as events, encoded and weighed.
+
+        Raises BlockedError for what cannot be had, or cannot be written.
+        """
+        run, world, now_ms = resident.run, self._world, self.now_ms
         for cause, checks in (("too_large", CHECKS), ("error", FITS)):
             for check in checks:
-                problem = check(self._world, resident.run, outputs)
+                problem = check(world, run, outputs)
                 if problem:
                     raise BlockedError(cause, problem)
+        try:
+            asked = [write(settle(world, run, output, now_ms)) for output in outputs]
+        except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+            text = f"what the code asks for cannot be written: {type(error).__name__}: {error}"
+            raise BlockedError("error", text) from error
+        for one, _ in asked:
+            self._check_queue(one)
+        at = RecordId(*self._at, 0)
+        problem = check_weights(world.limits, asked, lambda one: effects_of(run, one, at, now_ms))
+        if problem:
+            raise BlockedError("too_large", problem)
+        return asked
+
+    def _check_queue(self, event: Record) -> None:
+        """Refuse what goes to a task queue that cannot be. Raises BlockedError."""
+        target = getattr(event, "target", event)
+        queue: str = getattr(target, "task_queue", "")
+        if queue in ("", self._world.task_queue):
+            return
+        try:
+            topic_name("commands", self._activation.namespace, queue)
+        except ValueError as error:
+            site = getattr(event, "call_site", "")
+            raise BlockedError("error", f"{error}{f' ({site})' if site else ''}") from error
 
     def resume(self, resident: Resident, event: Record, seq: int) -> bool:
         """Let fixed code take an input that waited; False, and nothing done, if it cannot."""
@@ -181,12 +214,12 @@ class Draft:
                 now_ms=self.now_ms,
                 history_bytes=run.state.history_bytes,
             )
-            self._check(resident, outputs)
+            asked = self._asked(resident, outputs)
         except BlockedError:
             resident.drop_code()
             return False
         self.take(resident, WorkflowResumed(input_seq=seq))
-        self._take_outputs(resident, outputs)
+        self._take_asked(resident, asked)
         return True
 
 
@@ -194,10 +227,10 @@ def blocked_event(error: BlockedError, input_seq: int, code_version: str) -> Wor
     """The event that says why a run's code cannot go on."""
     return WorkflowBlocked(
         cause=error.cause,
-        message=error.message,
-        stack_trace=error.stack_trace[:32_768],
-        recorded=error.recorded,
-        produced=error.produced,
+        message=cut(error.message, MESSAGE_CHARS_MAX),
+        stack_trace=cut(error.stack_trace, STACK_CHARS_MAX),
+        recorded=cut(error.recorded, MESSAGE_CHARS_MAX),
+        produced=cut(error.produced, MESSAGE_CHARS_MAX),
         input_seq=input_seq,
         code_version=code_version,
     )

@@ -95,7 +95,7 @@ def _answer(shard: Owned, resident: Resident, ask: QueryWorkflow) -> Record:
         answer = shard.activation.query(resident, ask)
     except BlockedError as error:
         return Refused(code="query_failed", message=error.message, run_id=run_id)
-    most = shard.world.limits.result_bytes_max
+    most = shard.world.limits.query_bytes_max
     size = len(answer.result.data) if answer.result is not None else 0
     if size > most:
         text = (

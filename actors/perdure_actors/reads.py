@@ -18,6 +18,7 @@ from perdure_schemas.replies import (
     HistoryBatch,
     HistoryPage,
     Notice,
+    PendingActivity,
     PendingTimer,
     Refused,
     RunClosed,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     Wait = Callable[[Owned, Any], str]
 
 PAGE_BYTES_MAX = 4 * 1024 * 1024
+DESCRIBED_BYTES = 3 * 1024 * 1024
+"""A page of pending activities; one more may be over it."""
 NOT_STARTED_MS = 300
 """An activity nobody took for so long is worth a word."""
 
@@ -105,7 +108,7 @@ def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:
 
 
 def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
-    """How a run stands."""
+    """How a run stands; with very much pending, page by page."""
     state = _state(shard, ask.workflow_id, ask.run_id)
     if isinstance(state, Refused):
         return state
@@ -115,6 +118,11 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
     activities = [
         rows.decode_activity(value) for _, value in shard.table.scan(*rows.activities_range(run_id))
     ]
+    pending, token = _pending_page(shard, run_id, activities, ask.page_token)
+    if ask.page_token:
+        return RunDescription(
+            summary=row.summary(), pending_activities=pending, next_page_token=token
+        )
     timers = [rows.decode_timer(value) for _, value in shard.table.scan(*rows.timers_range(run_id))]
     children = [
         rows.decode_child(value) for _, value in shard.table.scan(*rows.children_range(run_id))
@@ -124,7 +132,8 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
         history_size=state.history_bytes,
         execution_ms=state.begin_ms or state.start_ms,
         input=started.input,
-        pending_activities=[pending_record(shard, run_id, activity) for activity in activities],
+        pending_activities=pending,
+        next_page_token=token,
         pending_timers=[
             PendingTimer(timer_id=timer.timer_id, due_ms=timer.alarm_ms) for timer in timers
         ],
@@ -141,6 +150,34 @@ def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
         root=started.root or RunRef(workflow_id=state.workflow_id, run_id=run_id),
         identity=started.identity,
     )
+
+
+def _pending_page(
+    shard: Owned, run_id: str, activities: list[ActivityState], token: bytes
+) -> tuple[list[PendingActivity], bytes]:
+    """A run's pending activities behind a page token, in the order of their rows; where to go on.
+
+    What an activity said last may have as much as a command.
+    """
+    found: list[PendingActivity] = []
+    room = DESCRIBED_BYTES
+    for activity in activities:
+        place = activity.scheduled.activity_id.encode()
+        if token and place <= token:
+            continue
+        if room <= 0:
+            return found, found[-1].activity_id.encode()
+        found.append(pending_record(shard, run_id, activity))
+        room -= _said_bytes(activity)
+    return found, b""
+
+
+def _said_bytes(activity: ActivityState) -> int:
+    """What a pending activity takes in a description, roughly."""
+    chain = activity.last_failure.chain if activity.last_failure is not None else []
+    payloads = [*activity.heartbeat_details, *(one for cause in chain for one in cause.details)]
+    texts = sum(len(cause.message) + len(cause.stack_trace) for cause in chain)
+    return 1_000 + texts + sum(len(payload.data) for payload in payloads)
 
 
 def notices_of(
@@ -190,6 +227,7 @@ def read_history(shard: Owned, ask: commands.ReadHistory) -> Record | None:
         if batches and size >= bytes_max:
             more = True
             break
+        events = _first_events(body.events, bytes_max - size)
         batches.append(
             HistoryBatch(
                 offset=offset,
@@ -197,11 +235,14 @@ def read_history(shard: Owned, ask: commands.ReadHistory) -> Record | None:
                 time_ms=time_ms,
                 seq=body.seq,
                 code_version=body.code_version,
-                events=body.events,
+                events=events,
             )
         )
-        size += sum(len(event) for event in body.events)
-        next_seq = body.seq + len(body.events)
+        size += sum(len(event) for event in events)
+        next_seq = body.seq + len(events)
+        if len(events) < len(body.events):
+            more = True
+            break
     return HistoryPage(
         run_id=state.run_id,
         status=state.shown_status,
@@ -209,6 +250,15 @@ def read_history(shard: Owned, ask: commands.ReadHistory) -> Record | None:
         next_seq=next_seq,
         more=more,
     )
+
+
+def _first_events(events: list[bytes], room: int) -> list[bytes]:
+    """The events of a transition that a page has room for; one at least, so that it goes on."""
+    for count, event in enumerate(events):
+        if count and room < len(event):
+            return events[:count]
+        room -= len(event)
+    return events
 
 
 def describe_queue(shard: Owned, _ask: commands.DescribeTaskQueue) -> Record:

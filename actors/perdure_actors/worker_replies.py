@@ -42,7 +42,10 @@ class ReplyReader:
         replies = []
         for record in records:
             try:
-                replies.append(decode_as(Reply, record.value))
+                reply = decode_as(Reply, record.value)
+                if reply.parts == 1:
+                    # Workers ask for nothing whose answer takes several.
+                    replies.append(reply)
             except UnreadableRecordError as error:
                 logger.warning(
                     "skipped an unreadable reply at %s, partition %d, offset %d: %s",

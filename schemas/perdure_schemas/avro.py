@@ -41,9 +41,14 @@ MAGIC = b"\xc3\x01"
 FRAME_BYTES = 10
 COMMAND_BYTES_MAX = 1024 * 1024
 RECORD_BYTES_MAX = 8 * 1024 * 1024
+EVENT_BYTES_MAX = 2 * RECORD_BYTES_MAX
+"""An event, which never is a record of its own."""
+BODY_BYTES_MAX = 64 * 7 * 1024 * 1024
+"""The body of a transition, whose parts are records of their own: 64 of 7 MiB."""
 
 COMMAND_MODULES = (commands, message_commands, operator_commands, child_commands)
 EVENT_MODULES = (events, message_events, child_events, operator_events, fact_events)
+_EVENT_MODULE_NAMES = frozenset(module.__name__ for module in EVENT_MODULES)
 RECORD_MODULES = (*COMMAND_MODULES, *EVENT_MODULES, tasks, replies, findings, transition)
 """Where records that stand alone are: by what they are, and by noun."""
 
@@ -87,18 +92,40 @@ class _Codec:
     lacks takes today's default. It is compiled when it is first needed.
     """
 
-    __slots__ = ("_compiler", "_schema", "cls", "decode", "encode", "prefix")
+    __slots__ = (
+        "_compiler",
+        "_escaping",
+        "_schema",
+        "bytes_max",
+        "cls",
+        "decode",
+        "encode",
+        "prefix",
+    )
 
     def __init__(self, cls: type[Record], schema: Any, compiler: Compiler) -> None:
         self.cls = cls
         self.prefix = frame(schema)
         self._schema = schema
         self._compiler = compiler
+        self._escaping: Any = None
+        self.bytes_max = RECORD_BYTES_MAX
+        if cls is transition.TransitionBody:
+            self.bytes_max = BODY_BYTES_MAX
+        elif cls.__module__ in _EVENT_MODULE_NAMES:
+            self.bytes_max = EVENT_BYTES_MAX
         self.encode: Any = self._encode_first
         self.decode: Any = self._decode_first
 
     def _compile(self) -> None:
         self.encode, self.decode = self._compiler.compile(self._schema, record_classes())
+
+    def encode_escaped(self, record: Record, append: Any) -> None:
+        """Encode a record of which some text is no UTF-8: that is written with backslashes."""
+        if self._escaping is None:
+            compiler = Compiler(text_errors="backslashreplace")
+            self._escaping = compiler.compile(self._schema, record_classes())[0]
+        self._escaping(record, append)
 
     def compile_head(self, wanted: Collection[str]) -> Any:
         """A decoder that stops behind the last of these fields, and of those without a default."""
@@ -165,22 +192,47 @@ _BY_PREFIX = _REGISTRY.by_prefix
 
 
 def encode(record: Record) -> bytes:
-    """The framed bytes of a record.
+    """The framed bytes of a record; text that is no UTF-8 is written escaped.
 
     Raises ValueError, TypeError or AttributeError when a field does not fit its schema.
     """
     codec = _BY_CLASS[type(record)]
     parts = [codec.prefix]
-    codec.encode(record, parts.append)
+    try:
+        codec.encode(record, parts.append)
+    except UnicodeEncodeError:
+        parts = [codec.prefix]
+        codec.encode_escaped(record, parts.append)
     return b"".join(parts)
 
 
-def decode(data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> Record:
+def write(record: R) -> tuple[R, bytes]:
+    """A record as whoever reads it will have it, and its framed bytes.
+
+    It is the very same record unless some of its text is no UTF-8. Raises as `encode` does.
+    """
+    codec = _BY_CLASS[type(record)]
+    parts = [codec.prefix]
+    try:
+        codec.encode(record, parts.append)
+    except UnicodeEncodeError:
+        parts = [codec.prefix]
+        codec.encode_escaped(record, parts.append)
+        data = b"".join(parts)
+        read: R = codec.decode(data, FRAME_BYTES)[0]
+        return read, data
+    return record, b"".join(parts)
+
+
+def decode(data: bytes | None, *, bytes_max: int | None = None) -> Record:
     """The record that framed bytes hold, whichever of our schemas wrote it.
 
-    Raises UnreadableRecordError, with what is wrong with them, for any other bytes.
+    Raises UnreadableRecordError, with what is wrong with them, for any other bytes, and for more
+    than `bytes_max`: by itself as many as a record of its kind may have.
     """
     codec = None if data is None else _BY_PREFIX.get(data[:FRAME_BYTES])
+    if bytes_max is None:
+        bytes_max = RECORD_BYTES_MAX if codec is None else codec.bytes_max
     if codec is None or data is None or len(data) > bytes_max:
         raise _unreadable(data, bytes_max)
     return decode_body(codec.cls, codec.decode, data, FRAME_BYTES)
@@ -240,7 +292,7 @@ def decode_body(cls: type[Record], read: Any, data: bytes, at: int) -> Record:
     return decoded
 
 
-def decode_as(cls: type[R], data: bytes | None, *, bytes_max: int = RECORD_BYTES_MAX) -> R:
+def decode_as(cls: type[R], data: bytes | None, *, bytes_max: int | None = None) -> R:
     """The record of one class that framed bytes hold.
 
     Raises UnreadableRecordError when they hold another or none.

@@ -97,7 +97,11 @@ def read_count(data: bytes, at: int) -> tuple[int, int]:
 class Compiler:
     """Compiles the encoder and decoder of each record, once, and shares the nested ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_errors: str = "strict") -> None:
+        """`text_errors`: what becomes of text that is no UTF-8, as `str.encode` calls it."""
+        self._encoded = (
+            ".encode()" if text_errors == "strict" else f".encode('utf8', {text_errors!r})"
+        )
         self.encoders: dict[str, Any] = {}
         self.decoders: dict[str, Any] = {}
         self.names: dict[str, Any] = {}
@@ -154,7 +158,8 @@ class Compiler:
         if name:
             return f"E_{name}({v}, a)"
         if kind == "string":
-            return f"b = {v}.encode(); n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)"
+            sized = "n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)"
+            return f"b = {v}{self._encoded}; {sized}"
         if kind == "bytes":
             return f"b = {v}; n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)"
         return {
@@ -184,7 +189,7 @@ class Compiler:
                 " if s:",
                 "  a(L(len(s)))",
                 "  for k, v in s.items():",
-                "   b = k.encode(); n = len(b); a(S[n + n] if n < 8192 else L(n)); a(b)",
+                f"   {self._value_out('string', 'k', classes)}",
                 f"   {inner}",
                 " a(b'\\0')",
             ]

@@ -230,6 +230,7 @@ class DescribeWorkflow(Record, frozen=True, kw_only=True, gc=False):
     workflow_id: str
     run_id: str = ""
     reply: ReplyTo
+    page_token: bytes = b""
 
 
 class ReadHistory(Record, frozen=True, kw_only=True, gc=False):

@@ -12,6 +12,8 @@ class Reply(Record, frozen=True, kw_only=True, gc=False):
     partition: int = -1
     offset: int = -1
     body: bytes
+    part: int = 1
+    parts: int = 1
 
 
 class Accepted(Record, frozen=True, kw_only=True, gc=False):
@@ -145,6 +147,7 @@ class RunDescription(Record, frozen=True, kw_only=True, gc=False):
     root: RunRef | None = None
     identity: str = ""
     pending_children: list[PendingChild] = []
+    next_page_token: bytes = b""
 
 
 class HistoryBatch(Record, frozen=True, kw_only=True, gc=False):

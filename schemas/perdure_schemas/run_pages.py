@@ -7,6 +7,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from perdure_schemas.avro import decode_as
 from perdure_schemas.replies import RunSummary
@@ -14,7 +15,7 @@ from perdure_schemas.replies import RunSummary
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from perdure_schemas.replies import RunPage
+    from perdure_schemas.replies import RunDescription, RunPage
 
 PLACES_MAX: Final = 2_048
 """So many partitions are merged into one list."""
@@ -157,6 +158,15 @@ def _open(token: bytes) -> list[Mark]:
     if len(marks) > PLACES_MAX:
         raise ListTokenError(f"the page token names more than {PLACES_MAX} partitions")
     return marks
+
+
+def joined(first: RunDescription, page: RunDescription) -> RunDescription:
+    """A description with what its next page adds."""
+    return replace(
+        first,
+        pending_activities=[*first.pending_activities, *page.pending_activities],
+        next_page_token=page.next_page_token,
+    )
 
 
 def grouped(pages: Iterable[RunPage]) -> list[tuple[list[Any], int]]:

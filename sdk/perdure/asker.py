@@ -16,7 +16,7 @@ from collections import deque
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from perdure.asks import Ask, Question, too_late
+from perdure.asks import ANSWER_BYTES_MAX, Ask, Question, too_late
 from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
@@ -314,8 +314,11 @@ class Asker:
         if ask is None:
             return
         ask.is_heard = True
+        data = ask.whole(reply)
+        if data is None:
+            return
         try:
-            body = decode(reply.body)
+            body = decode(data, bytes_max=ANSWER_BYTES_MAX)
         except UnreadableRecordError as error:
             self._finish(ask)
             ask.fail(

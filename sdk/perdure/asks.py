@@ -9,10 +9,12 @@ from typing import Final
 
 from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Accepted, Notice
+from perdure_schemas.replies import Accepted, Notice, Reply
 from perdure_topics.ports import Headers
 
 FIRST_REPEAT_S: Final = 5.0
+ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
+PARTS_MAX: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class Ask:
         "made_ms",
         "notice",
         "offset",
+        "parts",
         "question",
         "repeat_s",
         "sent_s",
@@ -83,9 +86,36 @@ class Ask:
         self.offset: int | None = None
         self.is_for_code = False
         self.is_heard = False
+        self.parts: list[Reply] = []
+        """Of an answer in several records: those that have come, in their order."""
         self.notice = ""
         """What its host said last of why it takes so long."""
         self.was_told = False
+
+    def whole(self, reply: Reply) -> bytes | None:
+        """The bytes of an answer, once all its parts have come, one behind the other.
+
+        A part that does not follow belongs to another answer to the same ask, which is repeated.
+        """
+        if reply.parts <= 1:
+            return reply.body
+        last = self.parts[-1] if self.parts else None
+        if reply.part == 1 or last is None:
+            self.parts = []
+        elif (last.partition, last.offset, last.part + 1) != (
+            reply.partition,
+            reply.offset,
+            reply.part,
+        ):
+            self.parts = []
+            return None
+        if reply.part != len(self.parts) + 1 or reply.parts > PARTS_MAX:
+            return None
+        self.parts.append(reply)
+        if reply.part < reply.parts:
+            return None
+        parts, self.parts = self.parts, []
+        return b"".join(part.body for part in parts)
 
     def fail(self, error: Exception) -> None:
         """End the ask with an error, at the first future that still waits."""

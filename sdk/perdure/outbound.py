@@ -49,6 +49,7 @@ from perdure_schemas.replies import (
     RunClosed,
     RunDescription,
 )
+from perdure_schemas.run_pages import joined
 
 HISTORY_PAGE_BYTES: Final = 1_000_000
 RUN_PAGE_MAX: Final = 500
@@ -176,15 +177,23 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         """Ask how a run stands."""
         what = f"describe of workflow {input.id!r}"
-        answer = await self._ask(
-            what,
-            lambda reply: DescribeWorkflow(
-                workflow_id=input.id, run_id=input.run_id or "", reply=reply
-            ),
-            input,
-        )
+
+        async def page(run_id: str, token: bytes) -> RunDescription:
+            answer = await self._ask(
+                what,
+                lambda reply: DescribeWorkflow(
+                    workflow_id=input.id, run_id=run_id, page_token=token, reply=reply
+                ),
+                input,
+            )
+            return expect(RunDescription, what, answer)
+
+        described = await page(input.run_id or "", b"")
+        while described.next_page_token:
+            more = await page(described.summary.run_id, described.next_page_token)
+            described = joined(described, more)
         return description_of(
-            expect(RunDescription, what, answer),
+            described,
             namespace=self._connection.namespace,
             converter=self._client.data_converter,
         )

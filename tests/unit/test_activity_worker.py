@@ -188,7 +188,7 @@ async def test_a_failure_over_the_record_limit_keeps_its_type_and_its_text():
         cause = (await world.host.first(FailActivity)).failure.chain[0]
 
         assert cause.type == "Wordy"
-        assert cause.message.startswith("too much (details and causes were dropped")
+        assert cause.message.startswith("too much (its details, 2000002 bytes, were too large")
         assert not cause.non_retryable
 
 

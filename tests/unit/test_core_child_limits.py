@@ -10,6 +10,7 @@ from perdure_actors.core.state import RecordId
 from perdure_schemas import child_events as ce
 from perdure_schemas import events as ev
 from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
+from perdure_schemas.child_commands import ReportChildClosed
 from perdure_schemas.payloads import Failure, FailureCause, Payload, RunRef
 from tests.unit.core_world import NOW_MS, CoreWorld
 
@@ -62,11 +63,29 @@ def test_the_largest_report_is_a_command_that_may_be_sent() -> None:
 
 
 def test_a_failure_too_large_to_be_told_loses_its_details() -> None:
+    world = CoreWorld()
+    run = world.start(parent=PARENT, child_id="7")
     cause = FailureCause(message="boom", type="T", details=[Payload(data=b"x" * 1_000_000)])
+    failed = ev.WorkflowFailed(failure=Failure(chain=[cause]))
 
-    told = child_reports.bounded(Failure(chain=[cause]))
+    settled = rules.settle(world, run, failed, NOW_MS)
 
-    text = "boom (its details were too large to be told to the parent)"
-    assert told == Failure(chain=[FailureCause(message=text, type="T")])
-    small = Failure(chain=[replace(cause, details=[])])
-    assert child_reports.bounded(small) is small
+    (effect,) = rules.effects_of(run, settled, AT, NOW_MS)
+    assert isinstance(effect, SendCommand)
+    assert isinstance(effect.command, ReportChildClosed)
+    told = effect.command.failure
+    assert told is not None
+    assert told.chain[0].message.startswith("boom (its details, 1000000 bytes, were too large")
+    assert told.chain[0].type == "T"
+    assert len(encode(effect.command)) < COMMAND_BYTES_MAX - 4096
+
+
+def test_a_termination_is_told_however_long_its_reason_is() -> None:
+    world = CoreWorld()
+    run = world.start(parent=PARENT, child_id="7")
+    ended = ev.WorkflowTerminated(reason="x" * 1_000_000)
+
+    (effect,) = rules.effects_of(run, ended, AT, NOW_MS)
+
+    assert isinstance(effect, SendCommand)
+    assert len(encode(effect.command)) < 100_000

@@ -12,18 +12,17 @@ from typing import Any
 import pytest
 
 from perdure import exceptions
-from perdure_actors.replay.failures import (
+from perdure_actors.replay.failures import exception_of, failure_of, text_of
+from perdure_schemas.avro import decode, encode
+from perdure_schemas.bounds import (
     CHAIN_CHARS_MAX,
     LINKS_MAX,
     MESSAGE_CHARS_MAX,
     STACK_CHARS_MAX,
-    exception_of,
-    failure_of,
-    text_of,
 )
-from perdure_schemas.avro import encode
 from perdure_schemas.commands import FailActivity
 from perdure_schemas.converters import DefaultPayloadConverter
+from perdure_schemas.events import WorkflowFailed
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 
 CONVERTER = DefaultPayloadConverter()
@@ -318,9 +317,58 @@ def test_a_failure_without_links_still_says_something() -> None:
     assert "no failure was recorded" in str(exception_of(Failure(), CONVERTER))
 
 
-def test_details_that_cannot_be_written_are_named() -> None:
-    with pytest.raises(TypeError, match="the error's detail 2 of type complex"):
-        failure_of(exceptions.ApplicationError("m", 1, 1j), CONVERTER)
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ApplicationError("out of stock", 1, 1j, type="Stock", non_retryable=True),
+        exceptions.CancelledError("out of stock", object()),
+        exceptions.TerminatedError("out of stock", object()),
+        exceptions.TimeoutError("out of stock", type=None, last_heartbeat_details=[object()]),
+    ],
+)
+def test_an_error_outlives_details_that_cannot_be_written(error: exceptions.FailureError) -> None:
+    (cause,) = failure_of(error, CONVERTER).chain
+
+    assert cause.message.startswith("out of stock (its details were dropped: the error's detail ")
+    assert cause.details == cause.last_heartbeat_details == []
+    assert cause.non_retryable == getattr(error, "non_retryable", False)
+
+
+def test_an_error_outlives_a_converter_that_fails() -> None:
+    class Broken(DefaultPayloadConverter):
+        def to_payloads(self, values: Any, *, names: Any = ()) -> Any:
+            raise LookupError("no key\n" + "x" * 10_000)
+
+        def failure_of(self, exception: BaseException) -> Failure:
+            raise ZeroDivisionError("no failure converter")
+
+        def exception_of(self, failure: Failure) -> BaseException:
+            raise NotImplementedError
+
+    (cause,) = failure_of(exceptions.ApplicationError("out of stock", 1, type="S"), Broken()).chain
+
+    assert cause.message == (
+        "out of stock (its details were dropped: no key)"
+        " (the failure converter could not write it: no failure converter)"
+    )
+
+
+@pytest.mark.parametrize("odd", [None, 5, ["a"], "caf\udce9", "x" * 100_000])
+def test_odd_names_of_an_error_can_be_written(odd: Any) -> None:
+    error = exceptions.ApplicationError(odd, type=odd, next_retry_delay=odd)
+    error.__cause__ = exceptions.ActivityError(
+        odd,
+        scheduled_event_id=0,
+        started_event_id=0,
+        identity=odd,
+        activity_type=odd,
+        activity_id=odd,
+        retry_state=None,
+    )
+    failure = failure_of(error, CONVERTER)
+
+    assert isinstance(decode(encode(WorkflowFailed(failure=failure))), WorkflowFailed)
+    assert all(len(cause.type) + len(cause.activity_id) < 5_000 for cause in failure.chain)
 
 
 def test_users_know_them_as_perdure_exceptions() -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
 from perdure_actors.core.state import CANCEL, SIGNAL, START, CallState, RecordId, Run
+from perdure_schemas.bounds import MESSAGE_CHARS_MAX, cut
 from perdure_schemas.child_commands import ReportCall
 from perdure_schemas.child_events import (
     CallInitiated,
@@ -74,7 +75,7 @@ def errands_of_call(
         run_id=call.run.run_id,
         call_id=call.call_id,
         code=refusal.code if refusal else "",
-        message=refusal.message if refusal else "",
+        message=cut(refusal.message, MESSAGE_CHARS_MAX) if refusal else "",
         target_run_id=verdict.run_id,
     )
     return (SendCommand(call.run.task_queue, report),)

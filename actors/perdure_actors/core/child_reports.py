@@ -16,6 +16,7 @@ from perdure_actors.core.state import (
     RecordId,
     Run,
 )
+from perdure_schemas.bounds import MESSAGE_CHARS_MAX, cut, fit_failure
 from perdure_schemas.child_commands import (
     ReportChildClosed,
     ReportChildRefused,
@@ -174,7 +175,7 @@ def errands_of_start(
         run_id=parent.run_id,
         child_id=command.child_id,
         code=verdict.code,
-        message=verdict.message,
+        message=cut(verdict.message, MESSAGE_CHARS_MAX),
     )
     return (SendCommand(parent.task_queue, report),)
 
@@ -220,40 +221,12 @@ def _outcome(event: Closing) -> dict[str, Any] | None:
     if isinstance(event, WorkflowCompleted):
         return {"status": COMPLETED, "result": event.result}
     if isinstance(event, WorkflowFailed):
-        failure = bounded(event.failure)
+        failure = fit_failure(event.failure, REPORT_BYTES_MAX)
         return {"status": FAILED, "failure": failure, "retry_state": event.retry_state}
     if isinstance(event, WorkflowTimedOut):
         return {"status": TIMED_OUT, "retry_state": event.retry_state}
     if isinstance(event, WorkflowTerminated):
-        cause = FailureCause(kind="terminated", message=event.reason)
+        cause = FailureCause(kind="terminated", message=cut(event.reason, MESSAGE_CHARS_MAX))
         return {"status": TERMINATED, "failure": Failure(chain=[cause])}
     cause = FailureCause(kind="canceled", message="workflow cancelled", details=event.details)
-    return {"status": CANCELED, "failure": bounded(Failure(chain=[cause]))}
-
-
-def bounded(failure: Failure) -> Failure:
-    """A failure that a command can carry: one too large loses what hangs on its causes."""
-    if sum(map(_size, failure.chain)) <= REPORT_BYTES_MAX:
-        return failure
-    return Failure(
-        chain=[
-            FailureCause(
-                kind=cause.kind,
-                message=f"{cause.message} (its details were too large to be told to the parent)",
-                type=cause.type,
-                non_retryable=cause.non_retryable,
-                timeout_type=cause.timeout_type,
-                retry_state=cause.retry_state,
-            )
-            for cause in failure.chain
-        ]
-    )
-
-
-def _size(cause: FailureCause) -> int:
-    payloads = [*cause.details, *cause.last_heartbeat_details]
-    if cause.encoded is not None:
-        payloads.append(cause.encoded)
-    # A character has at most four bytes.
-    chars = len(cause.message) + len(cause.stack_trace)
-    return 4 * chars + sum(len(payload.data) for payload in payloads)
+    return {"status": CANCELED, "failure": fit_failure(Failure(chain=[cause]), REPORT_BYTES_MAX)}

@@ -175,6 +175,8 @@ class Limits(NamedTuple):
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024
     result_bytes_max: int = 1024 * 1024
+    query_bytes_max: int = 12 * 1024 * 1024
+    """What a query may return: nothing of it is kept, and an answer comes in several records."""
     marker_bytes_max: int = 1024 * 1024
     memo_bytes_max: int = 256 * 1024
     attribute_bytes_max: int = 40 * 1024

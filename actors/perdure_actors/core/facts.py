@@ -71,7 +71,8 @@ def check_facts(world: World, run: Run, outputs: list[Record]) -> str:
             attributes = upserted(attributes, output.search_attributes)
             problem = too_large(world, {}, attributes)
         elif isinstance(output, RecordEmitted):
-            size = len(output.key or b"") + len(output.value or b"")
+            headers = sum(len(name) + len(value) for name, value in output.headers.items())
+            size = len(output.key or b"") + len(output.value or b"") + headers
             emitted += size
             if size > limits.emit_bytes_max:
                 problem = f"it emits {size} bytes in a record; {limits.emit_bytes_max} is the most"

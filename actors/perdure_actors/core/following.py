@@ -11,6 +11,7 @@ from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Later, Step
 from perdure_actors.core.facts import carried_attributes
 from perdure_actors.core.state import ActorState, Run
+from perdure_schemas.bounds import fit_failure
 from perdure_schemas.events import WorkflowCompleted, WorkflowFailed, WorkflowTimedOut
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 
@@ -45,7 +46,10 @@ def decide_completed(
 
 def decide_failed(world: World, run: Run, output: WorkflowFailed, now_ms: int) -> WorkflowFailed:
     """A failed run is followed by another when its retry policy says so, or its cron schedule."""
-    state, delay_ms = plan_next(run, output.failure, now_ms)
+    failure = fit_failure(output.failure, world.limits.result_bytes_max)
+    if failure is not output.failure:
+        output = replace(output, failure=failure)
+    state, delay_ms = plan_next(run, failure, now_ms)
     if delay_ms < 0:
         return replace(output, retry_state=state)
     return replace(

@@ -11,6 +11,7 @@ from perdure_actors.core.buffering import bad_buffer, decide_buffer
 from perdure_actors.core.decision import Decision, Rejection, Step
 from perdure_actors.core.state import RecordId, Run, UpdateState
 from perdure_actors.core.targets import open_target, target
+from perdure_schemas.bounds import fit_failure
 from perdure_schemas.events import TimerFired
 from perdure_schemas.message_events import (
     WorkflowSignaled,
@@ -209,7 +210,10 @@ def _seen_bytes(payload: Payload) -> bytes:
 def decide_update_completed(
     world: World, _run: Run, output: WorkflowUpdateCompleted, _now_ms: int
 ) -> Record:
-    """An update that returned; a result too large to be answered fails it, plainly."""
+    """An update that ended; a result too large to be answered fails it, plainly."""
+    if output.failure is not None:
+        failure = fit_failure(output.failure, world.limits.result_bytes_max)
+        return replace(output, failure=failure)
     size = len(output.result.data) if output.result else 0
     if size <= world.limits.result_bytes_max:
         return output

@@ -12,6 +12,7 @@ from perdure_actors.core.decision import Decision, Rejection, Step
 from perdure_actors.core.facts import too_large
 from perdure_actors.core.state import COMPLETED, RUNNING, ActorState, Run, RunState
 from perdure_actors.core.timers import TIMER_MS_MAX
+from perdure_schemas.bounds import NAME_CHARS_MAX
 from perdure_schemas.events import WorkflowStarted, WorkflowTerminated
 from perdure_schemas.replies import Accepted
 
@@ -86,6 +87,11 @@ def _invalid_start(command: StartWorkflow) -> str:
         return f"workflow id {command.workflow_id[:60]!r} holds a character that cannot be printed"
     if not command.workflow_type:
         return f"the start of workflow {command.workflow_id!r} names no workflow type"
+    if len(command.workflow_type) > NAME_CHARS_MAX:
+        return (
+            f"a workflow type has 1 to {NAME_CHARS_MAX} characters; the one of workflow"
+            f" {command.workflow_id!r} has {len(command.workflow_type)}"
+        )
     times = {
         "execution_timeout_ms": command.execution_timeout_ms,
         "run_timeout_ms": command.run_timeout_ms,

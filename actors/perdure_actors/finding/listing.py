@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Table
 
 PAGE_MAX: Final = 1_000
+PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A page is full with so many bytes too; one run more may be over it."""
 SCANNED_MAX: Final = 1_000
 """So many runs are held against a filter in one answer; it says where to go on."""
 _IS_BLOCKED: Final = Compare("ExecutionStatus", "=", (BLOCKED,))
@@ -65,13 +67,14 @@ class _Page:
         self.where = where
         self._size = size
         self._left = SCANNED_MAX
+        self._bytes_left = PAGE_BYTES_MAX
         self._runs: list[bytes] = []
         self._ranks: list[bytes] = []
 
     @property
     def is_full(self) -> bool:
         """Whether it has all it was asked for, or has read all it may."""
-        return len(self._runs) >= self._size or self._left <= 0
+        return len(self._runs) >= self._size or self._left <= 0 or self._bytes_left <= 0
 
     def row(self, place: bytes) -> RunRow | None:
         """The run of a position when it meets the filter."""
@@ -81,7 +84,9 @@ class _Page:
 
     def add(self, row: RunRow, rank: bytes) -> None:
         """Take a run in."""
-        self._runs.append(row.packed())
+        packed = row.packed()
+        self._bytes_left -= len(packed)
+        self._runs.append(packed)
         self._ranks.append(rank)
         self.shard.listed.keep(row.state.run_id, row)
 

@@ -9,6 +9,7 @@ from perdure_actors.replay.contexts import Converters
 from perdure_actors.replay.failures import exception_of
 from perdure_actors.replay.loop import Loop, Task, canceller
 from perdure_actors.replay.outcome import Cancellation, Step, cancellation_by, cancellation_of
+from perdure_schemas.bounds import utf8
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
     ActivityCanceled,
@@ -96,6 +97,7 @@ class Activities:
                 number = str(self._count)
                 if number not in self._chosen_ids:
                     return number
+        chosen = utf8(chosen)
         if chosen in self._chosen_ids or chosen in self._pending:
             raise ValueError(
                 f"activity_id {chosen!r} was used before in this run; every activity of a run "

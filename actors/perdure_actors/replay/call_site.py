@@ -6,13 +6,16 @@ import asyncio
 import itertools
 import linecache
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import Any
 
+from perdure_schemas.bounds import cut
+
 FRAMES_MAX = 64
 CAUSES_MAX = 10
+SAID_CHARS_MAX = 3_000
+NOTES_MAX = 5
 TASKS_MAX = 4
 _OWN_PACKAGES = frozenset(
     {"perdure", "perdure_actors", "perdure_schemas", "perdure_topics", "perdure_views"}
@@ -131,18 +134,38 @@ def task_site(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def user_stack(error: BaseException) -> str:
-    """The traceback of an error with user frames only, causes first."""
+    """The traceback of an error with user frames only, causes first, a group's errors before it."""
     blocks = [_one_stack(link) for link in _chain(error)]
     return "\n\nwhich led to:\n\n".join(reversed(blocks))
 
 
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """The errors in a group and in the groups in it, in their order; an error itself otherwise."""
+    leaves, waiting = [], [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting += reversed(one.exceptions)
+        else:
+            leaves.append(one)
+    return leaves
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    for _ in range(CAUSES_MAX):
-        if seen is None:
-            return
-        yield seen
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    """An error and what led to it, the nearest first; each once, and not too many."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting and len(seen) < CAUSES_MAX:
+        link = waiting.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        before = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if before is not None:
+            waiting.insert(0, before)
+        if isinstance(link, BaseExceptionGroup):
+            waiting += leaves_of(link)[:CAUSES_MAX]
 
 
 def _one_stack(error: BaseException) -> str:
@@ -153,8 +176,26 @@ def _one_stack(error: BaseException) -> str:
         if (path := _remember(frame)) is not None
     ]
     heading = "Traceback (most recent call last):\n" if lines else ""
-    what = "".join(traceback.format_exception_only(error)).rstrip()
+    what = "\n".join([_said(error), *_notes(error)])
     return heading + "\n".join([*lines[-FRAMES_MAX:], what])
+
+
+def _said(error: BaseException) -> str:
+    """What the last line of a traceback says; not by traceback, which is slow with long texts."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its text failed>"
+    return cut(f"{name}: {text}" if text else name, SAID_CHARS_MAX)
+
+
+def _notes(error: BaseException) -> list[str]:
+    notes = getattr(error, "__notes__", ())
+    return [cut(str(note), SAID_CHARS_MAX) for note in list(notes)[:NOTES_MAX]]
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from asyncio import Task
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -10,6 +11,7 @@ from typing import Any, Final
 from perdure_actors.core.facts import CHANGE_VERSION, PATCH
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.call_site import waiting_sites
+from perdure_schemas.avro import write
 from perdure_schemas.child_events import (
     ChildCancelRequested,
     ChildWorkflowInitiated,
@@ -62,7 +64,8 @@ def compare(
 
     Raises BlockedError with both sides of the first difference; tasks are those of the code.
     """
-    recorded, produced = _without_deprecated(recorded), _without_deprecated(produced)
+    recorded = _without_deprecated(recorded)
+    produced = [_as_written(output) for output in _without_deprecated(produced)]
     if fits(recorded, produced):
         return
     index = 0
@@ -83,6 +86,14 @@ def compare(
         recorded=old,
         produced=new,
     )
+
+
+def _as_written(output: Record) -> Record:
+    """An output as its history would have it: text that is no UTF-8 is escaped there."""
+    try:
+        return write(output)[0]
+    except (ValueError, TypeError, AttributeError, struct.error):
+        return output
 
 
 def _without_deprecated(outputs: Sequence[Record]) -> list[Record]:

@@ -7,16 +7,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
-from perdure_actors.replay.call_site import last_user_line, user_stack
+from perdure_actors.replay.call_site import last_user_line, leaves_of, user_stack
 from perdure_actors.replay.exceptions import FailureError, is_cancelled_exception
 from perdure_actors.replay.failures import failure_of
 from perdure_actors.replay.raised import kind_of, said_by
+from perdure_schemas.bounds import cut
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import WorkflowCanceled, WorkflowContinuedAsNew, WorkflowFailed
 from perdure_schemas.payloads import Record
 
-GROUPS_DEEP_MAX = 100
-"""How deep groups of exceptions may lie in each other and still be failures."""
+# A timeout that the code has set for itself is an outcome, and no mistake in it.
+_OUTCOMES = (FailureError, asyncio.CancelledError, TimeoutError)
+LEAVES_MAX = 5
+SAID_CHARS_MAX = 3_000
+GROUP_CHARS_MAX = 300
 
 
 class ContinueAsNewError(BaseException):
@@ -66,16 +70,29 @@ def blocked_by(error: BaseException, workflow_type: str) -> BlockedError:
     """The block that an exception of user code leads to, whatever it is."""
     if isinstance(error, BlockedError):
         return error
-    kind, said = kind_of(error), said_by(error)
-    site = _asked(last_user_line, error)
-    what = kind if said == kind else f"{kind}: {said}"
+    leaves = leaves_of(error)
+    # What is no failure is why the run is blocked, whatever else is in the group.
+    leaves.sort(key=lambda leaf: isinstance(leaf, _OUTCOMES))
+    said = "; ".join(map(_said, leaves[:LEAVES_MAX]))
+    more = f" (and {len(leaves) - LEAVES_MAX} more)" if len(leaves) > LEAVES_MAX else ""
+    group = ""
+    if isinstance(error, BaseExceptionGroup):
+        title = _asked(lambda one: str(one.args[0]), error)
+        group = cut(f", in {kind_of(error)}: {title}", GROUP_CHARS_MAX)
     return BlockedError(
         "error",
-        f"{workflow_type} raised {what}{f' at {site}' if site else ''}. "
+        f"{workflow_type} raised {said}{more}{group}. "
         "The run goes on by itself when fixed code is deployed; to fail a run instead, raise "
-        f"ApplicationError, or list {kind} in failure_exception_types.",
+        f"ApplicationError, or list {kind_of(leaves[0])} in failure_exception_types.",
         stack_trace=_asked(user_stack, error),
     )
+
+
+def _said(error: BaseException) -> str:
+    """What one error is and says, and where it was raised."""
+    kind, text, site = kind_of(error), said_by(error), _asked(last_user_line, error)
+    what = kind if text == kind else f"{kind}: {cut(text, SAID_CHARS_MAX)}"
+    return f"{what} at {site}" if site else what
 
 
 def _asked(about: Callable[[BaseException], str], error: BaseException) -> str:
@@ -93,16 +110,8 @@ def is_failure(error: BaseException, run: Ending) -> bool:
     return _failures(error, run) is not None
 
 
-def _failures(error: BaseException, run: Ending, deep: int = 0) -> list[BaseException] | None:
+def _failures(error: BaseException, run: Ending) -> list[BaseException] | None:
     """The failures an error holds: itself, or all of a group's; None when one is no failure."""
-    if isinstance(error, BaseExceptionGroup):
-        leaves: list[BaseException] = []
-        for inner in error.exceptions:
-            found = None if deep > GROUPS_DEEP_MAX else _failures(inner, run, deep + 1)
-            if found is None:
-                return None
-            leaves += found
-        return leaves
-    # A timeout that the code has set for itself is an outcome, and no mistake in it.
-    kinds = (FailureError, asyncio.CancelledError, TimeoutError, *run.failure_exception_types)
-    return [error] if isinstance(error, kinds) else None
+    leaves = leaves_of(error)
+    kinds = (*_OUTCOMES, *run.failure_exception_types)
+    return leaves if all(isinstance(leaf, kinds) for leaf in leaves) else None

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
 
+from msgspec.structs import replace
+
 from perdure_actors.replay.exceptions import (
     ActivityError,
     ApplicationError,
@@ -21,16 +23,24 @@ from perdure_actors.replay.exceptions import (
     TimeoutError,  # noqa: A004 - Temporal's name
     TimeoutType,
 )
+from perdure_schemas.bounds import (
+    CHAIN_CHARS_MAX,
+    LINKS_MAX,
+    MESSAGE_CHARS_MAX,
+    NAME_CHARS_MAX,
+    STACK_CHARS_MAX,
+    cut,
+)
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 
-LINKS_MAX = 20
-MESSAGE_CHARS_MAX = 16 * 1024
-STACK_CHARS_MAX = 32 * 1024
-CHAIN_CHARS_MAX = 128 * 1024
 FRAMES_MAX = 100
+PROBLEM_CHARS_MAX = 1_000
 SOURCE = "perdure"
 _MILLISECOND = timedelta(milliseconds=1)
+_TEXTS = frozenset(
+    ("type", "activity_type", "activity_id", "identity", "workflow_type", "workflow_id", "run_id")
+)
 
 
 @runtime_checkable
@@ -47,11 +57,17 @@ class FailureConverter(Protocol):
 def failure_of(exception: BaseException, converter: PayloadConverter) -> Failure:
     """The failure record of an exception and its causes, outermost first.
 
-    Raises TypeError or ValueError when the error's details cannot be written.
+    What of it cannot be written is left out, and said so: an error is never lost for its details.
     """
-    if isinstance(converter, FailureConverter):
+    if not isinstance(converter, FailureConverter):
+        return default_failure_of(exception, converter)
+    try:
         return converter.failure_of(exception)
-    return default_failure_of(exception, converter)
+    except Exception as problem:
+        failure = default_failure_of(exception, converter)
+        outer = failure.chain[0]
+        note = f" (the failure converter could not write it: {_problem(problem)})"
+        return Failure(chain=[replace(outer, message=outer.message + note), *failure.chain[1:]])
 
 
 def exception_of(failure: Failure, converter: PayloadConverter) -> BaseException:
@@ -99,10 +115,8 @@ def text_of(exception: BaseException) -> str:
         others = len(exception.exceptions) - 1
         more = f" (and {others} more)" if others else ""
         return f"{type(first).__name__}: {text_of(first)}{more}, in: {exception.message}"
-    if isinstance(exception, FailureError):
-        return exception.message
     try:
-        text = str(exception)
+        text = str(exception.message if isinstance(exception, FailureError) else exception)
     except Exception as error:
         return f"{type(exception).__name__}, whose text failed with {type(error).__name__}"
     return text or type(exception).__name__
@@ -119,34 +133,55 @@ def _next(link: BaseException) -> BaseException | None:
 
 
 def _cause_record(link: BaseException, converter: PayloadConverter, room: int) -> FailureCause:
-    fields = _fields_of(link, converter)
-    message = _cut(text_of(link), min(MESSAGE_CHARS_MAX, max(room, 200)))
+    fields = _fields_of(link)
+    for name in _TEXTS & fields.keys():
+        # Users give what they like for a type or an id.
+        fields[name] = cut(str(fields[name] or ""), NAME_CHARS_MAX)
+    payloads: dict[str, Any]
+    payloads, note = _payloads(link, converter)
+    message = cut(text_of(link), min(MESSAGE_CHARS_MAX, max(room, 200))) + note
     stack = _stack(link, min(STACK_CHARS_MAX, room - len(message)))
-    return FailureCause(message=message, source=SOURCE, stack_trace=stack, **fields)
+    return FailureCause(message=message, source=SOURCE, stack_trace=stack, **fields, **payloads)
 
 
-def _fields_of(link: BaseException, converter: PayloadConverter) -> dict[str, Any]:
-    """What a kind of error records beside its message and its stack."""
+def _payloads(link: BaseException, converter: PayloadConverter) -> tuple[dict[str, Any], str]:
+    """The details of an error, and what is said of them when they cannot be written."""
+    if isinstance(link, TimeoutError):
+        field, values = "last_heartbeat_details", link.last_heartbeat_details
+    elif isinstance(link, ApplicationError | CancelledError | TerminatedError):
+        field, values = "details", link.details
+    else:
+        return {}, ""
+    try:
+        return {field: _details(values, converter)}, ""
+    except Exception as problem:
+        return {}, f" (its details were dropped: {_problem(problem)})"
+
+
+def _problem(problem: Exception) -> str:
+    """What is wrong with an error's details, in short: it is said beside the error itself."""
+    return cut(text_of(problem).partition("\n")[0], PROBLEM_CHARS_MAX)
+
+
+def _fields_of(link: BaseException) -> dict[str, Any]:
+    """What a kind of error records beside its message, its stack and its details."""
     if isinstance(link, ApplicationError):
-        delay = link.next_retry_delay
         return {
-            "type": link.type or "",
+            "type": link.type,
             "non_retryable": link.non_retryable,
-            "details": _details(link.details, converter),
-            "next_retry_delay_ms": -1 if delay is None else max(0, delay // _MILLISECOND),
+            "next_retry_delay_ms": _delay_ms(link.next_retry_delay),
             "category": "benign" if link.category == ApplicationErrorCategory.BENIGN else "",
         }
     if isinstance(link, CancelledError):
-        return {"kind": "canceled", "details": _details(link.details, converter)}
+        return {"kind": "canceled"}
     if isinstance(link, asyncio.CancelledError):
         return {"kind": "canceled"}
     if isinstance(link, TerminatedError):
-        return {"kind": "terminated", "details": _details(link.details, converter)}
+        return {"kind": "terminated"}
     if isinstance(link, TimeoutError):
         return {
             "kind": "timeout",
             "timeout_type": link.type.name.lower() if link.type else "",
-            "last_heartbeat_details": _details(link.last_heartbeat_details, converter),
         }
     if isinstance(link, ServerError):
         return {"kind": "server", "non_retryable": link.non_retryable}
@@ -169,6 +204,10 @@ def _fields_of(link: BaseException, converter: PayloadConverter) -> dict[str, An
     return {"type": type(link).__name__}
 
 
+def _delay_ms(delay: Any) -> int:
+    return max(0, delay // _MILLISECOND) if isinstance(delay, timedelta) else -1
+
+
 def _details(values: Sequence[Any], converter: PayloadConverter) -> list[Payload]:
     names = [f"the error's detail {number}" for number in range(1, len(values) + 1)]
     return converter.to_payloads(values, names=names) if values else []
@@ -178,7 +217,7 @@ def _values(payloads: Sequence[Payload], converter: PayloadConverter) -> list[An
     """Details as values; as payloads where they cannot be read, for the error matters more."""
     try:
         return converter.from_payloads(payloads) if payloads else []
-    except (TypeError, ValueError):
+    except Exception:
         return list(payloads)
 
 
@@ -186,17 +225,7 @@ def _stack(link: BaseException, chars_max: int) -> str:
     if link.__traceback__ is None or chars_max <= 0:
         return ""
     # The last frames are the ones nearest to the error.
-    return _cut("".join(traceback.format_tb(link.__traceback__, limit=-FRAMES_MAX)), chars_max)
-
-
-def _cut(text: str, chars_max: int) -> str:
-    if not text.isascii():
-        # A file name that is no UTF-8 gives half characters, which no record can hold.
-        text = text.encode(errors="backslashreplace").decode()
-    if len(text) <= chars_max:
-        return text
-    half = chars_max // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return cut("".join(traceback.format_tb(link.__traceback__, limit=-FRAMES_MAX)), chars_max)
 
 
 def _retry_state(name: str) -> RetryState | None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from perdure_actors.core.facts import PATCH
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.loop import Loop
+from perdure_schemas.bounds import utf8
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.fact_events import MarkerRecorded
 from perdure_schemas.payloads import Payload, Record
@@ -53,6 +54,7 @@ class Markers:
         Where somebody else has a say, it is asked once: a patch that is not taken leaves no
         marker, and so replay does not take it either.
         """
+        name = utf8(name)
         taken = self._patches.get(name)
         if taken is None and self.recorded is None and allows is not None and not allows(name):
             _check_name(name, "a patch")
@@ -63,6 +65,7 @@ class Markers:
 
     def deprecate_patch(self, name: str) -> None:
         """All runs take the new code; histories with the patch and without it fit."""
+        name = utf8(name)
         if name not in self._patches:
             self._mark_patch(name, deprecated=True)
 
@@ -97,6 +100,7 @@ class Markers:
     ) -> Any:
         """What a function gives, noted where it differs from what it gave before."""
         _check_name(name, "a mutable side effect")
+        name = utf8(name)
         self._calls[name] = call = self._calls.get(name, 0) + 1
         # The call's number is part of the name: one activation may call it several times.
         marker = f"{call}/{name}"

@@ -12,8 +12,9 @@ from perdure.api.failure.v1 import Failure
 from perdure.converter.codecs import payload_of, payload_record
 from perdure.converter.encodings import PayloadConverter, cares
 from perdure_actors.replay.exceptions import ApplicationError
-from perdure_actors.replay.failures import LINKS_MAX, default_exception_of, default_failure_of
+from perdure_actors.replay.failures import default_exception_of, default_failure_of
 from perdure_schemas import converters, payloads
+from perdure_schemas.bounds import LINKS_MAX
 from perdure_schemas.contexts import SerializationContext, in_context
 from perdure_schemas.transfer_types import all_as_asked, hints_to_be_read, to_be_written
 
@@ -169,9 +170,9 @@ def to_record(failure: Failure) -> payloads.Failure:
         chain.append(
             msgspec.structs.replace(
                 link.info,
-                message=link.message,
-                source=link.source,
-                stack_trace=link.stack_trace,
+                message=str(link.message),
+                source=str(link.source),
+                stack_trace=str(link.stack_trace),
                 encoded=None if encoded is None else payload_record(encoded),
             )
         )

@@ -26,6 +26,7 @@ from perdure_actors.replay.children import (
     PendingChild,
 )
 from perdure_actors.replay.coroutine import Coroutine as Run
+from perdure_schemas.bounds import utf8
 from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalSignalInitiated
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Payload, RunRef
@@ -41,13 +42,13 @@ _CANCELLATION = {
 
 def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
     """Ask for a child."""
-    converter = run.converters.of_workflow(call.id)
+    workflow_id = checked_id(run, call.workflow, call.id)
+    converter = run.converters.of_workflow(workflow_id)
     if call.cron_schedule and (problem := problem_of(call.cron_schedule)):
         raise ValueError(f"child workflow {call.workflow!r}: {problem}")
-    check_id(run, call.workflow, call.id)
     initiated = ChildWorkflowInitiated(
         child_id=run.children.next_id(),
-        workflow_id=call.id,
+        workflow_id=workflow_id,
         workflow_type=call.workflow,
         task_queue=call.task_queue or "",
         input=arguments_for(
@@ -78,17 +79,19 @@ def ask_child(run: Run, call: StartChildWorkflowInput) -> PendingChild:
     return pending
 
 
-def check_id(run: Run, workflow: str, workflow_id: str) -> None:
-    """Refuse an id that no workflow can have; what is recorded already is left as it is.
+def checked_id(run: Run, workflow: str, workflow_id: str) -> str:
+    """An id as it is recorded, with what is no UTF-8 escaped.
 
-    Raises ValueError, naming the workflow.
+    An id that no workflow can have is refused; what is recorded already is left as it is. Raises
+    ValueError, naming the workflow.
     """
-    if run.is_replaying:
-        return
-    try:
-        check_workflow_id(workflow_id)
-    except InvalidNameError as error:
-        raise ValueError(f"workflow {workflow!r}: {error}") from error
+    written = utf8(workflow_id)
+    if not run.is_replaying:
+        try:
+            check_workflow_id(written)
+        except InvalidNameError as error:
+            raise ValueError(f"workflow {workflow!r}: {error}") from error
+    return written
 
 
 def _text(converter: PayloadConverter, text: str | None) -> Payload | None:
@@ -97,7 +100,7 @@ def _text(converter: PayloadConverter, text: str | None) -> Payload | None:
 
 async def signal_child(run: Run, call: SignalChildWorkflowInput) -> None:
     """Signal a child of the run. Raises ValueError when it has none of that id."""
-    child = run.children.known.get(call.child_workflow_id)
+    child = run.children.known.get(utf8(call.child_workflow_id))
     if child is None:
         raise ValueError(f"this run has no child of workflow id {call.child_workflow_id!r}")
     target = RunRef(workflow_id=child.workflow_id, task_queue=child.task_queue)
@@ -107,7 +110,7 @@ async def signal_child(run: Run, call: SignalChildWorkflowInput) -> None:
 async def signal_external(run: Run, call: SignalExternalWorkflowInput) -> None:
     """Signal another workflow."""
     target = RunRef(
-        workflow_id=call.workflow_id,
+        workflow_id=utf8(call.workflow_id),
         run_id=call.workflow_run_id or "",
         task_queue=call.task_queue,
     )

@@ -24,7 +24,7 @@ from perdure.records import (
     priority_record,
     retry_record,
 )
-from perdure.workflow.child_asking import check_id
+from perdure.workflow.child_asking import checked_id
 from perdure.workflow.external import ExternalWorkflowHandle
 from perdure.workflow_names import WorkflowFacts, workflow_facts
 from perdure_actors.core.cron import problem_of
@@ -69,7 +69,7 @@ async def signal_with_start_workflow(
     """
     run = current()
     facts = workflow_facts(workflow)
-    check_id(run, facts.name, id)
+    id = checked_id(run, facts.name, id)
     converter = run.converters.of_workflow(id)
     initiated = ExternalStartInitiated(
         call_id=run.calls.next_id(),

@@ -7,7 +7,7 @@ from typing import Final
 
 from perdure_schemas import commands
 from perdure_schemas.replies import HistoryPage, RunClosed, RunDescription, RunPage
-from perdure_schemas.run_pages import ListTokenError, Place, grouped
+from perdure_schemas.run_pages import ListTokenError, Place, grouped, joined
 from perdure_topics.names import partition_of, topic_name
 from perdure_views.gateway.asking import WHICH, ask_run, places_of
 from perdure_views.gateway.desk import DeskError
@@ -95,14 +95,21 @@ async def count_workflows(call: Call) -> Count:
 
 async def describe_workflow(call: Call) -> Description:
     """How a run stands."""
-    answer, _ = await ask_run(
-        call,
-        "describe",
-        lambda workflow_id, run_id, reply: commands.DescribeWorkflow(
-            workflow_id=workflow_id, run_id=run_id, reply=reply
-        ),
-    )
-    return description_of(expect(RunDescription, "describe", answer))
+
+    async def page(token: bytes) -> RunDescription:
+        answer, _ = await ask_run(
+            call,
+            "describe",
+            lambda workflow_id, run_id, reply: commands.DescribeWorkflow(
+                workflow_id=workflow_id, run_id=run_id, page_token=token, reply=reply
+            ),
+        )
+        return expect(RunDescription, "describe", answer)
+
+    described = await page(b"")
+    while described.next_page_token:
+        described = joined(described, await page(described.next_page_token))
+    return description_of(described)
 
 
 async def read_history(call: Call) -> HistoryPart:
