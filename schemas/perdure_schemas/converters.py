@@ -8,6 +8,7 @@ pydantic models, containers of these, and the usual scalars.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from abc import ABC, abstractmethod
@@ -18,6 +19,13 @@ from typing import Any, get_origin
 import msgspec
 
 from perdure_schemas.contexts import SerializationContext
+from perdure_schemas.likenesses import (
+    UnlikeError,
+    has_odd_keys,
+    key_of,
+    likeness_of,
+    made_of,
+)
 from perdure_schemas.payloads import Payload
 from perdure_schemas.transfer_types import as_asked, to_be_read, to_be_written
 from perdure_schemas.unions import Convert, walked
@@ -33,7 +41,7 @@ RAW_RECORD = "__perdure_record__"
 ACCEPTED = (
     "None, bytes, str, int, float, bool, datetime, date, time, timedelta, Decimal, UUID, enum, "
     "dataclass, attrs, TypedDict, NamedTuple, msgspec.Struct or pydantic model, "
-    "and list, tuple, set and dict of these"
+    "and list, tuple, set, dict and other iterables and mappings of these"
 )
 
 Reader = Callable[[bytes], Any]
@@ -144,10 +152,13 @@ def write_json(value: Any) -> bytes:
 
     Raises TypeError for a type that JSON cannot hold, ValueError for a value that it cannot.
     """
-    data = _encode(value)
+    try:
+        data = _encode(value)
+    except UnicodeEncodeError:
+        return _write_as_python(value)
     # JSON has no NaN and no infinity, and the encoder writes null for them without a word.
     if b"null" in data and _holds_non_finite(value):
-        raise ValueError("NaN and infinity are not JSON; pass them as text, or as None")
+        return _write_as_python(value)
     return data
 
 
@@ -156,7 +167,14 @@ def read_json(data: bytes, type_hint: Any = None) -> Any:
 
     Raises ValueError when it does not fit, TypeError when the hint cannot be read.
     """
-    return _decode_any(data) if type_hint is None else _reader_of(type_hint)(data)
+    read = _decode_any if type_hint is None else _reader_of(type_hint)
+    try:
+        return read(data)
+    except ValueError:
+        if not _PYTHONS_OWN(data):
+            raise
+    value = json.loads(data)
+    return value if type_hint is None else walked(type_hint, _leaf)(value)
 
 
 def check_type_hint(type_hint: Any) -> None:
@@ -240,10 +258,32 @@ def _enc_hook(value: Any) -> Any:
     serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is not None:
         return msgspec.Raw(serializer.to_json(value, by_alias=True))
-    if value is None or isinstance(value, bool | tuple | frozenset):
-        # These are asked for here only as the keys of a dict.
-        raise TypeError(f"a dict with {type_name(type(value))} keys")
-    raise TypeError(f"it holds a value of type {type_name(type(value))}")
+    return _likeness(value)
+
+
+def _likeness(value: Any) -> Any:
+    try:
+        if value is None or isinstance(value, bool | tuple | frozenset):
+            # These are asked for here only as the keys of a dict.
+            return key_of(value)
+        return likeness_of(value)
+    except UnlikeError as error:
+        if isinstance(value, tuple | frozenset):
+            raise TypeError(f"a dict with {type_name(type(value))} keys") from error
+        raise TypeError(f"it holds a value of type {type_name(type(value))}") from error
+
+
+def _builtin_hook(value: Any) -> Any:
+    serializer = getattr(type(value), "__pydantic_serializer__", None)
+    if serializer is not None:
+        return serializer.to_python(value, mode="json", by_alias=True)
+    return _likeness(value)
+
+
+def _write_as_python(value: Any) -> bytes:
+    """JSON as Python's own json writes it: NaN, Infinity, and half characters as escapes."""
+    plain = msgspec.to_builtins(value, enc_hook=_builtin_hook)
+    return json.dumps(plain, separators=(",", ":")).encode()
 
 
 def _dec_hook(kind: type, value: Any) -> Any:
@@ -254,9 +294,18 @@ def _dec_hook(kind: type, value: Any) -> Any:
             return validator.validate_json(_encode(value))
         except ValueError as error:
             raise ValueError(_first_line(error)) from error
-    if isinstance(value, kind):
-        return value
-    raise ValueError(f"no JSON is read as {type_name(kind)}; accepted are {ACCEPTED}")
+    try:
+        return made_of(kind, value, _convert)
+    except UnlikeError as error:
+        if get_origin(kind) is None and isinstance(value, kind):
+            return value
+        text = f"no JSON is read as {type_name(kind)}; accepted are {ACCEPTED}"
+        raise ValueError(text) from error
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """What JSON gave, as a type. Raises ValueError when it does not fit."""
+    return msgspec.convert(value, hint, dec_hook=_dec_hook, str_keys=True)
 
 
 _encode = msgspec.json.Encoder(enc_hook=_enc_hook).encode
@@ -277,14 +326,19 @@ def _make_reader(hint: Any) -> Reader:
         read: Reader = validator.validate_json
         return read
     try:
-        return msgspec.json.Decoder(hint, dec_hook=_dec_hook).decode
+        decode = msgspec.json.Decoder(hint, dec_hook=_dec_hook).decode
+        return _walked_reader(hint) if has_odd_keys(hint) else decode
     except TypeError as error:
         refused = TypeError(f"the type {type_name(hint)} cannot be read from JSON: {error}")
         refused.__cause__ = error
     try:
-        convert = walked(hint, _leaf)
+        return _walked_reader(hint)
     except TypeError:
         raise refused from refused.__cause__
+
+
+def _walked_reader(hint: Any) -> Reader:
+    convert = walked(hint, _leaf)
     return lambda data: convert(_decode_any(data))
 
 
@@ -297,7 +351,9 @@ def _leaf(hint: Any) -> Convert:
     if validator is not None:
         return lambda value: _dec_hook(hint, value)
     msgspec.json.Decoder(hint, dec_hook=_dec_hook)
-    return lambda value: msgspec.convert(value, hint, dec_hook=_dec_hook)
+    if has_odd_keys(hint):
+        raise TypeError("its keys are read one by one")
+    return lambda value: _convert(value, hint)
 
 
 def _holds_non_finite(value: Any) -> bool:
@@ -336,4 +392,6 @@ def _probe_hook(value: Any) -> Any:
 
 
 _probe = msgspec.msgpack.Encoder(enc_hook=_probe_hook).encode
+_PYTHONS_OWN = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]").search
+"""What Python's own json may have written that is no JSON: looked for where a reader refuses."""
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search

@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Collection, Mapping
+from inspect import isabstract
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
+
+import msgspec
+
+from perdure_schemas.likenesses import made_of
 
 Convert = Callable[[Any], Any]
 """From what JSON holds to a value of a type. Raises ValueError for what does not fit."""
@@ -62,9 +67,9 @@ class _Walk:
         if kind is tuple and args:
             return self._tuple(args)
         if isinstance(kind, type) and issubclass(kind, Mapping) and len(args) == 2:
-            return self._mapping(*args)
+            return self._mapping(kind, *args)
         if isinstance(kind, type) and issubclass(kind, Collection) and len(args) == 1:
-            return self._collection(kind if kind in (set, frozenset) else list, args[0])
+            return self._collection(list if isabstract(kind) else kind, args[0])
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             return self._dataclass(hint)
         return None
@@ -107,14 +112,24 @@ class _Walk:
 
         return convert
 
-    def _mapping(self, key: Any, item: Any) -> Convert:
-        of_key, of_item = self.of(key), self.of(item)
+    def _mapping(self, kind: type, key: Any, item: Any) -> Convert:
+        of_key, of_item = self._key(key), self.of(item)
 
         def convert(value: Any) -> Any:
             fields = _object(value)
-            return {of_key(name): _at(name, of_item, one) for name, one in fields.items()}
+            found = {of_key(name): _at(name, of_item, one) for name, one in fields.items()}
+            if kind is dict or isabstract(kind):
+                return found
+            # Its items are what they should be by now.
+            return made_of(kind[Any, Any], found, lambda one, _: one)  # type: ignore[index]
 
         return convert
+
+    def _key(self, hint: Any) -> Convert:
+        """The conversion of a key, which JSON has as text only."""
+        if hint in (bool, NoneType, None):
+            return lambda name: msgspec.convert(name, hint, strict=False)
+        return self.of(hint)
 
     def _dataclass(self, kind: type) -> Convert:
         hints = typing.get_type_hints(kind, include_extras=True)

@@ -90,7 +90,12 @@ def test_the_default_is_the_fast_one_and_writes_the_same() -> None:
     assert PayloadConverter.default.from_payloads(slow) == values
 
 
-@pytest.mark.parametrize(("value", "kind"), [(1j, TypeError), (float("nan"), ValueError)])
+class Refusing:
+    def __iter__(self) -> Any:
+        raise ValueError("not now")
+
+
+@pytest.mark.parametrize(("value", "kind"), [(1j, TypeError), (Refusing(), ValueError)])
 def test_a_composite_names_the_argument_it_cannot_write(value: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="argument 2 of type"):
         PayloadConverter.default.to_payloads([1, value])

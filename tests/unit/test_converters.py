@@ -203,17 +203,10 @@ LOOP.append(LOOP)
         (Opaque(), TypeError, "Opaque"),
         ([Opaque()], TypeError, "list"),
         (1j, TypeError, "it holds a value of type complex"),
-        ({True: 1}, TypeError, "a dict with bool keys"),
         ({(1, 2): 3}, TypeError, "a dict with tuple keys"),
         (ValueError("x"), TypeError, "ValueError"),
         (lambda: 1, TypeError, "function"),
-        (float("nan"), ValueError, "NaN"),
-        ({"a": [float("inf")]}, ValueError, "NaN and infinity"),
         (Team([ANN], {"x": 1j}), TypeError, "Team"),  # type: ignore[dict-item]
-        (Position(float("-inf")), ValueError, "NaN and infinity"),
-        (Address("x", float("nan")), ValueError, "NaN and infinity"),  # type: ignore[arg-type]
-        (Team([ANN], {"y": float("nan")}), ValueError, "NaN"),  # type: ignore[dict-item]
-        ("\ud800", ValueError, "surrogates"),
         (LOOP, ValueError, "nested too deep, or holds itself"),
     ],
 )

@@ -7,7 +7,7 @@ import json
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NewType, Self
+from typing import Any, ClassVar, NewType, Self, get_origin
 
 import msgspec
 
@@ -23,6 +23,7 @@ from perdure_schemas.converters import (
     type_name,
     write_json,
 )
+from perdure_schemas.likenesses import UnlikeError, made_of
 from perdure_schemas.transfer_types import as_asked, to_be_read, to_be_written
 
 
@@ -307,12 +308,18 @@ def value_to_type(
         validate = getattr(kind, "model_validate", None)
         if validate is not None:
             return validate(found)
-        if isinstance(found, kind):
-            return found
+        try:
+            return made_of(kind, found, convert)
+        except UnlikeError:
+            if get_origin(kind) is None and isinstance(found, kind):
+                return found
         raise ValueError(f"nothing reads it as {type_name(kind)}; accepted are {ACCEPTED}")
+
+    def convert(part: Any, part_hint: Any) -> Any:
+        return value_to_type(part_hint, part, custom_converters)
 
     for converter in custom_converters:
         typed = converter.to_typed_value(hint, value)
         if typed is not JSONTypeConverter.Unhandled:
             return typed
-    return msgspec.convert(value, hint, dec_hook=custom)
+    return msgspec.convert(value, hint, dec_hook=custom, str_keys=True)
