@@ -64,7 +64,7 @@ class Odd:
 
     @workflow.run
     async def run(self, how: str) -> Any:
-        found = await getattr(self, how)()
+        found = await getattr(self, f"_{how}")()
         # Once more, so that what was written is replayed.
         await workflow.sleep(0.001)
         return found
@@ -88,10 +88,10 @@ class Odd:
     def _refused(self) -> None:
         raise ApplicationError(HALF + "v" * 9 * MIB, "d" * 9 * MIB)
 
-    async def wait(self) -> None:
+    async def _wait(self) -> None:
         await workflow.wait_condition(lambda: False)
 
-    async def beating(self) -> None:
+    async def _beating(self) -> None:
         await asyncio.gather(
             *(
                 workflow.execute_activity(
@@ -103,72 +103,72 @@ class Odd:
 
     # What is written escaped.
 
-    async def activity_id(self) -> str:
+    async def _activity_id(self) -> str:
         return await workflow.execute_activity(
             echo, "a", activity_id=HALF, start_to_close_timeout=SOON
         )
 
-    async def child_id(self) -> str:
+    async def _child_id(self) -> str:
         handle = await workflow.start_child_workflow(Below.run, "a", id=f"below-{HALF}")
         return await handle
 
-    async def child_memo(self) -> str:
+    async def _child_memo(self) -> str:
         return await workflow.execute_child_workflow(
             Below.run, "a", id="below-memo", memo={HALF: 1}
         )
 
-    async def patch(self) -> list[bool]:
+    async def _patch(self) -> list[bool]:
         first = workflow.patched(HALF)
         await workflow.sleep(0.001)
         return [first, workflow.patched(HALF)]
 
-    async def memo(self) -> list[str]:
+    async def _memo(self) -> list[str]:
         workflow.upsert_memo({HALF: 1})
         await workflow.sleep(0.001)
         return [key.replace("\udce9", r"\udce9") for key in workflow.memo()]
 
-    async def task_name(self) -> str:
+    async def _task_name(self) -> str:
         call = workflow.execute_activity(echo, "a", start_to_close_timeout=SOON)
         return await asyncio.create_task(call, name=HALF)
 
     # What fails the run, with the error's own text.
 
-    async def activity_error(self) -> None:
+    async def _activity_error(self) -> None:
         await workflow.execute_activity(
             breaks, "half", start_to_close_timeout=SOON, retry_policy=ONCE
         )
 
-    async def activity_large_error(self) -> None:
+    async def _activity_large_error(self) -> None:
         await workflow.execute_activity(
             breaks, "large", start_to_close_timeout=SOON, retry_policy=ONCE
         )
 
-    async def local_large_error(self) -> None:
+    async def _local_large_error(self) -> None:
         await workflow.execute_local_activity(
             breaks, "large", start_to_close_timeout=SOON, retry_policy=ONCE
         )
 
-    async def child_error(self) -> None:
+    async def _child_error(self) -> None:
         await workflow.execute_child_workflow(Below.run, "fail", id="below-fail")
 
-    async def detail(self) -> None:
+    async def _detail(self) -> None:
         raise ApplicationError("out of stock", object(), type="Stock")
 
-    async def cancelled_detail(self) -> None:
+    async def _cancelled_detail(self) -> None:
         raise CancelledError("out of stock", object())
 
-    async def large_details(self) -> None:
+    async def _large_details(self) -> None:
         raise ApplicationError(f"out of stock {HALF}", *["d" * MIB] * 20)
 
-    async def result(self) -> str:
+    async def _result(self) -> str:
         return "x" * 9 * MIB
 
     # What blocks the run.
 
-    async def error_text(self) -> None:
+    async def _error_text(self) -> None:
         raise FileNotFoundError(f"no such file: {HALF}" + "x" * 9 * MIB)
 
-    async def group(self) -> None:
+    async def _group(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._leaf())
             group.create_task(workflow.sleep(60))
@@ -177,25 +177,25 @@ class Odd:
         await workflow.sleep(0.001)
         raise KeyError("the missing key")
 
-    async def child_large_memo(self) -> None:
+    async def _child_large_memo(self) -> None:
         await workflow.execute_child_workflow(
             Below.run, "a", id="below-large", memo={"m": "x" * 2 * MIB}
         )
 
-    async def child_details(self) -> None:
+    async def _child_details(self) -> None:
         await workflow.execute_child_workflow(
             Below.run, "a", id="below-details", static_details="d" * (MIB + 1)
         )
 
-    async def next_run(self) -> None:
+    async def _next_run(self) -> None:
         workflow.continue_as_new("x" * 9 * MIB)
 
-    async def queue(self) -> None:
+    async def _queue(self) -> None:
         await workflow.execute_activity(
             echo, "a", task_queue="q" * 1_000, start_to_close_timeout=SOON
         )
 
-    async def number(self) -> None:
+    async def _number(self) -> None:
         policy = RetryPolicy(maximum_attempts=10**20)
         await workflow.execute_activity(echo, "a", start_to_close_timeout=SOON, retry_policy=policy)
 
