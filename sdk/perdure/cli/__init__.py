@@ -1,116 +1,60 @@
-"""The `perdure` command: its groups, and how its errors end. What a group does is in its module."""
+"""The `perdure` command as it starts and ends. What it can do is in `commands`, and loads late."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
+import signal
 import sys
-from pathlib import Path
-from typing import Annotated
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from perdure.cli import (
-    activities,
-    checking,
-    doctor,
-    insights,
-    queues,
-    records,
-    relaying,
-    replaying,
-    rights,
-    running,
-    schedules,
-    serving,
-    topics,
-    traces,
-    triggering,
-    workflows,
-)
-from perdure.cli.printing import notice_handler, print_error
-from perdure_schemas.version import VERSION
-from perdure_topics.kafka_access import CONFIG_VARIABLE
+if TYPE_CHECKING:
+    from perdure.cli.commands import app
 
 __all__ = ["app", "main", "run"]
 
-app = typer.Typer(
-    name="perdure",
-    help="Durable workflows in plain Python on a Kafka log.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(topics.app, name="topics")
-app.add_typer(workflows.app, name="workflow")
-app.add_typer(activities.app, name="activity")
-app.add_typer(schedules.app, name="schedule")
-app.add_typer(queues.app, name="task-queue")
-app.command("acls")(rights.acls)
-app.command("insights")(insights.insights)
-app.command("schemas")(records.schemas)
-app.command("export")(records.export)
-app.command("worker")(running.worker)
-app.command("engine")(running.engine)
-app.command("relay")(relaying.relay)
-app.command("triggers")(triggering.triggers)
-app.command("ui")(serving.ui)
-app.command("dev")(serving.dev)
-app.command("traces")(traces.traces)
-app.command("doctor")(doctor.doctor)
-app.command("check")(checking.check)
-app.command("replay")(replaying.replay)
-
-
-def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
-    if value:
-        print(VERSION)
-        raise typer.Exit
-
-
-@app.callback()
-def _perdure(
-    version: Annotated[  # noqa: ARG001, FBT002 - an option that acts by itself
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the release.")
-    ] = False,
-    kafka_config: Annotated[
-        Path | None,
-        typer.Option(
-            "--kafka-config",
-            envvar=CONFIG_VARIABLE,
-            help="How the broker is reached: TLS and SASL, as TOML or properties.",
-        ),
-    ] = None,
-) -> None:
-    """Durable workflows in plain Python on a Kafka log."""
-    if kafka_config is not None:
-        # Every way to a broker looks there, those of processes that this one starts too.
-        os.environ[CONFIG_VARIABLE] = str(kafka_config.expanduser().absolute())
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Run the command; an error is one line, exit status 1, or 2 for a wrong usage."""
-    logging.getLogger("perdure.client").addHandler(notice_handler())
-    logging.getLogger("perdure.client").propagate = False
-    sys.exit(run(sys.argv[1:]))
+    _end_when_interrupted()
+    from perdure.cli import commands
+
+    commands.hear_notices()
+    status = commands.run(sys.argv[1:])
+    # An event loop that has ended left Python's own way behind, which shows where it was.
+    _end_when_interrupted()
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command with arguments; its exit status."""
-    try:
-        status = app(arguments, prog_name="perdure", standalone_mode=False)
-    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
-        return 130
-    except typer.Exit as end:
-        return end.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone, as `perdure ... | head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        if os.environ.get("PERDURE_DEBUG"):
-            raise
-        return print_error(error)
-    return status if isinstance(status, int) else 0
+    from perdure.cli import commands
+
+    return commands.run(arguments)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from perdure.cli import commands
+
+        return commands.app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _end_when_interrupted() -> None:
+    """Let Ctrl-C end the process at once, without a traceback of whatever was being imported.
+
+    What is open then survives it as it does a kill. Commands that have something to finish
+    hear the signal on their event loop instead.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+    with suppress(Exception):
+        sys.stdout.flush()
+    os._exit(INTERRUPTED)

@@ -12,6 +12,7 @@ from perdure_actors.activity_worker import ActivityWorker
 from perdure_actors.host_thread import HostThread
 
 logger = logging.getLogger(__name__)
+SIGNALS_EVERY_S = 0.5
 
 
 def error_of(
@@ -30,6 +31,18 @@ def error_of(
     ended = RuntimeError(f"the worker was ended by {type(error).__name__}: {error}")
     ended.__cause__ = error
     return ended
+
+
+async def first_of(parts: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait until one of a worker's parts has ended.
+
+    A signal that comes just before Python waits is only seen at its next turn. With threads
+    beside it that is no rare moment, and a loop with nothing to do may have no next turn.
+    """
+    done: set[asyncio.Task[Any]] = set()
+    while not done:
+        first = asyncio.FIRST_COMPLETED
+        done, _ = await asyncio.wait(parts, timeout=SIGNALS_EVERY_S, return_when=first)
 
 
 async def take_back(block: asyncio.Task[Any] | None, came_out: BaseException | None) -> bool:

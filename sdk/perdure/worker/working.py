@@ -18,7 +18,7 @@ from perdure.activity_client import CLIENT
 from perdure.client import Client
 from perdure.process_metrics import process_metrics
 from perdure.worker.configs import WorkerConfig, given
-from perdure.worker.fatal import error_of, finish, take_back
+from perdure.worker.fatal import error_of, finish, first_of, take_back
 from perdure.worker.interception import Interceptor, intercepting
 from perdure.worker.making import code_of, of_workers, settings_of, suppliers_of
 from perdure.worker.options import OptionsWithoutEffect, check_options
@@ -297,7 +297,7 @@ class Worker:
             # Its run ends later than it is known why: what is under way may finish first.
             ends.append(asyncio.create_task(activities.wait_failed()))
         try:
-            await asyncio.wait([*ends, *parts], return_when=asyncio.FIRST_COMPLETED)
+            await first_of([*ends, *parts])
             if (error := error_of(host, activities, parts)) is not None:
                 await self._fall(error)
         finally:

@@ -1,0 +1,115 @@
+"""The `perdure` command: its groups, and how its errors end. What a group does is in its module."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perdure.cli import (
+    activities,
+    checking,
+    doctor,
+    insights,
+    queues,
+    records,
+    relaying,
+    replaying,
+    rights,
+    running,
+    schedules,
+    serving,
+    topics,
+    traces,
+    triggering,
+    workflows,
+)
+from perdure.cli.printing import notice_handler, print_error
+from perdure_schemas.version import VERSION
+from perdure_topics.kafka_access import CONFIG_VARIABLE
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="perdure",
+    help="Durable workflows in plain Python on a Kafka log.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(topics.app, name="topics")
+app.add_typer(workflows.app, name="workflow")
+app.add_typer(activities.app, name="activity")
+app.add_typer(schedules.app, name="schedule")
+app.add_typer(queues.app, name="task-queue")
+app.command("acls")(rights.acls)
+app.command("insights")(insights.insights)
+app.command("schemas")(records.schemas)
+app.command("export")(records.export)
+app.command("worker")(running.worker)
+app.command("engine")(running.engine)
+app.command("relay")(relaying.relay)
+app.command("triggers")(triggering.triggers)
+app.command("ui")(serving.ui)
+app.command("dev")(serving.dev)
+app.command("traces")(traces.traces)
+app.command("doctor")(doctor.doctor)
+app.command("check")(checking.check)
+app.command("replay")(replaying.replay)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
+    if value:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def _perdure(
+    version: Annotated[  # noqa: ARG001, FBT002 - an option that acts by itself
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the release.")
+    ] = False,
+    kafka_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--kafka-config",
+            envvar=CONFIG_VARIABLE,
+            help="How the broker is reached: TLS and SASL, as TOML or properties.",
+        ),
+    ] = None,
+) -> None:
+    """Durable workflows in plain Python on a Kafka log."""
+    if kafka_config is not None:
+        # Every way to a broker looks there, those of processes that this one starts too.
+        os.environ[CONFIG_VARIABLE] = str(kafka_config.expanduser().absolute())
+
+
+def hear_notices() -> None:
+    """Show what clients are told while they wait."""
+    logging.getLogger("perdure.client").addHandler(notice_handler())
+    logging.getLogger("perdure.client").propagate = False
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command with arguments; its exit status."""
+    try:
+        status = app(arguments, prog_name="perdure", standalone_mode=False)
+    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
+        return 130
+    except typer.Exit as end:
+        return end.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone, as `perdure ... | head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("PERDURE_DEBUG"):
+            raise
+        return print_error(error)
+    return status if isinstance(status, int) else 0
