@@ -56,6 +56,11 @@ class Contract:
         return wait_for
 
     @staticmethod
+    def cut(log: Log, topic: str, partition: int, offset: int) -> None:
+        """Delete records, as whoever owns the log."""
+        log.delete_before(topic, partition, offset)
+
+    @staticmethod
     def write(
         log: Log, wait: Wait[list[Report]], topic: str, partition: int, values: list[bytes]
     ) -> list[Report]:

@@ -18,10 +18,10 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 from websockets.typing import Origin
 
-from perdure_topics import wire
+from perdure_topics import engine_session, wire
 from perdure_topics.embedded import EmbeddedLog
 from perdure_topics.engine_server import EngineServer
-from perdure_topics.names import topic_name, topic_settings
+from perdure_topics.names import TOPICS, topic_name, topic_settings
 from perdure_topics.ports import LogError, LogUnavailableError, Report, TopicSpec
 from perdure_topics.remote import RemoteLog
 from tests.engine_process import start_engine
@@ -200,12 +200,12 @@ def test_every_append_is_reported_once_over_a_sigkill_and_acked_ones_are_kept(en
 
 
 def test_a_group_reader_loses_all_joins_again_and_goes_on_at_its_commits(engine, remote):
-    reader = remote.group_reader("workers", TASKS, on_ready=no_bell)
+    reader = remote.group_reader("workers", COMMANDS, on_ready=no_bell)
     holder = Holder(reader)
     settle(wait_for, [holder], [2])
     appender = remote.appender(on_ready=no_bell)
     for at in range(10):
-        appender.append(TASKS, 0, b"%d" % at, tag=at)
+        appender.append(COMMANDS, 0, b"%d" % at, tag=at)
     collect_reports(appender, wait_for, 10)
     assert len(collect_group(reader, wait_for, 10)) == 10
     reader.commit(0, 6)
@@ -247,18 +247,44 @@ def test_a_killed_member_gives_its_partitions_back_at_once(served):
     holder.member.close()
 
 
-def test_another_process_may_neither_write_nor_cut_events(served):
+ROLES = [row.role for row in TOPICS]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_another_process_appends_commands_and_nothing_else_and_cuts_nothing(served, role):
+    """What it could forge there: events, tasks, answers of hosts, findings, dead letters."""
     log, server = served
+    topic = topic_name(role, "ns", "q")
+    log.create_topics([TopicSpec(topic, 2, 1, topic_settings(role))])
     remote = RemoteLog.connect(server.address)
     appender = remote.appender(on_ready=no_bell)
-    appender.append(EVENTS, 0, b"forged", tag="forged")
+    appender.append(topic, 0, b"forged", tag="forged")
     (report,) = collect_reports(appender, wait_for, 1)
-    assert report.offset is None
-    assert "host only" in (report.error or "")
-    with pytest.raises(LogError, match="host only"):
-        remote.delete_before(EVENTS, 0, 0)
-    assert log.place(EVENTS, 0).end == 0
+    if role == "commands":
+        assert report.error is None
+    else:
+        assert report.offset is None
+        assert "the engine's own process only" in (report.error or "")
+    with pytest.raises(LogError, match="the engine's own process only"):
+        remote.delete_before(topic, 0, 0)
+    assert log.place(topic, 0).end == (role == "commands")
     appender.close()
+    remote.close()
+
+
+def test_another_process_makes_topics_of_task_queues_and_not_without_end(served, monkeypatch):
+    log, server = served
+    remote = RemoteLog.connect(server.address)
+    many = TopicSpec("ns.q2.commands", 257, 1, topic_settings("commands"))
+    with pytest.raises(LogError, match="at most 256"):
+        remote.create_topics([many])
+    with pytest.raises(LogError, match="no topic of a task queue"):
+        remote.create_topics([many._replace(name="notes", partitions=1)])
+    monkeypatch.setattr(engine_session, "TOPICS_MAX", len(log.topic_names()) + 1)
+    remote.create_topics([many._replace(partitions=1)])
+    remote.create_topics([many._replace(partitions=1)])
+    with pytest.raises(LogError, match="makes no more than"):
+        remote.create_topics([many._replace(name="ns.q3.commands", partitions=1)])
     remote.close()
 
 
@@ -281,6 +307,11 @@ def test_health_is_answered_and_foreign_sites_are_refused(served):
     assert ask(server.port, "/healthz", {"Host": "127.0.0.1.evil.example"})[0] == 403
     assert ask(server.port, "/log", {"Origin": "https://evil.example"})[0] == 403
     assert ask(server.port, "/log", {"Origin": "null"})[0] == 403
+    # Another port of this machine, and a name that only looks like it.
+    assert ask(server.port, "/log", {"Origin": "http://localhost:3000"})[0] == 403
+    assert ask(server.port, "/log", {"Host": f"evil.localhost:{server.port}"})[0] == 403
+    for site in ("cross-site", "same-site"):
+        assert ask(server.port, "/log", {"Sec-Fetch-Site": site})[0] == 403
     url = f"ws://127.0.0.1:{server.port}/log"
     with pytest.raises(InvalidStatus) as caught:
         connect_websocket(url, origin=Origin("http://evil.example"))

@@ -8,6 +8,7 @@ from perdure_topics.embedded import EmbeddedLog
 from perdure_topics.engine_server import EngineServer
 from perdure_topics.remote import RemoteLog
 from tests.log_contract import GroupContract, ReadingContract, WritingContract
+from tests.log_rig import Contract
 
 
 @pytest.fixture
@@ -33,17 +34,31 @@ def make_log(engine):
         one.close()
 
 
+class OwnersRecords(Contract):
+    """What only the engine's own process may write and cut, it does."""
+
+    @pytest.fixture(autouse=True)
+    def _owner(self, engine):
+        self._log, _ = engine
+
+    def write(self, log, wait, topic, partition, values):  # type: ignore[override]
+        return Contract.write(self._log, wait, topic, partition, values)
+
+    def cut(self, log, topic, partition, offset):  # type: ignore[override]
+        self._log.delete_before(topic, partition, offset)
+
+
 class TestWriting(WritingContract):
     """A writer in another process."""
 
     host_role = "commands"
 
 
-class TestReading(ReadingContract):
+class TestReading(OwnersRecords, ReadingContract):
     """A reader in another process."""
 
     host_role = "commands"
 
 
-class TestGroups(GroupContract):
+class TestGroups(OwnersRecords, GroupContract):
     """A consumer group with members in other processes."""

@@ -61,7 +61,7 @@ def test_a_name_that_was_rebound_to_us_is_not_ours(caller: Caller, host: str) ->
     assert answer.json()["code"] == "misdirected"
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:80", "x.localhost"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:80"])
 def test_loopback_has_many_names(caller: Caller, host: str) -> None:
     assert caller.http.get("/healthz", headers={"host": host}).status_code == 200
 

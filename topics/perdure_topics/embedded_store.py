@@ -35,6 +35,7 @@ from perdure_topics.ports import (
     LogUnavailableError,
     StoredRecord,
 )
+from perdure_topics.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -291,7 +292,7 @@ class EmbeddedStore:
 
     def _open(self) -> None:
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_private(self.directory)
         except OSError as error:
             msg = f"{self.directory} cannot be made: {error}. Choose another --data directory"
             raise LogError(msg) from error

@@ -192,13 +192,16 @@ def _look_at(request: Request, protocol: ServerProtocol) -> Response:
     try:
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
+        site = request.headers.get("Sec-Fetch-Site", "none")
     except MultipleValuesError:
-        return protocol.reject(400, "two Host or two Origin headers\n")
+        return protocol.reject(400, "two headers of a kind that says who asks\n")
     if not _is_loopback(_host_of(f"//{host}")):
         return protocol.reject(403, f"the host {host!r} is not this machine's loopback\n")
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
         # Another port of this machine is another site: anybody's page may be served there.
         return protocol.reject(403, f"the origin {origin!r} is not this engine's own\n")
+    if site not in ("same-origin", "none"):
+        return protocol.reject(403, f"a page of another site ({site}) asked for this\n")
     path = request.path.partition("?")[0]
     if path == HEALTH_PATH:
         return protocol.reject(200, "ok\n")

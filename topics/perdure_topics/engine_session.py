@@ -24,6 +24,10 @@ _LOG = logging.getLogger(__name__)
 PARTS_MAX: Final = 20_000
 """Writers, feeds and members of one connection together."""
 _READ_RECORDS: Final = 512
+APPENDED: Final = frozenset({"commands"})
+"""What other processes append: all else says what a host has decided, or what has happened."""
+TOPICS_MAX: Final = 2_000
+PARTITIONS_MAX: Final = 256
 
 
 class _Feed:
@@ -109,8 +113,11 @@ class _Writer:
         append = self._appender.append
         for at, (topic, partition, value, key, headers) in enumerate(rows, first):
             try:
-                if role_of(topic) == "events":
-                    msg = f"{topic} is written by the engine's host only"
+                if role_of(topic) not in APPENDED:
+                    msg = (
+                        f"{topic} is written by the engine's own process only; others append "
+                        f"commands, which its host decides on"
+                    )
                     raise LogError(msg)
                 append(topic, partition, value, key=key, headers=headers, tag=at)
             except LogError as error:
@@ -346,14 +353,29 @@ class Session:
             case wire.AskNames(ask):
                 return wire.Answer(ask, names=self.log.topic_names())
             case wire.MakeTopics(ask, specs):
-                self.log.create_topics([TopicSpec(*spec) for spec in specs])
+                self._make_topics([TopicSpec(*spec) for spec in specs])
                 return wire.Answer(ask)
             case wire.DeleteBefore(ask, topic, partition, offset):
-                if role_of(topic) == "events":
-                    msg = f"{topic} is cut by the engine's host only"
-                    raise LogError(msg)
-                self.log.delete_before(topic, partition, offset)
-                return wire.Answer(ask)
+                msg = f"{topic} is cut by the engine's own process only, not at {offset} from here"
+                raise LogError(msg)
+
+    def _make_topics(self, specs: list[TopicSpec]) -> None:
+        """Make topics of task queues; others share the memory and the files with them."""
+        known = self.log.topic_names()
+        for spec in specs:
+            if role_of(spec.name) is None:
+                msg = f"{spec.name!r} is no topic of a task queue: only those are made from here"
+                raise LogError(msg)
+            if spec.partitions > PARTITIONS_MAX:
+                msg = (
+                    f"{spec.name} with {spec.partitions} partitions: an engine's topics have at "
+                    f"most {PARTITIONS_MAX}"
+                )
+                raise LogError(msg)
+        if len(known) + len({spec.name for spec in specs} - set(known)) > TOPICS_MAX:
+            msg = f"this engine has {len(known)} topics, and makes no more than {TOPICS_MAX}"
+            raise LogError(msg)
+        self.log.create_topics(specs)
 
     def _tell(self, outlet: Outlet) -> None:
         self.outbox.mark(outlet)

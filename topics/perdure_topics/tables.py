@@ -30,6 +30,7 @@ from rocksdict import (
 
 from perdure_topics.forks import keep_in_forks
 from perdure_topics.ports import TableBusyError, TableError, TableFullError
+from perdure_topics.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -220,7 +221,7 @@ class RocksTable:
         if target.exists():
             raise TableError(f"table {self._name!r}: checkpoint directory {target} exists already")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_private(target.parent)
             Checkpoint(self._opened()).create_checkpoint(str(target))
         except TableError:
             raise
@@ -361,8 +362,8 @@ def _take_slot(root: Path) -> tuple[int, Path]:
     for number in range(SLOTS_MAX):
         slot = root / f"slot-{number}"
         try:
-            slot.mkdir(parents=True, exist_ok=True)
-            lock = os.open(slot.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            make_private(slot)
+            lock = os.open(slot.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise TableError(f"state directory {root} cannot be used: {error}") from error
         try:

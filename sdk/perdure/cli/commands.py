@@ -33,7 +33,7 @@ from perdure.cli.printing import notice_handler, print_error
 from perdure_schemas.version import VERSION
 from perdure_topics.kafka_access import CONFIG_VARIABLE
 
-__all__ = ["app", "run"]
+__all__ = ["app", "hear_notices", "run"]
 
 app = typer.Typer(
     name="perdure",

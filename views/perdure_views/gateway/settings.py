@@ -61,7 +61,7 @@ class Settings:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's loopback."""
-    if host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
