@@ -90,6 +90,15 @@ class Talking:
         return self.heard
 
     @workflow.query
+    def sets(self, kind: str) -> None:
+        setters = {
+            "signal": workflow.set_signal_handler,
+            "query": workflow.set_query_handler,
+            "update": workflow.set_update_handler,
+        }
+        setters[kind]("added", lambda: None)
+
+    @workflow.query
     def draws(self) -> float:
         return workflow.random().random()
 
@@ -201,6 +210,18 @@ def test_a_query_draws_no_chance_and_counts_nothing() -> None:
     assert isinstance(failure, Failure)
     assert "a query handler must only look" in failure.chain[0].message
     assert player.run.random().random() == player.replayed().random().random()
+
+
+@pytest.mark.parametrize("kind", ["signal", "query", "update"])
+def test_a_query_sets_no_handlers(kind: str) -> None:
+    player = Player(Talking, "")
+    asked = [CONVERTER.to_payload(kind)]
+
+    failure = player.run.look("a query handler", lambda of: of.answer("sets", asked))
+
+    assert isinstance(failure, Failure)
+    assert "a query handler must only look" in failure.chain[0].message
+    assert "added" not in {**player.run.messages.signals, **player.run.messages.queries}
 
 
 def test_signals_wait_for_a_handler_that_the_run_sets_later() -> None:

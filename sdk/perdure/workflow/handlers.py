@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perdure_actors.handlers import QUERY, SIGNAL, UPDATE, runtime_handler
 from perdure_actors.replay.messages import UpdateInfo, current_update
 from perdure_actors.replay.runtime import current
+
+if TYPE_CHECKING:
+    from perdure_actors.replay.coroutine import Coroutine
 
 AnyCallable = Callable[..., Any]
 _DYNAMIC = ""
@@ -21,7 +24,7 @@ def get_signal_handler(name: str) -> AnyCallable | None:
 def set_signal_handler(name: str, handler: AnyCallable | None) -> None:
     """Set or remove the handler of a signal; those that waited for it are handled now."""
     made = None if handler is None else runtime_handler(SIGNAL, name, handler)
-    current().messages.set_signal(name, made)
+    _acting().messages.set_signal(name, made)
 
 
 def get_dynamic_signal_handler() -> AnyCallable | None:
@@ -32,7 +35,7 @@ def get_dynamic_signal_handler() -> AnyCallable | None:
 def set_dynamic_signal_handler(handler: AnyCallable | None) -> None:
     """Set or remove the handler of signals without one of their own; it takes those waiting."""
     made = None if handler is None else runtime_handler(SIGNAL, _DYNAMIC, handler)
-    current().messages.set_signal(_DYNAMIC, made)
+    _acting().messages.set_signal(_DYNAMIC, made)
 
 
 def get_query_handler(name: str) -> AnyCallable | None:
@@ -43,7 +46,7 @@ def get_query_handler(name: str) -> AnyCallable | None:
 def set_query_handler(name: str, handler: AnyCallable | None) -> None:
     """Set or remove the handler of a query."""
     made = None if handler is None else runtime_handler(QUERY, name, handler)
-    current().messages.set_query(name, made)
+    _acting().messages.set_query(name, made)
 
 
 def get_dynamic_query_handler() -> AnyCallable | None:
@@ -54,7 +57,7 @@ def get_dynamic_query_handler() -> AnyCallable | None:
 def set_dynamic_query_handler(handler: AnyCallable | None) -> None:
     """Set or remove the handler of queries without one of their own."""
     made = None if handler is None else runtime_handler(QUERY, _DYNAMIC, handler)
-    current().messages.set_query(_DYNAMIC, made)
+    _acting().messages.set_query(_DYNAMIC, made)
 
 
 def get_update_handler(name: str) -> AnyCallable | None:
@@ -67,7 +70,7 @@ def set_update_handler(
 ) -> None:
     """Set or remove the handler of an update, with what may refuse one."""
     made = None if handler is None else runtime_handler(UPDATE, name, handler, validator=validator)
-    current().messages.set_update(name, made)
+    _acting().messages.set_update(name, made)
 
 
 def get_dynamic_update_handler() -> AnyCallable | None:
@@ -82,7 +85,7 @@ def set_dynamic_update_handler(
     made = (
         None if handler is None else runtime_handler(UPDATE, _DYNAMIC, handler, validator=validator)
     )
-    current().messages.set_update(_DYNAMIC, made)
+    _acting().messages.set_update(_DYNAMIC, made)
 
 
 def all_handlers_finished() -> bool:
@@ -93,6 +96,13 @@ def all_handlers_finished() -> bool:
 def current_update_info() -> UpdateInfo | None:
     """The update that the calling handler or validator is at work on; None elsewhere."""
     return current_update.get()
+
+
+def _acting() -> Coroutine:
+    """The run, of code that may act: what only looks leaves its handlers as they are."""
+    run = current()
+    run.loop.check_acting()
+    return run
 
 
 def _bound(handlers: Any, name: str) -> AnyCallable | None:
