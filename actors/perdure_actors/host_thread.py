@@ -20,7 +20,7 @@ from perdure_actors.run_memory import RUNS_MAX, RunMemory
 from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
-from perdure_topics.ports import Log, LogError, LogUnavailableError, TopicInfo
+from perdure_topics.ports import Log, LogEndLostError, LogError, LogUnavailableError, TopicInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +192,13 @@ class HostThread:
                     bell.wait(wait_ms / 1000)
         except BaseException as error:
             self.error = error
-            logger.exception("the host has stopped: partitions move to other processes")
+            # What a log has lost is for its owner to see to: where that was found says nothing.
+            shows = not isinstance(error, LogEndLostError)
+            logger.error(
+                "the host has stopped: partitions move to other processes: %s",
+                error,
+                exc_info=shows,
+            )
         finally:
             self.settled.set()
             if pace is not None:
