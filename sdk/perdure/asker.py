@@ -265,6 +265,8 @@ class Asker:
                 if ask.offset is None and ask.is_for_code and not ask.answer.done():
                     self._await_code(ask)
                 ask.offset = report.offset
+                if ask.is_kept_by(self._loop.time()):
+                    self._answer(ask, Accepted())
         if failed:
             appender.close()
             self._appender = self._log.appender(on_ready=self._ring)
@@ -402,6 +404,9 @@ class Asker:
         if ask.answer.cancelled():
             self._finish(ask)
             return
+        if ask.is_kept_by(now + TICK_S):
+            self._answer(ask, Accepted())
+            return
         if now >= ask.deadline_s - TICK_S:
             self._finish(ask)
             ask.fail(too_late(ask, now - ask.sent_s, self._log.address, self._last_error))
@@ -420,7 +425,11 @@ class Asker:
             except LogError as error:
                 # It is tried again at the next repeat; the asks behind it are attended to now.
                 self._last_error = str(error)
-        self._plan(ask, min(ask.repeat_s, ask.deadline_s))
+        at_s = min(ask.repeat_s, ask.deadline_s)
+        kept_at_s = ask.kept_at_s
+        if kept_at_s is not None and kept_at_s > now:
+            at_s = min(at_s, kept_at_s)
+        self._plan(ask, at_s)
 
     def _check(self, ask: Ask) -> None:
         """Ask whether anybody serves a partition that owes only a late answer."""

@@ -15,6 +15,9 @@ from perdure_topics.ports import Headers
 FIRST_REPEAT_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 PARTS_MAX: Final = 8
+KEPT_S: Final = 3.0
+"""So long a host is waited for, where it is enough that the log has a command."""
+LAST_S: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class Question:
     again: Callable[[Accepted, ReplyTo], Record] | None = None
     """What is asked from then on, in place of the start; without it, for the run's end."""
     on_notice: Callable[[Notice], None] | None = None
+    kept_s: float | None = None
+    """How long a host is waited for where it is enough that the log has it; None: for ever."""
     headers: Headers = ()
     """What rides along in the record's headers: the caller's place in a trace."""
 
@@ -116,6 +121,19 @@ class Ask:
             return None
         parts, self.parts = self.parts, []
         return b"".join(part.body for part in parts)
+
+    def is_kept_by(self, now_s: float) -> bool:
+        """Whether the log has it, that is enough, and no host has said a word in time."""
+        at_s = self.kept_at_s
+        return at_s is not None and self.offset is not None and now_s >= at_s
+
+    @property
+    def kept_at_s(self) -> float | None:
+        """From when on it is enough that the log has it; None while a host is waited for."""
+        kept_s = self.question.kept_s
+        if kept_s is None or self.is_heard:
+            return None
+        return min(self.sent_s + kept_s, self.deadline_s - LAST_S)
 
     def fail(self, error: Exception) -> None:
         """End the ask with an error, at the first future that still waits."""

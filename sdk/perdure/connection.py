@@ -9,10 +9,12 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from perdure import assembly
 from perdure.asker import Asker
-from perdure.asks import Ask, Question
+from perdure.asks import KEPT_S, Ask, Question
 from perdure.connect_config import PayloadLimitsConfig
 from perdure.large_payloads import warn_large
 from perdure.locating import first_found, only_one
@@ -20,6 +22,7 @@ from perdure.queue_names import QueueNames
 from perdure.rpc_errors import RPCError, RPCStatusCode
 from perdure.surroundings import Surroundings
 from perdure.telemetry import trace_headers
+from perdure.unserved import Unserved
 from perdure_actors.edges import Edge, decode_records, encode_payloads
 from perdure_actors.replay.contexts import from_elsewhere
 from perdure_schemas.commands import DescribeWorkflow
@@ -31,9 +34,11 @@ from perdure_topics.names import check_workflow_id, partition_of, quote, topic_n
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 
 if TYPE_CHECKING:
-    from perdure_topics.ports import Log
+    from perdure_topics.ports import Log, TopicInfo
 
 RPC_TIMEOUT_S: Final = 30.0
+EMBEDDED: Final = ("file:", "http:", "https:")
+"""What the addresses of embedded logs begin with."""
 # What lists and descriptions hold is decoded when it is asked for, so that a missing key hides
 # no run; a history is read as it was written.
 LEFT_ENCODED: Final = (HistoryPage, RunDescription, RunPage)
@@ -62,6 +67,7 @@ class Connection:
         self._opening: dict[int, asyncio.Task[Asker]] = {}
         self._partitions: dict[str, int] = {}
         self._queue_names = QueueNames(log, namespace)
+        self._unserved = Unserved(log, namespace)
         self._finalizer = weakref.finalize(self, _close_all, self._process, self._askers, close_log)
 
     @property
@@ -166,8 +172,8 @@ class Connection:
 
     # Topics.
 
-    async def partitions(self, task_queue: str) -> int:
-        """How many partitions a task queue has.
+    async def partitions(self, task_queue: str, *, is_start: bool = False) -> int:
+        """How many partitions a task queue has; on an embedded log a start makes them.
 
         Raises RPCError when it has none: its topics were never made.
         """
@@ -179,10 +185,21 @@ class Connection:
             info = await asyncio.to_thread(self.log.topic, topic)
         except LogError as error:
             raise unavailable(f"looking for task queue {task_queue!r}", error) from error
+        if info is None and is_start and self.log.address.startswith(EMBEDDED):
+            info = await self._made(task_queue, topic)
         if info is None:
             raise self._no_topics(f"task queue {task_queue!r}", topic, task_queue)
         self._partitions[task_queue] = info.partitions
         return info.partitions
+
+    async def _made(self, task_queue: str, topic: str) -> TopicInfo | None:
+        """Make the topics of a task queue that nobody has used, where the log lets a client."""
+        many = self.surroundings.partitions
+        make = partial(assembly.create_topics, self.log, self.namespace, task_queue)
+        with contextlib.suppress(LogError):
+            await asyncio.to_thread(make, partitions=many)
+            return await asyncio.to_thread(self.log.topic, topic)
+        return None
 
     async def task_queues(self, *, lately: bool = False) -> list[str]:
         """The task queues that have topics in the namespace, now or at most a second ago."""
@@ -232,15 +249,21 @@ class Connection:
         is_prompt: bool = True,
         waits: bool = False,
         again: Callable[[Accepted, ReplyTo], Record] | None = None,
+        is_kept: bool = False,
+        is_start: bool = False,
     ) -> tuple[Asker, Ask]:
         """Send an ask to the partition that a workflow id belongs to."""
         check_workflow_id(workflow_id)
         began_s = asyncio.get_running_loop().time()
         async with self.within(what, timeout_s):
-            partitions = await self.partitions(task_queue)
+            partitions = await self.partitions(task_queue, is_start=is_start)
             asker = await self.asker()
         if timeout_s is not None:
             timeout_s = max(0.0, timeout_s - asyncio.get_running_loop().time() + began_s)
+        kept_s = None
+        if is_kept:
+            # Where it is known at once that nobody listens, nobody is waited for.
+            kept_s = KEPT_S if await self._unserved.is_served(task_queue) else 0.0
         make = await self._encoded(what, make)
         return asker, asker.send(
             Question(
@@ -254,6 +277,7 @@ class Connection:
                 is_prompt=is_prompt,
                 waits=waits,
                 again=again,
+                kept_s=kept_s,
                 on_notice=self.on_notice,
                 headers=trace_headers(),
             )
@@ -268,8 +292,12 @@ class Connection:
         task_queue: str,
         timeout_s: float | None,
         is_prompt: bool = True,
+        is_kept: bool = False,
     ) -> Record:
         """Ask the partition of a workflow id, and wait for the answer."""
+        read = await self._read(make, workflow_id=workflow_id, task_queue=task_queue)
+        if read is not None:
+            return await self.opened(what, read, workflow_id=workflow_id)
         asker, ask = await self.send_to_workflow(
             what,
             make,
@@ -277,8 +305,20 @@ class Connection:
             task_queue=task_queue,
             timeout_s=timeout_s,
             is_prompt=is_prompt,
+            is_kept=is_kept,
         )
         return await self.opened(what, await finish(asker, ask), workflow_id=workflow_id)
+
+    async def _read(
+        self, make: Callable[[ReplyTo], Record], *, workflow_id: str, task_queue: str
+    ) -> Record | None:
+        """What an embedded log says itself, where nobody serves the queue."""
+        if not self._unserved.is_local:
+            return None
+        check_workflow_id(workflow_id)
+        partition = partition_of(workflow_id, await self.partitions(task_queue))
+        draft = make(ReplyTo(partition=0, correlation_id=""))
+        return await self._unserved.answer(draft, task_queue, partition, self.surroundings.clock)
 
     async def _encoded(
         self, what: str, make: Callable[[ReplyTo], Record]
@@ -325,6 +365,9 @@ class Connection:
         timeout_s: float | None,
     ) -> list[Record]:
         """Ask partitions of a task queue, and wait for all answers, in their order."""
+        read = await self._read_partitions(make, task_queue, partitions)
+        if read is not None:
+            return [await self.opened(what, answer) for answer in read]
         async with self.within(what, timeout_s):
             asker = await self.asker()
         topic = topic_name("commands", self.namespace, task_queue)
@@ -350,6 +393,20 @@ class Connection:
         finally:
             for one in asks:
                 asker.drop(one)
+
+    async def _read_partitions(
+        self, make: Callable[[int, ReplyTo], Record], task_queue: str, partitions: Sequence[int]
+    ) -> list[Record] | None:
+        """What an embedded log says itself of some partitions, where nobody serves the queue."""
+        nobody = ReplyTo(partition=0, correlation_id="")
+        found = []
+        for partition in partitions if self._unserved.is_local else ():
+            ask, clock = make(partition, nobody), self.surroundings.clock
+            answer = await self._unserved.answer(ask, task_queue, partition, clock)
+            if answer is None:
+                return None
+            found.append(answer)
+        return found or None
 
     async def locate(self, workflow_id: str, run_id: str, timeout_s: float | None) -> str:
         """The task queue that a workflow id is on, asked of every queue of the namespace.

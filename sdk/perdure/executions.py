@@ -223,6 +223,8 @@ class WorkflowExecutionCount:
 
     count: int
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
+    silent_task_queues: Sequence[str] = ()
+    """The task queues that did not answer: their runs are not counted."""
 
 
 FetchRuns = Callable[[Mapping[Place, bytes], int], Awaitable[Mapping[Place, RunPage]]]
@@ -242,6 +244,7 @@ class WorkflowExecutionAsyncIterator:
         page_size: int,
         limit: int | None,
         token: bytes,
+        silent: list[str] | None = None,
     ) -> None:
         self._places = places
         self._fetch = fetch
@@ -250,9 +253,15 @@ class WorkflowExecutionAsyncIterator:
         self._page_size = page_size
         self._left = limit
         self._token = token
+        self._silent = [] if silent is None else silent
         self._merge: MergedRuns | None = None
         self._page: list[WorkflowExecution] | None = None
         self._index = 0
+
+    @property
+    def silent_task_queues(self) -> Sequence[str]:
+        """The task queues that did not answer so far: their runs are not in the list."""
+        return tuple(self._silent)
 
     @property
     def current_page(self) -> Sequence[WorkflowExecution] | None:

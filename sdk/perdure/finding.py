@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from perdure.calls import CountWorkflowsInput, ListWorkflowsInput
 from perdure.connection import Connection, seconds
+from perdure.everywhere import ask_everywhere
 from perdure.executions import (
     WorkflowExecution,
     WorkflowExecutionAsyncIterator,
@@ -43,8 +42,13 @@ def list_runs(
     query = input.query or ""
     check_filter(query, counts=False)
 
+    silent = list[str]()
+
     async def fetch(tokens: Mapping[Place, bytes], size: int) -> Mapping[Place, RunPage]:
-        return await _ask(connection, tokens, query, input, size=min(size, RUN_PAGE_MAX))
+        most = min(size, RUN_PAGE_MAX)
+        found = await _ask(connection, tokens, query, input, silent, size=most)
+        # Who does not answer now has no more to give to this list.
+        return {place: found.get(place) or RunPage() for place in tokens}
 
     def to_execution(summary: RunSummary) -> WorkflowExecution:
         return execution_of(
@@ -68,6 +72,7 @@ def list_runs(
         page_size=input.page_size,
         limit=input.limit,
         token=input.next_page_token or b"",
+        silent=silent,
     )
 
 
@@ -77,15 +82,15 @@ async def count_runs(connection: Connection, input: CountWorkflowsInput) -> Work
     check_filter(query, counts=True)
 
     places = await _places(connection, input, "count of workflows")
-    left, pages = dict.fromkeys(places, b""), list[RunPage]()
+    left, pages, silent = dict.fromkeys(places, b""), list[RunPage](), list[str]()
     while left:
-        found = await _ask(connection, left, query, input)
+        found = await _ask(connection, left, query, input, silent)
         pages += found.values()
         left = {place: token for place, page in found.items() if (token := page.next_page_token)}
     groups = [
         WorkflowExecutionCountAggregationGroup(count, values) for values, count in grouped(pages)
     ]
-    return WorkflowExecutionCount(sum(page.count for page in pages), groups)
+    return WorkflowExecutionCount(sum(page.count for page in pages), groups, silent)
 
 
 async def _ask(
@@ -93,35 +98,31 @@ async def _ask(
     tokens: Mapping[Place, bytes],
     query: str,
     input: ListWorkflowsInput | CountWorkflowsInput,
+    silent: list[str],
     *,
     size: int = 0,
 ) -> Mapping[Place, RunPage]:
-    """A page of each partition's runs, or with no size of their count."""
-
-    async def of(queue: str) -> list[tuple[Place, RunPage]]:
-        partitions = [partition for name, partition in tokens if name == queue]
-        what = f"{'list' if size else 'count'} of task queue {queue!r}"
-        answers = await connection.ask_partitions(
-            what,
-            lambda partition, reply: ListWorkflows(
-                partition=partition,
-                query=query,
-                page_size=size or 1,
-                page_token=tokens[queue, partition],
-                count_only=not size,
-                reply=reply,
-            ),
-            task_queue=queue,
-            partitions=partitions,
-            timeout_s=seconds(input.rpc_timeout),
-        )
-        return [
-            ((queue, partition), expect(RunPage, what, answer))
-            for partition, answer in zip(partitions, answers, strict=True)
-        ]
-
-    found = await asyncio.gather(*map(of, dict.fromkeys(queue for queue, _ in tokens)))
-    return dict(itertools.chain.from_iterable(found))
+    """A page of each partition's runs, or with no size of their count; adds who is silent."""
+    what = "list" if size else "count"
+    answers = await ask_everywhere(
+        connection,
+        what,
+        lambda place, reply: ListWorkflows(
+            partition=place[1],
+            query=query,
+            page_size=size or 1,
+            page_token=tokens[place],
+            count_only=not size,
+            reply=reply,
+        ),
+        list(tokens),
+        seconds(input.rpc_timeout),
+    )
+    if answers.silent and input.task_queue:
+        # One queue was asked for: half of it would be taken for all of it.
+        raise next(iter(answers.silent.values()))
+    silent += [queue for queue in answers.silent_queues if queue not in silent]
+    return {place: expect(RunPage, what, answer) for place, answer in answers.found.items()}
 
 
 async def _places(

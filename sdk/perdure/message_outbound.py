@@ -74,6 +74,7 @@ class SendsToLog:
         *,
         default_s: float | None = seconds(None),
         is_prompt: bool = True,
+        is_kept: bool = False,
     ) -> Record:
         """Ask the partition of a workflow, wherever it is; a refusal is an answer."""
         raise NotImplementedError
@@ -108,6 +109,7 @@ class SendsToLog:
                     buffer_ms=buffer_ms,
                 ),
                 input,
+                is_kept=True,
             )
         except RPCError as error:
             if buffer_ms and error.status is RPCStatusCode.NOT_FOUND:
@@ -218,6 +220,7 @@ class SendsToLog:
             task_queue=start.task_queue,
             timeout_s=seconds(input.rpc_timeout),
             waits=True,
+            is_start=True,
             again=lambda accepted, reply: AwaitUpdate(
                 workflow_id=start.id,
                 run_id=accepted.run_id,

@@ -77,6 +77,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
             task_queue=input.task_queue,
             timeout_s=seconds(input.rpc_timeout),
             waits=input.waits,
+            is_start=True,
         )
         try:
             answer = await ask.accepted
@@ -144,6 +145,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
                 reply=reply,
             ),
             input,
+            is_kept=True,
         )
         if isinstance(answer, Refused) and answer.code == "closed":
             # As in Temporal: who wanted it to stop need not know that it has stopped already.
@@ -171,6 +173,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
                 reply=reply,
             ),
             input,
+            is_kept=True,
         )
         expect(Accepted, what, answer)
 
@@ -250,8 +253,11 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
         *,
         default_s: float | None = seconds(None),
         is_prompt: bool = True,
+        is_kept: bool = False,
     ) -> Record:
-        answer = await self._reply(what, make, input, default_s=default_s, is_prompt=is_prompt)
+        answer = await self._reply(
+            what, make, input, default_s=default_s, is_prompt=is_prompt, is_kept=is_kept
+        )
         if isinstance(answer, Refused):
             raise refusal(what, answer, workflow_id=input.id)
         return answer
@@ -264,6 +270,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
         *,
         default_s: float | None = seconds(None),
         is_prompt: bool = True,
+        is_kept: bool = False,
     ) -> Record:
         timeout_s = seconds(input.rpc_timeout, default_s=default_s)
         queue = input.task_queue or self._located.get(input.id)
@@ -276,6 +283,7 @@ class LogOutbound(AsyncActivitiesOnLog, SendsToLog, SchedulesOnLog):
             task_queue=queue,
             timeout_s=timeout_s,
             is_prompt=is_prompt,
+            is_kept=is_kept,
         )
         if isinstance(answer, Refused):
             self._located.pop(input.id, None)

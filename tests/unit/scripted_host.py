@@ -11,7 +11,7 @@ from perdure import assembly
 from perdure_schemas.avro import decode, encode
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import Reply
-from perdure_topics.names import topic_name
+from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import Log
 
 Script = Callable[[Any], Iterable[Record] | Record | None]
@@ -40,6 +40,9 @@ class ScriptedHost:
         self._bell = threading.Event()
         self._tail = log.tail(on_ready=self._bell.set, committed=True)
         self._appender = log.appender(on_ready=lambda: None)
+        # As hosts are: where none is a member, an embedded log is read without one.
+        group = group_name("hosts", namespace, task_queue)
+        self._member = log.member(group, self._topic, on_ready=lambda: None)
         self._later: list[tuple[Any, Record]] = []
         self._lock = threading.Lock()
         self._is_stopped = False
@@ -65,6 +68,7 @@ class ScriptedHost:
         self._is_stopped = True
         self._bell.set()
         self._thread.join(5)
+        self._member.close()
         self._tail.close()
         self._appender.close()
 

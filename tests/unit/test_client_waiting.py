@@ -40,7 +40,7 @@ async def test_a_queue_without_topics_is_said_with_what_makes_them(
     client: Client,
 ) -> None:
     with pytest.raises(RPCError, match=r"'nowhere': .* a worker on it makes them") as caught:
-        await client.start_workflow("Orders", id="o-1", task_queue="nowhere")
+        await client.get_workflow_handle("o-1", task_queue="nowhere").describe()
 
     assert caught.value.status == RPCStatusCode.NOT_FOUND
 

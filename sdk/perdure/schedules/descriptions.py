@@ -167,6 +167,11 @@ class ScheduleAsyncIterator:
         self._index = 0
 
     @property
+    def silent_task_queues(self) -> Sequence[str]:
+        """The task queues that did not answer so far: their schedules are not in the list."""
+        return self._runs.silent_task_queues
+
+    @property
     def current_page(self) -> Sequence[ScheduleListDescription] | None:
         """The page that was made last."""
         return self._page
