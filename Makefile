@@ -8,11 +8,12 @@ PORT ?= 9092
 SEEDS ?=
 WORLDS ?= 200
 MINUTES ?= 5
+INPUTS ?= 1000000
 SEED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench check lint types format test unit histories simulation broker kafka wheel
-.PHONY: chaos jaeger records pages docs clean
+.PHONY: chaos fuzz jaeger records pages docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,9 @@ broker: $(VENV)/.dev ## The tests on a real Kafka
 
 chaos: $(VENV)/.dev ## Kill, freeze and cut off real processes on a real Kafka (MINUTES=60, SEED=1: that one again)
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.dev ## Foreign bytes for every decoder and a live shard (INPUTS=1000000, SEED=1: that one again)
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 kafka: $(VENV)/.dev ## Run one Kafka broker until Ctrl-C (PORT=9092; needs Java and Maven)
 	$(BIN)/python -m tests.broker.kafka_broker --port $(PORT)

@@ -1,0 +1,1 @@
+"""Fuzzing: foreign bytes for every decoder, and foreign records for a live shard."""
