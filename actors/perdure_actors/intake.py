@@ -23,10 +23,12 @@ from perdure_actors.querying import ask_run, named
 from perdure_actors.readable import Readable
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
+from perdure_actors.skips import Skips
 from perdure_actors.taken import Taken
 from perdure_actors.waiting import propose_word
 from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
 from perdure_schemas.message_commands import QueryWorkflow
+from perdure_schemas.operator_commands import SkipInput
 from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.tracing import adopt_headers
 from perdure_topics.names import topic_name
@@ -63,6 +65,7 @@ class Intake:
         self._taken = Taken(shard.table)
         self._once = Once(shard, self._taken)
         self._outcomes = InputOutcomes(shard, self._taken, self._topic)
+        self._skips = Skips(shard, self._readable, self._outcomes)
         self._house_at_ms = 0
         self._resender = Resender(shard)
         self._resend_at_ms = shard.world.time_ms + RESEND_EVERY_MS
@@ -95,6 +98,8 @@ class Intake:
         over_ms = clock.monotonic_ms() + TURN_MS
         for _ in range(INPUTS_A_TURN // INPUTS_AT_ONCE):
             records = self._readable.take(INPUTS_AT_ONCE)
+            if not records and self._passes_held():
+                continue
             for record in records:
                 if record.offset > shard.upto:
                     self._take_one(record)
@@ -104,6 +109,17 @@ class Intake:
                 return False
             if clock.monotonic_ms() >= over_ms or not shard.has_room:
                 break
+        return True
+
+    def _passes_held(self) -> bool:
+        """Whether an input that others wait behind was put aside by a person."""
+        held = self._readable.held
+        if held is None:
+            return False
+        self._skips.look()
+        if not self._skips.takes(held):
+            return False
+        self._readable.release()
         return True
 
     def _take_in_doubt(self) -> bool:
@@ -118,6 +134,10 @@ class Intake:
             records = self._readable.take(1)
             if not records or records[0].offset <= shard.upto:
                 return bool(records)
+            self._skips.look()
+            if self._skips.takes(records[0]):
+                self._doubts -= 1
+                return True
             self._tried = records[0]
             self._horizon.in_hand = True
             shard.propose_mark(records[0].offset)
@@ -131,7 +151,15 @@ class Intake:
                 f"the input at offset {record.offset} was tried {MARKS_MAX} times and each time its"
                 " host died; the code is not run on it again"
             )
-        self._take_one(record)
+        self._skips.look()
+        if self._skips.takes(record):
+            pass
+        elif marks > MARKS_MAX + 2:
+            # Its code was not run, and its host died all the same.
+            shard.upto = record.offset
+            self._outcomes.fail(record, shard.activation.refusal, None)
+        else:
+            self._take_one(record)
         self._horizon.in_hand = False
         shard.activation.refusal = ""
         self._doubts -= 1
@@ -172,6 +200,8 @@ class Intake:
         kind = type(command)
         if isinstance(command, QueryWorkflow):
             self._query(record.offset, command)
+        elif isinstance(command, SkipInput):
+            self._skips.came(record, command)
         elif kind in READS:
             self._asking.ask(record.offset, command)
         elif kind not in COMMANDS:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from perdure_topics.ports import StoredRecord
 
 
+AHEAD_MAX = 1_000
+"""So many inputs behind one that is held up are looked at."""
+
+
 class Readable:
     """The inputs of one shard, as far as they can be read now."""
 
@@ -42,6 +46,29 @@ class Readable:
         if not self._held:
             self._horizon.held_by = ""
         return ready
+
+    def look_ahead(self) -> list[StoredRecord]:
+        """Read on behind what is held up: a person's word about it may be there."""
+        room = AHEAD_MAX - len(self._held)
+        if room <= 0:
+            return []
+        inputs = self._shard.services.inputs
+        records = inputs.take(self._topic, self._shard.partition, room)
+        self._held += records
+        self._horizon.in_hand = self._horizon.in_hand or bool(self._held)
+        return records
+
+    @property
+    def held(self) -> StoredRecord | None:
+        """The input that holds the others up, if there is one."""
+        return self._held[0] if self._held else None
+
+    def release(self) -> StoredRecord:
+        """Give the held input out, whatever it waits for."""
+        record = self._held.pop(0)
+        self._horizon.in_hand = bool(self._held)
+        self._horizon.held_by = ""
+        return record
 
     def forget(self) -> None:
         """Give up what is held: it is read again."""

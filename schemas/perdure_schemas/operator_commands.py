@@ -1,4 +1,4 @@
-"""What a person or a program asks of one pending activity. Pure data only."""
+"""What a person or a program asks of one pending activity, or of one input. Pure data only."""
 
 from __future__ import annotations
 
@@ -101,4 +101,15 @@ class UpdateActivityOptions(Record, frozen=True, kw_only=True, gc=False):
     first_sent_ms: int = 0
     reply: ReplyTo | None = None
     source: EffectId | None = None
+    identity: str = ""
+
+
+class SkipInput(Record, frozen=True, kw_only=True, gc=False):
+    """Puts one input that holds its partition up with the dead letters, undecided."""
+
+    partition: int
+    offset: int
+    reason: str = ""
+    request_id: str = ""
+    reply: ReplyTo | None = None
     identity: str = ""

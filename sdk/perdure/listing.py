@@ -12,7 +12,8 @@ from perdure.handles import OutboundInterceptor
 from perdure.outcomes import expect
 from perdure.update_handles import NO_METADATA
 from perdure_schemas.commands import DescribeTaskQueue
-from perdure_schemas.replies import TaskQueueInfo
+from perdure_schemas.operator_commands import SkipInput
+from perdure_schemas.replies import Accepted, TaskQueueInfo
 
 
 class ListsWorkflows:
@@ -85,3 +86,34 @@ class ListsWorkflows:
             timeout_s=timeout_s,
         )
         return [expect(TaskQueueInfo, what, answer) for answer in answers]
+
+    async def skip_input(
+        self,
+        task_queue: str,
+        *,
+        partition: int,
+        offset: int,
+        reason: str = "",
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Put one input that holds its partition up with the dead letters, undecided.
+
+        Raises RPCError when the partition does not stand at it.
+        """
+        what = f"skip of input {offset} in partition {partition} of task queue {task_queue!r}"
+        identity = self.connection.identity
+        answers = await self.connection.ask_partitions(
+            what,
+            lambda number, reply: SkipInput(
+                partition=number,
+                offset=offset,
+                reason=reason,
+                request_id=reply.correlation_id,
+                reply=reply,
+                identity=identity,
+            ),
+            task_queue=task_queue,
+            partitions=[partition],
+            timeout_s=seconds(rpc_timeout),
+        )
+        expect(Accepted, what, answers[0])

@@ -82,6 +82,7 @@ _CODES = {
     "already_closed": RPCStatusCode.NOT_FOUND,
     "invalid": RPCStatusCode.INVALID_ARGUMENT,
     "unsupported": RPCStatusCode.UNIMPLEMENTED,
+    "internal": RPCStatusCode.INTERNAL,
     "too_large": RPCStatusCode.RESOURCE_EXHAUSTED,
     "too_many": RPCStatusCode.RESOURCE_EXHAUSTED,
     "too_old": RPCStatusCode.FAILED_PRECONDITION,

@@ -9,6 +9,7 @@ from typing import Any
 from perdure_actors.answers import AnswerSender
 from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
+from perdure_actors.framing import Framing
 from perdure_actors.host import Host
 from perdure_actors.services import Services
 from perdure_actors.workflow_code import WorkflowCode
@@ -55,6 +56,7 @@ class HostWorld:
         for role, count in {**sizes, "replies": replies}.items():
             self.make_topic(role, count)
         self.store = MemoryTableStore()
+        self.framing = Framing(None, lambda: None)
         self.findings: list[str] = []
         self.asked = 0
         converter = DefaultPayloadConverter()
@@ -64,6 +66,16 @@ class HostWorld:
     def make_topic(self, role: str, partitions: int, *, task_queue: str = "") -> None:
         name = topic_name(role, self.namespace, task_queue or self.task_queue)
         self.log.create_topics([TopicSpec(name, partitions, 1, topic_settings(role))])
+
+    def die(self) -> None:
+        """The host's process dies, and another comes."""
+        self.broker.crash(self.log.node)
+        for slot in self.host.slots.values():
+            if slot.shard is not None:
+                slot.shard.residents.clear()
+        self.store.crash()
+        self.log = SimulatedLog(self.broker, f"host {self.broker.now_ms}")
+        self.host = self._make()
 
     def _make(self) -> Host:
         log = self.log
@@ -90,6 +102,7 @@ class HostWorld:
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=lambda code, text: self.findings.append(f"{code}: {text}"),
+            framing=self.framing,
         )
         return Host(services, answers, ring=lambda: None)
 

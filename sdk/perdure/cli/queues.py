@@ -67,3 +67,30 @@ def describe(
             for worker in workers.values()
         ],
     )
+
+
+@app.command("skip-input")
+def skip_input(
+    task_queue: Annotated[
+        str, typer.Option("--task-queue", "-q", envvar="PERDURE_TASK_QUEUE", help="Task queue.")
+    ],
+    partition: Annotated[int, typer.Option(min=0, help="The partition that stands still.")],
+    offset: Annotated[int, typer.Option(min=0, help="The input that it stands at.")],
+    reason: Annotated[str, typer.Option(help="Why, for people.")] = "",
+    broker: Broker = None,
+    engine: Engine = None,
+    namespace: Namespace = "default",
+) -> None:
+    """Put one input that holds its partition up with the dead letters, undecided.
+
+    `perdure task-queue describe` says how far a partition was read: the next input holds it up.
+    """
+    call(
+        broker,
+        engine,
+        namespace,
+        lambda client: client.skip_input(
+            task_queue, partition=partition, offset=offset, reason=reason
+        ),
+    )
+    print(f"the input at offset {offset} of partition {partition} is with the dead letters")

@@ -35,6 +35,7 @@ ADMITTED: Final[dict[type[Record], str]] = {
     operator_commands.RetryActivityNow: "operate",
     operator_commands.FailActivityNow: "operate",
     operator_commands.UpdateActivityOptions: "operate",
+    operator_commands.SkipInput: "operate",
     commands.CompleteActivity: "operate",
     commands.FailActivity: "operate",
     commands.ConfirmActivityCanceled: "operate",
