@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import subprocess
+import sys
 import uuid
 from functools import partial
 from typing import Any
@@ -82,6 +84,18 @@ async def test_poison_goes_to_the_dead_letters(standing: Crew) -> None:
     assert "Accepted" in said["an answer"]
     assert str(COMMAND_BYTES_MAX) in said["too large"]
     assert "names no workflow type" in said["a refused start that names no asker"]
+    standing.check()
+
+
+async def test_headers_whose_names_are_no_text_end_no_host(standing: Crew) -> None:
+    topic = topic_name("commands", standing.namespace, QUEUE)
+    command = [sys.executable, "-m", "tests.broker.odd_headers", standing.target, topic, "0"]
+    await asyncio.to_thread(subprocess.run, command, check=True, timeout=30)
+
+    job = job_in(0)
+    async with standing.client() as client:
+        await standing.start(client, job)
+        await standing.finish(client, [job])
     standing.check()
 
 

@@ -8,13 +8,14 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from perdure_topics.forks import keep_in_forks
 from perdure_topics.kafka_settings import remedy_of
-from perdure_topics.ports import LogError, PositionLostError, StoredRecord
+from perdure_topics.ports import Headers, LogError, PositionLostError, StoredRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from perdure_topics.ports import EndProbe
 
 _LOG = logging.getLogger(__name__)
+_call_headers = methodcaller("headers")
 # How long an order may have to wait for a poll to end.
 _POLL_S: Final = 0.02
 _FIRST_CALL_S: Final = 2.0
@@ -62,17 +64,32 @@ _GONE: Final = frozenset(
 def stored(message: Message) -> StoredRecord:
     """A message as our record."""
     epoch = message.leader_epoch()
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
     return StoredRecord(
         message.topic() or "",
         _number(message.partition()),
         _number(message.offset()),
         _raw(message.key()),
         _raw(message.value()),
-        () if not headers else tuple((name, value or b"") for name, value in headers),
+        _headers_of(message),
         message.timestamp()[1],
         -1 if epoch is None else epoch,
     )
+
+
+def _headers_of(message: Message) -> Headers:
+    """The headers of a message; none of one whose headers cannot be read.
+
+    The client's C code makes a list with a hole in it where a name is no UTF-8, and leaves the
+    error set: to touch that list ends the process. Called in this way, the interpreter looks for
+    the error first, which it does not where it has specialized the call.
+    """
+    try:
+        headers = cast("list[tuple[str, bytes | None]] | None", _call_headers(message))
+    except (SystemError, UnicodeError) as error:
+        where = (message.topic(), message.partition(), message.offset())
+        _LOG.warning("%s, partition %s, offset %s: its headers are passed over: %s", *where, error)
+        return ()
+    return () if not headers else tuple((name, value or b"") for name, value in headers)
 
 
 def _number(value: int | None) -> int:
