@@ -134,7 +134,8 @@ class Asking:
         if not self._notice_next:
             self._notice_next.extend((*self._waiters, *self.updates.runs))
         for _ in range(min(WAITERS_NOTICED, len(self._notice_next))):
-            self._notice(self._notice_next.popleft())
+            run_id = self._notice_next.popleft()
+            self._shard.fence.let_out(self._shard.services, self._notice, run_id)
         while len(self._noticed) > NOTICED_HELD:
             self._noticed.popitem(last=False)
 

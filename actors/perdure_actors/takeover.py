@@ -348,7 +348,7 @@ class Takeover:
         shard.upkeep.checkpoints = self._checkpoints
         shard.counters["stale"] = recovery.stale
         shard.recover()
-        shard.showing.repeat(recovery.recent)
+        self._fence.let_out(services, shard.showing.repeat, recovery.recent)
         return shard
 
     def close(self) -> None:
