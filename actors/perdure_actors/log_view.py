@@ -12,6 +12,7 @@ from perdure_actors import rows
 from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.finding.listed import Listed
+from perdure_actors.log_time import LogTime
 from perdure_actors.reads import READS
 from perdure_actors.recovery import Recovery
 from perdure_actors.residents import Residents
@@ -104,11 +105,12 @@ class LogView:
     def _look(self) -> None:
         """Forget what was made of the rows before."""
         self.cursor: Cursor = self._recovery.cursor
-        self.residents = Residents(self.table)
+        self.residents, clock = Residents(self.table), self.services.clock
         self.world = ShardWorld(
             self.residents,
             self.cursor,
-            self.services.clock,
+            # The log is in this process: its clock is this one.
+            LogTime(clock, self.cursor.time_ms, clock.wall_ms()),
             limits=Limits(),
             task_queue=self.task_queue,
             engine_key=b"",
