@@ -17,11 +17,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from perdure import assembly
-from perdure.client import Client, WorkflowHandle
+from perdure.client import Client, RPCError, WorkflowHandle
 from perdure_schemas.replies import TaskQueueInfo
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, StoredRecord
@@ -35,6 +36,7 @@ PARTITIONS: Final = 4
 DUMPED: Final = ("commands", "events", "tasks", "dead", "replies")
 STOP_S: Final = 20.0
 READ_S: Final = 20.0
+SOON: Final = timedelta(seconds=3)
 
 
 class Process:
@@ -277,8 +279,16 @@ class Crew(TaskQueue):
         assert results == [outcome_of(job) for job in jobs]
 
     async def owners(self, client: Client) -> dict[int, str]:
-        """Who owns each partition, as the partitions say."""
-        return {info.partition: info.owner for info in await self.stand(client)}
+        """Who owns each partition, as the partitions say; nobody, if one does not answer soon.
+
+        A question that an owner took with it is asked again after a while: whoever waits for other
+        owners would wait for that, too.
+        """
+        try:
+            stand = await client.describe_task_queue(QUEUE, rpc_timeout=SOON)
+        except RPCError:
+            return {}
+        return {info.partition: info.owner for info in stand}
 
     async def stand(self, client: Client) -> list[TaskQueueInfo]:
         """How the task queue stands."""

@@ -21,8 +21,8 @@ from tests.simulation.checker import ledger_of
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(150)]
 
-TAKEOVER_S = 15.0
-"""A session of 6 s, and room for a machine whose two cores have other work."""
+TAKEOVER_S = 40.0
+"""A session of 6 s, and room for a machine with other work; `make chaos` measures it."""
 FROZEN_S = 15.0
 FREEZES_MAX = 4
 NAP_MS = 8_000
@@ -127,7 +127,7 @@ async def start_naps(crew: Crew, client: Client, first: Process, number: int) ->
         began_at = time.monotonic()
         await asyncio.gather(*(crew.start(client, job) for job in some))
         await until(partial(all_ran, crew, some), "all runs nap")
-        owners = await crew.owners(client)
+        owners = await until(partial(crew.owners, client), "each partition says who owns it")
         theirs = [job for job in some if owns(owners, first, job)]
         assert theirs, f"the first host owns none of them: {owners}"
         if time.monotonic() - began_at < nap_ms / 2000:
