@@ -25,6 +25,10 @@ IMPORT_LIMIT_S = 20.0
 """How long the first import of modules may take beyond the limit."""
 _AGAIN_S = 0.25
 """How soon code that swallowed the interruption is interrupted again."""
+LATE_S = 0.5
+"""The watchdog comes so much too late where the process was stopped, or the machine is busy."""
+STOPPED_LIMIT_S = 60.0
+"""How much of such time one block is not charged with; code that waits in C looks the same."""
 
 # A handle of our own, so that the types set here are nobody else's.
 _set_async_exception = ctypes.PyDLL(None).PyThreadState_SetAsyncExc
@@ -61,6 +65,9 @@ class Watchdog:
         self._thread_id = 0
         self._raised = 0
         self._imported_s = 0.0
+        self._stopped_s = 0.0
+        self._looked_s = self._looked_cpu_s = 0.0
+        """When the watchdog looked last, and how much processor time the process had by then."""
         self._resort: LastResort | None = None
         self._resort_of = 0
 
@@ -92,7 +99,7 @@ class Watchdog:
             self._thread.start()
         self._label = label
         self._raised = 0
-        self._imported_s = 0.0
+        self._imported_s = self._stopped_s = 0.0
         self._thread_id = threading.get_ident()
         if self._resort_of != self._thread_id:
             self._watch_from_outside()
@@ -125,7 +132,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         is_reported = False
-        while not self._wake.wait(min(self.limit_s / 4, _AGAIN_S)):
+        self._looked_s, self._looked_cpu_s = time.monotonic(), time.process_time()
+        while not self._wake.wait(self._every_s):
             over_s, label = self._interrupt()
             if over_s < self.stuck_limit_s:
                 is_reported = False
@@ -139,9 +147,13 @@ class Watchdog:
         with self._lock:
             if self._resort is not None:
                 self._resort.renew()
+            now = time.monotonic()
+            stopped_s = self._stood_still(now)
             if self._since is None:
                 return -1.0, ""
-            now = time.monotonic()
+            stopped_s = min(stopped_s, now - self._since, STOPPED_LIMIT_S - self._stopped_s)
+            self._stopped_s += stopped_s
+            self._since += stopped_s
             if self._imported_s < IMPORT_LIMIT_S and is_importing(self._thread_id):
                 # The first import of a module may take its time, and it happens once.
                 self._imported_s += now - self._since
@@ -151,6 +163,23 @@ class Watchdog:
                 self._raised += 1
                 _set_async_exception(self._thread_id, DeadlockError)
             return over_s, self._label
+
+    @property
+    def _every_s(self) -> float:
+        return min(self.limit_s / 4, _AGAIN_S)
+
+    def _stood_still(self, now: float) -> float:
+        """How long the whole process stood still since the last look.
+
+        A process that was stopped, or that a busy machine did not let run, is not code that does
+        not yield: the watchdog itself comes late then, and the process has used no processor time.
+        """
+        gap_s, cpu_s = now - self._looked_s, time.process_time()
+        ran_s = cpu_s - self._looked_cpu_s
+        self._looked_s, self._looked_cpu_s = now, cpu_s
+        if gap_s < self._every_s + LATE_S or ran_s > gap_s / 2:
+            return 0.0
+        return gap_s - self._every_s - ran_s
 
 
 def is_importing(thread_id: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -173,3 +175,37 @@ def test_a_module_that_takes_its_time_is_imported(tmp_path: Path, monkeypatch: A
             importlib.import_module("a_module_that_takes_its_time")
     finally:
         watchdog.close()
+
+
+STOPPED = """
+import os, signal, time
+from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.watchdog import Watchdog
+
+dog = Watchdog(limit_s=2.0, stuck_limit_s=0.1, on_stuck=lambda label: print("stuck"))
+try:
+    with dog.watching("a run"):
+        os.kill(os.getpid(), signal.SIGSTOP)
+        # It goes on until the watchdog has looked at it.
+        goes_on_s = time.monotonic()
+        while dog._looked_s < goes_on_s:
+            time.sleep(0.01)
+    print("fine")
+except BlockedError as error:
+    print(error)
+dog.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="nothing can be stopped here")
+def test_a_process_that_was_stopped_has_not_failed_to_yield() -> None:
+    process = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+    # How long it is stopped is the fault itself.
+    time.sleep(3.5)
+    process.send_signal(signal.SIGCONT)
+
+    said, _ = process.communicate(timeout=40)
+    assert said == "fine\n"
