@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import socket
 import time
 from contextlib import suppress
@@ -16,6 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from perdure_topics.engine_session import Session
+from perdure_topics.peers import stranger_at
 from perdure_topics.ports import LogError
 from perdure_topics.wire import MESSAGE_BYTES_MAX, PATH
 from perdure_topics.wire_socket import QUIET, WireClosedError, WireSocket
@@ -125,6 +127,9 @@ class EngineServer:
 
     def _serve(self, one: WireSocket, protocol: ServerProtocol, connection: socket.socket) -> None:
         try:
+            if (stranger := stranger_at(connection)) is not None:
+                _turn_away(connection, stranger)
+                return
             if self._on_page is not None and not _is_for_us(connection):
                 self._on_page(socket.socket(fileno=connection.detach()))
                 return
@@ -173,6 +178,23 @@ class EngineServer:
             _LOG.exception("sending on a connection failed by an error of the engine")
         # The receiving thread waits in the socket and must learn of it.
         one.close()
+
+
+def _turn_away(connection: socket.socket, user: int) -> None:
+    """Say to another user of this machine that the engine is not theirs."""
+    who = f"user {user}" if user >= 0 else "a process that has gone"
+    _LOG.warning("a connection of %s was refused: this engine is of user %d", who, os.getuid())
+    text = (
+        f"this engine serves processes of user {os.getuid()} and of root; this is {who}. Run both"
+        " as one user, or use Kafka and its rights\n"
+    )
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+    connection.sendall((head + text).encode())
+    # What it has sent is read first, or the answer would be lost with it.
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(1.0)
+    with suppress(OSError):
+        connection.recv(64 * 1024)
 
 
 def _is_for_us(connection: socket.socket) -> bool:
