@@ -44,10 +44,13 @@ class Checkpoints:
             shutil.rmtree(half, ignore_errors=True)
             table.checkpoint(str(half))
             if final.exists():
-                shutil.rmtree(half)
-            else:
-                half.rename(final)
-            for old in self._found()[KEPT:]:
+                # Of the same place, but perhaps of a log that is no more.
+                shutil.rmtree(final)
+            half.rename(final)
+            found = self._found()
+            # A topic that was made anew counts from one again: what is ahead of it is of another.
+            ahead = [copy for copy in found if copy.name > final.name]
+            for old in [*ahead, *found[len(ahead) + KEPT :]]:
                 shutil.rmtree(old, ignore_errors=True)
         except (OSError, TableError) as error:
             logger.warning("no checkpoint of table %s: %s", self._name, error)
