@@ -26,6 +26,12 @@ from perdure.converter import (
     DataConverter,
     ExternalStorage,
     PayloadCodec,
+    StorageDriver,
+    StorageDriverActivityInfo,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
 )
 from perdure.exceptions import ActivityError, ApplicationError
 from perdure.worker import Worker
@@ -359,3 +365,57 @@ async def test_results_are_encoded_before_a_worker_is_gone(
         assert await handle.result() == "x at last"
     assert caplog.records == []
     await client.close()
+
+
+class Remembering(StorageDriver):
+    """Keeps payloads in memory, and whose they were."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Payload] = {}
+        self.targets: list[object] = []
+
+    def name(self) -> str:
+        return "remembering"
+
+    async def store(
+        self, context: StorageDriverStoreContext, payloads: Sequence[Payload]
+    ) -> list[StorageDriverClaim]:
+        claims = []
+        for payload in payloads:
+            key = str(len(self.kept))
+            self.kept[key] = payload
+            self.targets.append(context.target)
+            claims.append(StorageDriverClaim({"key": key}))
+        return claims
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        return [self.kept[claim.claim_data["key"]] for claim in claims]
+
+
+@workflow.defn
+class Passing:
+    @workflow.run
+    async def run(self, text: str) -> str:
+        return await workflow.execute_activity(
+            in_a_thread, text, activity_id="up", start_to_close_timeout=A_MINUTE
+        )
+
+
+async def test_a_storage_driver_is_told_whose_payloads_it_keeps(tmp_path: Path) -> None:
+    driver = Remembering()
+    storage = ExternalStorage(drivers=[driver], payload_size_threshold=10)
+    client = await Client.connect(
+        f"file:{tmp_path}", data_converter=DataConverter(external_storage=storage)
+    )
+    async with Worker(client, task_queue="q", workflows=[Passing], activities=[in_a_thread]):
+        text = "x" * 100
+        result = await client.execute_workflow(Passing.run, text, id="w", task_queue="q")
+    await client.close()
+
+    assert result == text.upper()
+    of_run = StorageDriverWorkflowInfo(namespace="default", id="w")
+    of_activity = StorageDriverActivityInfo(namespace="default", id="up", type="in_a_thread")
+    # The client's start; the host's task; the worker's result; the host's result.
+    assert driver.targets == [of_run, of_activity, of_activity, of_run]

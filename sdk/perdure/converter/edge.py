@@ -8,7 +8,13 @@ from perdure.api.common.v1 import Payload
 from perdure.converter.codecs import PayloadCodec, payload_of, payload_record
 from perdure.converter.data import DataConverter
 from perdure.converter.encodings import cares
-from perdure.converter.storage import ExternalStorage, retrieve_large, store_large
+from perdure.converter.storage import (
+    ExternalStorage,
+    Target,
+    retrieve_large,
+    store_large,
+    target_of,
+)
 from perdure_actors.edges import CodecError, text_of
 from perdure_schemas import payloads as records
 from perdure_schemas.contexts import SerializationContext, in_context
@@ -24,12 +30,15 @@ class DataEdge:
         *,
         headers: bool = False,
         is_settled: bool = False,
+        target: Target = None,
     ) -> None:
         self._codec = codec
+        self._target = target
         self._storage = storage
         self._headers = headers
         # A codec that somebody has put into a context stays in it.
-        self._cares = (cares(codec) or cares(storage)) and not is_settled
+        # A storage's drivers are told whose payloads they keep.
+        self._cares = (cares(codec) or storage is not None) and not is_settled
 
     @property
     def is_contextual(self) -> bool:
@@ -39,7 +48,7 @@ class DataEdge:
     def with_context(self, context: SerializationContext) -> DataEdge:
         """The edge with its codec and its storage in a context."""
         codec, storage = in_context(self._codec, context), in_context(self._storage, context)
-        return DataEdge(codec, storage, headers=self._headers)
+        return DataEdge(codec, storage, headers=self._headers, target=target_of(context))
 
     @property
     def headers(self) -> bool:
@@ -55,7 +64,7 @@ class DataEdge:
             except Exception as error:
                 raise CodecError(f"{type(self._codec).__name__}: {text_of(error)}") from error
         if self._storage is not None:
-            made = await store_large(made, self._storage)
+            made = await store_large(made, self._storage, target=self._target)
         return [payload_record(payload) for payload in made]
 
     async def decode(self, payloads: Sequence[records.Payload]) -> list[records.Payload]:

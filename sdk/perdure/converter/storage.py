@@ -12,6 +12,11 @@ import msgspec
 
 from perdure.api.common.v1 import Payload
 from perdure_actors.edges import CodecError
+from perdure_schemas.contexts import (
+    ActivitySerializationContext,
+    SerializationContext,
+    WorkflowSerializationContext,
+)
 
 REFERENCE_ENCODING: Final = "json/external-storage-reference"
 DIGEST_KEY: Final = "digest"
@@ -48,6 +53,21 @@ class StorageDriverWorkflowInfo:
     id: str | None = None
     run_id: str | None = None
     type: str | None = None
+
+
+Target = StorageDriverActivityInfo | StorageDriverWorkflowInfo | None
+"""Whose payloads are stored, where that is known."""
+
+
+def target_of(context: SerializationContext) -> Target:
+    """Whom a context is about, as a storage driver is told."""
+    if isinstance(context, ActivitySerializationContext):
+        return StorageDriverActivityInfo(
+            namespace=context.namespace, id=context.activity_id, type=context.activity_type
+        )
+    if isinstance(context, WorkflowSerializationContext):
+        return StorageDriverWorkflowInfo(namespace=context.namespace, id=context.workflow_id)
+    return None
 
 
 @dataclass(frozen=True)
@@ -151,20 +171,22 @@ def is_reference(payload: Payload) -> bool:
     return payload.metadata.get("encoding") == REFERENCE_ENCODING.encode()
 
 
-async def store_large(payloads: Sequence[Payload], storage: ExternalStorage) -> list[Payload]:
+async def store_large(
+    payloads: Sequence[Payload], storage: ExternalStorage, *, target: Target = None
+) -> list[Payload]:
     """The payloads, with references in the places of the large ones."""
     by_driver: dict[int, list[int]] = {}
     drivers = {id(driver): driver for driver in storage.drivers}
     for index, payload in enumerate(payloads):
         if len(payload.data) > storage.payload_size_threshold:
-            driver = _chosen(storage, payload)
+            driver = _chosen(storage, payload, target)
             if driver is not None:
                 by_driver.setdefault(id(driver), []).append(index)
     kept = list(payloads)
     for key, places in by_driver.items():
         driver = drivers[key]
         claims = await driver.store(
-            StorageDriverStoreContext(), [payloads[index] for index in places]
+            StorageDriverStoreContext(target), [payloads[index] for index in places]
         )
         if len(claims) != len(places):
             raise CodecError(
@@ -176,10 +198,10 @@ async def store_large(payloads: Sequence[Payload], storage: ExternalStorage) -> 
     return kept
 
 
-def _chosen(storage: ExternalStorage, payload: Payload) -> StorageDriver | None:
+def _chosen(storage: ExternalStorage, payload: Payload, target: Target) -> StorageDriver | None:
     if storage.driver_selector is None:
         return storage.drivers[0]
-    driver = storage.driver_selector(StorageDriverSelectContext(), payload)
+    driver = storage.driver_selector(StorageDriverSelectContext(target), payload)
     if driver is not None and not any(driver is known for known in storage.drivers):
         raise CodecError(
             f"driver_selector chose the storage driver {driver.name()!r}, which is not among"
