@@ -195,7 +195,7 @@ class ActivityWorker:
         tail = self._log.tail(on_ready=self.ring, committed=False)
         # Any partition will do; it only spreads the load.
         partition = random.randrange(replies.partitions)  # noqa: S311
-        self._replies = ReplyReader(tail, replies.name, partition)
+        self._replies = ReplyReader(tail, replies.name, partition, clock=self._clock)
         while not self._replies.is_ready:
             if not await self._pause(1.0):
                 self._replies.close()

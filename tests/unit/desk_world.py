@@ -69,7 +69,7 @@ class World:
             clock=self.clock,
             outbox=self.outbox,
             intake=TaskIntake(self.reader),
-            replies=ReplyReader(tail, REPLIES, 0),
+            replies=ReplyReader(tail, REPLIES, 0, clock=self.clock),
             leases=LeaseBook(COMMANDS, 3),
             rate=TaskRate(rate),
             wake=self._wake,

@@ -12,7 +12,9 @@ from perdure_schemas.commands import (
     HandBackActivity,
     HeartbeatActivity,
 )
+from perdure_topics.ports import LogUnavailableError
 from tests.unit.desk_world import World, is_lease, payload
+from tests.unit.memory_log import MemoryTail
 from tests.unit.worker_world import COMMANDS, make_log, make_task
 
 
@@ -218,3 +220,36 @@ def test_silence_of_the_log_is_said_after_two_seconds_and_its_end_too(caplog):
     world.desk.turn()
 
     assert "acknowledges records again" in caplog.text
+
+
+class AwayProbe:
+    def end(self) -> int | None:
+        raise LogUnavailableError("the engine is away")
+
+
+def test_a_log_that_is_away_is_asked_again_with_back_off_and_said_seldom(
+    caplog, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    def away(self: MemoryTail, topic: str, partition: int) -> AwayProbe:
+        asked.append(topic)
+        return AwayProbe()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryTail, "probe_end", away)
+        world = World()
+        for _ in range(60):
+            for _ in range(100):
+                # Its answer, that it is away, rings at once.
+                world.desk.turn()
+            world.pass_ms(1_000)
+
+    assert len(asked) <= 30
+    assert len([one for one in caplog.messages if "cannot find the end" in one]) <= 3
+    world.pass_ms(6_000)
+    world.host.send(make_task(1, wants_claim=True))
+    world.desk.turn()
+    world.host.grant(world.host.commands(ClaimActivity)[0])
+    world.desk.turn()
+    assert len(world.hand.started) == 1

@@ -24,6 +24,8 @@ from perdure_topics.engine_server import EngineServer
 from perdure_topics.names import TOPICS, topic_name, topic_settings
 from perdure_topics.ports import LogError, LogUnavailableError, Report, TopicSpec
 from perdure_topics.remote import RemoteLog
+from perdure_topics.remote_link import Link
+from perdure_topics.wire_socket import WireSocket
 from tests.engine_process import start_engine
 from tests.log_contract import (
     Holder,
@@ -408,3 +410,24 @@ def test_a_reader_that_does_not_take_is_sent_no_more_than_its_window(served):
     tail.close()
     appender.close()
     remote.close()
+
+
+def test_an_engine_that_lets_in_and_hangs_up_is_said_once(caplog, served, monkeypatch):
+    """Two lines for each of many connections a second filled logs."""
+    caplog.set_level(logging.WARNING)
+    serve, connections = Link._serve, []
+
+    def counted(self: Link, one: WireSocket) -> None:
+        connections.append(one)
+        serve(self, one)
+
+    monkeypatch.setattr(Link, "_serve", counted)
+    _, server = served
+    remote = RemoteLog.connect(f"http://127.0.0.1:{server.port}")
+    # The engine hangs up on whoever joins a group of a topic that is not there.
+    member = remote.group_reader("g", "ns.gone.tasks", on_ready=no_bell)
+    assert wait_for(lambda: len(connections) >= 6)
+    member.close()
+    remote.close()
+
+    assert len([one for one in caplog.messages if "engine at" in one]) <= 2

@@ -29,6 +29,8 @@ CLIENT_VERSION: Final = wire.VERSION
 CONNECT_S: Final = 5.0
 BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 TELL_EVERY_S: Final = 5.0
+STEADY_S: Final = 5.0
+"""A connection that ended sooner is not made again at once."""
 CALL_S: Final = 15.0
 
 
@@ -210,9 +212,7 @@ class Link:
                     told = now
                     _LOG.warning("%s", self.away())
                 self._tick()
-                pause = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]
-                self._wake.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-                attempt += 1
+                attempt = self._back_off(attempt)
                 continue
             except LogError as error:
                 self._fatal = error
@@ -222,11 +222,24 @@ class Link:
             if told is not None:
                 away_s = time.monotonic() - self._away_since
                 _LOG.warning("the engine at %s is back after %.1f s", self.address, away_s)
-            attempt, told = 0, None
+                told = None
+            began_s = time.monotonic()
             self._serve(one)
-            if not self._wake.is_set():
-                told = time.monotonic()
+            now = time.monotonic()
+            if self._wake.is_set():
+                continue
+            if now - began_s >= STEADY_S or not attempt:
+                told, attempt = now, 0
                 _LOG.warning("%s", self.away())
+            if now - began_s < STEADY_S:
+                # It lets this process in and hangs up: said once, and left alone for longer.
+                attempt = self._back_off(attempt)
+
+    def _back_off(self, attempt: int) -> int:
+        """Wait before the next attempt to connect; its number."""
+        pause = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]
+        self._wake.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        return attempt + 1
 
     def _connect(self) -> WireSocket:
         """Raises OSError, WireClosedError; LogError when trying again makes no sense."""
