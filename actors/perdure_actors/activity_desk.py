@@ -27,6 +27,7 @@ from perdure_actors.activity_tasks import (
 from perdure_actors.slots import FixedSlots, Slots
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.task_rate import FOREVER_MS, TaskRate
+from perdure_actors.trouble_log import TroubleLog, tell_failed
 from perdure_actors.worker_attempts import AttemptBook
 from perdure_actors.worker_claims import ClaimBook
 from perdure_actors.worker_lease import LeaseBook
@@ -71,8 +72,10 @@ class ActivityDesk:
         wake: Callable[[], None],
         rate: TaskRate | None = None,
         slots: Slots | None = None,
+        trouble: TroubleLog | None = None,
     ) -> None:
         self._facts = facts
+        self._trouble = trouble or TroubleLog()
         self._slots = slots or FixedSlots(facts.slots)
         self._runner = runner
         self._clock = clock
@@ -147,8 +150,12 @@ class ActivityDesk:
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """The code failed."""
         if self._end(attempt, "failed"):
-            self._mail.failed(attempt, failure)
+            self._fail(attempt, failure)
         self.free(attempt)
+
+    def _fail(self, attempt: Attempt, failure: Failure) -> None:
+        tell_failed(self._trouble, attempt, failure)
+        self._mail.failed(attempt, failure)
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> None:
         """The code ended because it was asked to cancel."""
@@ -172,7 +179,7 @@ class ActivityDesk:
     def give_up(self, attempt: Attempt) -> None:
         """The code does not stop though it was told to: its slot is kept until it does."""
         if self._end(attempt, "failed"):
-            self._mail.failed(attempt, stop_failure(attempt.task, has_ended=False))
+            self._fail(attempt, stop_failure(attempt.task, has_ended=False))
 
     def hand_back(self, attempt: Attempt, reason: str) -> None:
         """Another worker should run it: it has not begun here."""
@@ -363,7 +370,7 @@ class ActivityDesk:
                 attempt.details_due = False
                 self._mail.flush_details(attempt)
             elif self._end(attempt, "timed_out"):
-                self._mail.failed(attempt, timeout_failure(attempt.task))
+                self._fail(attempt, timeout_failure(attempt.task))
                 self._runner.cancel(attempt, TIMED_OUT)
 
     def _tick(self, now: int) -> None:

@@ -18,6 +18,7 @@ from perdure_actors.activity_interception import Intercept, InterceptedCalls
 from perdure_actors.activity_processes import ProcessExecutor
 from perdure_actors.activity_tasks import WORKER_SHUTDOWN, Attempt, application_failure
 from perdure_actors.definitions import ActivityRegistry
+from perdure_actors.trouble_log import TroubleLog, tell_failed
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.payloads import Failure, Payload
 
@@ -39,6 +40,7 @@ class ActivityRunner:
         ring: Callable[[], None],
         intercept: Intercept | None = None,
         is_only_one: bool = False,
+        trouble: TroubleLog | None = None,
     ) -> None:
         """Begin; the only one fails for good what is not registered, as no other will run it."""
         self._activities = activities
@@ -46,6 +48,7 @@ class ActivityRunner:
         self._task_queue = task_queue
         self._converter = converter
         self._on_change = on_change
+        self._trouble = trouble or TroubleLog()
         self._on_fatal = on_fatal
         self._ring = ring
         self._inbox: deque[Callable[[], None]] = deque()
@@ -156,7 +159,8 @@ class ActivityRunner:
         self._ended(attempt).completed(attempt, result)
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
-        """The code failed."""
+        """The code failed; that is told before any codec hides what it says."""
+        tell_failed(self._trouble, attempt, failure)
         self._ended(attempt).failed(attempt, failure)
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> None:

@@ -68,6 +68,7 @@ class Attempt:
         "task_partition",
         "timeout_set",
         "token",
+        "told",
     )
 
     def __init__(
@@ -105,6 +106,8 @@ class Attempt:
         self.details_sent_ms = -1
         self.details_due = False
         self.timeout_set = False
+        self.told = False
+        """Whether its failure is in this process's log."""
         self.run: object = None
         """What the runner keeps of it."""
 

@@ -24,6 +24,7 @@ from perdure_actors.edges import Edge
 from perdure_actors.slots import FixedSlots, Slots
 from perdure_actors.task_intake import TaskIntake
 from perdure_actors.task_rate import TaskRate
+from perdure_actors.trouble_log import TroubleLog
 from perdure_actors.worker_lease import LeaseBook
 from perdure_actors.worker_outbox import Outbox
 from perdure_actors.worker_replies import ReplyReader
@@ -86,6 +87,7 @@ class ActivityWorker:
         self._edge = edge
         self._slots = slots or FixedSlots(settings.max_concurrent_activities)
         self._intercept = intercept
+        self._trouble = TroubleLog()
         self._clock: Clock = clock or SystemClock()
         self._rate = TaskRate(_least(settings, sharers=1))
         self.worker_id = uuid.uuid4().hex
@@ -174,6 +176,7 @@ class ActivityWorker:
 
     def _timer_turn(self) -> None:
         self._timer = None
+        self._trouble.flush()
         if self._watchdog is not None:
             self._watchdog.turned()
         self._turn()
@@ -212,6 +215,7 @@ class ActivityWorker:
             on_fatal=self._die,
             ring=self.ring,
             intercept=self._intercept,
+            trouble=self._trouble,
         )
         self._gate = self._make_gate()
         group = group_name("workers", settings.namespace, settings.task_queue)
@@ -229,6 +233,7 @@ class ActivityWorker:
             wake=self.ring,
             rate=self._rate,
             slots=self._slots,
+            trouble=self._trouble,
         )
         self._sharing = asyncio.create_task(self._share(group))
         self._counts = self._desk.counts
@@ -306,6 +311,7 @@ class ActivityWorker:
             self._timer.cancel()
         if self._watchdog is not None:
             self._watchdog.close()
+        self._trouble.close()
         self._runner.close()
         self._slots.close()
         if self._user_executor is None:

@@ -18,6 +18,7 @@ from perdure_actors.framing import Framing
 from perdure_actors.host import Host
 from perdure_actors.run_memory import RUNS_MAX, RunMemory
 from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
+from perdure_actors.trouble_log import TroubleLog
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import Log, LogEndLostError, LogError, LogUnavailableError, TopicInfo
@@ -128,6 +129,7 @@ class HostThread:
         clock: Clock | None = None,
         pace: Pace | None = None,
         registry: SchemaRegistry | None = None,
+        trouble: TroubleLog | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -146,6 +148,7 @@ class HostThread:
         self._clock = clock or SystemClock()
         self._pace = pace
         self._registry = registry
+        self._trouble = trouble or TroubleLog()
         self._bell = threading.Event()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
         self._stopping = threading.Event()
@@ -184,6 +187,7 @@ class HostThread:
                 if pace is not None:
                     pace.stepping(self)
                 wait_ms = host.step()
+                self._trouble.flush()
                 if not self.settled.is_set() and host.is_settled:
                     self.settled.set()
                 if pace is not None:
@@ -207,6 +211,7 @@ class HostThread:
             if self._local is not None:
                 self._local.close()
             self._openers.shutdown()
+            self._trouble.close()
             self._code.close()
             self._store.close()
 
@@ -255,6 +260,7 @@ class HostThread:
             checkpoints=self._checkpoints,
             checkpoint_every=self._checkpoint_every if self._checkpoints else 0,
             viewer=self._viewer,
+            trouble=self._trouble,
             local=self._local or NoLocalRunner(),
             framing=Framing(self._registry, self._bell.set),
         )

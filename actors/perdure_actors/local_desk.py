@@ -19,6 +19,7 @@ from perdure_actors.activity_tasks import (
 )
 from perdure_actors.slots import Slots
 from perdure_actors.task_rate import FOREVER_MS
+from perdure_actors.trouble_log import TroubleLog, tell_failed
 from perdure_schemas.avro import COMMAND_BYTES_MAX
 from perdure_schemas.bounds import fit_failure
 from perdure_schemas.commands import CompleteActivity, ConfirmActivityCanceled, FailActivity
@@ -50,8 +51,10 @@ class LocalDesk:
         identity: str,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
+        trouble: TroubleLog | None = None,
     ) -> None:
         self._runner = runner
+        self._trouble = trouble or TroubleLog()
         self._slots = slots
         self._identity = identity
         self._loop = loop
@@ -164,6 +167,7 @@ class LocalDesk:
         self.free(attempt)
 
     def _report_failed(self, attempt: Attempt, failure: Failure) -> None:
+        tell_failed(self._trouble, attempt, failure)
         task = attempt.task
         self._report(
             attempt,

@@ -16,6 +16,7 @@ from perdure_actors.activity_gate import ActivityGate
 from perdure_actors.activity_runner import ActivityRunner
 from perdure_actors.local_desk import LocalDesk
 from perdure_actors.slots import Slots
+from perdure_actors.trouble_log import TroubleLog
 from perdure_topics.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class LocalWorker:
         self._user_executor = None if isinstance(executor, ProcessPoolExecutor) else executor
         self._edge = edge
         self._intercept = intercept
+        self._trouble = TroubleLog()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pool: Executor | None = None
@@ -106,6 +108,7 @@ class LocalWorker:
             ring=self._ring,
             intercept=self._intercept,
             is_only_one=True,
+            trouble=self._trouble,
         )
         gate = None
         if self._edge is not None:
@@ -116,6 +119,7 @@ class LocalWorker:
             identity=self._identity,
             loop=loop,
             clock=SystemClock(),
+            trouble=self._trouble,
         )
         desk = self._desk
         self._slots.open(partial(self._from_elsewhere, loop, desk.fill))
@@ -156,6 +160,7 @@ class LocalWorker:
                     await self._changed.wait()
         for attempt in self._runner.running:
             logger.error("%r did not stop within %g s of being cancelled", attempt, CLOSE_S)
+        self._trouble.close()
         self._runner.close()
         self._slots.close()
         if self._pool is not None and self._user_executor is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perdure_actors.edges import Door
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
     from perdure_actors.run_memory import RunMemory
+    from perdure_actors.trouble_log import TroubleLog
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.tasks import ActivityTask
@@ -179,5 +180,7 @@ class Services(NamedTuple):
     local: LocalRunner = NoLocalRunner()
     framing: Framing = Framing(None, _nobody_waits)
     """How commands are read: with a schema registry, or without."""
+    trouble: TroubleLog | None = None
+    """Where trouble of runs is told, where somebody listens."""
     run: Callable[[Callable[[], Any]], Future[Any]] = run_now
     """Runs what only waits for a disk; on other threads, where there are any."""

@@ -87,6 +87,9 @@ class Showing:
         """Show a transition that has just been accepted."""
         resident, envelope = pending.resident, pending.envelope
         self.accepted_count += 1
+        trouble = self._shard.services.trouble
+        if trouble is not None and resident is not None and pending.events:
+            trouble.accepted(resident.run, pending.events, now_ms=envelope.time_ms)
         if self._view is None:
             return
         self._view.took(time.perf_counter() - pending.began_s)

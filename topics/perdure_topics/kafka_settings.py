@@ -15,6 +15,38 @@ Settings = dict[str, Any]
 # What the library itself says goes here; without a handler of the user's it goes nowhere.
 LIBRARY_LOG: Final = logging.getLogger("perdure_topics.librdkafka")
 LIBRARY_LOG.addHandler(logging.NullHandler())
+_HEALING: Final = frozenset(
+    {
+        "FAIL",  # a connection ended: it makes another
+        "ERROR",  # of one broker, or of all: it goes on trying
+        "REQTMOUT",
+        "TIMEOUT",
+        "GETPID",
+        "SESSTMOUT",
+        "HBFAIL",
+        "COORD",
+        "OFFSET",
+        "FETCH",
+        "PARTCNT",
+        "CONFWARN",  # of an experimental setting, which the protocol rests on
+    }
+)
+_LASTING: Final = ("SASL", "SSL", "certificate", "authenti", "authoriz", "resolve")
+"""What no repetition mends, wherever it is said."""
+
+
+class _Quiet(logging.Filter):
+    """Lines of trouble that heals by itself are for who looks closely; our own say what matters."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+        if kind not in _HEALING or any(word in record.getMessage() for word in _LASTING):
+            return True
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return LIBRARY_LOG.isEnabledFor(logging.DEBUG)
+
+
+LIBRARY_LOG.addFilter(_Quiet())
 
 SESSION_TIMEOUT_MS: Final = 6_000
 REBOOTSTRAP_MS: Final = 1_000

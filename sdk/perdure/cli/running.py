@@ -262,8 +262,6 @@ def set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # The library warns of an experimental setting that the protocol rests on, once a producer.
-    logging.getLogger("perdure_topics.librdkafka").setLevel(logging.ERROR)
     if verbose:
         for name in ("perdure", "perdure_actors", "perdure_topics"):
             logging.getLogger(name).setLevel(logging.INFO)
