@@ -118,8 +118,8 @@ class ActivityDesk:
         leave_ms = self._intake.next_leave_ms
         return due_ms if leave_ms is None else min(due_ms, leave_ms)
 
-    def turn(self) -> None:
-        """Take whatever came in, and do what is due."""
+    def turn(self, *, begins: bool = True) -> None:
+        """Take whatever came in, and do what is due; without beginning anything if so told."""
         now = self._clock.monotonic_ms()
         self._outbox.turn()
         for reply in self._replies.take():
@@ -134,7 +134,7 @@ class ActivityDesk:
             self._ring_alarms(now)
         if now >= self._tick_at_ms:
             self._tick(now)
-        if not self._stopping:
+        if begins and not self._stopping:
             self._fill(now)
             self._take(now)
         if self._leases.is_urgent:
@@ -211,6 +211,14 @@ class ActivityDesk:
             attempt.details_due = True
             self._alarms.set_details(attempt, due_ms)
             self._wake()
+
+    def sign(self, attempt: Attempt) -> None:
+        """The code cannot give a sign of life now, and is alive: one without details is sent."""
+        if attempt.phase is not Phase.RUNNING or not attempt.promoted or attempt.details_due:
+            return
+        if self._clock.monotonic_ms() >= self._mail.details_due_ms(attempt):
+            attempt.details = attempt.details or []
+            self._mail.flush_details(attempt)
 
     def stop_taking(self) -> None:
         """Take nothing more, and hand back all that has not begun."""

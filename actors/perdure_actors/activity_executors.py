@@ -197,6 +197,11 @@ class AsyncExecutor:
             self._run(attempt, context), context=self._inherited.copy()
         )
 
+    def has_the_loop(self, attempt: Attempt) -> bool:
+        """Whether it is an attempt's own code that the loop runs now. Asked from any thread."""
+        task = self._tasks.get(attempt)
+        return task is not None and asyncio.current_task(self._loop) is task
+
     @staticmethod
     def running_code() -> CodeType:
         """The function in whose frames an attempt's code runs, for who looks at stacks."""

@@ -77,6 +77,16 @@ class ActivityRunner:
             through=None if self._intercepted is None else self._intercepted.call,
         )
 
+    def waits_for_loop(self, attempt: Attempt) -> bool:
+        """Whether an attempt's code only waits for the event loop, which another one's blocks.
+
+        May be asked from any thread. Of what blocks the loop it is not known whether it lives.
+        """
+        context = self.running.get(attempt)
+        if context is None:
+            return False
+        return context.definition.is_async and not self._async.has_the_loop(attempt)
+
     def work_off(self) -> None:
         """Do what other threads have posted."""
         while self._inbox:

@@ -17,6 +17,7 @@ from perdure_actors.activity_executors import AsyncExecutor
 from perdure_actors.activity_gate import ActivityGate
 from perdure_actors.activity_interception import Intercept
 from perdure_actors.activity_mail import WorkerFacts
+from perdure_actors.activity_pulse import LockedDesk, OnLoop, Pulse
 from perdure_actors.activity_runner import ActivityRunner
 from perdure_actors.activity_watchdog import LoopWatchdog
 from perdure_actors.definitions import ActivityRegistry
@@ -99,6 +100,9 @@ class ActivityWorker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ms = 0
         self._watchdog: LoopWatchdog | None = None
+        self._pulse: Pulse | None = None
+        self._lock = threading.RLock()
+        """Who has it may use the desk: its loop, or the pulse while that stands still."""
         self._failed = asyncio.Event()
         self.error: BaseException | None = None
         """Why it stops by itself, from when that is known."""
@@ -130,6 +134,7 @@ class ActivityWorker:
         Raises LogError when the log cannot be used, and whatever made the worker stop by itself.
         """
         self._loop = asyncio.get_running_loop()
+        self._loop_thread_id = threading.get_ident()
         if not await self._open():
             return
         try:
@@ -155,9 +160,12 @@ class ActivityWorker:
     def _turn(self) -> None:
         self._is_rung = False
         if self._is_open:
+            if self._pulse is not None:
+                self._pulse.turned()
             try:
-                self._runner.work_off()
-                self._desk.turn()
+                with self._lock:
+                    self._runner.work_off()
+                    self._desk.turn()
             except Exception as error:
                 logger.exception("the activity worker stops: this is a defect of its own")
                 self._die(error)
@@ -211,7 +219,7 @@ class ActivityWorker:
             task_queue=settings.task_queue,
             converter=self._converter,
             pool=self._pool,
-            on_change=self._changed.set,
+            on_change=self._note_change,
             on_fatal=self._die,
             ring=self.ring,
             intercept=self._intercept,
@@ -222,9 +230,10 @@ class ActivityWorker:
         tasks = topic_name("tasks", settings.namespace, settings.task_queue)
         self._outbox = Outbox(self._log, clock=self._clock, on_ready=self.ring)
         self._intake = TaskIntake(self._log.group_reader(group, tasks, on_ready=self.ring))
+        on_loop = OnLoop(self._gate or self._runner, self._slots, loop=self._loop)
         self._desk = ActivityDesk(
             self._facts(partition),
-            self._gate or self._runner,
+            on_loop,
             clock=self._clock,
             outbox=self._outbox,
             intake=self._intake,
@@ -232,14 +241,15 @@ class ActivityWorker:
             leases=LeaseBook(commands.name, commands.partitions),
             wake=self.ring,
             rate=self._rate,
-            slots=self._slots,
+            slots=on_loop,
             trouble=self._trouble,
         )
+        locked = on_loop.desk = LockedDesk(self._desk, self._lock)
         self._sharing = asyncio.create_task(self._share(group))
         self._counts = self._desk.counts
-        self._runner.desk = self._gate or self._desk
+        self._runner.desk = self._gate or locked
         if self._gate is not None:
-            self._gate.desk, self._gate.runner = self._desk, self._runner
+            self._gate.desk, self._gate.runner = locked, self._runner
         self._watch()
         self._is_open = True
         self._slots.open(self.ring)
@@ -278,7 +288,27 @@ class ActivityWorker:
                 logger.debug("how many workers share the queue is not known: %s", error)
             await asyncio.sleep(SHARE_EVERY_S)
 
+    def _note_change(self) -> None:
+        """Somebody who waits for a change looks again; the pulse's thread may say so, too."""
+        if threading.get_ident() == self._loop_thread_id:
+            self._changed.set()
+        else:
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def _die_soon(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._die, error)
+
     def _watch(self) -> None:
+        # Codecs are the loop's: behind a gate, outcomes wait for it.
+        work_off = self._runner.work_off if self._gate is None else _wait_for_the_loop
+        self._pulse = Pulse(
+            self._desk,
+            self._lock,
+            work_off=work_off,
+            waits_for_loop=self._runner.waits_for_loop,
+            on_fatal=self._die_soon,
+        )
+        self._pulse.start()
         if any(definition.is_async for definition, _ in self._activities.by_name.values()):
             self._watchdog = LoopWatchdog(
                 AsyncExecutor.running_code(), loop_thread_id=threading.get_ident()
@@ -289,7 +319,8 @@ class ActivityWorker:
         """Finish or stop what runs, say farewell, and let go of the log."""
         running = self._runner.running
         self._runner.begin_shutdown()
-        self._desk.stop_taking()
+        with self._lock:
+            self._desk.stop_taking()
         self._sharing.cancel()
         is_quiet = self._is_quiet
         await self._until(is_quiet, self._settings.graceful_shutdown_timeout_s)
@@ -302,11 +333,15 @@ class ActivityWorker:
                 attempt,
                 CANCEL_GRACE_S,
             )
-            self._desk.give_up(attempt)
+            with self._lock:
+                self._desk.give_up(attempt)
         await self._until(lambda: not self._outbox.outcomes_unacked, FLUSH_S)
-        self._desk.say_farewell()
+        with self._lock:
+            self._desk.say_farewell()
         await self._until(lambda: not self._outbox.unacked, FAREWELL_S)
         self._is_open = False
+        if self._pulse is not None:
+            self._pulse.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._watchdog is not None:
@@ -341,6 +376,10 @@ class ActivityWorker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
+
+
+def _wait_for_the_loop() -> None:
+    """What threads have posted is worked off when the loop turns again."""
 
 
 def _least(settings: ActivityWorkerSettings, *, sharers: int) -> float | None:

@@ -55,6 +55,7 @@ class Firing:
         if now_ms - self._house_at_ms >= HOUSE_MS:
             self._house_at_ms = now_ms
             self._may_lose = LOST_A_TURN
+            shard.world.soft.turned(now_ms)
             for worker_id in shard.world.soft.lost_workers(now_ms):
                 self._attempt_to_lose(worker_id, now_ms)
             if not self._may_lose:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure_actors.core.soft import STOOD_MS
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 
@@ -102,6 +103,9 @@ class Horizon:
         position = self._position()
         if position >= self._end:
             self._read_to_ms = max(self._read_to_ms, self._asked_ms)
+            if now_ms - self._asked_ms >= STOOD_MS:
+                # What workers said while the log was away may still be on its way.
+                self._shard.world.soft.renew(now_ms)
             self._let_go()
         elif position != self._stands_at:
             self._stands_at = position

@@ -133,3 +133,24 @@ def test_of_workers_of_another_queue_one_at_a_time_is_tried() -> None:
 
     assert isinstance(verdict, Ignored)
     assert verdict.answer == WorkerOrders(elsewhere=1)
+
+
+def test_a_host_that_stood_still_hears_everybody_anew_once_a_minute(soft: Soft) -> None:
+    soft.hold("w1", "run-1", "1")
+    soft.leases["w1"] = lease(seen_ms=NOW_MS)
+    at_ms = NOW_MS
+    for _ in range(400):
+        at_ms += 200
+        soft.leases["w1"].seen_ms = at_ms
+        soft.turned(at_ms)
+    assert soft.taken_over_ms == NOW_MS
+
+    at_ms += 9_000
+    soft.turned(at_ms)
+    assert soft.lost_workers(at_ms) == []
+    assert soft.lease_ends_ms("w1") == at_ms + 3_000
+
+    # It stands still again and again, and the worker is gone.
+    at_ms += 9_000
+    soft.turned(at_ms)
+    assert soft.lost_workers(at_ms) == ["w1"]

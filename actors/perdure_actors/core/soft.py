@@ -5,6 +5,9 @@ from __future__ import annotations
 import msgspec
 
 LEASE_MS_DEFAULT = 6_000
+STOOD_MS = 3_000
+"""Half a lease: a turn comes every few hundred milliseconds."""
+RENEW_EVERY_MS = 60_000
 
 
 class Lease(msgspec.Struct):
@@ -24,14 +27,32 @@ class Lease(msgspec.Struct):
 class Soft:
     """The leases and heartbeats of one shard since it was taken over."""
 
-    __slots__ = ("heartbeats", "held", "leases", "taken_over_ms")
+    __slots__ = ("heartbeats", "held", "leases", "renewed_ms", "taken_over_ms", "turned_ms")
 
     def __init__(self, taken_over_ms: int) -> None:
         self.taken_over_ms = taken_over_ms
+        self.turned_ms = taken_over_ms
+        self.renewed_ms = taken_over_ms
         self.leases: dict[str, Lease] = {}
         self.heartbeats: dict[tuple[str, str], int] = {}
         self.held: dict[str, set[tuple[str, str]]] = {}
         """Started attempts by worker: (run id, activity id). May name some that have ended."""
+
+    def turned(self, now_ms: int) -> None:
+        """The host has taken a turn. If it stood still, workers of its process did, too."""
+        stood_ms = now_ms - self.turned_ms
+        self.turned_ms = now_ms
+        if stood_ms >= STOOD_MS:
+            self.renew(now_ms)
+
+    def renew(self, now_ms: int) -> None:
+        """Hear everybody anew, as after a take-over: it was not they who were silent.
+
+        The host stood still, or its clock leapt, or the log gave no answer for as long. Once a
+        minute at most, so that who is lost is found out where that goes on and on.
+        """
+        if now_ms - self.renewed_ms >= RENEW_EVERY_MS:
+            self.renewed_ms = self.taken_over_ms = now_ms
 
     def hold(self, worker_id: str, run_id: str, activity_id: str) -> None:
         """Remember that a worker runs an attempt."""
