@@ -10,13 +10,14 @@ committed is read from the offsets, which are part of the transaction.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from perdure_topics.forks import keep_in_forks
-from perdure_topics.kafka_settings import log_error, reader_settings, writer_settings
-from perdure_topics.publishing import FencedError, Mark, PublishError
+from perdure_topics.kafka_settings import PASSING, log_error, reader_settings, writer_settings
+from perdure_topics.publishing import FencedError, Mark, PublishError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,20 @@ _FENCED: Final = frozenset(
         KafkaError.PRODUCER_FENCED,
     }
 )
+
+
+_FINAL: Final = frozenset(
+    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError._INVALID_ARG}
+)
+"""What a topic says of a record that it will never take."""
+
+
+def _refusal(index: int, topic: str, error: KafkaError) -> RefusedError:
+    return RefusedError(
+        f"topic {topic}: {error.name()}: {error.str()}",
+        index=index,
+        is_final=error.code() in _FINAL,
+    )
 
 
 class KafkaPublisher:
@@ -90,9 +105,9 @@ class KafkaPublisher:
         self._producer = None
         self._call("open a transaction", producer.begin_transaction)
         refused = self._call("publish", lambda: self._produce(producer, emissions))
-        if refused:
+        if refused is not None:
             self._call("roll back", lambda: producer.abort_transaction(CALL_S))
-            raise PublishError(refused)
+            raise refused
         offsets = [TopicPartition(m.topic, m.partition, m.next_offset, m.note) for m in marks]
         group = self._marks.consumer_group_metadata()
         self._call(
@@ -106,35 +121,50 @@ class KafkaPublisher:
             raise PublishError(f"{self._name}: a commit took {took_s:.1f} s")
         self._producer = producer
 
-    def _produce(self, producer: Producer, emissions: Sequence[Emission]) -> str:
+    def _produce(self, producer: Producer, emissions: Sequence[Emission]) -> PublishError | None:
         """Write records; why one of them cannot be written."""
-        refused: list[str] = []
+        refused: list[RefusedError] = []
+        acknowledged: set[int] = set()
 
-        def told(error: KafkaError | None, message: Message) -> None:
+        def told(index: int, error: KafkaError | None, message: Message) -> None:
             if error is None:
-                return
-            if error.code() in _FENCED:
+                acknowledged.add(index)
+            elif error.code() in _FENCED:
                 raise FencedError(self._over())
-            refused.append(f"topic {message.topic()}: {error.name()}: {error.str()}")
+            elif error.code() not in PASSING:
+                refused.append(_refusal(index, str(message.topic()), error))
 
-        for emission in emissions:
+        failed = ""
+        for index, emission in enumerate(emissions):
             try:
                 producer.produce(
                     emission.topic,
                     value=emission.value,
                     key=emission.key,
                     headers=list(emission.headers.items()),
-                    on_delivery=told,
+                    on_delivery=partial(told, index),
                     partition=emission.partition,  # -1 lets the partitioner choose
                 )
             except KafkaException as error:
-                refused.append(f"topic {emission.topic}: {error.args[0].str()}")
+                refused.append(_refusal(index, emission.topic, error.args[0]))
+                break
+            except BufferError:
+                # A full queue is nobody's fault; what is in it goes first.
+                failed = "the producer's queue is full"
                 break
             producer.poll(0)
-        left = producer.flush(CALL_S)
-        if left and not refused:
-            refused.append(f"{left} records were not acknowledged for {CALL_S:.0f} s")
-        return refused[0] if refused else ""
+        producer.flush(CALL_S)
+        if refused:
+            return refused[0]
+        left = [index for index in range(len(emissions)) if index not in acknowledged]
+        if not left:
+            return None
+        text = failed or f"{len(left)} records were not acknowledged for {CALL_S:.0f} s"
+        if failed or not acknowledged:
+            return PublishError(f"{self._name}: {text}")
+        # Others were: it is not the broker that is away, but somebody's partition.
+        topic = emissions[left[0]].topic
+        return RefusedError(f"topic {topic}: {text}", index=left[0], is_final=False)
 
     def _call(self, what: str, call: Callable[[], _T]) -> _T:
         began_s = time.monotonic()

@@ -37,6 +37,17 @@ class PublishError(LogError):
     """Nothing was published, or it is not known: begin again from the marks."""
 
 
+class RefusedError(PublishError):
+    """Nothing was published, because of one of the records."""
+
+    def __init__(self, message: str, *, index: int, is_final: bool) -> None:
+        super().__init__(message)
+        self.index = index
+        """Which of the records."""
+        self.is_final = is_final
+        """Whether its topic will never take it, whatever is mended elsewhere."""
+
+
 class FencedError(LogError):
     """Another publisher of this name has begun: this one is over."""
 

@@ -59,7 +59,7 @@ _TOPICS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "events": ("READ", "DESCRIBE_CONFIGS"),
         "findings": ("WRITE", "DESCRIBE_CONFIGS"),
     },
-    "relay": {"events": ("READ", "DESCRIBE_CONFIGS")},
+    "relay": {"events": ("READ", "DESCRIBE_CONFIGS"), "dead": ("WRITE",)},
     "reader": {
         "events": ("READ", "DESCRIBE_CONFIGS"),
         "findings": ("READ", "DESCRIBE_CONFIGS"),

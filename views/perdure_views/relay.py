@@ -6,31 +6,19 @@ what is published is never published again, whoever dies when.
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from perdure_schemas.avro import decode, decode_as
-from perdure_schemas.fact_events import RecordEmitted
-from perdure_schemas.transition import TransitionBody
-from perdure_topics.fold import Accepted, Cursor, fold_record
-from perdure_topics.names import role_of
+from perdure_topics.names import role_of, topic_name, unquote
 from perdure_topics.ports import LogUnavailableError, PositionLostError
-from perdure_topics.publishing import (
-    NOTE_BYTES_MAX,
-    Emission,
-    FencedError,
-    Mark,
-    PublishError,
-)
+from perdure_topics.publishing import Emission, FencedError, PublishError, RefusedError
 from perdure_views.held_partitions import HeldPartitions
+from perdure_views.relay_source import Due, Reading, Source
 
 if TYPE_CHECKING:
-    from perdure_topics.ports import Log, StoredRecord, Tail, TopicInfo
+    from perdure_topics.ports import Log, TopicInfo
     from perdure_topics.publishing import Publisher
     from perdure_views.turn import Turn
 
@@ -46,85 +34,11 @@ TOPIC_AGAIN_S: Final = 1.0
 RETRY_S: Final = 1.0
 TURN_SAID_S: Final = 3.0
 """Who waits for a turn for longer says so."""
+REFUSED_S: Final = 30.0
+"""A target that refused a record is left alone for so long."""
+SAID_MAX: Final = 1_000
 FENCED_S: Final = 15.0
 """Who was taken over from leaves the work to the other so long, whatever the group says."""
-
-
-class _Note(msgspec.Struct, array_like=True):
-    """What is kept with an offset."""
-
-    topic_id: str
-    cursor: Cursor
-
-
-_decode_note = msgspec.msgpack.Decoder(_Note).decode
-
-
-class _Source:
-    """One events partition as it is read."""
-
-    def __init__(self, topic: TopicInfo, partition: int) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.cursor = Cursor()
-        self.next_offset = 0
-        self.marked = 0
-        self._safe = (0, Cursor())
-
-    def begin(self, log: Log, tail: Tail, mark: Mark | None) -> None:
-        """Read from a mark on, or from where a fold may start."""
-        start, end = log.offsets(self.topic.name, self.partition)
-        self.cursor, self.next_offset = Cursor(), start
-        note = _note_of(mark) if mark else None
-        if mark and note and note.topic_id == self.topic.topic_id:
-            if start <= mark.next_offset <= end:
-                self.cursor, self.next_offset = note.cursor, mark.next_offset
-            else:
-                _LOG.error(
-                    "%s-%d holds offsets %d to %d, and was read to %d: records may be missed",
-                    self.topic.name,
-                    self.partition,
-                    start,
-                    end,
-                    mark.next_offset,
-                )
-        self.marked = self.next_offset
-        self._safe = (self.next_offset, self.cursor)
-        tail.assign(self.topic.name, self.partition, self.next_offset)
-
-    def take(self, record: StoredRecord) -> list[RecordEmitted]:
-        """Fold a record; what it emits. Raises UnreadableRecordError."""
-        cursor, verdict = fold_record(self.cursor, record)
-        emitted: list[RecordEmitted] = []
-        if isinstance(verdict, Accepted):
-            events = map(decode, decode_as(TransitionBody, verdict.body).events)
-            emitted = [event for event in events if isinstance(event, RecordEmitted)]
-        # Only now: a record that cannot be read is read again from the same place.
-        self.cursor, self.next_offset = cursor, record.offset + 1
-        if not self.cursor.parts:
-            # The parts of an unfinished transition are too large to be kept: they are read again.
-            self._safe = (self.next_offset, self.cursor)
-        return emitted
-
-    @property
-    def unmarked(self) -> int:
-        """How many records have been read since the mark."""
-        return self._safe[0] - self.marked
-
-    def mark(self) -> Mark:
-        """How far it has been read, with what a reader needs to go on."""
-        next_offset, cursor = self._safe
-        packed = msgspec.msgpack.encode(_Note(self.topic.topic_id, cursor))
-        note = base64.b64encode(packed).decode()
-        assert len(note) <= NOTE_BYTES_MAX, f"a cursor of {len(note)} bytes"
-        return Mark(self.topic.name, self.partition, next_offset, note)
-
-
-def _note_of(mark: Mark) -> _Note | None:
-    try:
-        return _decode_note(base64.b64decode(mark.note, validate=True))
-    except ValueError:
-        return None
 
 
 class Relay:
@@ -148,14 +62,21 @@ class Relay:
         self._clock = clock
         self._tail = log.tail(on_ready=ring, committed=False)
         self._sources = [
-            _Source(topic, partition) for topic in topics for partition in range(topic.partitions)
+            Source(topic, partition) for topic in topics for partition in range(topic.partitions)
         ]
         self._held = HeldPartitions(clock)
-        self._emissions: list[Emission] = []
+        self._late_tail = log.tail(on_ready=ring, committed=False)
+        self._lane: tuple[Source, str, Reading] | None = None
+        """The target that was behind and catches up."""
+        self._due: list[Due] = []
         self._bytes = 0
         self._marked_s = clock()
-        self._known: dict[str, tuple[float, str]] = {}
-        self._said = ""
+        self._known: dict[str, tuple[float, TopicInfo | None]] = {}
+        self._problems: dict[str, tuple[float, str]] = {}
+        """Targets that refused a record, until when they are left alone, and why."""
+        self._dead: dict[tuple[str, int, int, int], str] = {}
+        """Records that their topic will never take."""
+        self._said: dict[str, str] = {}
         self._has_begun = False
         self.published = 0
 
@@ -171,21 +92,25 @@ class Relay:
                 self._begin()
             more = self._read()
             self._publish_due()
+            if not self._due:
+                more |= self._catch_up()
         except (PublishError, LogUnavailableError) as error:
             # Nothing of it is published, or it is not known: the marks know.
             self._has_begun = False
             self._known.clear()
-            self._say(f"{error}: trying again")
+            self._say("", f"{error}: trying again")
             return RETRY_S
         except FencedError as error:
             self._has_begun = False
             self._fenced_until_s = self._clock() + FENCED_S
-            self._say(f"{error}. It works, and this one waits")
+            self._say("", f"{error}. It works, and this one waits")
             return RETRY_S
-        if self._emissions:
+        if self._due:
             return RETRY_S
-        self._said = ""
-        return 0.0 if more else MARK_EVERY_S
+        self._said.pop("", None)
+        if more:
+            return 0.0
+        return RETRY_S if any(source.late for source in self._sources) else MARK_EVERY_S
 
     def _has_turn(self) -> bool:
         """Whether this relay works now; one that waits says so."""
@@ -197,16 +122,18 @@ class Relay:
         if now_s - self._waits_since_s >= TURN_SAID_S:
             names = ", ".join(sorted({source.topic.name for source in self._sources}))
             self._say(
+                "",
                 f"another relay publishes what {names} emits: this one waits, and goes on when"
-                " that one ends; one is enough"
+                " that one ends; one is enough",
             )
         return False
 
     def _begin(self) -> None:
         places = [(source.topic.name, source.partition) for source in self._sources]
         marks = {(mark.topic, mark.partition): mark for mark in self._publisher.begin(places)}
-        self._emissions.clear()
+        self._due.clear()
         self._bytes = 0
+        self._lane = None
         for source in self._sources:
             place = (source.topic.name, source.partition)
             source.begin(self._log, self._tail, marks.get(place))
@@ -218,7 +145,7 @@ class Relay:
         for source in self._sources:
             if self._held.is_held(source):
                 continue
-            if len(self._emissions) >= EMISSIONS_MAX or self._bytes >= EMITTED_BYTES_MAX:
+            if len(self._due) >= EMISSIONS_MAX or self._bytes >= EMITTED_BYTES_MAX:
                 return True
             try:
                 records = self._tail.take(source.topic.name, source.partition, READ_AT_ONCE)
@@ -232,48 +159,133 @@ class Relay:
                     self._held.hold(source, record, error)
                     self._tail.assign(source.topic.name, source.partition, source.next_offset)
                     break
-                for event in emitted:
-                    self._emissions.append(
-                        Emission(
-                            event.topic, event.key, event.value, event.headers, event.partition
-                        )
-                    )
-                    self._bytes += len(event.key or b"") + len(event.value or b"")
+                self._due += emitted
+                for due in emitted:
+                    self._bytes += len(due.emission.key or b"") + len(due.emission.value or b"")
         return more
 
     def _publish_due(self) -> None:
         unmarked = sum(source.unmarked for source in self._sources)
         late = self._clock() - self._marked_s >= MARK_EVERY_S
-        if not self._emissions and not (unmarked >= UNMARKED_MAX or (unmarked and late)):
+        if not self._due and not (unmarked >= UNMARKED_MAX or (unmarked and late)):
             return
-        sendable = [one for one in self._emissions if not self._is_ours(one.topic)]
-        for topic in {one.topic for one in sendable}:
-            problem = self._problem_of(topic)
-            if problem:
-                self._say(problem)
+        sendable = []
+        for due in self._due:
+            if due.target in due.source.late or self._is_ours(due.emission.topic):
+                continue
+            problem = self._problem_of(due.target)
+            if not problem:
+                sendable.append(due)
+            elif due.source.leave_behind(due.target, due.place):
+                self._say(due.target, f"{problem}; others are not held up")
+            else:
+                self._say("", f"{problem}. Too many others are behind already: the relay waits")
                 return
-        marks = [source.mark() for source in self._sources if source.unmarked]
-        self._publisher.publish(sendable, marks)
-        for source in self._sources:
-            source.marked += source.unmarked
-        self.published += len(sendable)
-        self._emissions.clear()
+        self._publish(sendable)
+        self._due.clear()
         self._bytes = 0
+
+    def _publish(self, sendable: Sequence[Due]) -> None:
+        """Publish records, together with how far all is read."""
+        marked = [source for source in self._sources if source.unmarked]
+        emissions = [self._dead_letter(due) or due.emission for due in sendable]
+        try:
+            self._publisher.publish(emissions, [source.mark() for source in marked])
+        except RefusedError as error:
+            self._refused(sendable[error.index], error)
+            raise
+        for source in marked:
+            source.has_marked()
+        for due in sendable:
+            self._dead.pop(due.identity, None)
+        self.published += len(sendable)
         self._marked_s = self._clock()
 
-    def _problem_of(self, topic: str) -> str:
-        """Why nothing can be published to a topic now; empty when nothing speaks against it."""
-        asked_s, problem = self._known.get(topic, (0.0, "?"))
-        if problem or self._clock() - asked_s > TOPIC_AGAIN_S:
+    def _refused(self, due: Due, error: RefusedError) -> None:
+        """Remember what cannot be published, so that the next attempt goes without it."""
+        if error.is_final and due.identity not in self._dead:
+            self._dead[due.identity] = str(error)
+        else:
+            self._problems[due.target] = (self._clock() + REFUSED_S, str(error))
+
+    def _dead_letter(self, due: Due) -> Emission | None:
+        """What is published in the place of a record that its topic will never take."""
+        reason = self._dead.get(due.identity)
+        if reason is None:
+            return None
+        events, partition, offset, _ = due.identity
+        # Quoted names have no dots: those of a topic stand between its parts.
+        namespace, queue = map(unquote, events.removesuffix(".events").split("."))
+        dead = topic_name("dead", namespace, queue)
+        self._say(due.target, f"{reason}: it is in {dead}, with the reason", level=logging.ERROR)
+        headers = {
+            "perdure-error": reason.encode(),
+            "perdure-topic": due.emission.topic.encode(),
+            "perdure-partition": b"%d" % partition,
+            "perdure-offset": b"%d" % offset,
+        }
+        return Emission(dead, due.emission.key, due.emission.value, headers, -1)
+
+    # -- targets that are behind --
+
+    def _catch_up(self) -> bool:
+        """Publish some of what a target missed that was behind; whether there is more."""
+        lane = self._lane or self._next_lane()
+        if lane is None:
+            return False
+        source, target, reading = lane
+        end = source.reading.place.offset
+        found: list[Due] = []
+        records = self._late_tail.take(source.topic.name, source.partition, READ_AT_ONCE)
+        for record in records:
+            if record.offset < end:
+                found += [due for due in reading.take(record) if due.target == target]
+        self._lane = lane
+        is_there = reading.place.offset >= end
+        if not found and not is_there:
+            return bool(records)
+        if is_there:
+            # Only now may what comes next be published beside it: nothing is read ahead.
+            del source.late[target]
+        else:
+            source.late[target] = reading.place
+        self._publish(found)
+        if is_there:
+            self._lane = None
+            self._late_tail.unassign(source.topic.name, source.partition)
+            _LOG.warning("%s is published to again, and is no longer behind", target)
+        return True
+
+    def _next_lane(self) -> tuple[Source, str, Reading] | None:
+        for source in self._sources:
+            for target, place in source.late.items():
+                if not self._problem_of(target):
+                    topic, partition = source.topic.name, source.partition
+                    self._late_tail.assign(topic, partition, place.offset)
+                    return source, target, Reading(source, place)
+        return None
+
+    def _problem_of(self, target: str) -> str:
+        """Why nothing can be published to a target now; empty when nothing speaks against it."""
+        refused_s, problem = self._problems.get(target, (0.0, ""))
+        if self._clock() < refused_s:
+            return problem
+        topic, _, partition = target.partition("#")
+        asked_s, found = self._known.get(topic, (0.0, None))
+        if found is None or self._clock() - asked_s > TOPIC_AGAIN_S:
             found = self._log.topic(topic)
-            problem = (
-                ""
-                if found
-                else f"there is no topic {topic!r} on {self._log.address}: make it, and what was"
-                " emitted to it is published; until then the relay waits"
+            self._known[topic] = (self._clock(), found)
+        if found is None:
+            return (
+                f"there is no topic {topic!r} on {self._log.address}: make it, and what was"
+                " emitted to it is published"
             )
-            self._known[topic] = (self._clock(), problem)
-        return problem
+        if partition and int(partition) >= found.partitions:
+            return (
+                f"topic {topic!r} has {found.partitions} partitions, and a record is for partition"
+                f" {partition}: add partitions, and what was emitted to it is published"
+            )
+        return ""
 
     def _is_ours(self, topic: str) -> bool:
         """Whether a topic belongs to a task queue: only its own processes write there."""
@@ -287,14 +299,17 @@ class Relay:
         _LOG.error("a workflow emitted to %s, which is a task queue's own: dropped", topic)
         return True
 
-    def _say(self, text: str) -> None:
-        """Say something once, until it changes."""
-        if text != self._said:
-            self._said = text
-            _LOG.warning("%s", text)
+    def _say(self, about: str, text: str, *, level: int = logging.WARNING) -> None:
+        """Say something of a target, or of all, once until it changes."""
+        if self._said.get(about) != text:
+            if len(self._said) >= SAID_MAX:
+                self._said.clear()
+            self._said[about] = text
+            _LOG.log(level, "%s", text)
 
     def close(self) -> None:
         """Stop reading and publishing, and let another relay have the turn."""
         self._tail.close()
+        self._late_tail.close()
         self._publisher.close()
         self._turn.close()
