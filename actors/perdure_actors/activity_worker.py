@@ -230,6 +230,17 @@ class ActivityWorker:
         tasks = topic_name("tasks", settings.namespace, settings.task_queue)
         self._outbox = Outbox(self._log, clock=self._clock, on_ready=self.ring)
         self._intake = TaskIntake(self._log.group_reader(group, tasks, on_ready=self.ring))
+        self._wire(partition, LeaseBook(commands.name, commands.partitions))
+        self._sharing = asyncio.create_task(self._share(group))
+        self._watch()
+        self._is_open = True
+        self._slots.open(self.ring)
+        self._turn()
+        self._ready.set()
+        return True
+
+    def _wire(self, partition: int, leases: LeaseBook) -> None:
+        """Make the desk, and let it and the runner know each other."""
         on_loop = OnLoop(self._gate or self._runner, self._slots, loop=self._loop)
         self._desk = ActivityDesk(
             self._facts(partition),
@@ -238,24 +249,17 @@ class ActivityWorker:
             outbox=self._outbox,
             intake=self._intake,
             replies=self._replies,
-            leases=LeaseBook(commands.name, commands.partitions),
+            leases=leases,
             wake=self.ring,
             rate=self._rate,
             slots=on_loop,
             trouble=self._trouble,
         )
         locked = on_loop.desk = LockedDesk(self._desk, self._lock)
-        self._sharing = asyncio.create_task(self._share(group))
         self._counts = self._desk.counts
         self._runner.desk = self._gate or locked
         if self._gate is not None:
             self._gate.desk, self._gate.runner = locked, self._runner
-        self._watch()
-        self._is_open = True
-        self._slots.open(self.ring)
-        self._turn()
-        self._ready.set()
-        return True
 
     def _make_gate(self) -> ActivityGate | None:
         if self._edge is None:
