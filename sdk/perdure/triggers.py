@@ -50,10 +50,12 @@ _PASSING: Final = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.CANCELLED,
     }
 )
+_FRESH: Final = frozenset({"too_old", "too_many", "busy", "buffer_full", "unreadable"})
+"""Refusals of a moment. They are recorded with their request id, so that another one is needed."""
+FRESH_MAX: Final = 10_000
 
 
 class BadRecord(Exception):
@@ -207,6 +209,10 @@ class Triggers:
             close()
 
 
+class _RefusedNow(Exception):
+    """A request was refused for now: it is made again, with another id."""
+
+
 class _Acting:
     """Does what triggers ask for, by a client that is made when the first of it is known."""
 
@@ -215,10 +221,12 @@ class _Acting:
         self._namespace = namespace
         self._task_queue = task_queue
         self._client: Client | None = None
+        self._fresh: dict[str, int] = {}
+        """How many request ids of a record's have been refused for a moment."""
 
     def of(self, maker: Maker) -> Callable[[StoredRecord], Awaitable[None]]:
         """What acts on a record as its function says."""
-        from perdure_views.triggering import BadRecordError, NotNowError
+        from perdure_views.keyed_work import BadRecordError, NotNowError
 
         async def act(stored: StoredRecord) -> None:
             record = _record_of(stored)
@@ -227,6 +235,8 @@ class _Acting:
                 actions = await found if inspect.isawaitable(found) else found
                 for place, action in enumerate(_listed(actions)):
                     await self._do(record, place, action)
+            except _RefusedNow as error:
+                raise NotNowError(str(error)) from error
             except RPCError as error:
                 kind = NotNowError if error.status in _PASSING else BadRecordError
                 raise kind(str(error)) from error
@@ -242,9 +252,12 @@ class _Acting:
         if self._client is None:
             self._client = await Client.connect(self._target, namespace=self._namespace)
         client = self._client
-        request_id = record.place if place == 0 else f"{record.place}-{place}"
+        name = record.place if place == 0 else f"{record.place}-{place}"
+        fresh = self._fresh.get(name, 0)
+        # Counted up from nothing after a restart as well: what was taken then is found again.
+        request_id = f"{name}~{fresh}" if fresh else name
         if isinstance(action, Start):
-            workflow_id = action.id or request_id
+            workflow_id = action.id or name
             make: Callable[[ReplyTo], Command] = _start(client, action, workflow_id, request_id)
         else:
             workflow_id = action.id
@@ -256,6 +269,12 @@ class _Acting:
         answer = await client.connection.ask_workflow(
             what, make, workflow_id=workflow_id, task_queue=queue, timeout_s=CALL_S
         )
+        if isinstance(answer, Refused) and answer.code in _FRESH:
+            if len(self._fresh) >= FRESH_MAX:
+                self._fresh.clear()
+            self._fresh[name] = fresh + 1
+            raise _RefusedNow(str(refusal(what, answer, workflow_id=workflow_id)))
+        self._fresh.pop(name, None)
         if isinstance(answer, Refused) and answer.code != "already_started":
             raise refusal(what, answer, workflow_id=workflow_id)
         assert isinstance(answer, Accepted | Refused), answer

@@ -6,7 +6,6 @@ dead-letter topic; until then its offset is not committed, so whoever dies, it c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,27 +16,15 @@ import faust
 
 from perdure_topics.ports import StoredRecord
 from perdure_views.faust_broker import broker_urls, credentials
+from perdure_views.keyed_work import KeyedWork, place_of
 
 logger = logging.getLogger("perdure.triggers")
-AT_ONCE_MAX: Final = 100
-"""So many records of a topic are acted on at once, each key's one after the other."""
-GATHER_S: Final = 0.05
-RETRY_S: Final = 0.5
-RETRY_MAX_S: Final = 30.0
 REASON_CHARS_MAX: Final = 1_000
 SESSION_S: Final = 10.0
 """A process that died has lost its partitions to others after so long; Faust's own is 60 s."""
 
 Act = Callable[[StoredRecord], Awaitable[None]]
 """Acts on a record. Raises BadRecordError for one that nothing can be done with."""
-
-
-class BadRecordError(Exception):
-    """A record that nothing can be done with; the message says why."""
-
-
-class NotNowError(Exception):
-    """What a record asks for cannot be done now: it is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,46 +88,26 @@ class _Agent:
         app.agent(topic, name=f"{source.topic}-trigger")(self._take)
 
     async def _take(self, stream: Any) -> None:
-        async for events in stream.take_events(AT_ONCE_MAX, within=GATHER_S):
-            by_key: dict[Any, list[StoredRecord]] = {}
-            for event in events:
-                record = _record_of(event.message)
-                key = record.key if record.key is not None else (record.partition, record.offset)
-                by_key.setdefault(key, []).append(record)
-            await asyncio.gather(*(self._in_order(records) for records in by_key.values()))
-
-    async def _in_order(self, records: Sequence[StoredRecord]) -> None:
-        for record in records:
-            try:
-                await self._until_done(record)
-            except BadRecordError as error:
-                await self._bury(record, str(error))
-            except Exception as error:
-                # Whatever a record of others holds, it must not stop those behind it.
-                await self._bury(record, f"{type(error).__name__}: {error}")
-
-    async def _until_done(self, record: StoredRecord) -> None:
-        wait_s = RETRY_S
-        while True:
-            try:
-                return await self._source.act(record)
-            except NotNowError as error:
-                logger.warning("%s: %s; trying again", _place(record), error)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, RETRY_MAX_S)
+        work = KeyedWork(self._source.act, self._bury)
+        try:
+            async for event in stream.noack().events():
+                # Its offset is committed once it and all before it are done with.
+                await work.add(_record_of(event.message), event.ack)
+        finally:
+            work.close()
 
     async def _bury(self, record: StoredRecord, reason: str) -> None:
         """Put a record where people look at it, with the reason."""
-        logger.error("%s: %s; it is in %s", _place(record), reason, self._source.dead_letters)
+        logger.error("%s: %s; it is in %s", place_of(record), reason, self._source.dead_letters)
         own = {
             "perdure-reason": reason[:REASON_CHARS_MAX].encode(errors="backslashreplace"),
-            "perdure-source": _place(record).encode(),
+            "perdure-source": place_of(record).encode(),
         }
         try:
             await self._send_dead(record.key, record.value, {**dict(record.headers), **own})
         except Exception as error:
             # As one that fills its topic to the last byte: where it came from says the rest.
-            logger.error("%s cannot be buried whole: %s", _place(record), error)
+            logger.error("%s cannot be buried whole: %s", place_of(record), error)
             await self._send_dead(None, None, own)
 
     async def _send_dead(
@@ -148,10 +115,6 @@ class _Agent:
     ) -> None:
         # Its offset must not be committed before this is there.
         await (await self._dead.send(key=key, value=value, headers=headers))
-
-
-def _place(record: StoredRecord) -> str:
-    return f"{record.topic}-{record.partition}-{record.offset}"
 
 
 def _record_of(message: Any) -> StoredRecord:
