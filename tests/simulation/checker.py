@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tests.simulation.acts import ActCheck
 from tests.simulation.answers import AnswerCheck, Op, read_commands
-from tests.simulation.evidence import Effect, Evidence
+from tests.simulation.evidence import Effect, Evidence, WasAlive, nobody_knows
 from tests.simulation.families import check_families
 from tests.simulation.following import check_following
 from tests.simulation.histories import Expected, check_journal, check_runs
@@ -58,6 +58,7 @@ def check(
     engine_key: bytes = b"",
     clock_slack_ms: int = 5_000,
     healed_ms: int | None = None,
+    was_alive: WasAlive = nobody_knows,
 ) -> list[Violation]:
     """Check invariants A to H, K, L, N, O, S and T over the topics of one task queue.
 
@@ -68,7 +69,13 @@ def check(
     roles = _by_role(records_by_topic)
     ledger = read_ledger(roles["events"], engine_key=engine_key)
     reports, poison = read_commands(roles["commands"])
-    evidence = Evidence(effects, reports, engine_key=engine_key, clock_slack_ms=clock_slack_ms)
+    evidence = Evidence(
+        effects,
+        reports,
+        engine_key=engine_key,
+        clock_slack_ms=clock_slack_ms,
+        was_alive=was_alive,
+    )
     check_runs(ledger, evidence, models or {})
     check_journal(ledger, effects)
     check_following(ledger)

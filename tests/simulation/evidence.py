@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from perdure_schemas import events as ev
@@ -42,6 +42,15 @@ class Walk(Protocol):
         """Note a broken promise where the walk is."""
 
 
+WasAlive = Callable[[str, int, int], bool]
+"""Whether a worker lived from one moment to another, and everybody could have heard of it."""
+
+
+def nobody_knows(_worker_id: str, _since_ms: int, _until_ms: int) -> bool:
+    """There is no journal of workers."""
+    return False
+
+
 class Evidence:
     """What others wrote down: the effect journal, and the commands on the log."""
 
@@ -52,7 +61,9 @@ class Evidence:
         *,
         engine_key: bytes,
         clock_slack_ms: int,
+        was_alive: WasAlive = nobody_knows,
     ) -> None:
+        self._was_alive = was_alive
         self.engine_key = engine_key
         self._slack_ms = clock_slack_ms
         self._has_journal = bool(effects)
@@ -100,6 +111,9 @@ class Evidence:
     def check_lost(self, walk: Walk, worker_id: str, started: Fact | None) -> None:
         """T: a worker whose leases never lapsed is not lost."""
         entry = walk.fact.entry
+        # One beside whose code another would run; by then its lease had to be over.
+        if self._was_alive(worker_id, entry.appended_ms - 10_000, entry.appended_ms):
+            walk.fail("T", f"counts worker {worker_id} as lost, which was alive all the time")
         leases = self._leases.get((entry.partition, worker_id), ())
         if started is None or not leases or leases[0][0] > started.entry.appended_ms:
             return

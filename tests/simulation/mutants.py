@@ -29,6 +29,7 @@ from tests.simulation import bugs, feature_bugs, message_bugs
 from tests.simulation.life_bugs import LIFE
 from tests.simulation.mutant import LOST, OWNERS, Mutant
 from tests.simulation.time_bugs import TIME
+from tests.simulation.worker_bugs import STOPS
 from tests.simulation.workers import SimWorker
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -394,6 +395,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("operators",),
     ),
     *LIFE,
+    *STOPS,
     *TIME,
 )
 """All of them."""

@@ -50,6 +50,7 @@ STRONG = {
 FEATURES = (
     *("locals", "operators", "schedules", "notes", "following", "children"),
     *("savages", "killers", "stalls"),
+    "stops",
 )
 """What only some worlds have: each is in a share of the seeds."""
 NOT_DRAWN = ("killers",)

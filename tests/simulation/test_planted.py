@@ -14,6 +14,9 @@ from tests.simulation.world import World
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 KNOWN = {
+    "an attempt that a stop cuts short is handed back": 36,
+    "a worker whose event loop stands still is silent": 1,
+    "a task that was handed back is not kept until it has gone out": 2,
     "own at the bump's ack, read back before it": 0,
     "successes only, errors are logged": 0,
     "newest bump is the last by position": 0,

@@ -66,6 +66,8 @@ class SimWorker:
         self._serial = 0
         self._attempts: dict[bytes, Attempt] = {}
         self._leased_ms = -(10**9)
+        self._stands_until_ms = 0
+        self._is_stopping = False
         self._scheduled_ms = -1
         self.dead = False
         self.ring()
@@ -111,6 +113,11 @@ class SimWorker:
         """One turn."""
         now_ms = self.world.broker.now_ms
         self._take_reports()
+        if self._is_stopping:
+            return
+        if now_ms < self._stands_until_ms:
+            self._beside_the_loop(now_ms)
+            return
         self._take_orders()
         gone = self._intake.departures(now_ms)
         if gone.lost or gone.revoked:
@@ -121,11 +128,43 @@ class SimWorker:
             self._drive(attempt, now_ms)
             if self.dead:
                 return
+        self._lease(now_ms)
+        self._intake.settle(now_ms)
+        self._intake.commit()
+
+    def _lease(self, now_ms: int) -> None:
         if now_ms - self._leased_ms >= LEASE_MS // 3:
             self._leased_ms = now_ms
             self._send_lease(stopping=False)
+
+    def stand_still(self, for_ms: int) -> None:
+        """One attempt blocks the event loop: no code goes on, and the worker is alive."""
+        self._stands_until_ms = self.world.broker.now_ms + for_ms
+
+    def _beside_the_loop(self, now_ms: int) -> None:
+        """What a thread does while the loop stands still: leases, claims, signs of life."""
+        self._lease(now_ms)
+        for attempt in list(self._attempts.values()):
+            if attempt.phase == "running":
+                self._speak_for(attempt, now_ms)
         self._intake.settle(now_ms)
         self._intake.commit()
+
+    def stop(self) -> None:
+        """Stop as a deploy does: what has not begun is handed back, what has begun has failed."""
+        self._is_stopping = True
+        for attempt in list(self._attempts.values()):
+            if attempt.phase in ("new", "claiming"):
+                self._hand_back(attempt, "worker_shutdown")
+            elif attempt.phase == "running":
+                self._cut_short(attempt)
+        self._send_lease(stopping=True)
+
+    def _cut_short(self, attempt: Attempt) -> None:
+        attempt.phase = "ended"
+        cause = FailureCause(message="its worker was stopped", type="WorkerShutdown")
+        failure = Failure(chain=[cause])
+        self._report(attempt, cmd.FailActivity, partial(self._settled, attempt), failure=failure)
 
     def _forget_unclaimed(self, partitions: set[int]) -> None:
         """Tasks of partitions that went, and that nothing was said of, are the next owner's."""
@@ -180,7 +219,6 @@ class SimWorker:
             self._run(attempt, now_ms)
 
     def _run(self, attempt: Attempt, now_ms: int) -> None:
-        task = attempt.task
         if attempt.effect_ms and now_ms >= attempt.effect_ms:
             if attempt.dies == "before":
                 self.world.crash_worker(self)
@@ -196,6 +234,11 @@ class SimWorker:
                 return
             self._end(attempt)
             return
+        self._speak_for(attempt, now_ms)
+
+    def _speak_for(self, attempt: Attempt, now_ms: int) -> None:
+        """Say that an attempt runs, and lives."""
+        task = attempt.task
         if not attempt.promoted and (task.heartbeat_ms or now_ms - attempt.since_ms >= PROMOTE_MS):
             attempt.promoted = True
             self._claim(attempt, wants_grant=False)
@@ -251,12 +294,13 @@ class SimWorker:
         attempt.settled = True
         self._intake.done(*attempt.place)
 
-    def _hand_back(self, attempt: Attempt) -> None:
+    def _hand_back(self, attempt: Attempt, reason: str = "no_slot") -> None:
         attempt.phase = "ended"
         # The same task may come again, to be claimed.
         del self._attempts[attempt.task.token]
         self.world.count("handed back")
-        self._report(attempt, cmd.HandBackActivity, partial(self._settled, attempt))
+        settled = partial(self._settled, attempt)
+        self._report(attempt, cmd.HandBackActivity, settled, reason=reason)
 
     # -- reports --
 

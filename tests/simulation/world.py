@@ -88,6 +88,8 @@ class World:
             self.others.append(SimPlanner(self, log, "planner", seeds.pop()))
         self.others += savages_of(self)
         self._worker_number = 0
+        self.lives: dict[str, list[int]] = {}
+        """When each worker began, and when it was or may have been away."""
         self.workers: list[SimWorker] = []
 
     @property
@@ -182,6 +184,9 @@ class World:
             client = self.rng.choice(self.clients)
             broker.at(self.rng.randrange(500, settings.busy_ms), client.act)
         hand = Random(f"acts {settings.seed}")
+        if "stops" in settings.features:
+            for _ in range(settings.starts):
+                broker.at(hand.randrange(3_000, settings.busy_ms), self._disturb_worker)
         for other in self.others:
             for _ in range(settings.starts * 3):
                 broker.at(hand.randrange(500, settings.busy_ms), other.act)
@@ -273,6 +278,7 @@ class World:
             if not worker.log.node.paused:
                 self.count("worker pause")
                 self.broker.pause(worker.log.node)
+                self.lives[worker.worker_id].append(self.wall_ms())
                 resume = partial(self.broker.resume, worker.log.node)
                 self.broker.at(self.rng.randrange(500, 20_000), resume)
 
@@ -310,12 +316,39 @@ class World:
             return
         rng = Random(f"{self.settings.seed} {name}")
         self.workers.append(SimWorker(self, log, name, rng))
+        self.lives[name] = [self.wall_ms()]
+
+    def _disturb_worker(self) -> None:
+        """A worker is stopped, as by a deploy, or one of its activities blocks its loop."""
+        if self.healing or not self.workers:
+            return
+        worker = self.rng.choice(self.workers)
+        if self.rng.random() < 0.5:
+            self.count("worker stall")
+            worker.stand_still(self.rng.randrange(3_000, 15_000))
+            return
+        self.count("worker stop")
+        self.workers.remove(worker)
+        self.lives[worker.worker_id].append(self.wall_ms())
+        worker.stop()
+        self.broker.at(3_000, worker.kill)
+        number = self.rng.randrange(10, 99)
+        self.broker.at(self.rng.randrange(100, 3_000), partial(self.add_worker, number))
+
+    def was_alive(self, worker_id: str, since_ms: int, until_ms: int) -> bool:
+        """Whether a worker lived all the time, in a world whose log and clocks are sound."""
+        settings = self.settings
+        if settings.plan.on() or {"clock_skew", "clock_jump"} & settings.faults.keys():
+            return False
+        began_ms, *away = self.lives.get(worker_id, [until_ms])
+        return began_ms <= since_ms and not any(at_ms <= until_ms for at_ms in away)
 
     def crash_worker(self, worker: SimWorker) -> None:
         """A worker dies; another takes its place."""
         self.count("worker crash")
         worker.kill()
         self.workers.remove(worker)
+        self.lives[worker.worker_id].append(self.wall_ms())
         number = self.rng.randrange(10, 99)
         self.broker.at(self.rng.randrange(100, 10_000), partial(self.add_worker, number))
 
@@ -385,6 +418,7 @@ class World:
             models={TYPE: expected_chain},
             clock_slack_ms=self.clock_slack_ms,
             healed_ms=self.healed_ms,
+            was_alive=self.was_alive,
         )
         self.violations += check_replays(self)
         self.violations += check_tables(self)
