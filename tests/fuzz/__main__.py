@@ -1,6 +1,6 @@
 """`python -m tests.fuzz`: foreign bytes for every decoder and a live shard; 1,000,000 by default.
 
-With `--guided` atheris chooses the bytes by what they reach (`pip install atheris`).
+`python -m tests.fuzz.guided SECONDS` has atheris choose the bytes by what they reach.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from random import Random
 
 from tests.fuzz.decoders import DECODERS, any_input, try_one
 from tests.fuzz.live_shard import LiveShard
-from tests.fuzz.mutations import corpus
-from tests.fuzz.seeds import SEEDS
 
 SHARD_SHARE = 0.2
 BATCH = 500
@@ -82,39 +80,14 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def guided(seconds: int) -> None:
-    """Let atheris look for bytes that reach what others did not."""
-    import atheris
-
-    folder = Path(".cache/fuzz")
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, data in enumerate([*corpus(), *(one for many in SEEDS.values() for one in many)]):
-        for place in range(len(DECODERS)):
-            (folder / f"{number}-{place}").write_bytes(bytes([place]) + data)
-
-    def take(data: bytes) -> None:
-        problem = try_one(DECODERS[data[0] % len(DECODERS)], data[1:]) if data else ""
-        if problem:
-            raise AssertionError(problem)
-
-    atheris.instrument_all()
-    limits = [f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=5"]
-    atheris.Setup([sys.argv[0], *limits, str(folder)], take)
-    atheris.Fuzz()
-
-
 def main() -> int:
     """Run; whether nothing was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--guided", type=int, default=0, metavar="SECONDS")
     parser.add_argument("--quiet", action="store_true")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    if arguments.guided:
-        guided(arguments.guided)
-        return 0
     run = Run(arguments.seed)
     run.run(2_000, quiet=True)
     if sys.platform == "linux":
