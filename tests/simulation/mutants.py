@@ -11,6 +11,7 @@ from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core import attempts, child_reports
 from perdure_actors.dispatch import Dispatch
+from perdure_actors.fence import Fence
 from perdure_actors.horizon import Horizon
 from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.intake import Intake
@@ -147,6 +148,18 @@ MUTANTS: tuple[Mutant, ...] = (
         (),
         "R",
         ("children",),
+    ),
+    Mutant(
+        "no fence round an input",
+        bugs.patched(Fence, "attempt", bugs.without_a_fence),
+        ("faulty",),
+        "X",
+    ),
+    Mutant(
+        "an input that fails is passed over",
+        bugs.patched(InputOutcomes, "fail", bugs.says_nothing),
+        ("faulty",),
+        "A",
     ),
     Mutant(
         "refusals leave at once",

@@ -27,6 +27,7 @@ from tests.simulation.answers import Op
 from tests.simulation.checker import Effect, Violation, check
 from tests.simulation.clients import SimClient
 from tests.simulation.clocks import ClockTroubles
+from tests.simulation.faulty import failing_at_faulty_commands, faulty_command
 from tests.simulation.hosts import SimHost
 from tests.simulation.model import expected_chain
 from tests.simulation.operators import SimOperator
@@ -162,6 +163,7 @@ class World:
         with (
             patch.object(proposal, "PART_BYTES_MAX", part_bytes),
             patch.object(information, "HISTORY_LENGTH_SUGGESTED_MAX", LONG_HISTORY),
+            failing_at_faulty_commands(),
         ):
             self._live()
             self._heal()
@@ -216,15 +218,25 @@ class World:
     def _attacks(self) -> dict[str, Callable[[], None]]:
         # What only some worlds have draws no number in the others.
         stalls = {"stalls": self._stall_any_host} if "stalls" in self.settings.features else {}
-        return stalls | {
-            "host_crash": self._crash_any_host,
-            "host_pause": self._pause_host,
-            "clock_jump": self._clocks.jump,
-            "worker_pause": self._pause_worker,
-            "poison": self._poison,
-            "bad_deploy": self._deploy,
-            "truncation": self._truncate,
-        }
+        faulty = {"faulty": self._write_faulty} if self.settings.strength("faulty") else {}
+        return (
+            stalls
+            | faulty
+            | {
+                "host_crash": self._crash_any_host,
+                "host_pause": self._pause_host,
+                "clock_jump": self._clocks.jump,
+                "worker_pause": self._pause_worker,
+                "poison": self._poison,
+                "bad_deploy": self._deploy,
+                "truncation": self._truncate,
+            }
+        )
+
+    def _write_faulty(self) -> None:
+        self.count("faulty")
+        number, key, value = faulty_command(self.counts["faulty"], self.settings.partitions)
+        self.broker.write(self.topic("commands"), number, value, key=key)
 
     def _stall_any_host(self) -> None:
         self.rng.choice(self.hosts).stall(self.rng.randrange(500, 20_000))
