@@ -30,7 +30,7 @@ KNOWN = {
     "read_committed on events": 0,
     "a report of any attempt will do": 0,
     "claims are not counted": 0,
-    "timeouts fire after a stall before what came meanwhile is read": 25,
+    "timeouts fire after a stall before what came meanwhile is read": 7,
     "what user code raises leaves its run": 0,
     "timers fire early": 0,
     "retries come early": 0,
