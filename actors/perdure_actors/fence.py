@@ -83,10 +83,14 @@ class Fence:
                 raise
             self._doing = None
             return error
-        if self._failed:
+        if self._failed and self._doing is not None:
             self._failed.pop(self._doing, None)
         self._doing = None
         return None
+
+    def put_off(self) -> None:
+        """What is being done is not done yet: nothing is known of how it goes."""
+        self._doing = None
 
     def let_out(self, services: Services, act: Callable[..., None], *args: Any) -> None:
         """Do one thing that an accepted record brings; the rest is done even if it fails."""

@@ -10,8 +10,11 @@ from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.following import decide_next_run
 from perdure_actors.core.rules import ALARMS
+from perdure_actors.doubt import Trial
 from perdure_actors.fence import BLOCKED_RUN, DEADLINE, LOST_WORKER, reason_of
 from perdure_actors.keeping import KIND
+from perdure_actors.proposal import blocked_event
+from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.waiting import expire
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ HOUSE_MS = 200
 TURN_MS = 20
 FIRED_A_TURN = 500
 LOST_A_TURN = 100
+DEADLINES = {"actor": "the next run", "run": "the time", "activity": "activity", "timer": "timer"}
+"""Alarms as people read of them, by kind."""
+RESUMED = "the resumed input"
+LOST_ATTEMPT = "the lost attempt"
 
 
 class Firing:
@@ -43,6 +50,10 @@ class Firing:
         self._house_at_ms = 0
         self._may_lose = LOST_A_TURN
         """How many attempts of lost workers may still be failed this turn."""
+        self._is_held = False
+        """Whether a blocked run waits for the same."""
+        self._held: rows.Alarm | None = None
+        """A deadline that waits until the log says that it is tried."""
 
     @property
     def is_busy(self) -> bool:
@@ -92,12 +103,17 @@ class Firing:
             if alarm is None:
                 return False
             self._fire_one(alarm, now_ms)
+            if self._held is not None:
+                # Hosts have died here: nothing behind it is fired before it.
+                shard.alarms.again(self._held)
+                return True
             if clock.monotonic_ms() >= over_ms:
                 break
         return True
 
     def _fire_one(self, alarm: rows.Alarm, now_ms: int) -> None:
         """Fire a deadline; one that fails is put off, so that those behind it are fired."""
+        self._held = None
         shard, fence = self._shard, self._shard.fence
         # Not by its due time: what is put off is the same deadline later.
         key = (alarm.kind, alarm.owner, alarm.id)
@@ -130,7 +146,9 @@ class Firing:
         actor = self._shard.world.actor(alarm.owner)
         verdict = decide_next_run(actor, now_ms) if actor else Later()
         if isinstance(verdict, Step):
-            self._shard.propose(verdict, alarm.owner, covers=False)
+            if self._clears(alarm):
+                self._shard.propose(verdict, alarm.owner, covers=False)
+                self._shard.doubt.over()
         elif verdict.at_ms:
             self._shard.alarms.again(alarm._replace(due_ms=verdict.at_ms))
 
@@ -156,12 +174,24 @@ class Firing:
         """Propose what a deadline brings, once no unread input could refute it."""
         if due.refutable and not self._horizon.has_read_to(alarm.due_ms):
             self._horizon.hold_back(alarm)
-            return
-        self._shard.propose_events(run, due.events)
+        elif self._clears(alarm):
+            self._shard.propose_events(run, due.events)
+            self._shard.doubt.over()
+
+    def _clears(self, alarm: rows.Alarm) -> bool:
+        """Whether the code may be told of a deadline now; if not, it is held."""
+        cleared = self._shard.doubt.clears(Trial(DEADLINES[alarm.kind], alarm.owner, alarm.id))
+        if not cleared:
+            self._held = alarm
+        return cleared
 
     def resume(self) -> None:
         """Let the code of blocked runs try again; one input a transition."""
         for _ in range(min(len(self._resumes), RESUMED_A_TURN)):
+            if self._is_held:
+                # Hosts have died here: nothing is tried again before the log says that this one is.
+                self._is_held = False
+                return
             run_id = self._resumes.popleft()
             resident = self._shard.residents.find(run_id)
             if resident is None or resident.run.state.block is None:
@@ -192,11 +222,24 @@ class Firing:
         event = self._shard.activation.event_at(run_id, seq) if seq else None
         if event is None:
             return
+        # Other code is another trial.
+        if not self._shard.doubt.clears(Trial(RESUMED, run_id, f"{seq} on {version}")):
+            self._resumes.appendleft(run_id)
+            self._is_held = True
+            return
+        refusal = self._shard.activation.refusal
+        if refusal:
+            killer = BlockedError("killer", refusal)
+            blocked = blocked_event(killer, seq, version)
+            self._shard.propose_events(resident.run, [blocked])
+            self._shard.doubt.over()
+            return
         draft = self._shard.draft()
         if draft.resume(resident, event, seq):
             self._shard.append_draft(resident, draft, covers=False)
             if resident.run.state.block is not None:
                 self._resumes.append(run_id)
+        self._shard.doubt.over()
 
     def _attempt_to_lose(self, worker_id: str, now_ms: int) -> None:
         shard, fence = self._shard, self._shard.fence
@@ -222,6 +265,9 @@ class Firing:
                 continue
             due = decide_worker_lost(shard.world, run, activity_id, worker_id, now_ms)
             if isinstance(due, Due):
+                if not shard.doubt.clears(Trial(LOST_ATTEMPT, run_id, activity_id)):
+                    return
                 self._may_lose -= 1
                 shard.propose_events(run, due.events)
+                shard.doubt.over()
                 shard.world.soft.forget(worker_id, run_id, activity_id)

@@ -14,6 +14,8 @@ from perdure_actors.asking import in_log_time
 from perdure_actors.core.decision import Decision, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.deciding import decide_fully
+from perdure_actors.doubt import INPUT as INPUT_TRIAL
+from perdure_actors.doubt import MARKS_MAX, Trial
 from perdure_actors.fence import INPUT, reason_of
 from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.lost_inputs import LostInputs
@@ -46,10 +48,6 @@ INPUTS_AT_ONCE = 16
 TURN_MS = 20
 HOUSE_MS = 200
 RESEND_EVERY_MS = 3_600_000
-BUMPS_IN_DOUBT = 4
-"""The own bump, and three before it with nothing accepted between them."""
-MARKS_MAX = 3
-DOUBTS = 64
 
 
 class Intake:
@@ -69,9 +67,6 @@ class Intake:
         self._house_at_ms = 0
         self._resender = Resender(shard)
         self._resend_at_ms = shard.world.time_ms + RESEND_EVERY_MS
-        in_doubt = shard.cursor.bumps >= BUMPS_IN_DOUBT or bool(shard.meta.marks)
-        self._doubts = DOUBTS if in_doubt else 0
-        """How many inputs are still taken one at a time, because hosts have died here."""
         self._tried: StoredRecord | None = None
 
     # -- taking --
@@ -83,7 +78,7 @@ class Intake:
         if not shard.has_room or (self._lost.is_open and not self._lost.step()):
             return False
         try:
-            if self._doubts:
+            if shard.doubt.is_on:
                 return self._take_in_doubt()
             return self._take_a_turn()
         except PositionLostError as error:
@@ -129,40 +124,31 @@ class Intake:
         """
         shard = self._shard
         if self._tried is None:
-            if shard.pending:
+            if shard.pending or shard.doubt.is_taken:
                 return False
             records = self._readable.take(1)
             if not records or records[0].offset <= shard.upto:
                 return bool(records)
             self._skips.look()
             if self._skips.takes(records[0]):
-                self._doubts -= 1
                 return True
             self._tried = records[0]
             self._horizon.in_hand = True
-            shard.propose_mark(records[0].offset)
-            return False
-        if shard.pending:
+        trial = Trial(INPUT_TRIAL, str(self._tried.offset))
+        if not shard.doubt.clears(trial):
             return False
         record, self._tried = self._tried, None
-        marks = shard.meta.marks.get(str(record.offset), 0)
-        if marks > MARKS_MAX:
-            shard.activation.refusal = (
-                f"the input at offset {record.offset} was tried {MARKS_MAX} times and each time its"
-                " host died; the code is not run on it again"
-            )
         self._skips.look()
         if self._skips.takes(record):
             pass
-        elif marks > MARKS_MAX + 2:
+        elif shard.meta.marks.get(trial.mark, 0) > MARKS_MAX + 2:
             # Its code was not run, and its host died all the same.
             shard.upto = record.offset
             self._outcomes.fail(record, shard.activation.refusal, None)
         else:
             self._take_one(record)
         self._horizon.in_hand = False
-        shard.activation.refusal = ""
-        self._doubts -= 1
+        shard.doubt.over()
         return True
 
     def _take_one(self, record: StoredRecord) -> None:

@@ -14,6 +14,7 @@ from perdure_actors import rows
 from perdure_actors.core.deadlines import decide_local_lost
 from perdure_actors.core.decision import Decision, Due, RunLocal, StopLocal
 from perdure_actors.core.rules import COMMANDS
+from perdure_actors.doubt import Trial
 from perdure_actors.fence import LOCAL_REPORT, reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
 from perdure_topics.names import topic_name
@@ -83,13 +84,23 @@ class Locals:
         for _ in range(REPORTS_A_TURN):
             if not shard.has_room or not (self._mail or self._lost):
                 break
+            if not shard.doubt.clears(self._trial()):
+                return False
             if self._mail:
                 token, report = self._mail.popleft()
                 self._running.discard(token)
                 self._attempt(self._decide, report, now_ms)
             else:
                 self._attempt(self._lose, self._lost.popleft(), now_ms)
+            shard.doubt.over()
         return shard.has_room and bool(self._mail or self._lost)
+
+    def _trial(self) -> Trial:
+        """What is taken next, as what may kill its host."""
+        if not self._mail:
+            return Trial("the lost local activity", *self._lost[0])
+        report: Any = self._mail[0][1]
+        return Trial("the local activity", report.run_id, report.activity_id)
 
     def _attempt(self, act: Callable[[Any, int], None], what: Any, now_ms: int) -> None:
         """Take word of an attempt; one that cannot be decided is left to its timeouts."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.decision import Step
     from perdure_actors.core.state import Run
     from perdure_actors.dispatch import Dispatch
+    from perdure_actors.doubt import Doubt, Trial
     from perdure_actors.fence import Fence
     from perdure_actors.finding.listed import Listed
     from perdure_actors.proposal import Draft, Owed, Pending
@@ -45,6 +46,7 @@ class Owned(Protocol):
     pending: deque[Pending]
     owed: Owed
     listed: Listed
+    doubt: Doubt
 
     @property
     def has_room(self) -> bool:
@@ -62,8 +64,8 @@ class Owned(Protocol):
     def propose_events(self, run: Run, events: list[Record]) -> None:
         """Propose events of a run that no input brought."""
 
-    def propose_mark(self, offset: int) -> None:
-        """Say in the log that an input is about to run that may have killed its host."""
+    def propose_mark(self, trial: Trial) -> None:
+        """Say in the log that something is about to be run that may have killed its host."""
 
     def propose_lost(self, first: int, end: int) -> None:
         """Say in the log that inputs are gone, or were cut back, and go on from there."""

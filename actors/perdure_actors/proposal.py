@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perdure_actors.activation import Activation
     from perdure_actors.core.decision import Effect, Step, World
     from perdure_actors.residents import Ops, Resident, Residents
+    from perdure_schemas.events import InputTrying
     from perdure_schemas.payloads import Record, ReplyTo
 
 PART_BYTES_MAX = 7 * 1024 * 1024
@@ -96,8 +97,8 @@ class Pending:
         self.closed: RunClosed | None = None
         self.sent_mono_ms = -1
         """When the last part was appended, by this machine's monotonic clock."""
-        self.mark = -1
-        """The offset of the input that this record says is about to be tried."""
+        self.mark: InputTrying | None = None
+        """What this record says is about to be tried."""
 
     @property
     def first_pseq(self) -> int:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from perdure_actors import rows
 from perdure_actors.core.rules import apply, effects_of
 from perdure_actors.core.state import RecordId
+from perdure_actors.doubt import add_mark, begin_life, live, purge_marks
 from perdure_actors.outcomes import effect_rows, outcome_rows
 from perdure_actors.residents import Residents
 from perdure_actors.run_memory import RunMemory
@@ -18,7 +19,7 @@ from perdure_actors.showing import Recent, RecentOnes
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
 from perdure_schemas.transition import TransitionBody
-from perdure_topics.fold import Accepted, Stale, fold_record
+from perdure_topics.fold import Accepted, Bumped, Stale, fold_record
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Effect
@@ -34,18 +35,6 @@ FOLDED_RUNS = 5_000
 
 class TableDivergedError(Exception):
     """The table holds what the log does not: it must be wiped."""
-
-
-def add_mark(meta: rows.Meta, offset: int) -> None:
-    """An input was tried once more by a host in doubt."""
-    mark = str(offset)
-    meta.marks = {**meta.marks, mark: meta.marks.get(mark, 0) + 1}
-
-
-def purge_marks(meta: rows.Meta, upto: int) -> None:
-    """Inputs that are covered are tried no more."""
-    if meta.marks:
-        meta.marks = {mark: n for mark, n in meta.marks.items() if int(mark) > upto}
 
 
 def mark_of(record: StoredRecord) -> bytes:
@@ -113,6 +102,8 @@ class Recovery:
             return
         if isinstance(verdict, Accepted):
             self._apply(verdict, record)
+        elif isinstance(verdict, Bumped):
+            begin_life(self.meta, verdict.bump)
         self.meta.offset = record.offset
         self.meta.cursor = self.cursor
         self._unsaved += 1
@@ -132,7 +123,8 @@ class Recovery:
         self.meta.transitions += 1
         self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
         self.meta.shown = max(self.meta.shown, body.shown)
-        purge_marks(self.meta, envelope.upto)
+        purge_marks(self.meta, envelope.upto, body.run_id, body.workflow_id)
+        live(self.meta, envelope)
         effects = self._apply_run(body, accepted, record) if body.run_id else []
         # A transition in several parts is known by its first: that is what its owner knew.
         pseq = envelope.pseq - envelope.part + 1
@@ -176,7 +168,7 @@ class Recovery:
         for data in body.events:
             event = decode(data)
             if isinstance(event, InputTrying):
-                add_mark(self.meta, event.offset)
+                add_mark(self.meta, event)
             self._residents.keeping.happened(event, pseq, self._ops)
 
     def save(self) -> None:

@@ -74,7 +74,11 @@ class Meta(msgspec.Struct, kw_only=True):
     shown: int = 0
     """The pseq up to which spans were exported, as its owners said."""
     marks: dict[str, int] = {}
-    """InputTrying marks by input offset."""
+    """InputTrying marks by input offset, or by run or workflow id and what of it was tried."""
+    short_lives: int = 0
+    """Bumps since an owner last lived for long."""
+    bump_ms: int = 0
+    """When the last owner began, by its own clock."""
     transitions: int = 0
     copied: int = 0
     """How many transitions the newest checkpoint of it held."""

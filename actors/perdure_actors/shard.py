@@ -17,6 +17,7 @@ from perdure_actors.alarms import Alarms
 from perdure_actors.asking import Asking
 from perdure_actors.core.decision import Step
 from perdure_actors.dispatch import Address, Dispatch
+from perdure_actors.doubt import Doubt, add_mark, live, purge_marks
 from perdure_actors.failed_input import told_of_refusal
 from perdure_actors.fence import AppendFailedError
 from perdure_actors.finding.listed import Listed
@@ -33,14 +34,13 @@ from perdure_actors.proposal import (
     draft_step,
     pack_parts,
 )
-from perdure_actors.recovery import add_mark, purge_marks
 from perdure_actors.resending import resend_unacknowledged, task_again
 from perdure_actors.residents import Residents
 from perdure_actors.showing import Showing
 from perdure_actors.upkeep import Upkeep
 from perdure_actors.world import ShardWorld
 from perdure_schemas.avro import encode
-from perdure_schemas.events import InputLost, InputRewound, InputTrying
+from perdure_schemas.events import InputLost, InputRewound
 from perdure_schemas.transition import EpochBump, Transition
 from perdure_topics.fold import Accepted, Cursor, Partial, fold
 from perdure_topics.names import topic_name
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors.core.state import Run
+    from perdure_actors.doubt import Trial
     from perdure_actors.fence import Fence
     from perdure_actors.log_time import LogTime
     from perdure_actors.residents import Ops, Resident
@@ -112,6 +113,7 @@ class Shard:
         self.asking = Asking(self)
         self.showing = Showing(self)
         self.horizon = Horizon(self)
+        self.doubt = Doubt(self)
         self.intake = Intake(self, self.asking, self.horizon)
         self.firing = Firing(self, self.horizon)
         self.locals = Locals(self, on_ready)
@@ -180,10 +182,11 @@ class Shard:
         state = run.state
         self.propose(Step(state.run_id, events), state.workflow_id, covers=False)
 
-    def propose_mark(self, offset: int) -> None:
-        """Say in the log that an input is about to run that may have killed its host."""
-        self._propose_word(InputTrying(offset=offset), covers=False)
-        self.pending[-1].mark = offset
+    def propose_mark(self, trial: Trial) -> None:
+        """Say in the log that something is about to be run that may have killed its host."""
+        event = trial.event()
+        self._propose_word(event, covers=False)
+        self.pending[-1].mark = event
 
     def propose_lost(self, first: int, end: int) -> None:
         """Say in the log that inputs are gone, or were cut back, and go on from there."""
@@ -301,8 +304,11 @@ class Shard:
             raise AppendFailedError(f"the fold refuses a record of ours: {verdict}")
         self.meta.offset = offset
         self.meta.transitions += 1
-        purge_marks(self.meta, pending.envelope.upto)
-        if pending.mark >= 0:
+        state = pending.resident.run.state if pending.resident is not None else None
+        owners = (state.run_id, state.workflow_id) if state is not None else ()
+        purge_marks(self.meta, pending.envelope.upto, *owners)
+        live(self.meta, pending.envelope)
+        if pending.mark is not None:
             add_mark(self.meta, pending.mark)
         ops.update(pending.ops)
         if pending.history_key is not None:

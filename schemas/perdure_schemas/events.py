@@ -302,9 +302,13 @@ class TimerCanceled(Record, frozen=True, kw_only=True, gc=False):
 
 
 class InputTrying(Record, frozen=True, kw_only=True, gc=False):
-    """The owner is about to run an input that may have killed its host."""
+    """The owner is about to run something that may have killed its host."""
 
     offset: int
+    """-1 where it is no input."""
+    kind: str = ""
+    owner: str = ""
+    id: str = ""
 
 
 class InputLost(Record, frozen=True, kw_only=True, gc=False):

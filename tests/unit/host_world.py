@@ -62,6 +62,7 @@ class HostWorld:
         converter = DefaultPayloadConverter()
         self.code = WorkflowCode(workflows, converter=converter, deadlock_timeout_s=0)
         self.host = self._make()
+        self.deaths = 0
 
     def make_topic(self, role: str, partitions: int, *, task_queue: str = "") -> None:
         name = topic_name(role, self.namespace, task_queue or self.task_queue)
@@ -105,6 +106,19 @@ class HostWorld:
             framing=self.framing,
         )
         return Host(services, answers, ring=lambda: None)
+
+    def die(self) -> None:
+        """The process is gone, as by SIGKILL; another takes its place, with the same tables."""
+        self.broker.crash(self.log.node)
+        self.host._events.close()
+        self.host.services.inputs.close()
+        for slot in self.host.slots.values():
+            if slot.shard is not None:
+                slot.shard.residents.clear()
+        self.store.crash()
+        self.deaths += 1
+        self.log = SimulatedLog(self.broker, f"host-{self.deaths}")
+        self.host = self._make()
 
     def topic(self, role: str) -> str:
         return topic_name(role, self.namespace, self.task_queue)
