@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from perdure_actors.failed_input import internal
 from perdure_actors.fence import PASSING, reason_of
 from perdure_actors.proposal import closing_of
+from perdure_actors.querying import ask_run, begins_soon, named
 from perdure_actors.reads import READS, WAITS, notices_of
 from perdure_actors.update_waits import UpdateWaits
 from perdure_schemas.sending import sending_in
@@ -17,6 +18,7 @@ from perdure_schemas.sending import sending_in
 if TYPE_CHECKING:
     from perdure_actors.owned import Owned
     from perdure_schemas.commands import ReadHistory
+    from perdure_schemas.message_commands import QueryWorkflow
     from perdure_schemas.payloads import ReplyTo
     from perdure_schemas.replies import RunClosed
     from perdure_topics.ports import StoredRecord
@@ -25,6 +27,8 @@ FORGET_EVERY_MS = 1_000
 WAITERS_NOTICED = 50
 """Runs that somebody waits for and that are looked at each time, in turn."""
 NOTICED_HELD = 20_000
+HELD_MAX = 1_000
+"""Queries that wait for a first step."""
 
 UNKNOWN_WAIT_MS = 60_000
 """How long an asker waits whose deadline is before its sending: its clock is far off."""
@@ -54,6 +58,8 @@ class Asking:
         self._watchers: dict[str, list[ReadHistory]] = {}
         self._waiters: dict[str, dict[str, ReplyTo]] = {}
         self._noticed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._held: dict[str, list[QueryWorkflow]] = {}
+        """Queries that wait for the first step of a run, by workflow id."""
         self._forgot_at_ms = 0
         self._notice_next: deque[str] = deque()
         self.updates = UpdateWaits(shard)
@@ -109,6 +115,31 @@ class Asking:
         """A run has new accepted events."""
         for ask in self._watchers.pop(run_id, ()):
             self._read(ask)
+        if self._held:
+            self._ask_held(run_id)
+
+    def hold(self, ask: QueryWorkflow) -> bool:
+        """Keep a query until the run that it asks has begun; False when too many wait."""
+        if sum(map(len, self._held.values())) >= HELD_MAX:
+            return False
+        self._held.setdefault(ask.workflow_id, []).append(ask)
+        return True
+
+    def _ask_held(self, run_id: str) -> None:
+        """A run has taken a step, and that is accepted: queries that waited for its first."""
+        resident = self._shard.residents.peek(run_id)
+        if resident is None or resident.pinned:
+            # What its code has done since is not accepted yet.
+            return
+        for ask in self._held.pop(resident.run.state.workflow_id, ()):
+            if begins_soon(self._shard, ask):
+                self.hold(ask)
+                continue
+            answer = ask_run(self._shard, ask)
+            if answer is None:
+                self._read(named(self._shard, ask))
+            else:
+                self._shard.answer(ask.reply, answer)
 
     def wait(self, reply: ReplyTo, run_id: str) -> None:
         """Answer an asker once a run has closed; at once if that is accepted."""
@@ -146,6 +177,12 @@ class Asking:
                     del waiting[correlation_id]
             if not waiting:
                 del self._waiters[run_id]
+        for workflow_id, asks in list(self._held.items()):
+            left = [ask for ask in asks if not 0 < ask.reply.deadline_ms < now_ms]
+            if left:
+                self._held[workflow_id] = left
+            else:
+                del self._held[workflow_id]
         self.updates.keep_house(now_ms)
 
     def _notice(self, run_id: str) -> None:

@@ -21,7 +21,7 @@ from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.lost_inputs import LostInputs
 from perdure_actors.once import TOO_OLD, Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
-from perdure_actors.querying import ask_run, named
+from perdure_actors.querying import ask_run, begins_soon, named
 from perdure_actors.readable import Readable
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
@@ -199,6 +199,8 @@ class Intake:
         """Ask the code of an open run in its place; a closed one's is asked of the table."""
         shard = self._shard
         if 0 < ask.reply.deadline_ms < shard.world.time_ms:
+            return
+        if begins_soon(shard, ask) and self._asking.hold(ask):
             return
         answer = ask_run(shard, ask)
         if answer is None:

@@ -24,10 +24,36 @@ if TYPE_CHECKING:
     from perdure_schemas.message_commands import QueryWorkflow
     from perdure_schemas.payloads import Record
 
+PATIENCE_MS = 10_000
+"""How long a query waits for the first step of the run that it asks."""
+
+
+def begins_soon(shard: Owned, ask: QueryWorkflow) -> bool:
+    """Whether the run that is asked has its first step yet to come, and soon."""
+    newest = shard.world.current(ask.workflow_id)
+    if newest is None:
+        return False
+    state, actor = newest.state, newest.actor
+    if not state.is_open and actor.next_start is not None:
+        run_id, at_ms = actor.next_run_id, actor.alarm_ms
+    elif state.is_open and not state.begun and state.block is None:
+        run_id, at_ms = state.run_id, state.begin_ms
+    else:
+        return False
+    patience_ms = PATIENCE_MS
+    if ask.reply.deadline_ms:
+        left_ms = ask.reply.deadline_ms - shard.world.now_ms()
+        patience_ms = min(PATIENCE_MS, left_ms)
+    is_meant = ask.run_id in ("", run_id)
+    return is_meant and shard.world.time_ms < at_ms <= shard.world.now_ms() + patience_ms
+
 
 def ask_run(shard: Owned, ask: QueryWorkflow) -> Record | None:
     """What an open run answers now; None for a closed one, whose history must be read."""
     _start_what_is_due(shard, ask)
+    newest = shard.world.current(ask.workflow_id)
+    if newest is not None and ask.run_id and ask.run_id == newest.actor.next_run_id:
+        return _not_ready(ask, ask.run_id)
     run = target(shard.world, _Target(ask.workflow_id, ask.run_id))
     if isinstance(run, Rejection):
         return _refused(run)
@@ -36,11 +62,15 @@ def ask_run(shard: Owned, ask: QueryWorkflow) -> Record | None:
     if run.state.block is not None:
         return _refused(blocked(run))
     if not run.state.begun:
-        text = f"workflow {ask.workflow_id!r} has not begun, so it cannot answer a query yet"
-        return Refused(code="not_ready", message=text, run_id=run.state.run_id)
+        return _not_ready(ask, run.state.run_id)
     resident = shard.residents.find(run.state.run_id)
     assert resident is not None, "a run that was found is resident"
     return _answer(shard, resident, ask)
+
+
+def _not_ready(ask: QueryWorkflow, run_id: str) -> Refused:
+    text = f"workflow {ask.workflow_id!r} has not begun, so it cannot answer a query yet"
+    return Refused(code="not_ready", message=text, run_id=run_id)
 
 
 class _Target:
