@@ -26,6 +26,8 @@ from perdure_actors.core.decision import (
 from perdure_actors.fence import reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
 from perdure_schemas.avro import RECORD_BYTES_MAX, encode
+from perdure_schemas.child_commands import CANCELED_UNSTARTED, ReportChildRefused
+from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
 from perdure_topics.names import partition_of, topic_name
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Effect
     from perdure_actors.core.state import RecordId
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.payloads import Record, RunRef
     from perdure_topics.ports import Appender, Headers, Log
 
 UNACKED_MAX = 20_000
@@ -117,6 +119,10 @@ class Dispatch:
         self._oldest: list[int] = []
         self._waiting: dict[str, deque[Held]] = {}
         """Effects by the topic that does not exist yet: who reads it takes them in this order."""
+        self._unstarted: dict[tuple[str, str], Held] = {}
+        """Starts of children that wait for a topic, by workflow id and the parent's run."""
+        self._never: set[tuple[int, int]] = set()
+        """Those whose parents have stopped them: they are not sent."""
         self.done: list[tuple[int, int]] = []
         """Kept effects that are acknowledged: their records' numbers and their places."""
         self._partitions: dict[str, int] = {}
@@ -192,9 +198,21 @@ class Dispatch:
         topic, queue = self._target(held.effect)
         count = None if topic in self._waiting else self._count(topic, queue)
         if count is None:
-            self._waiting.setdefault(topic, deque()).append(held)
+            self._wait(held, topic)
         else:
             self._put(held, topic, count)
+
+    def _wait(self, held: Held, topic: str) -> None:
+        """Keep an effect until its topic is made; a child stopped meanwhile never starts."""
+        self._waiting.setdefault(topic, deque()).append(held)
+        command = held.effect.command if isinstance(held.effect, SendCommand) else None
+        if isinstance(command, StartWorkflow) and command.parent is not None:
+            self._unstarted[command.workflow_id, command.parent.run_id] = held
+        elif isinstance(command, CancelWorkflow | TerminateWorkflow) and command.child_of:
+            start = self._unstarted.pop((command.workflow_id, command.child_of.run_id), None)
+            if start is not None:
+                self._never.add((start.pseq, start.place))
+                self._send_one(start._replace(effect=_never_started(start)))
 
     def _put(self, held: Held, topic: str, count: int) -> None:
         outgoing = self._outgoing(held, topic, count)._replace(held=held)
@@ -357,7 +375,18 @@ class Dispatch:
             if count is not None:
                 del self._waiting[topic]
                 for held in waiting:
-                    self._send_one(held)
+                    self._no_longer_waits(held)
+
+    def _no_longer_waits(self, held: Held) -> None:
+        """Send an effect whose topic has been made."""
+        if (held.pseq, held.place) in self._never:
+            # Its parent was told instead.
+            self._never.discard((held.pseq, held.place))
+            return
+        command = held.effect.command if isinstance(held.effect, SendCommand) else None
+        if isinstance(command, StartWorkflow) and command.parent is not None:
+            self._unstarted.pop((command.workflow_id, command.parent.run_id), None)
+        self._send_one(held)
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """End; what is not acknowledged is the next owner's."""
@@ -382,6 +411,20 @@ def _named(effect: Effect) -> str:
         what = "a dead letter" if isinstance(effect, SendDead) else "a command of another partition"
         return f"{what} (input at offset {effect.offset})"
     return f"a {type(effect).__name__}"
+
+
+def _never_started(start: Held) -> SendCommand:
+    """What a parent is told of a child that it stopped before its start could be sent."""
+    command = cast("StartWorkflow", cast("SendCommand", start.effect).command)
+    parent = cast("RunRef", command.parent)
+    report = ReportChildRefused(
+        workflow_id=parent.workflow_id,
+        run_id=parent.run_id,
+        child_id=command.child_id,
+        code=CANCELED_UNSTARTED,
+        message="it was asked to stop before its task queue had topics",
+    )
+    return SendCommand(parent.task_queue, report)
 
 
 def _with_source(command: Record, address: Address, held: Held) -> Record:

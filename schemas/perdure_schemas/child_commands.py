@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from perdure_schemas.payloads import EffectId, Failure, Payload, Record, RunRef
 
+CANCELED_UNSTARTED = "canceled"
+"""The code of a child whose parent stopped it before its start could be sent."""
+
 
 class ReportChildStarted(Record, frozen=True, kw_only=True, gc=False):
     """Tells a parent that its child runs."""

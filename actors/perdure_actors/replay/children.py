@@ -17,6 +17,7 @@ from perdure_actors.replay.outcome import (
     cancellation_of,
     settle,
 )
+from perdure_schemas.child_commands import CANCELED_UNSTARTED
 from perdure_schemas.child_events import (
     ChildCancelRequested,
     ChildWorkflowCanceled,
@@ -208,6 +209,9 @@ class Children:
         if pending is None:
             return
         initiated = pending.initiated
+        if event.code == CANCELED_UNSTARTED:
+            self._end_canceled(pending, by_asyncio=pending.is_wanted_by_asyncio)
+            return
         if event.code == "already_started":
             pending.end(self._asker.loop)
             self._end(
