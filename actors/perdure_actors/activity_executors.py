@@ -226,7 +226,8 @@ class AsyncExecutor:
             through = self._through
             waiting = call(context) if through is None else through(attempt, context)
             outcome = outcome_of_result(await waiting, context)
-        except (KeyboardInterrupt, SystemExit) as error:
+        except KeyboardInterrupt as error:
+            # A person may have pressed Ctrl-C as it ran. sys.exit() in it is a failed attempt.
             outcome_of_error(error, context).tell(self._outcomes, attempt)
             raise
         except BaseException as error:

@@ -247,6 +247,9 @@ def draft_step(draft: Draft, residents: Residents, workflow_id: str, step: Step)
         assert found is not None, f"a decision about run {step.run_id}, which is not here"
         resident = found
     for events in _activations(step.events):
+        if not resident.run.state.is_open:
+            # What its code did with the input before ended it: nothing follows that.
+            break
         first_seq = resident.run.state.seq + 1
         for event in events:
             draft.take(resident, event)

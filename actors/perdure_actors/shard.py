@@ -163,11 +163,19 @@ class Shard:
         return len(self.pending) < IN_FLIGHT_MAX and not self.dispatch.is_full
 
     def decide_taken(self, steps: list[Step], workflow_id: str) -> None:
-        """Propose what a taken command brings: a record a step; the last covers its input."""
+        """Propose what a taken command brings: a record a step; the last covers its input.
+
+        What is about a run that ended with a step before is left out.
+        """
         for step in steps[:-1]:
-            self.propose(step, workflow_id, covers=False)
-        if steps:
+            if not self._is_over(step):
+                self.propose(step, workflow_id, covers=False)
+        if steps and not self._is_over(steps[-1]):
             self.propose(steps[-1], workflow_id, covers=True)
+
+    def _is_over(self, step: Step) -> bool:
+        run = self.world.run(step.run_id)
+        return run is not None and not run.state.is_open
 
     def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> None:
         """Append a transition, or without a step a Progress; `covers` takes in what is owed."""

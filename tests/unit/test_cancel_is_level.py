@@ -337,3 +337,18 @@ def test_replay_of_a_cancel_that_was_owed_is_the_same(play: Play) -> None:
     player.complete("1")
 
     player.check()
+
+
+@workflow.defn
+class Renewing:
+    @workflow.run
+    async def run(self) -> None:
+        await by_call()
+        workflow.continue_as_new()
+
+
+def test_a_run_that_is_cancelled_does_not_continue_as_one_that_is_not(play: Play) -> None:
+    player = play(Renewing)
+    player.cancel()
+
+    assert kinds(player.complete("1")) == ["WorkflowCanceled"]

@@ -257,6 +257,33 @@ def test_a_query_that_continues_as_new_is_told_what_it_may_do() -> None:
 
 
 @workflow.defn
+class Meddling:
+    """It looks, and would change who is asked next."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.query
+    def meddle(self, kind: str) -> str:
+        setter: Any = getattr(workflow, f"set_{kind}_handler")
+        setter("added", lambda: "here")
+        return "added"
+
+
+@pytest.mark.parametrize("kind", ["signal", "query", "update"])
+def test_a_query_sets_no_handlers(kind: str) -> None:
+    player = Player(Meddling)
+
+    found = player.run.look(
+        "a query handler", lambda of: of.answer("meddle", CONVERTER.to_payloads([kind]))
+    )
+
+    assert isinstance(found, Failure)
+    assert "must only look" in found.chain[0].message
+
+
+@workflow.defn
 class Proxied:
     @workflow.run
     async def run(self) -> None:

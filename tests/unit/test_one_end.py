@@ -10,7 +10,12 @@ import pytest
 from perdure import workflow
 from perdure.exceptions import ApplicationError
 from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.child_commands import ReportChildClosed
 from perdure_schemas.events import WorkflowCanceled, WorkflowFailed
+from perdure_schemas.payloads import RunRef
+from perdure_schemas.transition import Transition, TransitionBody
+from tests.unit.host_world import HostWorld
 from tests.unit.player import Player, kinds, result_of
 
 MINUTE = timedelta(minutes=1)
@@ -147,3 +152,40 @@ def test_replay_says_so_of_an_end_that_follows_in_another_transition() -> None:
         player.replayed()
 
     assert blocked.value.cause == "corrupt"
+
+
+@workflow.defn(sandboxed=False)
+class Letting:
+    """It waits for its child to start, and for no more."""
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.start_child_workflow("Kid", id="kid", task_queue="elsewhere")
+        return "let go"
+
+
+def test_the_second_step_of_an_input_does_not_follow_the_end_that_its_first_brought() -> None:
+    """A child's start and its end arrive as one report."""
+    here = HostWorld([Letting])
+    here.run(1_000)
+    here.start("Letting", "w")
+    here.run(1_000)
+    run_id = here.describe("w").summary.run_id
+
+    child = RunRef(workflow_id="kid", run_id="k", task_queue="elsewhere")
+    here.send(
+        ReportChildClosed(
+            workflow_id="w", run_id=run_id, child_id="1", child=child, status="completed"
+        )
+    )
+    here.run(1_000)
+
+    summary = here.describe("w").summary
+    assert summary.status == "completed"
+    recorded = [
+        type(decode(data)).__name__
+        for record in here.records("events")
+        if isinstance(envelope := decode(record.value), Transition)
+        for data in decode_as(TransitionBody, envelope.body).events
+    ]
+    assert recorded[-2:] == ["ChildWorkflowStarted", "WorkflowCompleted"]

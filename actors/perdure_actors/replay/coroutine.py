@@ -182,6 +182,15 @@ class Coroutine:
             )
         self.loop.check_acting()
 
+    def check_continuing(self) -> None:
+        """Raise asyncio.CancelledError where the run is cancelled, and its code has not seen it.
+
+        The next run would know nothing of it.
+        """
+        self.check_asking()
+        if self.loop.cancels.take_owed(self._main):
+            raise asyncio.CancelledError(self.cancel_reason)
+
     def take_back(self, output: Record) -> bool:
         """Remove an output that this very activation asked for; whether it did."""
         for index in range(len(self._outputs) - 1, -1, -1):

@@ -208,6 +208,12 @@ class Cancels:
         told = [one.task.cancel() for one in dict.fromkeys(owed) if not one.is_seen]
         return any(told)
 
+    def take_owed(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task is owed a cancellation, which it sees now."""
+        is_owed = any(one.task is task and not one.is_seen for one in self._owed)
+        self._owed = [one for one in self._owed if one.task is not task]
+        return is_owed
+
     def do_now(self) -> None:
         """Cancel what was put off."""
         while self._soon:

@@ -163,6 +163,7 @@ class Messages:
 
     def set_signal(self, name: str, handler: Handler | None) -> None:
         """Set or remove a handler; signals that waited for it are taken now, in their order."""
+        self._run.loop.check_acting()
         _set(self.signals, name, handler)
         if handler is None:
             return
@@ -172,10 +173,12 @@ class Messages:
 
     def set_query(self, name: str, handler: Handler | None) -> None:
         """Set or remove a handler."""
+        self._run.loop.check_acting()
         _set(self.queries, name, handler)
 
     def set_update(self, name: str, handler: Handler | None) -> None:
         """Set or remove a handler."""
+        self._run.loop.check_acting()
         _set(self.updates, name, handler)
 
     # What only looks.

@@ -36,7 +36,7 @@ def continue_as_new(
     nothing after it runs.
     """
     run = current()
-    run.check_asking()
+    run.check_continuing()
     name, definition = _target(run, workflow)
     call = ContinueAsNewInput(
         workflow=name,
