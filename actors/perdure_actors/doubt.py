@@ -26,6 +26,9 @@ DOUBTS = 64
 FORGOTTEN_MS = 2_000
 """What was to be tried and is not asked for again for so long is not there any more."""
 INPUT: Final = "input"
+QUERY: Final = "the query"
+"""One of a run: whoever asks it again is asked the same, so its marks are kept beyond the input."""
+QUERIES_KEPT = 100
 _BETWEEN = "\0"
 
 
@@ -64,7 +67,7 @@ class Doubt:
         in_doubt = (
             shard.cursor.bumps >= BUMPS_IN_DOUBT
             or meta.short_lives >= LIVES_IN_DOUBT
-            or bool(meta.marks)
+            or not all(map(_is_kept, meta.marks))
         )
         self._left = DOUBTS if in_doubt else 0
         self._began_ms = shard.services.clock.monotonic_ms()
@@ -108,12 +111,17 @@ class Doubt:
             shard.propose_mark(trial)
             return False
         self._trial = self._wanted = None
-        if shard.meta.marks.get(trial.mark, 0) > MARKS_MAX:
-            shard.activation.refusal = (
-                f"{trial} was tried {MARKS_MAX} times and each time its host died; the code is not"
-                " run on it again"
-            )
+        shard.activation.refusal = self.refusal(trial)
         return True
+
+    def refusal(self, trial: Trial) -> str:
+        """Why no code may be run on something; empty when it may."""
+        if self._shard.meta.marks.get(trial.mark, 0) <= MARKS_MAX:
+            return ""
+        return (
+            f"{trial} was tried {MARKS_MAX} times and each time its host died; the code is not run"
+            " on it again"
+        )
 
     def over(self) -> None:
         """What was cleared is done, and its host lives."""
@@ -139,6 +147,13 @@ def add_mark(meta: Meta, event: InputTrying) -> None:
     kind = event.kind or INPUT
     mark = Trial(kind, str(event.offset) if kind == INPUT else event.owner, event.id).mark
     meta.marks = {**meta.marks, mark: meta.marks.get(mark, 0) + 1}
+    kept = [mark for mark in meta.marks if _is_kept(mark)]
+    for mark in kept[:-QUERIES_KEPT]:
+        del meta.marks[mark]
+
+
+def _is_kept(mark: str) -> bool:
+    return mark.endswith(_BETWEEN + QUERY)
 
 
 def purge_marks(meta: Meta, upto: int, *owners: str) -> None:
@@ -148,7 +163,8 @@ def purge_marks(meta: Meta, upto: int, *owners: str) -> None:
         meta.marks = {
             mark: count
             for mark, count in meta.marks.items()
-            if (not mark.startswith(heads) if _BETWEEN in mark else int(mark) > upto)
+            if _is_kept(mark)
+            or (not mark.startswith(heads) if _BETWEEN in mark else int(mark) > upto)
         }
 
 

@@ -15,13 +15,13 @@ from perdure_actors.core.decision import Decision, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.deciding import decide_fully
 from perdure_actors.doubt import INPUT as INPUT_TRIAL
-from perdure_actors.doubt import MARKS_MAX, Trial
+from perdure_actors.doubt import MARKS_MAX, QUERY, Trial
 from perdure_actors.fence import INPUT, reason_of
 from perdure_actors.input_outcomes import InputOutcomes
 from perdure_actors.lost_inputs import LostInputs
 from perdure_actors.once import TOO_OLD, Once
 from perdure_actors.outcomes import effect_rows, outcome_rows
-from perdure_actors.querying import ask_run, begins_soon, named
+from perdure_actors.querying import ask_closed, ask_run, begins_soon, named
 from perdure_actors.readable import Readable
 from perdure_actors.reads import READS
 from perdure_actors.resending import Resender
@@ -32,6 +32,7 @@ from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.operator_commands import SkipInput
 from perdure_schemas.payloads import ReplyTo
+from perdure_schemas.replies import Refused
 from perdure_schemas.tracing import adopt_headers
 from perdure_topics.names import topic_name
 from perdure_topics.ports import PositionLostError
@@ -134,14 +135,14 @@ class Intake:
                 return True
             self._tried = records[0]
             self._horizon.in_hand = True
-        trial = Trial(INPUT_TRIAL, str(self._tried.offset))
+        trial = self._trial_of(self._tried)
         if not shard.doubt.clears(trial):
             return False
         record, self._tried = self._tried, None
         self._skips.look()
         if self._skips.takes(record):
             pass
-        elif shard.meta.marks.get(trial.mark, 0) > MARKS_MAX + 2:
+        elif trial.kind == INPUT_TRIAL and shard.meta.marks.get(trial.mark, 0) > MARKS_MAX + 2:
             # Its code was not run, and its host died all the same.
             shard.upto = record.offset
             self._outcomes.fail(record, shard.activation.refusal, None)
@@ -150,6 +151,20 @@ class Intake:
         self._horizon.in_hand = False
         shard.doubt.over()
         return True
+
+    def _trial_of(self, record: StoredRecord) -> Trial:
+        """An input as what may kill its host: a query is so whenever it is asked."""
+        try:
+            command = self._shard.services.framing.decode(record.value)
+        except UnreadableRecordError:
+            command = None
+        if isinstance(command, QueryWorkflow):
+            return self._query_trial(command)
+        return Trial(INPUT_TRIAL, str(record.offset))
+
+    def _query_trial(self, ask: QueryWorkflow) -> Trial:
+        who = ask.run_id or ask.workflow_id
+        return Trial(QUERY, who, f"{ask.query_name} on {self._shard.services.code.version}")
 
     def _take_one(self, record: StoredRecord) -> None:
         """Take an input: what fails goes to the dead letters, so that those behind it go on."""
@@ -200,9 +215,16 @@ class Intake:
         shard = self._shard
         if 0 < ask.reply.deadline_ms < shard.world.time_ms:
             return
+        refusal = shard.doubt.refusal(self._query_trial(ask)) if shard.meta.marks else ""
+        if refusal:
+            shard.owed.answer(ask.reply, Refused(code="query_failed", message=refusal))
+            return
         if begins_soon(shard, ask) and self._asking.hold(ask):
             return
         answer = ask_run(shard, ask)
+        if answer is None and shard.doubt.is_on:
+            # In its place, where it is marked: nothing is proposed that the table lacks.
+            answer = ask_closed(shard, named(shard, ask))
         if answer is None:
             self._asking.ask(offset, named(shard, ask))
         else:

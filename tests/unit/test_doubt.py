@@ -20,9 +20,10 @@ from perdure_schemas.events import (
     TimerFired,
     WorkflowStarted,
 )
-from perdure_schemas.message_commands import SignalWorkflow
+from perdure_schemas.message_commands import QueryWorkflow, SignalWorkflow
 from perdure_schemas.message_events import WorkflowSignaled
 from perdure_schemas.payloads import Record
+from perdure_schemas.replies import Refused
 from perdure_schemas.transition import Transition, TransitionBody
 from tests.unit.host_world import HostWorld
 
@@ -234,6 +235,43 @@ def test_a_blocked_run_that_kills_as_it_is_tried_again_is_left_alone(killer: Kil
     assert 3 <= killer.times <= DEATHS_MAX
     assert here.describe("bad").summary.block.cause == "killer"
     assert here.describe("good").summary.status == "completed"
+
+
+@pytest.mark.parametrize("name", ["Napping", "Waiting"])
+def test_a_query_that_kills_is_found(
+    killer: Killer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of a run that has closed, or is open. Who asks asks again; nothing of it is recorded."""
+    killer.workflow_id = "nobody"
+    here = made()
+    here.start(name, "bad")
+    here.start("Napping", "good")
+    here.run(8_000)
+    look = Coroutine.look
+
+    def deadly(self: Coroutine, *args: Any) -> Any:
+        if self.facts.workflow_id == "bad":
+            killer.times += 1
+            raise Killed
+        return look(self, *args)
+
+    monkeypatch.setattr(Coroutine, "look", deadly)
+    turns = 0
+
+    def ask() -> None:
+        nonlocal turns
+        turns += 1
+        if turns % 50 == 0:
+            reply = here.reply_to(f"{turns}")
+            here.send(QueryWorkflow(workflow_id="bad", query_name="said", reply=reply))
+
+    live_through(here, 200_000, also=ask)
+    here.run(1_000)
+
+    assert killer.times <= DEATHS_MAX
+    refused = here.answer(f"{turns - turns % 50}")
+    assert isinstance(refused, Refused)
+    assert f"tried {MARKS_MAX} times" in refused.message
 
 
 def test_hand_overs_now_and_then_are_no_doubt(killer: Killer) -> None:
