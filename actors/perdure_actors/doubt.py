@@ -7,14 +7,20 @@ reach the code again. (Rule 10.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from perdure_schemas.events import InputTrying
 
 if TYPE_CHECKING:
-    from perdure_actors.owned import Owned
+    from collections import deque
+
+    from perdure_actors.activation import Activation
+    from perdure_actors.fence import Fence
+    from perdure_actors.proposal import Pending
     from perdure_actors.rows import Meta
+    from perdure_actors.services import Services
     from perdure_schemas.transition import EpochBump, Transition
+    from perdure_topics.fold import Cursor
 
 BUMPS_IN_DOUBT = 4
 """The own bump, and three before it with nothing accepted between them."""
@@ -58,10 +64,24 @@ class Trial(NamedTuple):
         return f"{self.kind} {self.id} of {self.owner}" if self.id else f"{self.kind} {self.owner}"
 
 
+class Doubtful(Protocol):
+    """What is needed of an owned partition."""
+
+    services: Services
+    meta: Meta
+    cursor: Cursor
+    pending: deque[Pending]
+    activation: Activation
+    fence: Fence
+
+    def propose_mark(self, trial: Trial) -> None:
+        """Say in the log that something is about to be run that may have killed its host."""
+
+
 class Doubt:
     """What one shard does one at a time, because hosts have died there."""
 
-    def __init__(self, shard: Owned) -> None:
+    def __init__(self, shard: Doubtful) -> None:
         self._shard = shard
         meta = shard.meta
         in_doubt = (
