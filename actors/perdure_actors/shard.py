@@ -112,8 +112,7 @@ class Shard:
         self.upkeep = Upkeep(self, lambda: self._write({}))
         self.asking = Asking(self)
         self.showing = Showing(self)
-        self.horizon = Horizon(self)
-        self.doubt = Doubt(self)
+        self.horizon, self.doubt = Horizon(self), Doubt(self)
         self.intake = Intake(self, self.asking, self.horizon)
         self.firing = Firing(self, self.horizon)
         self.locals = Locals(self, on_ready)
@@ -300,6 +299,8 @@ class Shard:
                 raise AppendFailedError(f"a gap: offset {report.offset} after {self.meta.offset}")
             self._fold(pending, report.offset, ops)
             accepted.append(pending)
+        if not accepted:
+            return
         self.world.log_time.heard(report.timestamp_ms, accepted[-1].sent_mono_ms)
         self._write(ops)
         for pending in accepted:
