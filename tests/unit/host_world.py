@@ -68,16 +68,6 @@ class HostWorld:
         name = topic_name(role, self.namespace, task_queue or self.task_queue)
         self.log.create_topics([TopicSpec(name, partitions, 1, topic_settings(role))])
 
-    def die(self) -> None:
-        """The host's process dies, and another comes."""
-        self.broker.crash(self.log.node)
-        for slot in self.host.slots.values():
-            if slot.shard is not None:
-                slot.shard.residents.clear()
-        self.store.crash()
-        self.log = SimulatedLog(self.broker, f"host {self.broker.now_ms}")
-        self.host = self._make()
-
     def _make(self) -> Host:
         log = self.log
         commands, events = log.topic(self.topic("commands")), log.topic(self.topic("events"))
