@@ -14,7 +14,7 @@ from tests.simulation.schedules import ScheduleCheck
 from tests.simulation.swarm import FEATURES, NOT_DRAWN, draw, draw_whole
 from tests.simulation.world import World
 
-EVENTFUL_ONES = (0, 1, 2, 3)
+EVENTFUL_ONES = (0, 1, 2, 4)
 """Seeds in whose worlds all of it happens."""
 FOLLOWED = 2
 """A seed in whose world runs have children, and others follow them."""
