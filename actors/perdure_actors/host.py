@@ -13,17 +13,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure_actors.fence import AppendFailedError, Fence, reason_of
+from perdure_actors.recorded_ground import GroundLook
 from perdure_actors.recovery import TableDivergedError
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import LostError, Takeover, open_table, table_name
 from perdure_schemas.avro import UnreadableRecordError
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import (
+    HeadLostError,
     LogEndLostError,
     LogError,
     PositionLostError,
     TableError,
     TableFullError,
+    TopicMismatchError,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +99,7 @@ class Host:
         self.slots: dict[int, _Slot] = {}
         self._ready: deque[int] = deque()
         self._commit_at_ms = 0
+        self._ground = GroundLook(services)
         self.takeovers = 0
         self.past_counts: Counter[str] = Counter()
         """What shards counted that are gone."""
@@ -120,6 +124,7 @@ class Host:
                 slot.due_ms = now_ms + self._turn(number, slot)
             wait_ms = min(wait_ms, slot.due_ms - now_ms)
         self._answers.step()
+        self._ground.step(now_ms)
         if now_ms >= self._commit_at_ms:
             self._commit_at_ms = now_ms + COMMIT_EVERY_MS
             self._commit()
@@ -145,7 +150,7 @@ class Host:
             wait_ms = self._fallen(number, slot, error, deed)
             self._drop(number, slot)
             slot.was_epoch = 0 if isinstance(error, LostError) else was_epoch
-            if isinstance(error, TableDivergedError | PositionLostError):
+            if isinstance(error, TableDivergedError):
                 self.services.store.wipe(table_name(self.services, number))
             return wait_ms
 
@@ -186,11 +191,18 @@ class Host:
         if isinstance(error, TableFullError):
             services.finding("disk_full", f"the state disk is full; work stops: {error}")
             return RETRY_MS
-        if isinstance(error, TableDivergedError | PositionLostError):
+        if isinstance(error, PositionLostError):
+            # A table may know what the log has lost: the take-over looks at which end that is.
+            logger.warning("partition %d is looked at again: %s", number, error)
+            return 0
+        if isinstance(error, TableDivergedError):
             services.finding("table_wiped", f"partition {number} is rebuilt: {error}")
             return 0
         if isinstance(error, UnreadableRecordError) and deed is None:
             services.finding("unreadable", f"partition {number} is given up: {error}")
+            return UNREADABLE_MS
+        if isinstance(error, HeadLostError | TopicMismatchError):
+            services.finding("refused", f"partition {number} is not taken over: {error}")
             return UNREADABLE_MS
         if isinstance(error, TableError | LogError):
             logger.warning("partition %d is tried again in %d ms: %s", number, RETRY_MS, error)
@@ -245,6 +257,10 @@ class Host:
     def _change(self, change: Change) -> None:
         number = change.partition
         logger.info("partition %d of %s is %s", number, self._topic, change.kind)
+        if change.kind == "assigned" and number >= self.services.partitions:
+            # Added while this host ran: owned by nobody, and said.
+            self._ground.look()
+            return
         if change.kind == "assigned":
             self.slots.setdefault(number, _Slot())
             return

@@ -16,12 +16,21 @@ from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
 from perdure_actors.framing import Framing
 from perdure_actors.host import Host
+from perdure_actors.recorded_ground import check_recorded
 from perdure_actors.run_memory import RUNS_MAX, RunMemory
 from perdure_actors.services import Code, NoLocalRunner, Services, Viewer
 from perdure_actors.trouble_log import TroubleLog
 from perdure_topics.clock import SystemClock
+from perdure_topics.ground import disagreement
 from perdure_topics.names import group_name, topic_name
-from perdure_topics.ports import Log, LogEndLostError, LogError, LogUnavailableError, TopicInfo
+from perdure_topics.ports import (
+    Log,
+    LogEndLostError,
+    LogError,
+    LogUnavailableError,
+    TopicInfo,
+    TopicMismatchError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,12 +238,10 @@ class HostThread:
         log = self._log
         commands = _topic(log, "commands", self._namespace, self._task_queue)
         events = _topic(log, "events", self._namespace, self._task_queue)
-        if commands.partitions != events.partitions:
-            msg = (
-                f"{commands.name} has {commands.partitions} partitions and {events.name}"
-                f" {events.partitions}: the number is fixed when a task queue is made"
-            )
-            raise LogError(msg)
+        text = disagreement(self._task_queue, [commands, events])
+        if text:
+            raise TopicMismatchError(text)
+        check_recorded(log, events)
         self._answers = AnswerSender(log, self._namespace)
         return Services(
             log=log,

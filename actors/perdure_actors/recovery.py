@@ -70,6 +70,8 @@ class Recovery:
         self._changed: dict[str, Resident] = {}
         """The runs that the batch has changed: each is saved once, as the batch leaves it."""
         self._unsaved = 0
+        self.partitions = 0
+        """How many partitions the queue had by the last bump that says so; 0: none did."""
         self.recent = RecentOnes()
         self._kept: deque[bytes] = deque()
         """Rows of effects that may not have gone out, in the order of their records."""
@@ -95,6 +97,8 @@ class Recovery:
         self._mark = mark_of(record)
         self.folded += 1
         self.stale += isinstance(verdict, Stale)
+        if isinstance(verdict, Bumped):
+            self.partitions = verdict.bump.partitions or self.partitions
         if isinstance(verdict, Accepted):
             envelope = verdict.envelope
             self.recent.add(Recent(envelope.pseq, envelope.time_ms, verdict.body))

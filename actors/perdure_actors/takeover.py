@@ -17,8 +17,10 @@ from perdure_actors.shard import Shard
 from perdure_actors.trailing import Trailing
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
+from perdure_topics.ground import FIXED
 from perdure_topics.names import topic_name
 from perdure_topics.ports import (
+    HeadLostError,
     LogEndLostError,
     PositionLostError,
     TableBusyError,
@@ -103,6 +105,8 @@ class Takeover:
         """How far to read before bumping, to see whether somebody else has taken over."""
         self._began_ms = self._heard_ms = services.clock.monotonic_ms()
         self._table = table
+        self._lost = ""
+        """Why the position that the table is verified to could not be read."""
         self._recovery: Recovery | None = None
         self._probe = events.probe_end(self._topic, partition)
         """Asked without waiting: a broker that is away must not hold up the host's thread."""
@@ -115,7 +119,10 @@ class Takeover:
     def _begin(self, span: tuple[int, int]) -> Recovery:
         """Begin to read, and bump; a failed shard first looks whether somebody else is there."""
         recovery = self._open(*span)
-        if self._was_epoch and self._bump is None:
+        # Without a table, only the log can say that it is not this host's to take: it is asked
+        # before others are pushed out.
+        looks = bool(self._was_epoch) or recovery.meta.offset < 0 < span[1]
+        if looks and self._bump is None:
             self._look_to = span[1]
         elif self._bump is None:
             self._send_bump(recovery)
@@ -151,14 +158,53 @@ class Takeover:
         if meta.offset >= end and services.log.has_one_copy:
             raise LogEndLostError(self._ahead(meta.offset, end))
         if verified.next_offset < start:
-            if meta.offset >= 0:
-                self._wipe()
-                return self._open(start, end)
-            verified = rows.Verified(next_offset=start)
+            verified = self._without_head(meta, start)
+        elif self._lost:
+            services.finding("table_wiped", f"table {self._name} is rebuilt: {self._lost}")
+            self._lost = ""
+            self._wipe()
+            return self._open(start, end)
         first = max(first_offset(verified), start)
         self._events.assign(self._topic, self._partition, first)
         self._highest = max(meta.cursor.epoch, self._highest)
         return Recovery(self._table, meta, verified)
+
+    def _without_head(self, meta: rows.Meta, start: int) -> rows.Verified:
+        """Where to go on in a log that has lost its head: only a table knows what stood there.
+
+        Raises HeadLostError when none does.
+        """
+        # What is before the cut cannot be compared any more; the table stands behind it.
+        knows = meta.offset >= max(start - 1, 0)
+        what = (
+            f"{self._topic} partition {self._partition} begins at offset {start}: its head was"
+            " deleted, by a retention or DeleteRecords"
+        )
+        mend = f"kafka-configs.sh --alter --topic {self._topic} --add-config retention.ms=-1"
+        if not knows:
+            msg = (
+                f"{what}. This host's table {self._name} does not know what stood there, so what"
+                " had run would run a second time. Nothing is done. Start a host with the state"
+                " directory that has the table, or a copy among its checkpoints; else begin anew"
+                " on another task queue: perdure topics create --task-queue NAME. Keep events for"
+                f" ever: {mend}"
+            )
+            raise HeadLostError(msg)
+        self._services.finding(
+            "head_lost",
+            f"{what}. Only tables and their copies know it now: this host goes on with table"
+            f" {self._name}; keep its directory. Keep events for ever: {mend}",
+        )
+        return rows.Verified(next_offset=meta.offset + 1, cursor=meta.cursor)
+
+    def _check_partitions(self, partitions: int, by: str) -> None:
+        """Refuse a topic with another number of partitions than it was used with."""
+        now = self._services.partitions
+        if partitions not in (0, now):
+            msg = (
+                f"{self._topic} has {now} partitions where {by} was made for {partitions}. {FIXED}"
+            )
+            raise TopicMismatchError(msg)
 
     def _mismatch(self, meta: rows.Meta) -> str:
         """Why a table is not of this log; empty when it is."""
@@ -169,14 +215,8 @@ class Takeover:
             return f"it is of cluster {meta.cluster_id}; this one is {services.log.cluster_id}"
         if meta.events_topic_id != services.events_topic_id:
             return f"topic {self._topic} has been made anew since"
-        if meta.partitions != services.partitions:
-            # Keys have other places now: going on would give one id two truths.
-            msg = (
-                f"{self._topic} has {services.partitions} partitions where this table was made for"
-                f" {meta.partitions}: the number is fixed when a task queue is made. Make a new"
-                " task queue with the number you want, and let this one drain as it was"
-            )
-            raise TopicMismatchError(msg)
+        # Keys have other places now: going on would give one id two truths.
+        self._check_partitions(meta.partitions, "this table")
         return ""
 
     def _ahead(self, offset: int, end: int) -> str:
@@ -215,6 +255,7 @@ class Takeover:
             owner=services.owner,
             time_ms=wall_ms,
             code_version=services.code.version,
+            partitions=services.partitions,
         )
         self._bump_offset = -1
         self._appender.append(self._topic, self._partition, encode(self._bump), tag=self._bump)
@@ -262,8 +303,12 @@ class Takeover:
         try:
             return self._read(recovery)
         except (TableDivergedError, PositionLostError) as error:
-            self._services.finding("table_wiped", f"table {self._name} is rebuilt: {error}")
-            self._wipe()
+            if isinstance(error, PositionLostError):
+                # At which end, the log says when it is asked: a table outlives a lost head.
+                self._lost = str(error)
+            else:
+                self._services.finding("table_wiped", f"table {self._name} is rebuilt: {error}")
+                self._wipe()
             self._recovery = None
             self._probe = self._events.probe_end(self._topic, self._partition)
             return None
@@ -276,9 +321,12 @@ class Takeover:
             if self._bump_offset < 0 and self._is_own_bump(record):
                 self._bump_offset = record.offset
             recovery.take(record)
+            self._check_partitions(recovery.partitions, "the log")
             if record.offset == self._bump_offset:
                 return self._own(record, recovery)
-        if self._look_to is not None and recovery.next_offset >= self._look_to:
+        # A stranger's marks at the end are no records: the position passes them.
+        position = max(recovery.next_offset, self._events.position(self._topic, self._partition))
+        if self._look_to is not None and position >= self._look_to:
             self._look_to = None
             self._yield_to_a_higher_epoch(recovery.cursor.epoch)
             self._send_bump(recovery)
@@ -288,7 +336,7 @@ class Takeover:
 
     def _yield_to_a_higher_epoch(self, epoch: int) -> None:
         """After a failed append: leave the partition to whoever has taken it over meanwhile."""
-        if epoch > self._was_epoch:
+        if self._was_epoch and epoch > self._was_epoch:
             msg = f"epoch {epoch} is above the {self._was_epoch} this host had"
             raise LostError(msg)
 

@@ -14,6 +14,8 @@ class EpochBump(Record, frozen=True, kw_only=True, gc=False):
     owner: str
     time_ms: int
     code_version: str = ""
+    partitions: int = 0
+    log_start: int = 0
 
 
 class Transition(Record, frozen=True, kw_only=True, gc=False):

@@ -266,6 +266,10 @@ def topic_specs(
     }
 
 
+NUMBERED = ("commands", "events", "tasks")
+"""The topics of a task queue that have its number of partitions."""
+
+
 def create_topics(
     log: Log,
     namespace: str,
@@ -287,7 +291,7 @@ def create_topics(
             missing.append(spec)
             continue
         ground.check_ground(log, role, info)
-        if role in ("commands", "events", "tasks"):
+        if role in NUMBERED:
             _check_partitions(log, spec, info)
     if missing:
         log.create_topics(missing)
@@ -321,9 +325,11 @@ def check_ground(log: Log, namespace: str, task_queue: str) -> list[TopicInfo]:
         if info is None:
             raise missing_topic(log, namespace, task_queue, spec)
         ground.check_ground(log, role, info)
-        if role in ("events", "tasks"):
-            _check_partitions(log, spec, info)
         infos.append(info)
+    of_queue = {topic_name(role, namespace, task_queue) for role in NUMBERED}
+    text = ground.disagreement(task_queue, [info for info in infos if info.name in of_queue])
+    if text:
+        raise TopicMismatchError(text)
     return infos
 
 

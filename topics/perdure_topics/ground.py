@@ -8,12 +8,20 @@ from perdure_topics.names import topic_settings
 from perdure_topics.ports import TopicMismatchError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from perdure_topics.ports import Log, TopicInfo
 
 _AT_LEAST: Final = frozenset({"max.message.bytes", "min.insync.replicas"})
 # Longer is as good; and without end longer still.
 _AT_LEAST_OR_EVER: Final = frozenset({"retention.ms", "retention.bytes"})
 REPLICAS_WANTED: Final = 3
+FIXED: Final = (
+    "The number is fixed when a task queue is made, because keys have other places with another."
+    " Kafka cannot lower it again: make a task queue with the number you want, perdure topics"
+    " create --task-queue NAME --partitions N, and begin new workflows there"
+)
+"""What is wrong with another number of partitions, and what to do."""
 IN_SYNC_WANTED: Final = 2
 
 
@@ -68,6 +76,18 @@ def check_ground(log: Log, role: str, info: TopicInfo) -> None:
     found = mismatches(log, role, info)
     if found:
         raise TopicMismatchError("\n".join(str(mismatch) for mismatch in found))
+
+
+def disagreement(task_queue: str, infos: Iterable[TopicInfo]) -> str:
+    """What to say of the topics of a task queue, one by one, when their numbers differ."""
+    found = sorted(infos, key=lambda info: info.name)
+    if len({info.partitions for info in found}) <= 1:
+        return ""
+    each = ", ".join(f"{info.name} has {info.partitions}" for info in found)
+    return (
+        f"the topics of task queue {task_queue!r} differ in their number of partitions: {each}."
+        f" {FIXED}"
+    )
 
 
 def _fits(setting: str, found: str | None, wanted: str) -> bool:

@@ -51,6 +51,10 @@ class TopicMismatchError(LogError):
     """A topic exists with settings this engine must refuse; the message names the setting."""
 
 
+class HeadLostError(LogError):
+    """A log begins behind records that are needed; the message says which, and what to do."""
+
+
 class StoredRecord(NamedTuple):
     """A record as the log holds it."""
 
