@@ -40,7 +40,7 @@ def test_to_forget_what_does_not_fit_is_noticed() -> None:
             self._held_back.append(alarm)  # type: ignore[arg-type]
 
     found = []
-    for seed in range(5, 9):
+    for seed in range(12):
         with small(), patch.object(horizon.Horizon, "hold_back", forgets):
             found += World(draw(seed).force(LATE)).run()
 

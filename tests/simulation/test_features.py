@@ -16,8 +16,8 @@ from tests.simulation.world import World
 
 EVENTFUL_ONES = (0, 1, 2, 4)
 """Seeds in whose worlds all of it happens."""
-FOLLOWED = 2
-"""A seed in whose world runs have children, and others follow them."""
+FOLLOWED = (0, 1, 2, 3)
+"""Seeds in whose worlds runs have children, and others follow them."""
 
 
 def test_each_feature_is_in_a_share_of_the_seeds() -> None:
@@ -52,8 +52,16 @@ def _met_in_a_world_of_all(seed: int) -> Counter[str]:
 
 
 def test_runs_note_things_and_are_followed_and_have_children() -> None:
+    met: Counter[str] = Counter()
+    for seed in FOLLOWED:
+        met.update(_met_in_a_world_of_families(seed))
+    noted = ("MarkerRecorded", "MemoUpserted", "SearchAttributesUpserted")
+    assert all(met[name] for name in ("retry", "cron", "child", "later attempt", *noted)), met
+
+
+def _met_in_a_world_of_families(seed: int) -> Counter[str]:
     features = ("notes", "following", "children")
-    world = World(replace(draw(FOLLOWED).force(("host_crash",)), features=features))
+    world = World(replace(draw(seed).force(("host_crash",)), features=features))
 
     assert world.run()[:5] == []
 
@@ -64,8 +72,7 @@ def test_runs_note_things_and_are_followed_and_have_children() -> None:
         met["child"] += started.parent is not None
         met["later attempt"] += started.attempt > 1
         met.update(type(fact.event).__name__ for fact in run.facts)
-    noted = ("MarkerRecorded", "MemoUpserted", "SearchAttributesUpserted")
-    assert all(met[name] for name in ("retry", "cron", "child", "later attempt", *noted)), met
+    return met
 
 
 def _met(ledger: Ledger) -> Counter[str]:
