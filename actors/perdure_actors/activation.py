@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Table
 
 T = TypeVar("T")
+DECODED_AT_ONCE = 64
+"""Transitions of a replay whose payloads are decoded together."""
 FAILURE_BYTES_MAX = 1024 * 1024
 """What a refusal, or an answer to a query that failed, says of why."""
 _read_brief = head_reader(HEADS)
@@ -288,17 +291,23 @@ class Activation:
         read = _read_brief if is_brief and not door.is_contextual else decode
         size = 0
         try:
-            for _, _, time_ms, body in history_of(self._table, state.run_id):
-                if body.seq >= before_seq:
-                    break
-                events = [read(data) for data in body.events]
+            past = takewhile(
+                lambda row: row[3].seq < before_seq, history_of(self._table, state.run_id)
+            )
+            while rows_read := list(islice(past, DECODED_AT_ONCE)):
+                batches = [[read(data) for data in body.events] for _, _, _, body in rows_read]
                 if door.has_edge:
-                    what = f"the events from {body.seq} on of workflow {state.workflow_id!r}"
-                    events = self._incoming(events, what, contexts)
-                self.replayed_events += len(events)
-                with code.watching(state.workflow_id):
-                    coroutine.recall(events, seq=body.seq, time_ms=time_ms, history_bytes=size)
-                size += sum(map(len, body.events))
+                    of = f"of workflow {state.workflow_id!r}"
+                    named = [
+                        (events, f"the events from {body.seq} on {of}")
+                        for events, (_, _, _, body) in zip(batches, rows_read, strict=True)
+                    ]
+                    batches = self._incoming_batches(named, contexts)
+                for events, (_, _, time_ms, body) in zip(batches, rows_read, strict=True):
+                    self.replayed_events += len(events)
+                    with code.watching(state.workflow_id):
+                        coroutine.recall(events, seq=body.seq, time_ms=time_ms, history_bytes=size)
+                    size += sum(map(len, body.events))
         except DeadlockError as error:
             coroutine.close()
             raise BlockedError("deadlock", str(error)) from None
@@ -311,6 +320,15 @@ class Activation:
         """Recorded events as user code may read them. Raises BlockedError when they cannot be."""
         try:
             return self._services.code.door.incoming(records, what=what, contexts=contexts)
+        except CodecError as error:
+            raise _unopened(error) from error
+
+    def _incoming_batches(
+        self, batches: list[tuple[list[Record], str]], contexts: RecordContexts
+    ) -> list[list[Record]]:
+        """The same for several transitions at once, so that a replay waits once for all of them."""
+        try:
+            return self._services.code.door.incoming_batches(batches, contexts=contexts)
         except CodecError as error:
             raise _unopened(error) from error
 

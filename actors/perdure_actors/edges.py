@@ -1,17 +1,21 @@
 """The edge of this process: where payloads are encoded on their way out and decoded on the way in.
 
 What lies behind it, a codec or a store of large payloads, is the user's and may wait for others;
-so it is async, and nothing that decides or replays ever calls it.
+so it is async, runs on a thread of its own, and nothing that decides or replays ever calls it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from perdure_actors.replay.blocked import DeadlockError
-from perdure_actors.replay.raised import kind_of, said_by
+from perdure_actors.turn import wait_for
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Payload, Record
@@ -19,6 +23,11 @@ from perdure_schemas.payloads import Payload, Record
 if TYPE_CHECKING:
     from perdure_actors.replay.contexts import RecordContexts
 
+GRACE_S = 2.0
+CLOSE_S_MAX = 5.0
+HELD_S = 0.05
+"""So long a call waits for a loop that does not turn before another one takes it."""
+LOOPS_MAX = 16
 EDGE_S_MAX = 10.0
 """How long the payloads of one record or transition may take to be encoded or decoded."""
 
@@ -160,37 +169,129 @@ def text_of(error: Exception) -> str:
 
 
 class EdgeLoop:
-    """Runs the async calls of an edge to their end on a thread that has no loop of its own."""
+    """Runs the async calls of an edge on a thread of its own, many at once.
+
+    A call that does not yield holds its thread: those behind it are taken by another, with a loop
+    of its own. A codec that awaits what it waits for sees one loop only.
+    """
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: deque[tuple[Coroutine[Any, Any, Any], Future[Any], float]] = deque()
+        self._loops: list[asyncio.AbstractEventLoop] = []
+        self._threads: list[threading.Thread] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lock = threading.Lock()
+        self._woken = threading.Event()
+        self._is_closed = False
+        self._next = 0
 
-    def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run one call; what it gives or raises. A loop that runs on this thread steps aside."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        outer = asyncio._get_running_loop()
-        task = None if outer is None else asyncio.current_task(outer)
-        if outer is not None and task is not None:
-            # Newer Pythons allow one current task a thread.
-            asyncio.tasks._leave_task(outer, task)
-        asyncio._set_running_loop(None)
-        try:
-            return self._loop.run_until_complete(call)
-        finally:
-            asyncio._set_running_loop(outer)
-            if outer is not None and task is not None:
-                asyncio.tasks._enter_task(outer, task)
+    def submit(self, call: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin a call; what it gives or raises comes by the future."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._is_closed = False
+            self._calls.append((call, future, time.monotonic()))
+            if not self._loops:
+                self._add_loop()
+                self._start("perdure-codecs-rest", self._look_after)
+            self._loops[0].call_soon_threadsafe(self._take)
+        self._woken.set()
+        return future
+
+    def _start(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _add_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        self._loops.append(loop)
+        self._start("perdure-codecs", partial(_run, loop))
+        return loop
+
+    def _take(self) -> None:
+        """Begin what waits, on the loop that is running."""
+        while True:
+            try:
+                call, future, _ = self._calls.popleft()
+            except IndexError:
+                return
+            if not future.set_running_or_notify_cancel():
+                call.close()
+                continue
+            task = asyncio.get_running_loop().create_task(call)
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._settle, future))
+
+    def _settle(self, future: Future[Any], task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            future.set_exception(CodecError("the codec was stopped"))
+        elif (error := task.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())
+
+    def _look_after(self) -> None:
+        """Give what has waited for a loop that does not turn to another one."""
+        while not self._is_closed:
+            self._woken.wait()
+            try:
+                since_s = self._calls[0][2]
+            except IndexError:
+                self._woken.clear()
+                if self._calls or self._is_closed:
+                    self._woken.set()
+                continue
+            left_s = since_s + HELD_S - time.monotonic()
+            if left_s > 0:
+                time.sleep(left_s)
+                continue
+            with self._lock:
+                if not self._is_closed:
+                    self._another().call_soon_threadsafe(self._take)
+            time.sleep(HELD_S)
+
+    def _another(self) -> asyncio.AbstractEventLoop:
+        self._next += 1
+        if self._next >= len(self._loops) and len(self._loops) < LOOPS_MAX:
+            return self._add_loop()
+        return self._loops[self._next % len(self._loops)]
 
     def close(self) -> None:
-        """Let go of the loop."""
-        if self._loop is not None:
-            self._loop.close()
-            self._loop = None
+        """Let go of the loops, and of what still runs on them."""
+        with self._lock:
+            loops, threads = self._loops, self._threads
+            self._loops, self._threads, self._next = [], [], 0
+            self._is_closed = True
+            self._woken.set()
+        for loop in loops:
+            asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
+        for thread in threads:
+            thread.join(CLOSE_S_MAX)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+async def _cancel_all() -> None:
+    """End a loop once what runs on it has been cancelled."""
+    loop, own = asyncio.get_running_loop(), asyncio.current_task()
+    others = [task for task in asyncio.all_tasks() if task is not own]
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=CLOSE_S_MAX / 2)
+    loop.stop()
 
 
 class Door:
-    """An edge as a host uses it: to the end, here and now."""
+    """An edge as a host uses it: what it must wait for holds a run, and never its thread."""
 
     def __init__(self, edge: Edge | None) -> None:
         self._edge = edge
@@ -210,21 +311,29 @@ class Door:
         self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
     ) -> list[R]:
         """Records of a run as its code may read them. Raises CodecError."""
-        return self._through(decode_records, records, what, contexts)
+        return self._wait([self._begin(decode_records, records, what, contexts)], what)[0]
+
+    def incoming_batches(
+        self, batches: Sequence[tuple[Sequence[R], str]], *, contexts: RecordContexts | None = None
+    ) -> list[list[R]]:
+        """The same for several batches of records, all at once; each says what it is."""
+        begun = [self._begin(decode_records, records, what, contexts) for records, what in batches]
+        return self._wait(begun, batches[0][1] if batches else "")
 
     def outgoing(
         self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
     ) -> list[R]:
         """Records of a run as the log may hold them. Raises CodecError."""
-        return self._through(encode_records, records, what, contexts)
+        return self._wait([self._begin(encode_records, records, what, contexts)], what)[0]
 
-    def _through(
+    def _begin(
         self,
         way: Callable[..., Awaitable[list[R]]],
         records: Sequence[R],
         what: str,
         contexts: RecordContexts | None,
-    ) -> list[R]:
+    ) -> list[R] | Callable[[], Awaitable[list[R]]]:
+        """The records as they are, where none holds a payload; else the call that changes them."""
         edge = self._edge
         known: Contexts = ()
         if contexts is not None and edge is not None and edge.is_contextual:
@@ -232,18 +341,29 @@ class Door:
             known = contexts.of(records)
         if edge is None or not any(payloads_in(record, headers=edge.headers) for record in records):
             return list(records)
+        return lambda: way(records, edge, what=what, contexts=known)
 
-        async def call() -> list[R]:
-            return await way(records, edge, what=what, contexts=known)
+    def _wait(
+        self, begun: list[list[R] | Callable[[], Awaitable[list[R]]]], what: str
+    ) -> list[list[R]]:
+        calls = [one for one in begun if not isinstance(one, list)]
+        if not calls:
+            return [one for one in begun if isinstance(one, list)]
 
+        async def call() -> list[list[R]]:
+            return list(await asyncio.gather(*(one() for one in calls)))
+
+        future = self._loop.submit(call())
         try:
-            return self._loop.run(call())
-        except (CodecError, DeadlockError):
-            raise
-        except BaseException as error:
-            # Nobody cancels this loop, or ends it: whatever it is, the codec raised it.
-            text = f"{kind_of(error)}: {said_by(error)}"
-            raise CodecError(f"the payloads of {what} cannot be changed: {text}") from error
+            found = wait_for(future, EDGE_S_MAX + GRACE_S)
+        except TimeoutError:
+            future.cancel()
+            raise CodecError(
+                f"the payloads of {what} are held up: the codec or the external storage does not"
+                " yield to others; let it await what it waits for, or do it on a thread of its own"
+            ) from None
+        made = iter(found)
+        return [one if isinstance(one, list) else next(made) for one in begun]
 
     def close(self) -> None:
         """Let go of the loop."""

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from perdure_actors.edges import EDGE_S_MAX, GRACE_S
 from perdure_actors.fence import AppendFailedError, Fence, reason_of
 from perdure_actors.recorded_ground import GroundLook
 from perdure_actors.recovery import TableDivergedError
 from perdure_actors.shard import Shard
 from perdure_actors.takeover import LostError, Takeover, open_table, table_name
+from perdure_actors.turn import Turn
 from perdure_schemas.avro import UnreadableRecordError
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import (
@@ -45,6 +47,8 @@ IDLE_MS = 1_000
 ANSWER_MS = 5
 """How often to look whether the log has said where a partition begins."""
 COMMIT_EVERY_MS = 1_000
+WAITING_MS = 20
+TURN_WAITS_MS = int(1000 * (EDGE_S_MAX + GRACE_S))
 
 
 def counts_of(shard: Shard) -> Counter[str]:
@@ -65,10 +69,24 @@ def counts_of(shard: Shard) -> Counter[str]:
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
-    __slots__ = ("committed", "due_ms", "fence", "opening", "shard", "takeover", "was_epoch")
+    __slots__ = (
+        "committed",
+        "due_ms",
+        "fence",
+        "late_ms",
+        "opening",
+        "shard",
+        "takeover",
+        "turn",
+        "was_epoch",
+    )
 
     def __init__(self) -> None:
         self.fence = Fence()
+        self.turn: Turn | None = None
+        """The shard's turn that waits for a codec, or for a store of large payloads."""
+        self.late_ms = 0
+        """When it is told that what it waits for does not come."""
         self.opening: Future[Table] | None = None
         self.takeover: Takeover | None = None
         self.shard: Shard | None = None
@@ -156,7 +174,7 @@ class Host:
 
     def _advance(self, number: int, slot: _Slot) -> int:
         if slot.shard is not None:
-            due_ms = slot.shard.step()
+            due_ms = self._step(number, slot, slot.shard)
             return IDLE_MS if due_ms is None else due_ms
         if slot.takeover is None:
             table = self._opened(number, slot)
@@ -178,6 +196,25 @@ class Host:
         slot.was_epoch = 0
         self.takeovers += 1
         return 0
+
+    def _step(self, number: int, slot: _Slot, shard: Shard) -> int | None:
+        """A shard's turn, or the rest of one that waits for a codec."""
+        if not self.services.code.door.has_edge:
+            return shard.step()
+        now_ms = self.services.clock.monotonic_ms()
+        turn = slot.turn
+        if turn is None:
+            turn = Turn(shard.step)
+        elif turn.waits_for is not None and not turn.waits_for.done() and now_ms < slot.late_ms:
+            return WAITING_MS
+        slot.turn = None
+        due_ms: int | None = turn.advance()
+        if turn.waits_for is None:
+            return due_ms
+        slot.turn = turn
+        slot.late_ms = now_ms + TURN_WAITS_MS
+        turn.waits_for.add_done_callback(lambda _: self._ready_now(number))
+        return WAITING_MS
 
     def _fallen(self, number: int, slot: _Slot, error: BaseException, deed: Deed | None) -> int:
         """Say why a slot's shard is let go of; in how many ms it is tried again."""
@@ -232,7 +269,12 @@ class Host:
     def _drop(self, number: int, slot: _Slot, *, flush_s: float = 0.0) -> None:
         """Let go of a partition's shard and table; nothing of it leaves any more."""
         shard, takeover, opening = slot.shard, slot.takeover, slot.opening
-        slot.shard = slot.takeover = slot.opening = None
+        turn = slot.turn
+        slot.shard = slot.takeover = slot.opening = slot.turn = None
+        if turn is not None:
+            # It has taken what it has not proposed: nothing may cover that now.
+            turn.end()
+            flush_s = 0.0
         closing: list[Callable[[], None]] = [
             partial(self.services.inputs.unassign, self._topic, number)
         ]

@@ -111,7 +111,22 @@ class Patient:
         return text
 
 
-WORKFLOWS = [Telling, Again, Declining, Patient]
+@workflow.defn
+class Awaiting:
+    def __init__(self) -> None:
+        self._goes = False
+
+    @workflow.run
+    async def run(self, text: str) -> str:
+        await workflow.wait_condition(lambda: self._goes)
+        return text
+
+    @workflow.signal
+    def go(self) -> None:
+        self._goes = True
+
+
+WORKFLOWS = [Telling, Again, Declining, Patient, Awaiting]
 ACTIVITIES: list[Callable[..., Any]] = [echo, decline, in_a_thread, resume]
 
 
@@ -251,9 +266,10 @@ async def test_a_key_lost_in_mid_run_blocks_and_resumes(tmp_path: Path, plain: C
     other = await connect(tmp_path, encrypting({"new": NEW}))
     both = await connect(tmp_path, encrypting({"old": OLD, "new": NEW}, "new"))
     async with worker_of(client):
-        handle = await client.start_workflow(Patient.run, "x", id="w", task_queue="q")
+        handle = await client.start_workflow(Awaiting.run, "x", id="w", task_queue="q")
         await handle.describe()
     async with worker_of(other):
+        await handle.signal(Awaiting.go)
         assert await blocked(client, "w") == "codec"
     async with worker_of(both):
         assert await both.get_workflow_handle("w").result() == "x"

@@ -90,7 +90,9 @@ class TimeKeeper:
         turn = _Turn(ring)
         if wait_ms > 0 and host.is_settled:
             shards = [slot.shard for slot in host.slots.values() if slot.shard is not None]
-            turn.is_idle = all(_is_idle(shard) for shard in shards)
+            # One that waits for a codec has something in hand, whatever its shard says.
+            is_waiting = any(slot.turn is not None for slot in host.slots.values())
+            turn.is_idle = not is_waiting and all(_is_idle(shard) for shard in shards)
             due = [at for shard in shards if (at := _due_ms(shard)) is not None]
             turn.due_ms = min(due, default=None)
             turn.read = [(_commands_of(shard), shard.partition, shard.upto) for shard in shards]
