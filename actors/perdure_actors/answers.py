@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perdure_actors.failed_input import internal
 from perdure_actors.fence import reason_of
 from perdure_schemas.avro import encode
-from perdure_schemas.replies import Refused, Reply
+from perdure_schemas.replies import NEW_OWNER, Notice, Refused, Reply
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError, LogFullError
 
@@ -36,6 +36,7 @@ class AnswerSender:
         self._topic = topic_name("replies", namespace)
         self._appender: Appender | None = None
         self._waiting: list[tuple[int, bytes]] = []
+        self._for_all: list[bytes] = []
         self._partitions = 0
         """How many partitions the topic has, when that was last asked."""
         self._looked_s = 0.0
@@ -56,16 +57,39 @@ class AnswerSender:
         for answer in replies_of(reply.correlation_id, body, partition, offset):
             self._waiting.append((reply.partition, encode(answer)))
 
+    def announce(self, topic: str, partition: int) -> None:
+        """Tell every asker that a partition has another owner, at the end of this turn.
+
+        Whoever waits for an answer of it asks again at once: the last owner took with it what it
+        knew of them, and a repeat by the clock would be seconds away.
+        """
+        body = encode(Notice(code=NEW_OWNER, message=topic))
+        self._for_all.append(encode(Reply(correlation_id="", partition=partition, body=body)))
+
     def step(self) -> None:
         """Let out the answers of this turn, and take reports; a failed appender is replaced."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for partition, answer in waiting:
                 self._append(partition, answer)
+        if self._for_all:
+            for_all, self._for_all = self._for_all, []
+            self._tell_all(for_all)
         if self._appender is not None:
             reports = self._appender.reports()
             if any(report.error for report in reports):
                 self._end()
+
+    def _tell_all(self, answers: list[bytes]) -> None:
+        try:
+            if self._appender is None:
+                self._open()
+        except LogError as error:
+            logger.warning("askers are not told of a new owner; they ask again later: %s", error)
+            return
+        for partition in range(self._partitions):
+            for answer in answers:
+                self._append(partition, answer)
 
     def _append(self, partition: int, answer: bytes) -> None:
         try:
@@ -89,7 +113,9 @@ class AnswerSender:
             self._end()
 
     def _open(self) -> None:
-        self._look()
+        if not self._partitions:
+            # Once: the host's thread waits for it, and a log that is away would keep it.
+            self._look()
         self._appender = self._log.appender(on_ready=_nothing, timeout_ms=ANSWER_TIMEOUT_MS)
 
     def _look(self) -> None:

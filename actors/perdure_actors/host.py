@@ -106,7 +106,10 @@ class Host:
         answers: AnswerSender,
         *,
         ring: Callable[[], None],
+        announces: bool = False,
     ) -> None:
+        """Join; one that announces tells askers of each partition that it comes to own."""
+        self._announces = announces
         self.services = services
         self._answers = answers
         self._ring = ring
@@ -195,6 +198,8 @@ class Host:
         slot.takeover = None
         slot.was_epoch = 0
         self.takeovers += 1
+        if self._announces:
+            self._answers.announce(self._topic, number)
         return 0
 
     def _step(self, number: int, slot: _Slot, shard: Shard) -> int | None:

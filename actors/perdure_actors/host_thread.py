@@ -228,7 +228,7 @@ class HostThread:
         logger.info("a host of task queue %r joins at %s", self._task_queue, self._log.address)
         while True:
             try:
-                return Host(self._services(), self._answers, ring=self._bell.set)
+                return Host(self._services(), self._answers, ring=self._bell.set, announces=True)
             except LogUnavailableError as error:
                 if self._stopping.wait(AWAY_RETRY_S):
                     raise

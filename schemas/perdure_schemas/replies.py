@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from perdure_schemas.payloads import Failure, Payload, Record, RetryPolicy, RunRef
 
 
@@ -44,6 +46,11 @@ class RunClosed(Record, frozen=True, kw_only=True, gc=False):
     failure: Failure | None = None
     next_run_id: str = ""
     close_ms: int = 0
+
+
+NEW_OWNER: Final = "new_owner"
+"""The code of a notice that is for every asker: a partition of the topic that its message names
+has another owner. Its reply has no correlation id, and the partition's number."""
 
 
 class Notice(Record, frozen=True, kw_only=True, gc=False):

@@ -22,7 +22,7 @@ from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decod
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
 from perdure_schemas.message_commands import AwaitUpdate, QueryWorkflow, UpdateWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Accepted, Notice, Reply
+from perdure_schemas.replies import NEW_OWNER, Accepted, Notice, Reply
 from perdure_schemas.sending import age_header
 from perdure_schemas.version import VERSION
 from perdure_topics.clock import SystemClock
@@ -48,6 +48,9 @@ REOPEN_S: Final = 0.5
 TAKE_MAX: Final = 1000
 PENDING_MAX: Final = 100_000
 TICK_S: Final = 0.02
+NEW_OWNER_S: Final = 1.0
+"""Within so long of a partition's new owner all that wait for it have asked again."""
+AGAIN_PER_S: Final = 5_000
 
 
 class Asker:
@@ -312,6 +315,9 @@ class Asker:
         except UnreadableRecordError as error:
             logger.debug("an unreadable record among the replies: %s", error)
             return
+        if not reply.correlation_id:
+            self._hear_all(reply)
+            return
         ask = self._pending.get(reply.correlation_id)
         if ask is None:
             return
@@ -338,6 +344,27 @@ class Asker:
             self._accept(ask, body)
         else:
             self._answer(ask, body)
+
+    def _hear_all(self, reply: Reply) -> None:
+        """What is said to every asker: a partition has a new owner, who is to be asked again."""
+        try:
+            body = decode(reply.body)
+        except UnreadableRecordError as error:
+            logger.debug("an unreadable record for all askers: %s", error)
+            return
+        if not isinstance(body, Notice) or body.code != NEW_OWNER:
+            return
+        place = (body.message, reply.partition)
+        waiting = [
+            ask
+            for ask in self._pending.values()
+            if (ask.question.topic, ask.question.partition) == place
+        ]
+        now, within_s = self._loop.time(), max(NEW_OWNER_S, len(waiting) / AGAIN_PER_S)
+        for ask in waiting:
+            # All clients hear it at once, and must not ask at once.
+            ask.repeat_s = min(ask.repeat_s, now + random.uniform(0, within_s))  # noqa: S311
+            self._plan(ask, min(ask.repeat_s, ask.planned_s))
 
     def _answer(self, ask: Ask, body: Record) -> None:
         self._finish(ask)
@@ -379,6 +406,7 @@ class Asker:
     # Time.
 
     def _plan(self, ask: Ask, at_s: float) -> None:
+        ask.planned_s = at_s
         heapq.heappush(self._due, (at_s, next(self._numbers), ask))
         self._wake_at(at_s)
 
@@ -394,8 +422,9 @@ class Asker:
         self._timer = None
         now = self._loop.time()
         while self._due and self._due[0][0] <= now + TICK_S:
-            ask = heapq.heappop(self._due)[2]
-            if self._pending.get(ask.correlation_id) is ask:
+            at_s, _, ask = heapq.heappop(self._due)
+            # One that was planned anew meanwhile has another place in line.
+            if self._pending.get(ask.correlation_id) is ask and ask.planned_s == at_s:
                 self._attend(ask, now)
         if self._due:
             self._wake_at(self._due[0][0])

@@ -59,6 +59,7 @@ class Ask:
         "notice",
         "offset",
         "parts",
+        "planned_s",
         "question",
         "repeat_s",
         "sent_s",
@@ -88,6 +89,8 @@ class Ask:
         """When it was made, by the monotonic clock: by it each sending says how old it is."""
         self.deadline_s = float("inf") if timeout_s is None else now + timeout_s
         self.repeat_s = now + FIRST_REPEAT_S
+        self.planned_s = float("inf")
+        """When it is looked at next."""
         self.offset: int | None = None
         self.is_for_code = False
         self.is_heard = False

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from perdure import asker, asks
 from perdure.client import Client
 from perdure_schemas import events as ev
 from perdure_topics.names import partition_of
 from tests.broker.conftest import MakeBroker
-from tests.broker.orders_app import Job
+from tests.broker.orders_app import Job, outcome_of
 from tests.broker.processes import PARTITIONS, Crew, Process, until
 from tests.simulation.checker import ledger_of
 
@@ -70,6 +71,29 @@ async def test_killed_host_moves_its_partitions(crew: Crew) -> None:
     ledger = crew.check()
     assert len(ledger.runs) == len(jobs)
     assert ledger.bumps > PARTITIONS
+
+
+async def test_waiting_clients_hear_of_a_fail_over(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is not said to them is not heard of: nothing is repeated by the clock.
+    monkeypatch.setattr(asks, "FIRST_REPEAT_S", 600.0)
+    monkeypatch.setattr(asker, "REPEAT_S", 600.0)
+    first = crew.host("first")
+    crew.host("second")
+    crew.worker()
+    jobs = jobs_named("job", 24, steps=1, nap_ms=3_000)
+    async with crew.client() as client:
+        await two_hosts(crew, client)
+        handles = [await crew.start(client, job) for job in jobs]
+        results = [asyncio.create_task(handle.result()) for handle in handles]
+        await until(lambda: len(lines_of(crew, jobs)) >= len(jobs), "all have begun")
+
+        first.kill()
+
+        async with asyncio.timeout(60.0):
+            assert await asyncio.gather(*results) == [outcome_of(job) for job in jobs]
+    crew.check()
 
 
 @pytest.mark.timeout(300)

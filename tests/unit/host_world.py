@@ -47,8 +47,14 @@ class HostWorld:
     task_queue = "q"
 
     def __init__(
-        self, workflows: Iterable[type] = (), *, partitions: int = 1, replies: int = 2
+        self,
+        workflows: Iterable[type] = (),
+        *,
+        partitions: int = 1,
+        replies: int = 2,
+        announces: bool = False,
     ) -> None:
+        self._announces = announces
         self.broker = SimulatedBroker(1, wall_ms=WALL_MS)
         self.log = SimulatedLog(self.broker, "host")
         self.partitions = partitions
@@ -95,7 +101,7 @@ class HostWorld:
             finding=lambda code, text: self.findings.append(f"{code}: {text}"),
             framing=self.framing,
         )
-        return Host(services, answers, ring=lambda: None)
+        return Host(services, answers, ring=lambda: None, announces=self._announces)
 
     def die(self) -> None:
         """The process is gone, as by SIGKILL; another takes its place, with the same tables."""

@@ -10,8 +10,8 @@ from typing import Any
 from perdure import assembly
 from perdure_schemas.avro import decode, encode
 from perdure_schemas.payloads import Record
-from perdure_schemas.replies import Reply
-from perdure_topics.names import group_name, topic_name
+from perdure_schemas.replies import NEW_OWNER, Notice, Reply
+from perdure_topics.names import group_name, partition_of, topic_name
 from perdure_topics.ports import Log
 
 Script = Callable[[Any], Iterable[Record] | Record | None]
@@ -37,6 +37,9 @@ class ScriptedHost:
         self._topic = topic_name("commands", namespace, task_queue)
         self._replies = topic_name("replies", namespace)
         self._partitions = partitions
+        info = log.topic(self._replies)
+        assert info is not None
+        self._reply_partitions = info.partitions
         self._bell = threading.Event()
         self._tail = log.tail(on_ready=self._bell.set, committed=True)
         self._appender = log.appender(on_ready=lambda: None)
@@ -56,6 +59,20 @@ class ScriptedHost:
         with self._lock:
             self._later.append((command, record))
         self._bell.set()
+
+    def announce(self, partition: int) -> None:
+        """Say that a partition has a new owner, as one does that takes it over."""
+        self.tell_all(encode(Notice(code=NEW_OWNER, message=self._topic)), partition=partition)
+
+    def tell_all(self, body: bytes, *, partition: int) -> None:
+        """Say something to every asker, from any thread."""
+        value = encode(Reply(correlation_id="", partition=partition, body=body))
+        for number in range(self._reply_partitions):
+            self._appender.append(self._replies, number, value)
+
+    def partition_of(self, workflow_id: str) -> int:
+        """Where the commands for an id go."""
+        return partition_of(workflow_id, self._partitions)
 
     async def seen(self, count: int) -> None:
         """Wait until so many commands have come."""
