@@ -139,7 +139,7 @@ class Activation:
                 self.cache_hits += 1
             contexts = coroutine.converters.contexts
             plain = self._incoming([event], f"event {seq} of workflow {label!r}", contexts)[0]
-            with self._services.code.watching(label):
+            with self._services.code.watching(label, resident.run.started.workflow_type):
                 outputs = coroutine.advance(
                     plain, seq=seq, time_ms=now_ms, history_bytes=history_bytes
                 )
@@ -183,7 +183,7 @@ class Activation:
         code = self._services.code
         coroutine = code.make(started, facts)
         try:
-            with code.watching(workflow_id):
+            with code.watching(workflow_id, started.workflow_type):
                 coroutine.advance(started, seq=1, time_ms=now_ms)
                 if not coroutine.has_instance or coroutine.is_ended:
                     raise BlockedError("error", f"workflow {workflow_id!r} ended as it was made")
@@ -256,7 +256,8 @@ class Activation:
             if state.is_open:
                 resident.coroutine = coroutine
         try:
-            with self._services.code.watching(state.workflow_id):
+            workflow_type = resident.run.started.workflow_type
+            with self._services.code.watching(state.workflow_id, workflow_type):
                 return coroutine.look(what, fn)
         except DeadlockError as error:
             raise BlockedError("deadlock", str(error)) from None

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 RESUMED_A_TURN = 16
 SLOW_RETRY_MS = 60_000
+LOOPED_RETRY_MS_MAX = 3_600_000
+LOOPED_MAX = 10_000
+"""Runs whose tries are counted; those of all are forgotten beyond it."""
 SLOW_CAUSES = ("deadlock", "codec")
 """What time may mend: a machine that was slow, a key or a store that was away."""
 HOUSE_MS = 200
@@ -54,6 +57,8 @@ class Firing:
         """Whether a blocked run waits for the same."""
         self._held: rows.Alarm | None = None
         """A deadline that waits until the log says that it is tried."""
+        self._looped: dict[str, tuple[int, int]] = {}
+        """Of runs whose code did not yield: how often it was tried again, and when it is next."""
 
     @property
     def is_busy(self) -> bool:
@@ -86,7 +91,9 @@ class Firing:
         self._slow_from = found[-1][0] + b"\0" if len(found) == RESUMED_A_TURN else b""
         for key, _ in found:
             run = shard.world.run(key[1:].decode())
-            if run is not None and run.state.block and run.state.block.cause in SLOW_CAUSES:
+            if run is None or not run.state.block or run.state.block.cause not in SLOW_CAUSES:
+                continue
+            if self._looped.get(run.state.run_id, (0, 0))[1] <= shard.world.mono_ms:
                 self._resumes.append(run.state.run_id)
 
     def try_again(self, run_id: str) -> None:
@@ -199,7 +206,27 @@ class Firing:
             if resident.pinned:
                 self._resumes.append(run_id)
                 continue
+            if not self._may_try(run_id, resident.run):
+                continue
             self._attempt_to_resume(run_id, resident)
+
+    def _may_try(self, run_id: str, run: Run) -> bool:
+        """Whether a blocked run is tried now; one that looped is less and less often.
+
+        One that may not is found again by the next walk over the blocked runs.
+        """
+        block = run.state.block
+        if block is None or block.cause != "deadlock":
+            self._looped.pop(run_id, None)
+            return True
+        if not self._shard.services.code.may_run(run.started.workflow_type):
+            return False
+        if len(self._looped) >= LOOPED_MAX:
+            self._looped.clear()
+        tried = self._looped.get(run_id, (0, 0))[0]
+        wait_ms = min(SLOW_RETRY_MS << min(tried, 10), LOOPED_RETRY_MS_MAX)
+        self._looped[run_id] = (tried + 1, self._shard.world.mono_ms + wait_ms)
+        return True
 
     def _attempt_to_resume(self, run_id: str, resident: Resident) -> None:
         """Resume a run. One that cost its partition three times waits for another process."""

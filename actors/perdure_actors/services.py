@@ -36,8 +36,11 @@ class Code(Protocol):
     def make(self, started: WorkflowStarted, facts: RunFacts) -> Coroutine:
         """The code of a run. Raises BlockedError when its type is not registered."""
 
-    def watching(self, label: str) -> AbstractContextManager[object]:
+    def watching(self, label: str, workflow_type: str = "") -> AbstractContextManager[object]:
         """Watch user code while it runs, so that what does not yield is stopped."""
+
+    def may_run(self, workflow_type: str) -> bool:
+        """Whether code of a type that did not yield may be tried now."""
 
     def close(self) -> None:
         """Stop watching."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from perdure_actors.last_resort import WALL_S, LastResort, is_available
+from perdure_actors.loop_budget import LoopBudget
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
 from perdure_actors.replay.call_site import user_stack
 from perdure_actors.replay.loop import Loop
@@ -53,6 +54,8 @@ class Watchdog:
         if limit_s < 0 or stuck_limit_s <= 0:
             raise ValueError("the watchdog's limit_s is 0 or more, its stuck_limit_s more than 0")
         self.limit_s = limit_s
+        self.budget = LoopBudget()
+        self._limit_s = limit_s
         self.stuck_limit_s = stuck_limit_s
         self._on_stuck = on_stuck
         self._lock = threading.Lock()
@@ -76,9 +79,13 @@ class Watchdog:
         """Whether a block is being watched."""
         return self._since is not None
 
-    def watching(self, label: str) -> Watching:
-        """Watch a block of user code. Raises BlockedError out of it when it does not yield."""
-        return Watching(self, label)
+    def watching(self, label: str, workflow_type: str = "") -> Watching:
+        """Watch a block of user code. Raises BlockedError out of it when it does not yield.
+
+        A block of a workflow type that has taken too much of its host's time by that is given
+        less, or raises at once.
+        """
+        return Watching(self, label, workflow_type)
 
     def close(self) -> None:
         """Stop the watchdog's thread."""
@@ -91,13 +98,14 @@ class Watchdog:
             self._resort.close()
             self._resort = None
 
-    def _begin(self, label: str) -> None:
+    def _begin(self, label: str, limit_s: float) -> None:
         if self._thread is None and self.limit_s and not self._is_closed:
             self._thread = threading.Thread(
                 target=self._watch, name="perdure-watchdog", daemon=True
             )
             self._thread.start()
         self._label = label
+        self._limit_s = limit_s
         self._raised = 0
         self._imported_s = self._stopped_s = 0.0
         self._thread_id = threading.get_ident()
@@ -158,7 +166,7 @@ class Watchdog:
                 # The first import of a module may take its time, and it happens once.
                 self._imported_s += now - self._since
                 self._since = now
-            over_s = now - self._since - self.limit_s
+            over_s = now - self._since - self._limit_s
             if over_s >= 0:
                 self._raised += 1
                 _set_async_exception(self._thread_id, DeadlockError)
@@ -197,17 +205,34 @@ def is_importing(thread_id: int) -> bool:
 class Watching:
     """A block of user code under watch."""
 
-    __slots__ = ("_is_inner", "_label", "_watchdog")
+    __slots__ = ("_began_s", "_is_inner", "_label", "_limit_s", "_type", "_watchdog")
 
-    def __init__(self, watchdog: Watchdog, label: str) -> None:
+    def __init__(self, watchdog: Watchdog, label: str, workflow_type: str) -> None:
         self._watchdog = watchdog
         self._label = label
+        self._type = workflow_type
+        self._limit_s = watchdog.limit_s
+        self._began_s = 0.0
         self._is_inner = False
 
     def __enter__(self) -> None:
         self._is_inner = self._watchdog.is_watching
         if not self._is_inner:
-            self._watchdog._begin(self._label)
+            self._begin()
+
+    def _begin(self) -> None:
+        watchdog = self._watchdog
+        limit_s = watchdog.budget.limit_s(self._type, watchdog.limit_s)
+        if limit_s is None:
+            raise BlockedError(
+                "deadlock",
+                f"{self._label} did not run: workflows of type {self._type!r} did not yield lately,"
+                " and have used up what this host gives to such code for now. It is tried again by"
+                " itself, and at once by a process with other code",
+            )
+        self._limit_s = limit_s
+        self._began_s = watchdog.budget.now_s()
+        watchdog._begin(self._label, limit_s)
 
     def __exit__(
         self,
@@ -225,8 +250,11 @@ class Watching:
             except DeadlockError:
                 continue  # It came while it was being taken back.
             break
+        budget = watchdog.budget
         if not interruptions:
+            budget.yielded(self._type)
             return False
+        budget.looped(self._type, budget.now_s() - self._began_s)
         if type(asyncio._get_running_loop()) is Loop:
             asyncio._set_running_loop(None)
         if isinstance(error, BlockedError) and error.cause != "deadlock":
@@ -236,7 +264,7 @@ class Watching:
             stack = user_stack(error)
         raise BlockedError(
             "deadlock",
-            f"{self._label} did not yield within {watchdog.limit_s:g} s. Workflow code must wait "
+            f"{self._label} did not yield within {self._limit_s:g} s. Workflow code must wait "
             "by await; move long computations into activities, or raise the limit",
             stack_trace=stack,
         ) from error

@@ -73,9 +73,13 @@ class WorkflowCode:
         made.watched = partial(self.watching, facts.workflow_id)
         return made
 
-    def watching(self, label: str) -> AbstractContextManager[object]:
+    def watching(self, label: str, workflow_type: str = "") -> AbstractContextManager[object]:
         """Watch user code while it runs."""
-        return self._watchdog.watching(label)
+        return self._watchdog.watching(label, workflow_type)
+
+    def may_run(self, workflow_type: str) -> bool:
+        """Whether code of a type that did not yield may be tried now."""
+        return self._watchdog.budget.limit_s(workflow_type, 1.0) == 1.0
 
     def close(self) -> None:
         """Stop watching."""
