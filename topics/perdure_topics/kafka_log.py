@@ -21,6 +21,7 @@ from perdure_topics.kafka_settings import (
 )
 from perdure_topics.kafka_watch import BrokerWatch
 from perdure_topics.kafka_writer import KafkaAppender, PipePool
+from perdure_topics.ports import LogUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,16 @@ class KafkaLog:
         return False
 
     def topic(self, name: str) -> TopicInfo | None:
-        """What the log says of a topic, None when there is none."""
+        """What the log says of a topic, None when there is none.
+
+        A broker that is known to be away is not waited for: some who ask have other work.
+        """
+        away_s = self._watch.away_s
+        if away_s is not None:
+            raise LogUnavailableError(
+                f"cannot describe topic {name!r}: no answer from the Kafka broker at"
+                f" {self._bootstrap} for {away_s:.1f} s: is it running, and is the address right?"
+            )
         return self._admin.topic(name)
 
     def topic_names(self) -> list[str]:

@@ -27,7 +27,14 @@ class BrokerWatch:
         self._probe = probe
         self._lock = threading.Lock()
         self._watching = False
+        self._away_since: float | None = None
         self._closed = threading.Event()
+
+    @property
+    def away_s(self) -> float | None:
+        """For how long the broker is known to be away; None while it is not."""
+        since = self._away_since
+        return None if since is None else time.monotonic() - since
 
     def error(self, error: KafkaError) -> None:
         """Take what a client's error callback says."""
@@ -58,6 +65,7 @@ class BrokerWatch:
             now = time.monotonic()
             if there:
                 break
+            self._away_since = since
             if not said:
                 _LOG.warning(
                     "the Kafka broker at %s is away (%s): trying on", self._address, reason
@@ -78,4 +86,5 @@ class BrokerWatch:
                 time.monotonic() - since,
             )
         with self._lock:
+            self._away_since = None
             self._watching = False
