@@ -20,7 +20,7 @@ from perdure_actors.replay.loop import Loop
 LIMIT_S = 2.0
 STUCK_LIMIT_S = 10.0
 """How long after the limit code that cannot be interrupted is given up."""
-HELD_LIMIT_S = 6.0
+HELD_LIMIT_S = 4.0
 """How much processor time beyond the limit code may use that lets no other thread run."""
 IMPORT_LIMIT_S = 20.0
 """How long the first import of modules may take beyond the limit."""

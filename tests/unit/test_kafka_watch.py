@@ -13,6 +13,10 @@ from perdure_topics.ports import LogUnavailableError
 pytestmark = pytest.mark.timeout(30)
 
 
+def is_away(watch: BrokerWatch) -> bool:
+    return watch.away_s is not None
+
+
 def test_a_watch_knows_since_when_the_broker_is_away() -> None:
     answers = [False, False, True]
     asked, back = threading.Event(), threading.Event()
@@ -25,14 +29,14 @@ def test_a_watch_knows_since_when_the_broker_is_away() -> None:
         return answer
 
     watch = BrokerWatch("127.0.0.1:9092", probe)
-    assert watch.away_s is None
+    assert not is_away(watch)
 
     watch.suspect("no answer")
     assert asked.wait(20)
-    assert watch.away_s is not None
+    assert is_away(watch)
 
     back.set()
-    while watch.away_s is not None:
+    while is_away(watch):
         threading.Event().wait(0.01)
     watch.close()
 

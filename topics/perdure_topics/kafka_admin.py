@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-SILENT_S: Final = 10.0
+SILENT_S: Final = 4.0
 """A client to which nothing was answered for so long is replaced."""
 METADATA_S: Final = 1.0
 # Said of a connection that was made and not let in.

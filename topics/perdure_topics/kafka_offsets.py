@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 ATTEMPT_S: Final = 1.0
-"""How long one question to the broker may take; then it is asked afresh."""
+"""How long the first question to the broker may take; each further one may take twice as long."""
+ATTEMPT_S_MAX: Final = 5.0
 METADATA_S: Final = 1.0
-SILENT_S: Final = 10.0
+SILENT_S: Final = 4.0
 """A client whose questions were not answered for so long is replaced."""
 ENDS_S: Final = 2.0
 """How long the ends of several partitions are waited for."""
@@ -50,6 +51,7 @@ class KafkaEndProbe:
         self.topic = topic
         self.partition = partition
         self.asked_at = time.monotonic()
+        self.attempts = 0
         self._on_ready = on_ready
         self._span: Span | None = None
         self._error: LogError | None = None
@@ -194,6 +196,7 @@ class OffsetQueries:
             cause = self._ask(client.consumer, probe)
         finally:
             self._give_back(client)
+        probe.attempts += 1
         if isinstance(cause, tuple):
             self._heard()
             return cause
@@ -212,7 +215,8 @@ class OffsetQueries:
             consumer.poll(0)
             where = TopicPartition(probe.topic, probe.partition)
             # None is not in its types, and is what it gives when its time is over.
-            found: Span | None = consumer.get_watermark_offsets(where, timeout=ATTEMPT_S)
+            most_s = min(ATTEMPT_S * 2**probe.attempts, ATTEMPT_S_MAX)
+            found: Span | None = consumer.get_watermark_offsets(where, timeout=most_s)
         except KafkaException as error:
             cause: KafkaError = error.args[0]
         else:
