@@ -4,7 +4,7 @@
  * power failure from then on: of a file the content it had when the call began, of a directory the
  * names it had. All else is lost. What is written down stands in DISK_KEPT, by inode: data-INODE,
  * names-INODE. Hard links there keep inodes from being used again. `disk_fails` is the failure:
- * nothing is written down after it, also of a sync that is under way.
+ * no sync returns after it, also none that is under way, and nothing of it is written down.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -73,7 +73,9 @@ static int synced(int fd, const char *name) {
                                      : keep_data(fd, path, kept, &now, coming);
     if (delay) usleep(atoi(delay));
     int result = real(fd);
-    if (!result && whole && !atomic_load(&failed)) rename(coming, target);
+    /* Without power nothing comes back, and nobody goes on from there. */
+    while (atomic_load(&failed)) pause();
+    if (!result && whole) rename(coming, target);
     pthread_mutex_unlock(&lock);
     return result;
 }

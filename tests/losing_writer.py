@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import sys
-import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +67,14 @@ def main(directory: str, seed: str, plant: str = "") -> None:
     said: list[str] = []
     made: list[str] = []
     wanted = lottery.choice((1, lottery.randrange(60)))
-    enough = threading.Event()
+
+    def end() -> None:
+        """The power fails, and what was known by then is said."""
+        power_fails()
+        known = [*(f"{name} -" for name in made), *said]
+        sys.stdout.write("".join(f"{line}\n" for line in known))
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def acknowledged() -> None:
         """On the log's own thread, so nothing can be synced between a report and the failure."""
@@ -75,25 +82,22 @@ def main(directory: str, seed: str, plant: str = "") -> None:
             assert report.offset is not None, report
             said.append(str(report.tag))
         if len(said) >= wanted:
-            power_fails()
-            enough.set()
+            end()
 
     def make() -> None:
         queue = f"q{len(made) // 2}"
         names = [topic_name(role, "ns", queue) for role in ("events", "commands")]
         roles = zip(names, ("events", "commands"), strict=True)
         log.create_topics([TopicSpec(name, 2, 1, topic_settings(role)) for name, role in roles])
-        if not enough.is_set():
-            made.extend(names)
+        made.extend(names)
 
     appender = log.appender(on_ready=acknowledged)
     make()
     sent = 0
     only = lottery.choice((None, 0, 1))
     if lottery.random() < 0.3:
-        power_fails()
-        enough.set()
-    while not enough.is_set():
+        end()
+    while True:
         if lottery.random() < 0.03:
             make()
         for _ in range(lottery.randrange(4)):
@@ -101,11 +105,7 @@ def main(directory: str, seed: str, plant: str = "") -> None:
             partition, value = lottery.randrange(2), f"{sent}"
             appender.append(name, partition, value.encode(), tag=f"{name} {partition} {value}")
             sent += 1
-        enough.wait(lottery.choice((0.0, 0.0005, 0.003)))
-    known = [*(f"{name} -" for name in made), *said[:wanted]]
-    sys.stdout.write("".join(f"{line}\n" for line in known))
-    sys.stdout.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(lottery.choice((0.0, 0.0005, 0.003)))
 
 
 if __name__ == "__main__":
