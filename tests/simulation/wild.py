@@ -15,8 +15,8 @@ from perdure import workflow
 from perdure.exceptions import ApplicationError
 
 WILD = "wild"
-HUGE = 8_000
-"""Many parts of a transition, where a world has small ones; 64 of them are the most."""
+HUGE = 3_000_000
+"""More than a transition may hold, where a world has small parts."""
 
 
 @dataclass
@@ -78,6 +78,9 @@ WAYS: dict[str, Callable[[], NoReturn]] = {
     "unspeakable": _raising(Unspeakable()),
     "huge": _raising(RuntimeError("x" * HUGE)),
     "huge failure": _raising(ApplicationError("x" * HUGE, non_retryable=True)),
+    "half a letter": _raising(
+        ApplicationError("\ud83d is half", type="\udc80", non_retryable=True)
+    ),
     "odd details": _raising(ApplicationError("odd", object(), {1j: 2}, non_retryable=True)),
     "group": _raising(BaseExceptionGroup("many", [Panic("one"), ValueError("two")])),
     "overflow": _overflow,
