@@ -14,8 +14,8 @@ from tests.simulation.schedules import ScheduleCheck
 from tests.simulation.swarm import FEATURES, NOT_DRAWN, draw, draw_whole
 from tests.simulation.world import World
 
-EVENTFUL_ONES = (0, 1, 2, 4)
-"""Seeds in whose worlds all of it happens."""
+WORLDS_MAX = 30
+"""In so many worlds all of it happens; in which, any change of what is drawn may change."""
 FOLLOWED = (0, 1, 2, 3)
 """Seeds in whose worlds runs have children, and others follow them."""
 
@@ -28,10 +28,12 @@ def test_each_feature_is_in_a_share_of_the_seeds() -> None:
 
 def test_worlds_with_features_go_through_what_they_are_for() -> None:
     met: Counter[str] = Counter()
-    for seed in EVENTFUL_ONES:
-        met.update(_met_in_a_world_of_all(seed))
     wanted = ("host lost", "paused", "parked", "unused", "by an operator", "went on")
-    assert all(met[name] for name in (*wanted, "missed", "skipped", "taken")), met
+    for seed in range(WORLDS_MAX):
+        met.update(_met_in_a_world_of_all(seed))
+        if all(met[name] for name in (*wanted, "missed", "skipped", "taken")):
+            return
+    raise AssertionError(f"not all of it was met in {WORLDS_MAX} worlds: {met}")
 
 
 def _met_in_a_world_of_all(seed: int) -> Counter[str]:
