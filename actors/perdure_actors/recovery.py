@@ -183,6 +183,7 @@ class Recovery:
             self._residents.save(resident, self._ops)
             resident.pinned -= 1
         self._changed.clear()
+        self._residents.end_turn()
         self._ops[rows.META] = rows.encode(self.meta)
         verified = rows.Verified(next_offset=self.next_offset, cursor=self.cursor, mark=self._mark)
         self._ops[rows.VERIFIED] = rows.encode(verified)

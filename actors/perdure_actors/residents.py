@@ -74,6 +74,8 @@ class Residents:
         self._runs: dict[str, Resident] = {}
         self._current: dict[str, Resident] = {}
         self.actor_alarms: dict[str, int] = {}
+        self.is_held = False
+        """Whether a turn is under way, in which none of them leaves."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -92,6 +94,15 @@ class Residents:
     def attribute_type(self, name: str) -> str:
         """The type that runs here have given a search attribute; empty when none has it."""
         return self._indexing.type_of(name)
+
+    def begin_turn(self) -> None:
+        """Keep every run here until the turn is over."""
+        self.is_held = True
+
+    def end_turn(self) -> None:
+        """Let runs leave again, here and elsewhere, until there is room."""
+        self.is_held = False
+        self._memory.make_room()
 
     def peek(self, run_id: str) -> Resident | None:
         """A run by its id if it is in memory; looking does not keep it there."""
@@ -171,9 +182,9 @@ class Residents:
         self._runs[run.state.run_id] = resident
         if run.actor.current_run_id == run.state.run_id:
             self._current[run.state.workflow_id] = resident
-        self._memory.add(resident, self._forget)
+        self._memory.add(resident, self)
 
-    def _forget(self, resident: Resident) -> None:
+    def forget(self, resident: Resident) -> None:
         """Let a run leave memory; the table has all of it."""
         self._memory.drop(resident)
         resident.drop_code()

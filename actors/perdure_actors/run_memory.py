@@ -3,7 +3,8 @@
 A run that waits for nothing but time, a message or a person is idle, and so is one that has closed.
 Idle runs leave first and only so many stay: what comes back to one of them is replayed. Runs that
 wait for an activity or a child are busy and stay while there is room, because their next input is
-near. Pinned runs, whose transitions are not accepted yet, never leave.
+near. Pinned runs, whose transitions are not accepted yet, never leave, and no run of a partition
+leaves in the middle of its turn: whoever holds a run in a turn must be the only one to change it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 RUNS_MAX: Final = 20_000
 """Runs in memory, whatever their size."""
@@ -51,6 +52,16 @@ class CachedRun(Protocol):
     """What it takes, by estimate."""
 
 
+class Holder(Protocol):
+    """A partition, as the room knows it."""
+
+    is_held: bool
+    """Whether none of its runs may leave now."""
+
+    def forget(self, resident: Any) -> None:
+        """Let a run leave memory."""
+
+
 class RunMemory:
     """Which runs of a process are in memory, over all of its partitions. One thread uses it.
 
@@ -66,20 +77,19 @@ class RunMemory:
         self._runs_max = runs_max
         self._bytes_max = bytes_max or bytes_for_runs()
         self._idle_max = min(idle_max, runs_max)
-        self._busy: OrderedDict[CachedRun, Callable[[Any], None]] = OrderedDict()
-        self._idle: OrderedDict[CachedRun, Callable[[Any], None]] = OrderedDict()
+        self._busy: OrderedDict[CachedRun, Holder] = OrderedDict()
+        self._idle: OrderedDict[CachedRun, Holder] = OrderedDict()
         self.bytes = 0
         """What the runs in memory take, by estimate."""
 
     def __len__(self) -> int:
         return len(self._busy) + len(self._idle)
 
-    def add(self, resident: CachedRun, forget: Callable[[Any], None]) -> None:
-        """Take a run in; `forget` lets go of it when it must leave. Others may leave for it."""
+    def add(self, resident: CachedRun, holder: Holder) -> None:
+        """Take a run in. Others leave for it when the turn is over."""
         resident.bytes = RUN_BYTES
         self.bytes += resident.bytes
-        self._busy[resident] = forget
-        self._make_room(resident)
+        self._busy[resident] = holder
 
     def use(self, resident: CachedRun) -> None:
         """Count a run as used just now."""
@@ -92,39 +102,31 @@ class RunMemory:
         self.bytes += size - resident.bytes
         resident.bytes = size
         was, now = (self._busy, self._idle) if is_idle else (self._idle, self._busy)
-        forget = was.pop(resident, None)
-        if forget is not None:
-            now[resident] = forget
-        elif is_idle:
-            self._idle.move_to_end(resident)
-        self._make_room(resident)
+        holder = was.pop(resident, None)
+        if holder is not None:
+            now[resident] = holder
 
     def drop(self, resident: CachedRun) -> None:
         """A run is in memory no more."""
         if self._busy.pop(resident, None) or self._idle.pop(resident, None):
             self.bytes -= resident.bytes
 
-    def _make_room(self, wanted: CachedRun) -> None:
-        """Let runs go until there is room; not the one that is wanted now.
-
-        The next to ask for that one must not get a second one.
-        """
-        while (
-            len(self._idle) > self._idle_max
-            or len(self) > self._runs_max
-            or self.bytes > self._bytes_max
-        ):
-            gone = next(self._may_leave(wanted), None)
+    def make_room(self) -> None:
+        """Let runs go until there is room: idle ones first, and those used longest ago."""
+        while self._is_over() or len(self._idle) > self._idle_max:
+            gone = next(self._may_leave(), None)
             if gone is None:
                 return
-            forget = self._idle.get(gone) or self._busy[gone]
-            forget(gone)
+            resident, holder = gone
+            holder.forget(resident)
 
-    def _may_leave(self, wanted: CachedRun) -> Iterator[CachedRun]:
-        over = len(self) > self._runs_max or self.bytes > self._bytes_max
-        for runs in (self._idle, self._busy) if over else (self._idle,):
-            for number, resident in enumerate(runs):
-                if not resident.pinned and resident is not wanted:
-                    yield resident
+    def _is_over(self) -> bool:
+        return len(self) > self._runs_max or self.bytes > self._bytes_max
+
+    def _may_leave(self) -> Iterator[tuple[CachedRun, Holder]]:
+        for runs in (self._idle, self._busy) if self._is_over() else (self._idle,):
+            for number, (resident, holder) in enumerate(runs.items()):
+                if not resident.pinned and not holder.is_held:
+                    yield resident, holder
                 if number >= SCANNED_MAX:
                     break

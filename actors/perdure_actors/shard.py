@@ -136,6 +136,13 @@ class Shard:
         Raises AppendFailedError when the shard must be taken over again, TableFullError when
         the disk is full, and UnreadableRecordError for a record that no reader may skip.
         """
+        self.residents.begin_turn()
+        try:
+            return self._take_turn()
+        finally:
+            self.residents.end_turn()
+
+    def _take_turn(self) -> int | None:
         self.world.now_ms()
         self._accept()
         self.dispatch.step()

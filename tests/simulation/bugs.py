@@ -326,8 +326,22 @@ def retry_early(run: Any, event: Any, at: Any, now_ms: int) -> None:
 _apply_retry = activities.apply_activity_retry_scheduled
 
 
-def evict_any(self: RunMemory, _wanted: Any) -> Any:
-    return iter([run for run in (*self._idle, *self._busy) if not run.pinned])
+def evict_any(self: RunMemory) -> Any:
+    runs = (*self._idle.items(), *self._busy.items())
+    return iter([(run, holder) for run, holder in runs if not holder.is_held])
+
+
+def evict_in_a_turn(self: Residents, resident: Any) -> None:
+    """A run that is taken in pushes others out, in the middle of a turn."""
+    _residents_add(self, resident)
+    held, self.is_held = self.is_held, False
+    resident.pinned += 1
+    self._memory.make_room()
+    resident.pinned -= 1
+    self.is_held = held
+
+
+_residents_add = Residents._add
 
 
 def own_actor(self: Residents, run_id: str) -> Any:

@@ -48,6 +48,7 @@ class Shelf:
         self.residents.save(resident, ops, NOW_MS)
         puts = [(key, value) for key, value in ops.items() if value is not None]
         self.table.write(puts, [key for key, value in ops.items() if value is None])
+        self.residents.end_turn()
 
     def __contains__(self, run_id: str) -> bool:
         return self.residents.peek(run_id) is not None
@@ -99,7 +100,7 @@ def test_only_so_many_idle_runs_stay() -> None:
     assert [number for number in range(5) if str(number) in shelf] == [3, 4]
 
 
-def test_a_pinned_run_and_the_one_that_is_wanted_stay() -> None:
+def test_a_pinned_run_stays() -> None:
     memory = RunMemory(runs_max=1)
     shelf = Shelf("one", memory)
     first = shelf.open("a", ACTIVITY)
@@ -107,11 +108,26 @@ def test_a_pinned_run_and_the_one_that_is_wanted_stay() -> None:
 
     shelf.open("b", ACTIVITY)
 
-    assert "a" in shelf
-    assert "b" in shelf
+    assert [name for name in "ab" if name in shelf] == ["a"]
     first.pinned = 0
     shelf.open("c", ACTIVITY)
     assert [name for name in "abc" if name in shelf] == ["c"]
+
+
+def test_no_run_of_a_partition_leaves_in_the_middle_of_its_turn() -> None:
+    memory = RunMemory(runs_max=1)
+    one, two = Shelf("one", memory), Shelf("two", memory)
+    one.open("a", ACTIVITY)
+
+    one.residents.begin_turn()
+    two.open("b", ACTIVITY)
+    assert "a" in one
+    assert "b" not in two
+
+    one.residents.end_turn()
+    two.open("c", ACTIVITY)
+    assert "a" not in one
+    assert "c" in two
 
 
 def test_runs_are_held_by_their_size() -> None:
@@ -129,16 +145,17 @@ def test_runs_are_held_by_their_size() -> None:
     assert memory.bytes == 3 * RUN_BYTES
 
 
-def test_a_run_larger_than_all_the_room_works_and_is_alone() -> None:
+def test_a_run_larger_than_all_the_room_works_and_does_not_stay() -> None:
     memory = RunMemory(bytes_max=1)
     shelf = Shelf("one", memory)
 
     shelf.open("a", ACTIVITY)
-    shelf.open("b", ACTIVITY)
 
     assert "a" not in shelf
-    assert "b" in shelf
-    assert shelf.residents.find("a") is not None
+    shelf.residents.begin_turn()
+    found = shelf.residents.find("a")
+    assert found is not None
+    assert shelf.residents.find("a") is found
 
 
 def test_a_partition_that_is_let_go_leaves_its_room() -> None:
