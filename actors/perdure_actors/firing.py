@@ -32,8 +32,6 @@ SLOW_CAUSES = ("deadlock", "codec")
 """What time may mend: a machine that was slow, a key or a store that was away."""
 HOUSE_MS = 200
 TURN_MS = 20
-LATE_MS = 2_000
-"""A deadline that is looked at so late, while hosts are in doubt, counts from then on."""
 FIRED_A_TURN = 500
 LOST_A_TURN = 100
 DEADLINES = {"actor": "the next run", "run": "the time", "activity": "activity", "timer": "timer"}
@@ -181,10 +179,9 @@ class Firing:
 
     def _fire_due(self, due: Due, run: Run, alarm: rows.Alarm) -> None:
         """Propose what a deadline brings, once no unread input could refute it."""
-        now_ms = self._shard.world.time_ms
-        if self._shard.doubt.is_on and now_ms - alarm.due_ms > LATE_MS:
-            # It waited for others: what it is about may have become due since its own time.
-            alarm = alarm._replace(due_ms=now_ms)
+        if due.at_ms > alarm.due_ms:
+            # Looked at late: what it is about has become due since its alarm's own time.
+            alarm = alarm._replace(due_ms=due.at_ms)
         if due.refutable and not self._horizon.has_read_to(alarm.due_ms):
             self._horizon.hold_back(alarm)
         elif self._clears(alarm):

@@ -9,6 +9,8 @@ from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure_actors import rows
     from perdure_actors.owned import Owned
     from perdure_topics.ports import EndProbe
@@ -53,8 +55,8 @@ class Horizon:
         """The last input taken, and when the log is asked whether there are others."""
         self._stands_at = -1
         self._say_at_ms = 0
-        self.in_hand = False
-        """Whether an input was taken that is not decided yet."""
+        self.is_in_hand: Callable[[], bool] = lambda: False
+        """Whether an input was taken from the log that is not decided yet; the inbox says."""
         self.held_by = ""
         """What keeps inputs from being decided, where this host knows it."""
 
@@ -129,7 +131,7 @@ class Horizon:
     def _position(self) -> int:
         """Below this offset every input was decided, or is nothing that is ever read."""
         shard = self._shard
-        if self.in_hand:
+        if self.is_in_hand():
             return shard.upto + 1
         return shard.services.inputs.position(self._topic, shard.partition)
 

@@ -69,6 +69,11 @@ class Intake:
         self._resender = Resender(shard)
         self._resend_at_ms = shard.world.time_ms + RESEND_EVERY_MS
         self._tried: StoredRecord | None = None
+        horizon.is_in_hand = self._has_in_hand
+
+    def _has_in_hand(self) -> bool:
+        """Whether inputs were taken from the log that are not decided: tried, held, read ahead."""
+        return self._tried is not None or self._readable.held is not None
 
     # -- taking --
 
@@ -134,7 +139,6 @@ class Intake:
             if self._skips.takes(records[0]):
                 return True
             self._tried = records[0]
-            self._horizon.in_hand = True
         trial = self._trial_of(self._tried)
         if not shard.doubt.clears(trial):
             return False
@@ -148,7 +152,6 @@ class Intake:
             self._outcomes.fail(record, shard.activation.refusal, None)
         else:
             self._take_one(record)
-        self._horizon.in_hand = False
         shard.doubt.over()
         return True
 

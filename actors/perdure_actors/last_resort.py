@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
+import weakref
 from typing import Any, Final
 
 STATUS: Final = 70
@@ -79,6 +80,9 @@ class LastResort:
         self._speaker = self._timer(clock, self._c.warnx, words)
         self._ender = self._timer(clock, self._c._exit, STATUS)
         self._wall = self._timer(time.CLOCK_MONOTONIC, self._c._exit, STATUS)
+        # As the interpreter ends nothing renews them, and ending may take long.
+        timers = (self._speaker, self._ender, self._wall)
+        self._delete = weakref.finalize(self, _delete, self._c.timer_delete, timers)
 
     def _timer(self, clock: int, function: Any, value: int) -> int:
         event = _Event(value, 0, _SIGEV_THREAD, ctypes.cast(function, ctypes.c_void_p), None)
@@ -107,10 +111,13 @@ class LastResort:
 
     def close(self) -> None:
         """Watch no more."""
-        delete = self._c.timer_delete
-        delete.argtypes = (ctypes.c_void_p,)
-        for timer in (self._speaker, self._ender, self._wall):
-            delete(timer)
+        self._delete()
+
+
+def _delete(delete: Any, timers: tuple[int, ...]) -> None:
+    delete.argtypes = (ctypes.c_void_p,)
+    for timer in timers:
+        delete(timer)
 
 
 def _sentence(label: str) -> bytes:

@@ -42,7 +42,6 @@ class Readable:
                 self._hold(record, problem)
                 break
         self._held = records[len(ready) :]
-        self._horizon.in_hand = bool(self._held)
         if not self._held:
             self._horizon.held_by = ""
         return ready
@@ -55,7 +54,6 @@ class Readable:
         inputs = self._shard.services.inputs
         records = inputs.take(self._topic, self._shard.partition, room)
         self._held += records
-        self._horizon.in_hand = self._horizon.in_hand or bool(self._held)
         return records
 
     @property
@@ -66,14 +64,12 @@ class Readable:
     def release(self) -> StoredRecord:
         """Give the held input out, whatever it waits for."""
         record = self._held.pop(0)
-        self._horizon.in_hand = bool(self._held)
         self._horizon.held_by = ""
         return record
 
     def forget(self) -> None:
         """Give up what is held: it is read again."""
         self._held = []
-        self._horizon.in_hand = False
         self._horizon.held_by = ""
 
     def _hold(self, record: StoredRecord, problem: str) -> None:

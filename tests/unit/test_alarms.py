@@ -113,11 +113,12 @@ def shard(monkeypatch: pytest.MonkeyPatch) -> Any:
         upto=3,
         partition=0,
         has_room=True,
+        doubt=SimpleNamespace(clears=lambda _trial: True, over=lambda: None),
         fired=fired,
         probe=probe,
         propose_events=lambda _run, events: fired.append(events),
     )
-    decided = SimpleNamespace(refutable=True, events=["timed out"])
+    decided = SimpleNamespace(refutable=True, at_ms=0, events=["timed out"])
     monkeypatch.setattr("perdure_actors.firing.ALARMS", {"activity": lambda *_: decided})
     return shard
 
@@ -159,7 +160,7 @@ def test_an_input_that_was_appended_and_is_not_read_holds_deadlines_back(shard: 
 
 def test_an_input_in_hand_is_not_read_yet(shard: Any) -> None:
     horizon = Horizon(shard)
-    horizon.in_hand = True
+    horizon.is_in_hand = lambda: True
     assert not horizon.has_read_to(NOW_MS)
     shard.probe.answer = 5
     shard.upto = 3

@@ -18,7 +18,12 @@ class _World:
 
     def __init__(self) -> None:
         self.time_ms = 0
-        self.soft = SimpleNamespace(lost_workers=lambda _now: (), drop_expired=lambda _now: None)
+        self.mono_ms = 0
+        self.soft = SimpleNamespace(
+            lost_workers=lambda _now: (),
+            drop_expired=lambda _now: None,
+            turned=lambda _now: None,
+        )
 
     def run(self, run_id: str) -> Any:
         cause = "codec" if int(run_id) % 7 == 0 else "nondeterminism"

@@ -335,7 +335,8 @@ def test_a_cancelled_activity_that_nobody_runs_ends_by_itself(world: CoreWorld, 
 
     world.pass_ms(1_500)
 
-    assert alarm(world, run) == Due([ev.ActivityCanceled(activity_id="1", attempt=1)], True)
+    event = ev.ActivityCanceled(activity_id="1", attempt=1)
+    assert alarm(world, run) == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_a_lost_worker_fails_its_attempt(world: CoreWorld, run: Run) -> None:

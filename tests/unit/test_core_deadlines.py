@@ -75,7 +75,7 @@ def test_the_time_of_all_attempts_ends_one_that_backs_off_with_its_last_failure(
         retry_state="timeout",
         failure=Failure(chain=[timed_out("schedule_to_close", HALF), *BOOM.chain]),
     )
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_an_attempt_that_no_worker_starts_is_not_tried_again(world: CoreWorld) -> None:
@@ -92,7 +92,7 @@ def test_an_attempt_that_no_worker_starts_is_not_tried_again(world: CoreWorld) -
         retry_state="non_retryable_failure",
         failure=Failure(chain=[timed_out("schedule_to_start")]),
     )
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_an_attempt_not_yet_due_is_looked_at_again(world: CoreWorld) -> None:
@@ -139,7 +139,7 @@ def test_an_attempt_that_timed_out_is_tried_again(
         identity="me",
         started_ms=NOW_MS,
     )
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
     world.record("run-1", event)
     assert run.activities["1"].heartbeat_details == HALF
 
@@ -160,7 +160,7 @@ def test_the_last_attempt_that_timed_out_is_the_outcome(world: CoreWorld) -> Non
         failure=Failure(chain=[timed_out("start_to_close")]),
         started_ms=NOW_MS,
     )
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_an_activity_without_a_policy_is_tried_again_by_the_default_one(world: CoreWorld) -> None:
@@ -238,7 +238,7 @@ def test_a_cancelled_attempt_has_a_grace_to_be_reported_in(world: CoreWorld) -> 
     world.pass_ms(500)
 
     event = ev.ActivityCanceled(activity_id="1", attempt=1)
-    assert alarm(world, run) == Due([event], refutable=True)
+    assert alarm(world, run) == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_a_cancelled_attempt_that_was_claimed_is_left_to_its_worker(world: CoreWorld) -> None:
@@ -268,7 +268,7 @@ def test_a_cancelled_attempt_that_times_out_is_not_tried_again(world: CoreWorld)
         failure=Failure(chain=[timed_out("start_to_close")]),
         started_ms=NOW_MS,
     )
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_a_cancel_of_an_activity_that_has_ended_changes_nothing(world: CoreWorld) -> None:

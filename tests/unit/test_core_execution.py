@@ -172,7 +172,7 @@ def test_the_time_of_all_runs_ends_the_chain(world: CoreWorld) -> None:
     verdict = alarm(world, run)
 
     event = ev.WorkflowTimedOut(timeout_type="execution", retry_state="timeout")
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
     world.record("run-1", event)
     assert run.actor.next_start is None
 

@@ -211,7 +211,7 @@ def test_a_run_times_out_when_it_is_due(
     if event is None:
         assert verdict == Later(run.state.alarm_ms)
     else:
-        assert verdict == Due([event], refutable=True)
+        assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
 
 
 def test_a_delayed_start_begins_when_its_timer_fires(world: CoreWorld) -> None:

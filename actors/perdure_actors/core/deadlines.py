@@ -35,18 +35,19 @@ def decide_activity_alarm(world: World, run: Run, activity_id: str, now_ms: int)
     if expires_ms and expires_ms <= now_ms:
         event = _timed_out(activity, "schedule_to_close", retry.TIMEOUT)
         if parks(activity, retry.TIMEOUT):
-            return Due([_parked(activity, event.failure)], refutable=True)
-        return Due([event], refutable=True)
+            return Due([_parked(activity, event.failure)], refutable=True, at_ms=expires_ms)
+        return Due([event], refutable=True, at_ms=expires_ms)
     if activity.state == "paused":
         return Due([_canceled(activity)]) if activity.cancel_requested else Later(expires_ms)
     if activity.state == "backing_off":
         return _backoff_alarm(activity, now_ms)
     if activity.state == "scheduled" and not scheduled.local:
-        if 0 < _start_by_ms(activity) <= now_ms:
+        start_by_ms, grace_ms = _start_by_ms(activity), activity.attempt_ms + CANCEL_GRACE_MS
+        if 0 < start_by_ms <= now_ms:
             event = _timed_out(activity, "schedule_to_start", retry.NON_RETRYABLE)
-            return Due([event], refutable=True)
-        if activity.cancel_requested and activity.attempt_ms + CANCEL_GRACE_MS <= now_ms:
-            return Due([_canceled(activity)], refutable=True)
+            return Due([event], refutable=True, at_ms=start_by_ms)
+        if activity.cancel_requested and grace_ms <= now_ms:
+            return Due([_canceled(activity)], refutable=True, at_ms=grace_ms)
         return Later(activity.alarm_ms if activity.alarm_ms > now_ms else 0)
     if scheduled.local:
         return Later(activity.alarm_ms if activity.alarm_ms > now_ms else 0)
@@ -89,7 +90,7 @@ def _started_alarm(world: World, run: Run, activity: ActivityState, now_ms: int)
         last_heartbeat_details=activity.heartbeat_details,
     )
     event = after_failure(activity, Failure(chain=[cause]), now_ms, identity=activity.identity)
-    return Due([event], refutable=True)
+    return Due([event], refutable=True, at_ms=due_ms)
 
 
 def decide_worker_lost(

@@ -140,6 +140,8 @@ class Due(msgspec.Struct):
 
     events: list[Record]
     refutable: bool = False
+    at_ms: int = 0
+    """When it was due, if that may be later than its alarm: a command from before could refute."""
 
 
 class Later(msgspec.Struct):

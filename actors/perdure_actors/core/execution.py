@@ -141,7 +141,8 @@ def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Lat
     if not state.is_open:
         return Later()
     if state.execution_expires_ms and state.execution_expires_ms <= now_ms:
-        return Due([WorkflowTimedOut(timeout_type="execution", retry_state=retry.TIMEOUT)], True)
+        timed_out = WorkflowTimedOut(timeout_type="execution", retry_state=retry.TIMEOUT)
+        return Due([timed_out], refutable=True, at_ms=state.execution_expires_ms)
     if state.run_expires_ms and state.run_expires_ms <= now_ms:
         cause = FailureCause(kind="timeout", timeout_type="start_to_close")
         retry_state, delay_ms = plan_next(run, Failure(chain=[cause]), now_ms)
@@ -151,7 +152,7 @@ def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Lat
             next_run_id=world.new_run_id() if delay_ms >= 0 else "",
             next_run_delay_ms=delay_ms,
         )
-        return Due([event], refutable=True)
+        return Due([event], refutable=True, at_ms=state.run_expires_ms)
     if state.begin_ms and state.begin_ms <= now_ms:
         return Due([TimerFired(timer_id="")])
     return Later(state.alarm_ms if state.alarm_ms > now_ms else 0)
