@@ -35,7 +35,7 @@ KNOWN = {
     "timers fire early": 0,
     "retries come early": 0,
     "a run found by its id is given an actor of its own": 12,
-    "a signal is lost between two runs": 55,
+    "a signal is lost between two runs": 275,
     "signals that wait are lost at take-over": 0,
     "signals that waited reach two runs": 2,
     "an update is answered before it is accepted": 0,
