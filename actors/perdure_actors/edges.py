@@ -161,11 +161,15 @@ async def _apply(
     return made
 
 
-def text_of(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
     """What an error of a codec says, with its kind where that is not ours."""
     if isinstance(error, CodecError):
         return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        said = str(error)
+    except Exception:
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class EdgeLoop:
@@ -219,7 +223,7 @@ class EdgeLoop:
             if not future.set_running_or_notify_cancel():
                 call.close()
                 continue
-            task = asyncio.get_running_loop().create_task(call)
+            task = asyncio.get_running_loop().create_task(_fenced(call))
             self._tasks.add(task)
             task.add_done_callback(partial(self._settle, future))
 
@@ -228,7 +232,7 @@ class EdgeLoop:
         if task.cancelled():
             future.set_exception(CodecError("the codec was stopped"))
         elif (error := task.exception()) is not None:
-            future.set_exception(error)
+            future.set_exception(error if isinstance(error, Exception) else _raised(error))
         else:
             future.set_result(task.result())
 
@@ -273,10 +277,28 @@ class EdgeLoop:
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
+    is_running = True
+    while is_running:
+        try:
+            loop.run_forever()
+            is_running = False
+        except (KeyboardInterrupt, SystemExit):
+            # A task of a codec raised it; who waits for that task hears of it there.
+            continue
+    loop.close()
+
+
+async def _fenced(call: Coroutine[Any, Any, T]) -> T:
+    """A call that ends no loop, whatever a codec raises: asyncio lets these two through."""
     try:
-        loop.run_forever()
-    finally:
-        loop.close()
+        return await call
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise _raised(error) from error
+
+
+def _raised(error: BaseException) -> CodecError:
+    """What a codec raised that is no Exception: a fault of the codec, and of nobody else."""
+    return CodecError(f"a payload codec or a store of payloads raised {text_of(error)}")
 
 
 async def _cancel_all() -> None:

@@ -254,7 +254,7 @@ def test_a_run_that_timed_out_is_followed_by_its_policy(world: CoreWorld) -> Non
         next_run_id="run-2",
         next_run_delay_ms=400,
     )
-    assert verdict == Due([event], refutable=True)
+    assert verdict == Due([event], refutable=True, at_ms=world.now_ms)
     world.record("run-1", event)
     cause = FailureCause(
         kind="timeout", message="workflow run timeout", timeout_type="start_to_close"
