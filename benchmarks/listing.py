@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.history import write_runs
-from perdure.assembly import create_topics, open_log
+from perdure._assembly import create_topics, open_log
 
 if TYPE_CHECKING:
     from benchmarks.stage import Stage

@@ -20,9 +20,9 @@ from benchmarks.history import write_history
 from benchmarks.listing import listing
 from benchmarks.pages import pages
 from benchmarks.stage import Stage, resident_kib
-from perdure.assembly import open_log
+from perdure._assembly import open_log
 from perdure.client import Client
-from perdure_actors.host_thread import CHECKPOINT_EVERY
+from perdure_actors.host.thread import CHECKPOINT_EVERY
 from perdure_topics.names import partition_of
 
 Figures = dict[str, Any]

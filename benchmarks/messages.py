@@ -13,7 +13,7 @@ from benchmarks.app import ListenerWorkflow, TimersWorkflow
 from benchmarks.measures import Figures, order, percentile, run_many, warm
 from benchmarks.replaying import replay
 from benchmarks.stage import Stage, cpu_s
-from perdure_actors.definitions import WorkflowRegistry, workflow_definition
+from perdure_actors.definitions.registry import WorkflowRegistry, workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.events import ActivityCompleted, WorkflowStarted

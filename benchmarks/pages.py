@@ -12,7 +12,7 @@ from playwright.async_api import Playwright, async_playwright
 
 from benchmarks.history import write_runs
 from benchmarks.stage import Stage
-from perdure.assembly import create_topics, open_log
+from perdure._assembly import create_topics, open_log
 from perdure.client import Client, RPCError
 
 RUNS = 100_000

@@ -10,8 +10,8 @@ from benchmarks.app import RoundsWorkflow, TickerWorkflow
 from benchmarks.history import RUN_ID, write_run
 from benchmarks.measures import Figures, order
 from benchmarks.stage import Stage, cpu_s
-from perdure.assembly import open_log
-from perdure_actors.definitions import workflow_definition
+from perdure._assembly import open_log
+from perdure_actors.definitions.registry import workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.events import ActivityCompleted, TimerFired, WorkflowStarted

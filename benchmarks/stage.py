@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perdure.assembly import create_topics, open_log
+from perdure._assembly import create_topics, open_log
 from perdure.client import Client
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from perdure_topics.clock import ManualClock
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import Log, Report, TopicSpec
 from tests.log_rig import collect, collect_reports, no_bell, wait_for

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 
-from perdure_topics.embedded import EmbeddedLog
-from perdure_topics.engine_server import EngineServer
+from perdure_topics.embedded.embedded_log import EmbeddedLog
+from perdure_topics.wire.engine_server import EngineServer
 
 
 def start_engine(directory: str, port: int = 0) -> tuple[subprocess.Popen[str], int]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from perdure import workflow
-from perdure.assembly import create_topics
+from perdure._assembly import create_topics
 from perdure.client import Client
 from perdure.worker import Worker
 from tests.losing_disk import power_fails

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from perdure_topics import embedded_partition, embedded_store
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded import partition as embedded_partition
+from perdure_topics.embedded import store
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
 from tests.losing_disk import power_fails
@@ -39,16 +40,14 @@ def not_syncing() -> None:
     def sync(self: Any) -> None:
         self._opened().flush_wal(False)
 
-    embedded_store.EmbeddedStore.sync = sync  # type: ignore[method-assign]
+    store.EmbeddedStore.sync = sync  # type: ignore[method-assign]
 
 
 def topics_not_synced() -> None:
     def add_topics(self: Any, rows: Any) -> None:
-        self.write(
-            (b"t" + name.encode(), embedded_store._encode(row)) for name, row in rows.items()
-        )
+        self.write((b"t" + name.encode(), store._encode(row)) for name, row in rows.items())
 
-    embedded_store.EmbeddedStore.add_topics = add_topics  # type: ignore[method-assign]
+    store.EmbeddedStore.add_topics = add_topics  # type: ignore[method-assign]
 
 
 PLANTS = {

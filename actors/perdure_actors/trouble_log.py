@@ -27,8 +27,8 @@ from perdure_schemas.payloads import Failure, FailureCause
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from perdure_actors.activity_tasks import Attempt
     from perdure_actors.core.state import Run
+    from perdure_actors.worker.attempt import Attempt
     from perdure_schemas.payloads import Record
     from perdure_schemas.tasks import ActivityTask
 

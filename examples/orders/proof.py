@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from perdure.assembly import open_log
+from perdure._assembly import open_log
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import (
     WorkflowCanceled,

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
-from perdure.activity_client import CLIENT
+from perdure._activity_client import CLIENT
+from perdure._records.policies import duration_of, priority_of, retry_policy_of, time_of
+from perdure._records.task_tokens import token_of
+from perdure._telemetry.meters import OpenTelemetryMeter
 from perdure.common import MetricMeter, Priority, RetryPolicy
-from perdure.converter.data import FacingConverter
-from perdure.converter.encodings import PayloadConverter
-from perdure.meters import OpenTelemetryMeter
-from perdure.records import duration_of, priority_of, retry_policy_of, time_of
-from perdure.task_tokens import token_of
+from perdure.converter._data_converter import FacingConverter
+from perdure.converter._payload_converters import PayloadConverter
 from perdure.types import CallableType
-from perdure_actors.activity_context import (
+from perdure_actors.definitions.validation import define_activity
+from perdure_actors.worker.activity_context import (
     CURRENT,
     ActivityCancellationDetails,
     ActivityContext,
     AsyncCompletionError,
 )
-from perdure_actors.defining import define_activity
 
 if TYPE_CHECKING:
     from perdure.client import Client

@@ -8,20 +8,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import ClassVar
 
-from perdure.api.common.v1 import Payload
-from perdure.api.common.v1 import RetryPolicy as ProtoRetryPolicy
-from perdure.converter.codecs import payload_of, payload_record
-from perdure.metrics import (
-    MetricCommon,
-    MetricCounter,
-    MetricGauge,
-    MetricGaugeFloat,
-    MetricHistogram,
-    MetricHistogramFloat,
-    MetricHistogramTimedelta,
-    MetricMeter,
-)
-from perdure.search_attributes import (
+from perdure._search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
     SearchAttributePair,
@@ -31,6 +18,19 @@ from perdure.search_attributes import (
     SearchAttributeValueType,
     TypedSearchAttributes,
 )
+from perdure._telemetry.metrics import (
+    MetricCommon,
+    MetricCounter,
+    MetricGauge,
+    MetricGaugeFloat,
+    MetricHistogram,
+    MetricHistogramFloat,
+    MetricHistogramTimedelta,
+    MetricMeter,
+)
+from perdure.api.common.v1 import Payload
+from perdure.api.common.v1 import RetryPolicy as ProtoRetryPolicy
+from perdure.converter._payload_codecs import payload_of, payload_record
 from perdure_schemas.payloads import Payload as Record
 
 __all__ = [

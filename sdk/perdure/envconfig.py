@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypedDict, cast
 
-from perdure.connect_config import TLSConfig
+from perdure._connect_config import TLSConfig
 
 DataSource = Path | str | bytes
 """A file by its path, or what it holds as text or bytes."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from opentelemetry import metrics as otel_metrics
 
-from perdure.meters import OpenTelemetryMeter
-from perdure.metric_buffer import (
+from perdure._telemetry.environment import INSTALL, TelemetryError, has_meter_provider
+from perdure._telemetry.meters import OpenTelemetryMeter
+from perdure._telemetry.metric_buffer import (
     BUFFERED_METRIC_KIND_COUNTER,
     BUFFERED_METRIC_KIND_GAUGE,
     BUFFERED_METRIC_KIND_HISTOGRAM,
@@ -26,8 +27,7 @@ from perdure.metric_buffer import (
     MetricBuffer,
     MetricBufferDurationFormat,
 )
-from perdure.metrics import MetricMeter
-from perdure.telemetry import INSTALL, TelemetryError, has_meter_provider
+from perdure._telemetry.metrics import MetricMeter
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader

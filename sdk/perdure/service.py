@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.connect_config import (
+from perdure._connect_config import (
     ConnectConfig,
     DnsLoadBalancingConfig,
     GrpcCompression,
@@ -12,8 +12,8 @@ from perdure.connect_config import (
     RetryConfig,
     TLSConfig,
 )
-from perdure.rpc_errors import RPCError, RPCStatusCode
-from perdure.service_client import ServiceClient
+from perdure._records.rpc_errors import RPCError, RPCStatusCode
+from perdure.client._service_client import ServiceClient
 
 LOG_PROTOS = False
 """Whether gRPC's messages would be logged: without effect, because there are none."""

@@ -18,8 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from perdure.calls import StartWorkflowInput
+from perdure._records.rpc_errors import RPCError, RPCStatusCode
+from perdure._records.workflow_names import workflow_facts
 from perdure.client import Client
+from perdure.client._inputs import StartWorkflowInput
+from perdure.client._message_outbound import buffer_ms_of
+from perdure.client._outcomes import refusal
+from perdure.client._start_record import start_command
 from perdure.common import (
     Priority,
     RetryPolicy,
@@ -28,11 +33,6 @@ from perdure.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from perdure.message_outbound import buffer_ms_of
-from perdure.outcomes import refusal
-from perdure.rpc_errors import RPCError, RPCStatusCode
-from perdure.starts import start_command
-from perdure.workflow_names import workflow_facts
 from perdure_schemas.message_commands import SignalWorkflow
 from perdure_schemas.replies import Accepted, Refused
 from perdure_topics.names import quote
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from perdure_schemas.payloads import Record as Command
     from perdure_schemas.payloads import ReplyTo
     from perdure_topics.ports import StoredRecord
-    from perdure_views.triggering import Source
+    from perdure_views.trigger_app import Source
 
 CALL_S: Final = 30.0
 _PASSING: Final = frozenset(
@@ -167,11 +167,11 @@ class Triggers:
         self, target: str, *, namespace: str = "default", state_directory: str | Path | None = None
     ) -> None:
         """Act on records until told to stop. Raises ValueError where something is missing."""
-        from perdure import assembly
-        from perdure_topics.kafka_access import access_settings, aiokafka_settings
+        from perdure import _assembly as assembly
+        from perdure_topics.kafka.access import access_settings, aiokafka_settings
 
         try:
-            from perdure_views.triggering import Source, TriggerSettings, run
+            from perdure_views.trigger_app import Source, TriggerSettings, run
         except ImportError as error:
             text = f"Faust is not installed ({error}): pip install 'perdure[insights]'"
             raise ValueError(text) from error
@@ -196,7 +196,7 @@ class Triggers:
         )
 
     def _check_topics(self, target: str) -> None:
-        from perdure import assembly
+        from perdure import _assembly as assembly
 
         if not self._makers:
             raise ValueError(f"the triggers {self.name!r} read no topic: use @{self.name}.on(...)")

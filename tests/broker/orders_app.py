@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from perdure import activity, workflow
+from perdure._records.task_tokens import read_token
 from perdure.common import RawValue, RetryPolicy, SearchAttributeKey
 from perdure.exceptions import ApplicationError
-from perdure.task_tokens import read_token
 
 JOURNAL = "PROCESS_JOURNAL"
 TURN = SearchAttributeKey.for_int("Turn")

@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure.client import Client, RPCError, WorkflowHandle
 from perdure_schemas.replies import TaskQueueInfo
 from perdure_topics.names import topic_name

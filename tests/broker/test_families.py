@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure.client import Client
 from perdure_topics.names import topic_name
 from tests.broker.families_app import KIDS, Family, family_outcome

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from perdure.assembly import create_topics
+from perdure._assembly import create_topics
+from perdure._gateway.serve import serving
 from perdure.client import Client
-from perdure.gateway import serving
 from perdure.worker import Worker
 from perdure_views.gateway.settings import Settings
 from tests.broker.conftest import SharedKafka

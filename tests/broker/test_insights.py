@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from perdure import assembly
+from perdure import _assembly as assembly
+from perdure._gateway.serve import serving
 from perdure.client import Client, RPCError
-from perdure.gateway import serving
 from perdure_schemas.avro import decode
 from perdure_schemas.findings import Finding
 from perdure_topics.names import topic_name
 from perdure_topics.ports import TopicSpec
 from perdure_views.gateway.settings import Settings
-from perdure_views.insights.reading import read_insights
+from perdure_views.insights.snapshot import read_insights
 from tests.broker.kafka_broker import free_port
 from tests.broker.orders_app import Job
 from tests.broker.processes import PARTITIONS, QUEUE, Crew, Process, dump_topic, until

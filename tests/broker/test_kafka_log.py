@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
-from perdure_topics.ground import check_ground, mismatches
 from perdure_topics.kafka import KafkaLog
-from perdure_topics.kafka_reader import QUEUED_RECORDS_MAX
+from perdure_topics.kafka.reader import QUEUED_RECORDS_MAX
 from perdure_topics.names import topic_settings
 from perdure_topics.ports import (
     Appender,
@@ -22,6 +21,7 @@ from perdure_topics.ports import (
     TopicMismatchError,
     TopicSpec,
 )
+from perdure_topics.requirements import check_ground, mismatches
 from tests.broker.conftest import MakeBroker
 from tests.log_contract import collect, collect_reports, new_topic, no_bell, wait_for
 
@@ -56,7 +56,7 @@ def test_writers_outlive_a_killed_broker_and_the_log_says_that_it_is_away(
     hasty = log.appender(on_ready=no_bell, timeout_ms=2_000)
     hasty.append(topic, 1, b"before", tag="before")
     assert collect_reports(hasty, wait_for, 1)[0].error is None
-    with caplog.at_level(logging.WARNING, "perdure_topics.kafka_watch"):
+    with caplog.at_level(logging.WARNING, "perdure_topics.kafka.watch"):
         broker.kill()
         for n in range(1, 50):
             patient.append(topic, 0, b"%d" % n, tag=n)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from perdure import asker, asks
 from perdure.client import Client
+from perdure.client import _requests as asks
+from perdure.client import _rpc as asker
 from perdure_schemas import events as ev
 from perdure_topics.names import partition_of
 from tests.broker.conftest import MakeBroker

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, TopicSpec
 from tests.broker.processes import QUEUE, Crew, Process, until

@@ -11,9 +11,9 @@ from typing import Final
 
 import pytest
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure.client import Client, RPCError
-from perdure_topics.kafka_access import access_settings
+from perdure_topics.kafka.access import access_settings
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, LogError
 from perdure_topics.rights import ROLES, rights_of

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from perdure_topics.kafka_log import KafkaLog
-from perdure_topics.kafka_publisher import KafkaPublisher
+from perdure_topics.kafka.kafka_log import KafkaLog
+from perdure_topics.kafka.publisher import KafkaPublisher
 from perdure_topics.ports import TopicSpec
-from perdure_topics.publishing import Emission, Mark, PublishError
+from perdure_topics.publisher_port import Emission, Mark, PublishError
 from tests.broker.conftest import MakeBroker
 from tests.broker.holding_proxy import END_TXN, TXN_OFFSET_COMMIT, HoldingProxy
 from tests.broker.kafka_broker import free_port

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure.worker import Worker
-from perdure_actors.firing import Firing
+from perdure_actors.partition.timer_service import Firing
 from tests.broker.orders_app import Chain, Job
 from tests.broker.processes import PARTITIONS, QUEUE, Crew, until
 

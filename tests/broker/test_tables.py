@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure.client import Client
 from perdure_topics.names import topic_name
 from tests.broker.orders_app import Job

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure_topics.names import topic_name
 from tests.broker.kafka_broker import KafkaBroker, free_port, new_cluster_id
 from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs

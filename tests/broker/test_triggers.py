@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure_topics.ports import Log, TopicSpec
 from tests.broker.processes import QUEUE, Crew, Process, dump_topic, until
 

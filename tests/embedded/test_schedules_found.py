@@ -44,7 +44,7 @@ from perdure.common import SearchAttributeKey, SearchAttributePair, TypedSearchA
 from perdure.contrib.encryption import EncryptionCodec
 from perdure.converter import DataConverter
 from perdure.worker import Replayer, Worker
-from perdure.workflow import information
+from perdure.workflow import _info as information
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
 RARELY = ScheduleSpec(cron_expressions=["0 0 1 1 *"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import everywhere, workflow
+from perdure import workflow
 from perdure.client import (
     Client,
     RPCError,
@@ -19,6 +19,7 @@ from perdure.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
 )
+from perdure.client import _all_queues as everywhere
 from perdure.worker import Worker
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(90)]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
-from perdure_actors import rows
+from perdure_actors import table_layout
 from perdure_actors.core import cron
-from perdure_actors.finding.language import FilterError, parse
-from perdure_actors.finding.tokens import BadTokenError, decode_token
-from perdure_actors.finding.values import time_ns_of, words_of
-from perdure_actors.task_checks import read_task
+from perdure_actors.visibility.language import FilterError, parse
+from perdure_actors.visibility.page_tokens import BadTokenError, decode_token
+from perdure_actors.visibility.values import time_ns_of, words_of
+from perdure_actors.worker.task_checks import read_task
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.confluent import decode_confluent, fitting
@@ -19,18 +19,18 @@ from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.payloads import Payload
 from perdure_schemas.run_pages import ListTokenError, MergedRuns
 from perdure_schemas.tracing import adopt_headers, parse_context
-from perdure_topics import wire
 from perdure_topics.fold import Cursor, fold_record
 from perdure_topics.names import InvalidNameError, check_workflow_id, quote, role_of
 from perdure_topics.ports import LogError, StoredRecord
+from perdure_topics.wire import frames
 from perdure_views.gateway.admission import ADMITTED, admit
-from perdure_views.gateway.people import Person
+from perdure_views.gateway.principals import Person
 from tests.fuzz.mutations import TEXTS, any_bytes, bent, corpus
 from tests.fuzz.seeds import SCHEMAS, SEEDS
 
 CONVERTER: Final = DefaultPayloadConverter()
 PERSON: Final = Person(name="p", role="admin")
-HERE: Final = wire.Place(partition=0, partitions=1, reply_partitions=1)
+HERE: Final = frames.Place(partition=0, partitions=1, reply_partitions=1)
 ENCODINGS: Final = ("json/plain", "binary/plain", "binary/null", "json/protobuf", "")
 
 
@@ -98,8 +98,8 @@ DECODERS: Final = (
     Decoder("tasks", lambda data: read_task(stored(data)), ()),
     Decoder("records in Confluent's framing", _confluent, (UnreadableRecordError,)),
     Decoder("schemas of a registry", lambda data: fitting(text_of(data)), (ValueError,)),
-    Decoder("frames of clients", wire.decode_from_client, (ValueError,)),
-    Decoder("frames of engines", wire.decode_from_engine, (ValueError,)),
+    Decoder("frames of clients", frames.decode_from_client, (ValueError,)),
+    Decoder("frames of engines", frames.decode_from_engine, (ValueError,)),
     Decoder("page tokens of a partition", decode_token, (BadTokenError,)),
     Decoder("page tokens of a list", lambda data: MergedRuns.of((), data), (ListTokenError,)),
     Decoder("filters", _filter, (FilterError,)),
@@ -107,7 +107,7 @@ DECODERS: Final = (
     Decoder("trace headers", _headers, ()),
     Decoder("traceparents", lambda data: parse_context(text_of(data), text_of(data)), ()),
     Decoder("payloads", _payload, (ValueError, TypeError)),
-    Decoder("table rows", rows.decode_meta, (ValueError,)),
+    Decoder("table rows", table_layout.decode_meta, (ValueError,)),
     Decoder("names", _names, (InvalidNameError,)),
     Decoder("index values", _index, ()),
 )

@@ -13,8 +13,13 @@ from pathlib import Path
 import atheris
 
 INSTRUMENTED = [
-    *("perdure_schemas", "perdure_topics.wire", "perdure_topics.fold", "perdure_topics.names"),
-    *("perdure_actors.finding", "perdure_actors.core.cron", "perdure_actors.task_checks"),
+    *(
+        "perdure_schemas",
+        "perdure_topics.wire.frames",
+        "perdure_topics.fold",
+        "perdure_topics.names",
+    ),
+    *("perdure_actors.visibility", "perdure_actors.core.cron", "perdure_actors.worker.task_checks"),
     "perdure_views.gateway.admission",
 ]
 """Where new ways are looked for: all of our code would take minutes to make ready."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from perdure import workflow
 from perdure_actors.core.rules import COMMANDS
-from perdure_actors.reads import READS
+from perdure_actors.partition.queries import READS
 from perdure_schemas.commands import TerminateWorkflow
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import RunDescription

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from perdure_actors import rows
-from perdure_actors.finding.tokens import Token, encode_token
+from perdure_actors import table_layout
+from perdure_actors.visibility.page_tokens import Token, encode_token
 from perdure_schemas.avro import schema_text
 from perdure_schemas.run_pages import Mark, MergedRuns
-from perdure_topics import wire
+from perdure_topics.wire import frames
 
 _FILTERS: Final = (
     "WorkflowType = 'a' AND (ExecutionStatus IN ('running', \"failed\") OR NOT x.y >= 1.5e3)",
@@ -35,13 +35,13 @@ _JSON: Final = (
     b'"x"',
 )
 _FRAMES: Final = (
-    wire.encode([wire.Hello(wire.VERSION, "1")]),
-    wire.encode([wire.Append(1, 0, [("ns.q.commands", 0, b"v", b"k", (("h", b"x"),))])]),
-    wire.encode([wire.Follow(1, "ns.replies", 0, 5), wire.Took(1, 100), wire.Unfollow(1)]),
-    wire.encode([wire.Acks(1, [(0, 1, 2, None)]), wire.Beat()]),
-    wire.encode([wire.Records(1, 0, [(b"k", b"v", 1, ())]), wire.Lost(1, True, "gone")]),
+    frames.encode([frames.Hello(frames.VERSION, "1")]),
+    frames.encode([frames.Append(1, 0, [("ns.q.commands", 0, b"v", b"k", (("h", b"x"),))])]),
+    frames.encode([frames.Follow(1, "ns.replies", 0, 5), frames.Took(1, 100), frames.Unfollow(1)]),
+    frames.encode([frames.Acks(1, [(0, 1, 2, None)]), frames.Beat()]),
+    frames.encode([frames.Records(1, 0, [(b"k", b"v", 1, ())]), frames.Lost(1, True, "gone")]),
 )
-_META: Final = rows.encode(rows.Meta(cluster_id="c", marks={"1": 2}))
+_META: Final = table_layout.encode(table_layout.Meta(cluster_id="c", marks={"1": 2}))
 
 SCHEMAS: Final = tuple(schema_text(name) for name in ("StartWorkflow", "SignalWorkflow"))
 SEEDS: Final[dict[str, tuple[bytes, ...]]] = {

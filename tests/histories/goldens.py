@@ -14,11 +14,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from perdure.schedules.records import ActionRecord, ScheduleRecord, SchedulerState, encode
-from perdure.schedules.schedule import ScheduleOverlapPolicy, SchedulePolicy
-from perdure.schedules.spec import ScheduleIntervalSpec, ScheduleSpec
-from perdure.workflow.information import HISTORY_LENGTH_SUGGESTED_MAX
-from perdure_actors.definitions import workflow_definition
+from perdure._schedules.schedule import ScheduleOverlapPolicy, SchedulePolicy
+from perdure._schedules.schedule_records import ActionRecord, ScheduleRecord, SchedulerState, encode
+from perdure._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
+from perdure.workflow._info import HISTORY_LENGTH_SUGGESTED_MAX
+from perdure_actors.definitions.registry import workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
 from perdure_schemas.child_events import (
     ChildWorkflowCanceled,

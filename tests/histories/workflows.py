@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from perdure import workflow
+from perdure._schedules.scheduler import Scheduler
 from perdure.common import RetryPolicy, SearchAttributeKey
 from perdure.exceptions import ActivityError, ApplicationError, ChildWorkflowError
-from perdure.schedules.scheduler import Scheduler
 
 __all__ = ["Scheduler"]  # the built-in workflow of schedules has golden histories, too
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from examples.orders.app import Order, OrderWorkflow
 from perdure.client import Client, RPCError, WorkflowFailureError, WorkflowHandle
-from perdure.histories import HistoryEvent
+from perdure.client._history import HistoryEvent
 from perdure_schemas import events
 from perdure_schemas.tracing import (
     attempt_span_id,

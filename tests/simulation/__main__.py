@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import fields, replace
 
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
 from tests.simulation.swarm import FAULTS, FEATURES, Settings, draw_whole
 from tests.simulation.world import World
 

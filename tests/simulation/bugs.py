@@ -9,23 +9,24 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from perdure_actors import outcomes, rows, shard
-from perdure_actors.alarms import Alarms
-from perdure_actors.asking import Asking
+from perdure_actors import table_layout
 from perdure_actors.core import activities, attempts, timers
 from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.core.state import ActorState
-from perdure_actors.dispatch import Dispatch
-from perdure_actors.input_outcomes import InputOutcomes
-from perdure_actors.recovery import Recovery
-from perdure_actors.residents import Residents
-from perdure_actors.run_memory import RunMemory
-from perdure_actors.shard import Shard
-from perdure_actors.takeover import Takeover
-from perdure_actors.trailing import Trailing
+from perdure_actors.partition import outbox_rows, processor
+from perdure_actors.partition.input_outcomes import InputOutcomes
+from perdure_actors.partition.outbox import Dispatch
+from perdure_actors.partition.pending_requests import Asking
+from perdure_actors.partition.processor import Shard
+from perdure_actors.partition.recovery import Recovery
+from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.scrubber import Trailing
+from perdure_actors.partition.takeover import Takeover
+from perdure_actors.partition.timer_queue import Alarms
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
-from perdure_topics.simulated_probes import SimulatedEndProbe
+from perdure_topics.simulated.probes import SimulatedEndProbe
 from tests.simulation.workers import SimWorker
 
 Plant = Callable[[], Any]
@@ -195,7 +196,7 @@ def effects_kept(self: Shard, ops: Any) -> None:
 
 def only_late(self: Shard) -> None:
     """Asks are not worth a Progress."""
-    if self.owed or self.upto - self._proposed_upto >= shard.PROGRESS_INPUTS:
+    if self.owed or self.upto - self._proposed_upto >= processor.PROGRESS_INPUTS:
         self.propose(None, covers=True)
 
 
@@ -204,7 +205,7 @@ def one_too_far(self: Any, topic: str, partition: int, offset: int) -> None:
 
 
 def assign_of() -> Any:
-    from perdure_topics.simulated_clients import SimulatedTail
+    from perdure_topics.simulated.clients import SimulatedTail
 
     return SimulatedTail
 
@@ -223,7 +224,7 @@ def skip_tail(self: Recovery, accepted: Accepted, record: Any) -> None:
         _recovery_apply(self, accepted, record)
 
 
-_rows_of = outcomes.outcome_rows
+_rows_of = outbox_rows.outcome_rows
 
 
 def requests_forgotten(found: list[Any], time_ms: int, ops: Any) -> Any:
@@ -348,10 +349,10 @@ def own_actor(self: Residents, run_id: str) -> Any:
     """A run that is loaded by its id does not share what is known of its workflow id."""
     if run_id in self._runs:
         return _residents_find(self, run_id)
-    data = self._table.get(rows.run_key(run_id))
+    data = self._table.get(table_layout.run_key(run_id))
     if data is None:
         return None
-    workflow_id = rows.decode_run(data).workflow_id
+    workflow_id = table_layout.decode_run(data).workflow_id
     actor = self._load_actor(workflow_id)
     return self._load(data, actor or ActorState(workflow_id, run_id))
 
@@ -388,7 +389,9 @@ def apply_row(kind: str, value: Any) -> Plant:
 
 
 def row_kind(kind: str, **fields: Any) -> Plant:
-    return lambda: patch.dict(rows.KINDS, {kind: rows.KINDS[kind]._replace(**fields)})
+    return lambda: patch.dict(
+        table_layout.KINDS, {kind: table_layout.KINDS[kind]._replace(**fields)}
+    )
 
 
 def no_step(_self: Trailing, _offset: int, _cursor: Cursor, _mono_ms: int) -> None:
@@ -402,7 +405,7 @@ def forget_alarms(self: Alarms) -> None:
 
 @contextmanager
 def committed() -> Iterator[None]:
-    from perdure_topics.simulated import SimulatedLog
+    from perdure_topics.simulated.simulated_log import SimulatedLog
 
     tail = SimulatedLog.tail
 

@@ -10,10 +10,10 @@ import msgspec
 
 from perdure_schemas import commands as cmd
 from perdure_schemas import message_commands as msg
+from perdure_schemas.age_header import age_header
 from perdure_schemas.avro import decode, decode_as, encode
 from perdure_schemas.payloads import Payload, Record, ReplyTo, UpdateInput
 from perdure_schemas.replies import Notice, Refused, Reply, RunClosed, UpdateAnswer
-from perdure_schemas.sending import age_header
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import LogError
 from tests.simulation.answers import Op
@@ -30,7 +30,7 @@ from tests.simulation.workflows import TYPE
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender
-    from perdure_topics.simulated import SimulatedLog
+    from perdure_topics.simulated.simulated_log import SimulatedLog
     from tests.simulation.world import World
 
 FIRST_AGAIN_MS = 5_000

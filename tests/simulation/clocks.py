@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure_topics.simulated import SimulatedBroker
+    from perdure_topics.simulated.simulated_log import SimulatedBroker
     from tests.simulation.world import World
 
 DAY_MS = 24 * 3_600_000

@@ -11,13 +11,13 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from perdure.schedules.scheduler import Scheduler
-from perdure_actors import rows
-from perdure_actors.core import attempts, deadlines, operating
+from perdure._schedules.scheduler import Scheduler
+from perdure_actors import table_layout
+from perdure_actors.core import activity_operations, attempts, deadlines
 from perdure_actors.core.decision import Due, Ignored
 from perdure_actors.core.rules import ALARMS
-from perdure_actors.locals import Locals
-from perdure_actors.once import Once
+from perdure_actors.partition.dedup import Once
+from perdure_actors.partition.local_activities import Locals
 from perdure_schemas import operator_commands as oc
 from perdure_schemas.events import ActivityAttemptScheduled
 from tests.simulation import bugs
@@ -139,12 +139,12 @@ def starts_twice(self: Locals, effects: Any) -> None:
 
 # -- operators --
 
-_decode_activity = rows.decode_activity
+_decode_activity = table_layout.decode_activity
 _answer_again = Once.answer_again
 _decide_alarm = deadlines.decide_activity_alarm
-_apply_paused = operating.apply_paused
+_apply_paused = activity_operations.apply_paused
 _decide_claim = attempts.decide_claim
-_apply_options = operating.apply_options_updated
+_apply_options = activity_operations.apply_options_updated
 _ACTS = (oc.PauseActivity, oc.UnpauseActivity, oc.ResetActivity, oc.RetryActivityNow)
 
 

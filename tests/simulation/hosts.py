@@ -7,19 +7,19 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from perdure_actors import rows
-from perdure_actors.answers import AnswerSender
-from perdure_actors.attribute_types import AttributeTypes
+from perdure_actors import table_layout
 from perdure_actors.core.decision import Limits
-from perdure_actors.finding.counting import open_and_blocked
-from perdure_actors.host import Host
-from perdure_actors.run_memory import RunMemory
-from perdure_actors.services import Services
-from perdure_actors.workflow_code import WorkflowCode
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_actors.definitions.workflow_code import WorkflowCode
+from perdure_actors.host.answers import AnswerSender
+from perdure_actors.host.host import Host
+from perdure_actors.partition.attribute_types_seen import AttributeTypes
+from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.services import Services
+from perdure_actors.visibility.counting import open_and_blocked
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
-from perdure_topics.simulated import SimulatedLog
+from perdure_topics.simulated.simulated_log import SimulatedLog
+from perdure_topics.tables.memory_tables import MemoryTableStore
 from tests.simulation.clocks import SkewedClock
 from tests.simulation.faulty import FAULTY
 from tests.simulation.local_runs import SimLocals
@@ -247,7 +247,7 @@ class SimHost:
             open_runs, _ = open_and_blocked(shard.table)
             if open_runs:
                 found.append(f"{open_runs} runs are open in partition {number}")
-            if any(True for _ in shard.table.scan(*rows.alarms_range(), limit=1)):
+            if any(True for _ in shard.table.scan(*table_layout.alarms_range(), limit=1)):
                 found.append(f"an alarm is set in partition {number}")
             if shard.pending or not shard.dispatch.is_idle:
                 found.append(f"partition {number} waits for the log")

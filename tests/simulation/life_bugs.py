@@ -7,15 +7,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from perdure_actors.core import execution, following
-from perdure_actors.replay.markers import Markers
-from perdure_actors.taken import Taken
+from perdure_actors.core import execution, next_run
+from perdure_actors.partition.dedup_entries import Taken
+from perdure_actors.replay.marker_calls import Markers
 from tests.simulation import bugs
 from tests.simulation.mutant import LOST, OWNERS, Mutant
 
-_follow_failed = following.follow_failed
-_follow_cron = following.follow_cron
-_plan_next = following.plan_next
+_follow_failed = next_run.follow_failed
+_follow_cron = next_run.follow_cron
+_plan_next = next_run.plan_next
 
 
 def draws_again(self: Markers, function: Callable[[], Any], *, type_hint: Any) -> Any:
@@ -82,7 +82,7 @@ LIFE: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a run is tried again and again",
-        bugs.patched(following, "plan_next", attempts_without_end),
+        bugs.patched(next_run, "plan_next", attempts_without_end),
         (),
         "N",
         ("following",),

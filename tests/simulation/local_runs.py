@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from perdure_actors.activity_tasks import WORKER_SHUTDOWN, Attempt
-from perdure_actors.local_desk import LocalDesk
-from perdure_actors.slots import FixedSlots
+from perdure_actors.worker.attempt import WORKER_SHUTDOWN, Attempt
+from perdure_actors.worker.local_protocol import LocalDesk
+from perdure_actors.worker.slots import FixedSlots
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 from tests.simulation.attempts import Script
 from tests.simulation.evidence import Effect
@@ -20,10 +20,10 @@ from tests.simulation.evidence import Effect
 if TYPE_CHECKING:
     import asyncio
 
-    from perdure_actors.local_desk import Deliver
+    from perdure_actors.worker.local_protocol import Deliver
     from perdure_schemas.tasks import ActivityTask
     from perdure_topics.ports import Clock, Headers
-    from perdure_topics.simulated import SimulatedNode
+    from perdure_topics.simulated.simulated_log import SimulatedNode
     from tests.simulation.world import World
 
 SLOTS = 3

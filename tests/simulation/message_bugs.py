@@ -6,21 +6,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from perdure_actors import deciding
 from perdure_actors.core import messages
 from perdure_actors.core.decision import Decision, Step
-from perdure_actors.intake import Intake
-from perdure_actors.keeping import Keeping
-from perdure_actors.querying import ask_run
-from perdure_actors.recovery import Recovery
+from perdure_actors.partition import decide_command
+from perdure_actors.partition.buffered_signals import Keeping
+from perdure_actors.partition.inbox import Intake
+from perdure_actors.partition.recovery import Recovery
+from perdure_actors.partition.run_queries import ask_run
 from perdure_schemas.avro import decode
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.message_events import SignalBuffered
 from perdure_schemas.replies import Accepted, UpdateAnswer
 
 _decide_signal = messages.decide_signal
-_decide = deciding._decide
-_begun_with_update = deciding._begun_with_update
+_decide = decide_command._decide
+_begun_with_update = decide_command._begun_with_update
 _query = Intake._query
 _apply_partition = Recovery._apply_partition
 
@@ -60,7 +60,7 @@ def answered_before_acceptance(shard: Any, command: Any, now_ms: int) -> Any:
 def begun_apart(shard: Any, workflow_id: str, decision: Any) -> Any:
     """A start and the update that it brings are two records; a host may die between them."""
     done = _begun_with_update(shard, workflow_id, decision)
-    if not isinstance(done, deciding.Concluded):
+    if not isinstance(done, decide_command.Concluded):
         return done
     *before, last = done.steps
     apart = [Step(last.run_id, [event]) for event in last.events]

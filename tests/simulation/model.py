@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from perdure_actors.replay.markers import SIDE_EFFECT
+from perdure_actors.replay.marker_calls import SIDE_EFFECT
 from perdure_schemas import child_events as ce
 from perdure_schemas import events as ev
 from perdure_schemas.fact_events import MarkerRecorded

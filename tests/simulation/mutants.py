@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from perdure.schedules.scheduler import Scheduler
-from perdure_actors import deciding, recovery
-from perdure_actors import locals as locals_
-from perdure_actors.alarms import Alarms
-from perdure_actors.asking import Asking
+from perdure._schedules.scheduler import Scheduler
 from perdure_actors.core import attempts, child_reports
-from perdure_actors.dispatch import Dispatch
-from perdure_actors.fence import Fence
-from perdure_actors.horizon import Horizon
-from perdure_actors.input_outcomes import InputOutcomes
-from perdure_actors.intake import Intake
-from perdure_actors.keeping import Keeping
-from perdure_actors.locals import Locals
-from perdure_actors.once import Once
-from perdure_actors.recovery import Recovery
+from perdure_actors.partition import decide_command, recovery
+from perdure_actors.partition import local_activities as locals_
+from perdure_actors.partition.buffered_signals import Keeping
+from perdure_actors.partition.dedup import Once
+from perdure_actors.partition.fence import Fence
+from perdure_actors.partition.inbox import Intake
+from perdure_actors.partition.input_outcomes import InputOutcomes
+from perdure_actors.partition.local_activities import Locals
+from perdure_actors.partition.outbox import Dispatch
+from perdure_actors.partition.pending_requests import Asking
+from perdure_actors.partition.processor import Shard
+from perdure_actors.partition.recovery import Recovery
+from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.scrubber import Trailing
+from perdure_actors.partition.takeover import Takeover
+from perdure_actors.partition.timer_queue import Alarms
+from perdure_actors.partition.watermark import Horizon
 from perdure_actors.replay import coroutine
-from perdure_actors.residents import Residents
-from perdure_actors.run_memory import RunMemory
-from perdure_actors.shard import Shard
-from perdure_actors.takeover import Takeover
-from perdure_actors.trailing import Trailing
 from perdure_topics import fold
 from tests.simulation import bugs, feature_bugs, message_bugs
 from tests.simulation.life_bugs import LIFE
@@ -265,13 +265,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an update is answered before it is accepted",
-        bugs.patched(deciding, "_decide", message_bugs.answered_before_acceptance),
+        bugs.patched(decide_command, "_decide", message_bugs.answered_before_acceptance),
         ("slow_append", *LOST, *OWNERS),
         "A",
     ),
     Mutant(
         "a start and the update that it brings are two records",
-        bugs.patched(deciding, "_begun_with_update", message_bugs.begun_apart),
+        bugs.patched(decide_command, "_begun_with_update", message_bugs.begun_apart),
         (),
         "A",
     ),

@@ -15,7 +15,7 @@ from perdure_schemas.replies import PendingActivity, Reply, RunDescription
 from tests.simulation.clients import Ask, SimClient
 
 if TYPE_CHECKING:
-    from perdure_topics.simulated import SimulatedLog
+    from perdure_topics.simulated.simulated_log import SimulatedLog
     from tests.simulation.world import World
 
 TEND_MS = 8_300

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from perdure.schedules import records
-from perdure.schedules.schedule import ScheduleOverlapPolicy as Overlap
-from perdure.schedules.schedule import SchedulePolicy, ScheduleState
-from perdure.schedules.spec import ScheduleIntervalSpec, ScheduleSpec
-from perdure_actors.finding.hiding import SCHEDULER_TYPE
+from perdure._schedules import schedule_records
+from perdure._schedules.schedule import ScheduleOverlapPolicy as Overlap
+from perdure._schedules.schedule import SchedulePolicy, ScheduleState
+from perdure._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
+from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
 from perdure_schemas import commands as cmd
 from perdure_schemas import message_commands as msg
 from perdure_schemas.converters import DefaultPayloadConverter
@@ -23,7 +23,7 @@ from tests.simulation.clients import Ask, SimClient
 from tests.simulation.workflows import TYPE, Plan, Step
 
 if TYPE_CHECKING:
-    from perdure_topics.simulated import SimulatedLog
+    from perdure_topics.simulated.simulated_log import SimulatedLog
     from tests.simulation.world import World
 
 SCHEDULES = 2
@@ -40,7 +40,7 @@ class SimPlanner(SimClient):
     def __init__(self, world: World, log: SimulatedLog, name: str, rng: Random) -> None:
         super().__init__(world, log, name, rng)
         self._hand = Random(f"{name} {world.settings.seed}")
-        self._made: dict[str, records.ScheduleRecord] = {}
+        self._made: dict[str, schedule_records.ScheduleRecord] = {}
         self._deletes_ms = 0
         for number in range(self._hand.randrange(1, SCHEDULES + 1)):
             self._later(300, 8_000, partial(self._create, f"s{number}"))
@@ -90,9 +90,11 @@ class SimPlanner(SimClient):
             begins = now - timedelta(seconds=hand.randrange(10, 600))
             ends = begins + timedelta(seconds=hand.randrange(12))
             overlap = hand.choice((None, None, *Overlap))
-            return (records.encode([records.BackfillRecord(begins, ends, overlap)]),)
+            return (
+                schedule_records.encode([schedule_records.BackfillRecord(begins, ends, overlap)]),
+            )
         if kind == "update":
-            return (records.encode(self._record(schedule_id)),)
+            return (schedule_records.encode(self._record(schedule_id)),)
         return (f"{kind}d",)
 
     def _tell(self, schedule_id: str, kind: str, *values: object) -> None:
@@ -112,7 +114,9 @@ class SimPlanner(SimClient):
         if self.world.healing:
             return
         record = self._made[schedule_id] = self._record(schedule_id)
-        state = records.SchedulerState(schedule_id, record, triggers=self._hand.random() < 0.2)
+        state = schedule_records.SchedulerState(
+            schedule_id, record, triggers=self._hand.random() < 0.2
+        )
         if record.state.limited_actions:
             state.triggers = False
         self.world.count("schedule: create")
@@ -122,12 +126,12 @@ class SimPlanner(SimClient):
             _actor(schedule_id),
             request_id=self._request_id(),
             workflow_type=SCHEDULER_TYPE,
-            input=_CONVERTER.to_payloads([records.encode(state)]),
+            input=_CONVERTER.to_payloads([schedule_records.encode(state)]),
             id_conflict_policy="fail",
             id_reuse_policy="allow_duplicate",
         )
 
-    def _record(self, schedule_id: str) -> records.ScheduleRecord:
+    def _record(self, schedule_id: str) -> schedule_records.ScheduleRecord:
         hand = self._hand
         seconds = hand.choice((3, 4, 5, 7, 10))
         limited = hand.random() < 0.25
@@ -141,8 +145,10 @@ class SimPlanner(SimClient):
             spec = ScheduleSpec(intervals=[every], jitter=jitter)
         if before is not None:
             limited = before.state.limited_actions
-        return records.ScheduleRecord(
-            records.ActionRecord(TYPE, f"act-{schedule_id}", self.world.task_queue, [self._plan()]),
+        return schedule_records.ScheduleRecord(
+            schedule_records.ActionRecord(
+                TYPE, f"act-{schedule_id}", self.world.task_queue, [self._plan()]
+            ),
             spec,
             SchedulePolicy(
                 hand.choice(list(Overlap)),
@@ -189,8 +195,10 @@ class SimPlanner(SimClient):
         super()._heard(ask, reply, body)
         ended = ask.op.kind == "terminate" and 0 < self._deletes_ms <= ask.op.invoked_ms
         if ended and isinstance(body, Refused):
-            self._made.pop(ask.op.workflow_id.removeprefix(records.WORKFLOW_ID_PREFIX), None)
+            self._made.pop(
+                ask.op.workflow_id.removeprefix(schedule_records.WORKFLOW_ID_PREFIX), None
+            )
 
 
 def _actor(schedule_id: str) -> str:
-    return records.WORKFLOW_ID_PREFIX + schedule_id
+    return schedule_records.WORKFLOW_ID_PREFIX + schedule_id

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure_actors import rows
-from perdure_actors.recovery import Recovery
+from perdure_actors import table_layout
+from perdure_actors.partition.recovery import Recovery
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.coroutine import RunFacts
 from perdure_schemas.events import WorkflowStarted
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTableStore
 from tests.simulation.checker import RunLog, Violation, ledger_of
 from tests.simulation.wild import WILD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from perdure_actors.workflow_code import WorkflowCode
+    from perdure_actors.definitions.workflow_code import WorkflowCode
     from perdure_topics.ports import StoredRecord, Table
     from tests.simulation.world import World
 
 _ALL = (b"", b"\xff" * 64)
-_POSITIONS = (rows.META, rows.VERIFIED)
+_POSITIONS = (table_layout.META, table_layout.VERIFIED)
 
 
 def check_replays(world: World) -> list[Violation]:
@@ -60,16 +60,16 @@ def replay(run: RunLog, code: WorkflowCode, *, namespace: str, task_queue: str) 
     return ""
 
 
-def rebuilt(records: Iterable[StoredRecord], meta: rows.Meta) -> dict[bytes, bytes]:
+def rebuilt(records: Iterable[StoredRecord], meta: table_layout.Meta) -> dict[bytes, bytes]:
     """The rows that a partition's records make of an empty table."""
     table = MemoryTableStore().open("rebuilt")
-    fresh = rows.Meta(
+    fresh = table_layout.Meta(
         cluster_id=meta.cluster_id,
         events_topic_id=meta.events_topic_id,
         commands_topic_id=meta.commands_topic_id,
         partitions=meta.partitions,
     )
-    recovery = Recovery(table, fresh, rows.Verified())
+    recovery = Recovery(table, fresh, table_layout.Verified())
     for record in records:
         recovery.take(record)
     recovery.finish()
@@ -100,16 +100,16 @@ def difference(mine: dict[bytes, bytes], theirs: dict[bytes, bytes], dispatched:
 
 
 def _may_be_let_go(key: bytes, mine: dict[bytes, bytes], dispatched: int) -> bool:
-    if not key.startswith(rows.EFFECTS):
+    if not key.startswith(table_layout.EFFECTS):
         return False
-    return key not in mine or rows.place_of_effect(key)[0] <= dispatched
+    return key not in mine or table_layout.place_of_effect(key)[0] <= dispatched
 
 
 def _short(value: bytes | None) -> str:
     if value is None:
         return "nothing"
     try:
-        return repr(rows.decode_any(value))[:400]
+        return repr(table_layout.decode_any(value))[:400]
     except Exception:
         return repr(value)[:400]
 
@@ -129,7 +129,10 @@ def check_tables(world: World) -> list[Violation]:
             wrong = difference(content(shard.table), theirs, shard.meta.dispatched)
             if wrong:
                 found.append(Violation("R", f"{host.name}, partition {number}: {wrong}"))
-            kept = [rows.place_of_effect(key) for key, _ in shard.table.scan(*rows.effects_range())]
+            kept = [
+                table_layout.place_of_effect(key)
+                for key, _ in shard.table.scan(*table_layout.effects_range())
+            ]
             if over := [place for place in kept if place[0] <= shard.meta.dispatched]:
                 text = f"keeps effects that were acknowledged: {over[:5]}"
                 found.append(Violation("R", f"{host.name}, partition {number} {text}"))

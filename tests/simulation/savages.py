@@ -17,7 +17,7 @@ from perdure_schemas.avro import encode
 from perdure_schemas.payloads import EffectId, Payload, Record, ReplyTo
 from perdure_schemas.replies import Accepted, Refused, Reply
 from perdure_topics.names import partition_of
-from perdure_topics.simulated import SimulatedLog
+from perdure_topics.simulated.simulated_log import SimulatedLog
 from tests.simulation.clients import Ask, SimClient
 from tests.simulation.wild import KILL, PLACES, WAYS, WILD, Mood
 

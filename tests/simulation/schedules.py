@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from perdure.schedules import records
-from perdure.schedules.schedule import CATCHUP_WINDOW_DEFAULT
-from perdure.schedules.schedule import ScheduleOverlapPolicy as Overlap
+from perdure._schedules import schedule_records
+from perdure._schedules.schedule import CATCHUP_WINDOW_DEFAULT
+from perdure._schedules.schedule import ScheduleOverlapPolicy as Overlap
 from perdure_schemas import child_events as ce
 from perdure_schemas import events as ev
 from perdure_schemas import replies as rep
@@ -78,8 +78,10 @@ class ScheduleCheck:
     def _take(self, chain: Chain, run: RunLog, entry: Entry, events: list[Any]) -> None:
         shown = chain.shown
         for event in events:
-            if isinstance(event, MemoUpserted) and records.LISTED_KEY in event.memo:
-                shown = records.decode_listed(value_of(event.memo[records.LISTED_KEY]))
+            if isinstance(event, MemoUpserted) and schedule_records.LISTED_KEY in event.memo:
+                shown = schedule_records.decode_listed(
+                    value_of(event.memo[schedule_records.LISTED_KEY])
+                )
         # One that is deleted does nothing more, and one that was to follow has not begun.
         if shown is None or any(isinstance(event, ev.WorkflowTerminated) for event in events):
             return
@@ -147,12 +149,12 @@ class ScheduleCheck:
         for (overlap,) in turn.told("trigger"):
             found.append((second, Overlap(overlap or policy)))
         for (spans,) in turn.told("backfill"):
-            for one in records.decode_backfills(spans):
+            for one in schedule_records.decode_backfills(spans):
                 times = times_between(schedule_of(turn.shown), one.start_at - INSTANT, one.end_at)
                 found += [(at, Overlap(one.overlap or policy)) for at in times]
         started = turn.events[0]
         is_first = turn.before is None and isinstance(started, ev.WorkflowStarted)
-        if is_first and records.decode_state(value_of(started.input[0])).triggers:
+        if is_first and schedule_records.decode_state(value_of(started.input[0])).triggers:
             found.append((second, policy))
         return found
 
@@ -167,7 +169,7 @@ class ScheduleCheck:
             self._fail(turn.entry, f"counts {acted} actions, and takes {len(turn.asked)}")
         self._check_missed(turn, looked, missed)
         said = sum(bool(one.reason) and one.taken_at == turn.now for one in shown.recent)
-        if said < min(missed + skipped, records.LISTED_MAX):
+        if said < min(missed + skipped, schedule_records.LISTED_MAX):
             self._fail(turn.entry, f"skips and misses {missed + skipped}, and says so of {said}")
         chain.due.update(looked)
         chain.due.update(at for at, _ in by_hand)
@@ -249,7 +251,7 @@ class ScheduleCheck:
 
     def _check_going_on(self, chain: Chain, turn: Turn, event: ev.WorkflowContinuedAsNew) -> None:
         """Nothing is lost between two runs."""
-        state = records.decode_state(value_of(event.input[0]))
+        state = schedule_records.decode_state(value_of(event.input[0]))
         standing, shown = state.standing, turn.shown
         if standing is None:
             self._fail(turn.entry, "goes on without its standing")
@@ -268,12 +270,12 @@ class ScheduleCheck:
         """A schedule keeps to its limit; nobody takes actions of a limited one by hand here."""
         started, shown = chain.runs[0].started.event, chain.shown
         assert isinstance(started, ev.WorkflowStarted)
-        made = records.decode_state(value_of(started.input[0])).schedule.state
+        made = schedule_records.decode_state(value_of(started.input[0])).schedule.state
         if made.limited_actions and shown and shown.num_actions > made.remaining_actions:
             text = f"took {shown.num_actions} actions of {made.remaining_actions} that it has"
             self._fail(last, text)
 
-    def _check_end(self, chain: Chain, shown: records.Listed, last: Entry) -> None:
+    def _check_end(self, chain: Chain, shown: schedule_records.Listed, last: Entry) -> None:
         """A schedule that was deleted when all was well was not behind in anything."""
         now = EPOCH + timedelta(milliseconds=last.time_ms)
         jitter = shown.spec.jitter or timedelta(0)
@@ -322,7 +324,7 @@ class ScheduleCheck:
                 if run_id == answer.run_id and at <= op.offset
             ]
             first = sum(at <= max(heard, default=-1) for at, _ in known)
-            described = records.decode_described(value_of(answer.result))
+            described = schedule_records.decode_described(value_of(answer.result))
             told = standing_of(described.standing, described.schedule)
             if known and told not in [one for _, one in known[max(first - 1, 0) :]]:
                 text = f"query of {op.workflow_id} at {op.offset}: another standing than the log's"

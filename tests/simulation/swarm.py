@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure_schemas.payloads import RetryPolicy
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
 from tests.simulation.workflows import Plan, Step
 
 FAULTS = (

@@ -11,7 +11,7 @@ import pytest
 from perdure_schemas.avro import encode
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.payloads import EffectId, Payload
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
 from tests.simulation.checker import ledger_of
 from tests.simulation.swarm import draw
 from tests.simulation.workflows import TYPE, Plan

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from perdure_actors import alarms, firing, horizon
+from perdure_actors.partition import timer_queue, timer_service, watermark
 from tests.simulation.swarm import draw, draw_whole
 from tests.simulation.world import World
 
@@ -18,10 +18,10 @@ LATE = ("worker_late", "reader_lag", "worker_crash", "worker_pause")
 @contextmanager
 def small() -> Iterator[None]:
     with (
-        patch.object(alarms, "PAGE", 2),
-        patch.object(firing, "FIRED_A_TURN", 2),
-        patch.object(firing, "LOST_A_TURN", 1),
-        patch.object(horizon, "HELD_BACK_MAX", 1),
+        patch.object(timer_queue, "PAGE", 2),
+        patch.object(timer_service, "FIRED_A_TURN", 2),
+        patch.object(timer_service, "LOST_A_TURN", 1),
+        patch.object(watermark, "HELD_BACK_MAX", 1),
     ):
         yield
 
@@ -35,13 +35,13 @@ def test_worlds_whose_deadlines_never_fit_in_memory_keep_their_promises(seed: in
 
 
 def test_to_forget_what_does_not_fit_is_noticed() -> None:
-    def forgets(self: horizon.Horizon, alarm: object) -> None:
+    def forgets(self: watermark.Horizon, alarm: object) -> None:
         if not self._held_back:
             self._held_back.append(alarm)  # type: ignore[arg-type]
 
     found = []
     for seed in range(12):
-        with small(), patch.object(horizon.Horizon, "hold_back", forgets):
+        with small(), patch.object(watermark.Horizon, "hold_back", forgets):
             found += World(draw(seed).force(LATE)).run()
 
     assert {violation.letter for violation in found} & set("HT")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
 from tests.simulation.hosts import SimHost
 from tests.simulation.ledger import Violation
 from tests.simulation.rebuild import content, difference, rebuilt

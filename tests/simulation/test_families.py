@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as replace_of
 
-from perdure_actors import outcomes, recovery, resending
 from perdure_actors.core import child_reports
 from perdure_actors.core.decision import Ignored
 from perdure_actors.core.state import ChildState
-from perdure_actors.taken import Taken
+from perdure_actors.partition import outbox_resend, outbox_rows, recovery
+from perdure_actors.partition.dedup_entries import Taken
 from tests.simulation import bugs
 from tests.simulation.checker import ledger_of
 from tests.simulation.families import check_families
@@ -53,7 +53,7 @@ def _own_epoch(data: bytes) -> Any:
     return epoch + 1_000_000, effect
 
 
-_kept_effect = outcomes.kept_effect
+_kept_effect = outbox_rows.kept_effect
 
 
 def _unfolded(found: Any, time_ms: int, ops: Any) -> Any:
@@ -84,7 +84,7 @@ BUGS: dict[str, tuple[Any, ...]] = {
     ),
     "last-seen is not folded": (bugs.patched(recovery, "outcome_rows", _unfolded),),
     "an effect's id has the epoch of who sends it": (
-        bugs.patched(resending, "kept_effect", _own_epoch),
+        bugs.patched(outbox_resend, "kept_effect", _own_epoch),
     ),
     "commands are lost at a take-over": (bugs.patched(recovery, "effect_rows", lambda *_args: []),),
 }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from perdure_actors.recorded_ground import LOOK_EVERY_MS
-from perdure_actors.takeover import Takeover
+from perdure_actors.partition.recorded_log import LOOK_EVERY_MS
+from perdure_actors.partition.takeover import Takeover
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
 from perdure_topics.ports import Change
-from perdure_topics.simulated_broker import SimulatedPartition
+from perdure_topics.simulated.broker import SimulatedPartition
 from tests.simulation.test_time import outcomes_of, quiet_world, send
 from tests.simulation.world import World
 
@@ -161,9 +161,9 @@ def test_a_host_at_work_says_that_one_of_its_topics_was_raised() -> None:
 
 def test_to_begin_anew_behind_a_cut_head_is_noticed() -> None:
     def begins_anew(_self: Takeover, _meta: object, start: int) -> object:
-        from perdure_actors import rows
+        from perdure_actors import table_layout
 
-        return rows.Verified(next_offset=start)
+        return table_layout.Verified(next_offset=start)
 
     world = used_world()
     forget_tables(world)

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from perdure_topics.simulated_faults import FaultPlan
-from perdure_topics.simulated_probes import SimulatedEndProbe
+from perdure_topics.simulated.faults import FaultPlan
+from perdure_topics.simulated.probes import SimulatedEndProbe
 from tests.simulation import bugs
 from tests.simulation.swarm import draw
 from tests.simulation.world import World

@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 import msgspec
 
-from perdure_actors.world import ShardWorld
+from perdure_actors.partition.context import ShardWorld
 from perdure_schemas.avro import encode
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.payloads import Payload
 from perdure_topics.names import partition_of
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
 from tests.simulation.checker import ledger_of
 from tests.simulation.swarm import draw
 from tests.simulation.workflows import TYPE, Plan, Step

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from perdure_actors.once import Once
+from perdure_actors.partition.dedup import Once
+from perdure_schemas.age_header import age_header
 from perdure_schemas.avro import encode
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.payloads import ReplyTo
-from perdure_schemas.sending import age_header
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
 from tests.simulation import bugs, time_bugs
 from tests.simulation.checker import ledger_of
 from tests.simulation.clocks import DAY_MS

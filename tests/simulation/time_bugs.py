@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure_actors.horizon import Horizon
-from perdure_actors.log_time import LogTime
-from perdure_actors.once import Once
-from perdure_actors.takeover import LostError, Takeover
+from perdure_actors.partition.dedup import Once
+from perdure_actors.partition.log_time import LogTime
+from perdure_actors.partition.takeover import LostError, Takeover
+from perdure_actors.partition.watermark import Horizon
 from tests.simulation import bugs
 from tests.simulation.mutant import Mutant
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from perdure.schedules import records
-from perdure_actors.finding.hiding import SCHEDULER_TYPE
+from perdure._schedules import schedule_records
+from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
 from perdure_schemas import child_events as ce
 from perdure_schemas.message_events import WorkflowUpdateAccepted
 from perdure_schemas.payloads import Payload
@@ -26,7 +26,7 @@ def is_schedule(run: RunLog) -> bool:
 
 
 def times_between(
-    schedule: records.ScheduleRecord, after: datetime, upto: datetime
+    schedule: schedule_records.ScheduleRecord, after: datetime, upto: datetime
 ) -> list[datetime]:
     """The times of a schedule of intervals after a moment and up to another."""
     found = set()
@@ -46,8 +46,8 @@ class Turn:
     now: datetime
     events: list[Any]
     asked: list[ce.ChildWorkflowInitiated]
-    shown: records.Listed
-    before: records.Listed | None
+    shown: schedule_records.Listed
+    before: schedule_records.Listed | None
 
     def told(self, name: str) -> list[Any]:
         """What updates of a name said, each in a record of its own."""
@@ -72,13 +72,14 @@ class Chain:
     buffered: int = 0
     counts: bool = True
     """Whether what waits can be counted: not once its limit has dropped some of it."""
-    shown: records.Listed | None = None
-    history: list[tuple[int, str, records.Listed]] = field(default_factory=list)
+    shown: schedule_records.Listed | None = None
+    history: list[tuple[int, str, schedule_records.Listed]] = field(default_factory=list)
     """What it showed: events offset, run id, and that."""
 
 
 def standing_of(
-    standing: records.Standing | records.Listed, schedule: records.ScheduleRecord
+    standing: schedule_records.Standing | schedule_records.Listed,
+    schedule: schedule_records.ScheduleRecord,
 ) -> Any:
     """What must be the same wherever a schedule is looked at."""
     counts = (standing.num_actions, standing.num_missed, standing.num_skipped)
@@ -102,18 +103,18 @@ def chains(ledger: Ledger) -> list[list[RunLog]]:
     return found
 
 
-def schedule_of(shown: records.Listed) -> records.ScheduleRecord:
+def schedule_of(shown: schedule_records.Listed) -> schedule_records.ScheduleRecord:
     """The schedule that was shown, without what its action is given."""
-    action = records.ActionRecord(shown.workflow, shown.workflow_id, shown.task_queue)
-    return records.ScheduleRecord(action, shown.spec, shown.policy, shown.state)
+    action = schedule_records.ActionRecord(shown.workflow, shown.workflow_id, shown.task_queue)
+    return schedule_records.ScheduleRecord(action, shown.spec, shown.policy, shown.state)
 
 
-def is_over(shown: records.Listed) -> bool:
+def is_over(shown: schedule_records.Listed) -> bool:
     """Whether it has taken all the actions that it is limited to."""
     return shown.state.limited_actions and shown.state.remaining_actions <= 0
 
 
-def holds(shown: records.Listed) -> bool:
+def holds(shown: schedule_records.Listed) -> bool:
     """Whether it takes no actions by itself."""
     return shown.state.paused or is_over(shown)
 

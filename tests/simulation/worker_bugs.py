@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure_actors import outcomes
 from perdure_actors.core.decision import SendAgain
+from perdure_actors.partition import outbox_rows
 from tests.simulation import bugs
 from tests.simulation.mutant import OWNERS, Mutant
 from tests.simulation.workers import SimWorker
@@ -41,7 +41,7 @@ STOPS: tuple[Mutant, ...] = (
     Mutant(
         "a task that was handed back is not kept until it has gone out",
         bugs.patched(
-            outcomes, "KEPT", tuple(kind for kind in outcomes.KEPT if kind is not SendAgain)
+            outbox_rows, "KEPT", tuple(kind for kind in outbox_rows.KEPT if kind is not SendAgain)
         ),
         ("handed_back", "slow_append", *OWNERS),
         "H",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from perdure_actors.activity_tasks import claim_id
-from perdure_actors.task_intake import TaskIntake
+from perdure_actors.worker.attempt import claim_id
+from perdure_actors.worker.task_reader import TaskIntake
 from perdure_schemas import commands as cmd
 from perdure_schemas.avro import decode_as, encode
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record, ReplyTo
@@ -28,7 +28,7 @@ from tests.simulation.evidence import Effect
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Appender
-    from perdure_topics.simulated import SimulatedLog
+    from perdure_topics.simulated.simulated_log import SimulatedLog
     from tests.simulation.world import World
 
 LEASE_MS = 6_000

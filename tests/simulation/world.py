@@ -14,15 +14,15 @@ from functools import partial
 from random import Random
 from unittest.mock import patch
 
-from perdure.schedules.scheduler import Scheduler
-from perdure.workflow import information
-from perdure_actors import proposal
-from perdure_actors.workflow_code import WorkflowCode
+from perdure._schedules.scheduler import Scheduler
+from perdure.workflow import _info as information
+from perdure_actors.definitions.workflow_code import WorkflowCode
+from perdure_actors.partition import transition
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import StoredRecord, TopicSpec
-from perdure_topics.simulated import SimulatedBroker, SimulatedLog
-from perdure_topics.simulated_faults import FaultPlan
+from perdure_topics.simulated.faults import FaultPlan
+from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
 from tests.simulation.answers import Op
 from tests.simulation.checker import Effect, Violation, check
 from tests.simulation.clients import SimClient
@@ -159,9 +159,9 @@ class World:
 
     def run(self) -> list[Violation]:
         """Live, heal, rest, and be checked; what was wrong."""
-        part_bytes = 700 if self.settings.strength("parts") else proposal.PART_BYTES_MAX
+        part_bytes = 700 if self.settings.strength("parts") else transition.PART_BYTES_MAX
         with (
-            patch.object(proposal, "PART_BYTES_MAX", part_bytes),
+            patch.object(transition, "PART_BYTES_MAX", part_bytes),
             patch.object(information, "HISTORY_LENGTH_SUGGESTED_MAX", LONG_HISTORY),
             failing_at_faulty_commands(),
         ):

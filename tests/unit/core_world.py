@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure_actors.core.attribute_types import type_of
-from perdure_actors.core.buffers import BufferedSignal, SignalBuffers, size_of
 from perdure_actors.core.deadlines import CANCEL_GRACE_MS
 from perdure_actors.core.decision import Decision, Effect, Limits
+from perdure_actors.core.liveness import Soft
 from perdure_actors.core.rules import COMMANDS, apply, effects_of, settle
-from perdure_actors.core.soft import Soft
-from perdure_actors.core.starting import open_run
+from perdure_actors.core.search_attribute_types import type_of
+from perdure_actors.core.signal_buffer import BufferedSignal, SignalBuffers, size_of
+from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ENTITIES, ActivityState, ActorState, RecordId, Run
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import ActivityScheduled, WorkflowStarted

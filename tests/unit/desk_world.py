@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure_actors.activity_desk import ActivityDesk
-from perdure_actors.activity_mail import WorkerFacts
-from perdure_actors.activity_tasks import Attempt
-from perdure_actors.task_intake import TaskIntake
-from perdure_actors.task_rate import TaskRate
-from perdure_actors.worker_lease import LeaseBook
-from perdure_actors.worker_outbox import Outbox
-from perdure_actors.worker_replies import ReplyReader
+from perdure_actors.worker.attempt import Attempt
+from perdure_actors.worker.lease import LeaseBook
+from perdure_actors.worker.protocol import ActivityDesk
+from perdure_actors.worker.record_sender import Outbox
+from perdure_actors.worker.replies import ReplyReader
+from perdure_actors.worker.reports import WorkerFacts
+from perdure_actors.worker.task_rate import TaskRate
+from perdure_actors.worker.task_reader import TaskIntake
 from perdure_schemas.avro import decode
 from perdure_schemas.commands import (
     WorkerLease,

@@ -6,22 +6,22 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any
 
-from perdure_actors.answers import AnswerSender
-from perdure_actors.attribute_types import AttributeTypes
 from perdure_actors.core.decision import Limits
-from perdure_actors.framing import Framing
-from perdure_actors.host import Host
-from perdure_actors.services import Services
-from perdure_actors.workflow_code import WorkflowCode
+from perdure_actors.definitions.workflow_code import WorkflowCode
+from perdure_actors.host.answers import AnswerSender
+from perdure_actors.host.host import Host
+from perdure_actors.partition.attribute_types_seen import AttributeTypes
+from perdure_actors.partition.schema_framing import Framing
+from perdure_actors.partition.services import Services
 from perdure_schemas.avro import UnreadableRecordError, decode, encode
 from perdure_schemas.commands import DescribeWorkflow, StartWorkflow
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Reply
-from perdure_topics.memory_tables import MemoryTableStore
 from perdure_topics.names import partition_of, topic_name, topic_settings
 from perdure_topics.ports import Headers, StoredRecord, TopicSpec
-from perdure_topics.simulated import SimulatedBroker, SimulatedLog
+from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 WALL_MS = 1_700_000_000_000
 TURN_MS = 20

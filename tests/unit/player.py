@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from perdure_actors.definitions import workflow_definition
+from perdure_actors.definitions.registry import workflow_definition
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.events import (

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure_schemas.avro import decode, encode
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import NEW_OWNER, Notice, Reply

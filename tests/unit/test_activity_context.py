@@ -15,9 +15,9 @@ from datetime import timedelta
 import pytest
 
 from perdure import activity
+from perdure._records.task_tokens import TaskToken, read_token
 from perdure.exceptions import CancelledError
-from perdure.task_tokens import TaskToken, read_token
-from perdure_actors.activity_context import Flag
+from perdure_actors.worker.activity_context import Flag
 from perdure_schemas.commands import (
     CompleteActivity,
     ConfirmActivityCanceled,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure_actors.activity_tasks import Phase, application_failure
+from perdure_actors.worker.attempt import Phase, application_failure
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,

@@ -6,7 +6,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from perdure_actors.activity_processes import ProcessExecutor
+from perdure_actors.worker.processes import ProcessExecutor
 
 
 def _nothing(*_: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from perdure import activity
 from perdure.common import RawValue
 from perdure.exceptions import ApplicationError
-from perdure_actors.activity_worker import FAREWELL_S, FLUSH_S
+from perdure_actors.worker.activity_worker import FAREWELL_S, FLUSH_S
 from perdure_schemas.commands import (
     CompleteActivity,
     FailActivity,

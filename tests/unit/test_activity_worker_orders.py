@@ -200,7 +200,7 @@ async def test_an_activity_that_blocks_the_loop_is_warned_of_by_name():
         return warned.wait(20)
 
     listener = Listener(logging.WARNING)
-    watchdog = logging.getLogger("perdure_actors.activity_watchdog")
+    watchdog = logging.getLogger("perdure_actors.worker.activity_watchdog")
     watchdog.addHandler(listener)
     try:
         async with worker_world([greedy]) as world:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from perdure_actors import rows
-from perdure_actors.alarms import PAGE, Alarms
+from perdure_actors import table_layout
 from perdure_actors.core.decision import Later
-from perdure_actors.firing import FIRED_A_TURN, Firing
-from perdure_actors.horizon import HELD_BACK_MAX, Horizon
+from perdure_actors.partition.timer_queue import PAGE, Alarms
+from perdure_actors.partition.timer_service import FIRED_A_TURN, Firing
+from perdure_actors.partition.watermark import HELD_BACK_MAX, Horizon
 from perdure_topics.clock import ManualClock
-from perdure_topics.memory_tables import MemoryTableStore
 from perdure_topics.ports import Table
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 NOW_MS = 10_000
 MANY = 3 * PAGE + 17
@@ -22,13 +22,15 @@ MANY = 3 * PAGE + 17
 
 def table_of(count: int, due_ms: int = 1_000) -> Table:
     table = MemoryTableStore().open("t")
-    found = [(rows.alarm_key(due_ms, "activity", "run", f"{n:06}"), b"") for n in range(count)]
+    found = [
+        (table_layout.alarm_key(due_ms, "activity", "run", f"{n:06}"), b"") for n in range(count)
+    ]
     table.write(found, ())
     return table
 
 
-def taken(alarms: Alarms, now_ms: int = NOW_MS, most: int = 10 * MANY) -> list[rows.Alarm]:
-    found: list[rows.Alarm] = []
+def taken(alarms: Alarms, now_ms: int = NOW_MS, most: int = 10 * MANY) -> list[table_layout.Alarm]:
+    found: list[table_layout.Alarm] = []
     while len(found) < most and (alarm := alarms.take(now_ms)) is not None:
         found.append(alarm)
     return found
@@ -51,9 +53,11 @@ def test_what_is_set_meanwhile_comes_in_its_place() -> None:
     table = table_of(MANY)
     alarms = Alarms(table, held_max=50)
     alarms.load()
-    set_now = [rows.Alarm(due_ms, "timer", "run", f"{due_ms}") for due_ms in range(500, 2_500)]
+    set_now = [
+        table_layout.Alarm(due_ms, "timer", "run", f"{due_ms}") for due_ms in range(500, 2_500)
+    ]
     for alarm in set_now:
-        table.write([(rows.alarm_key(*alarm), b"")], ())
+        table.write([(table_layout.alarm_key(*alarm), b"")], ())
         alarms.add(alarm)
 
     found = taken(alarms)
@@ -119,7 +123,9 @@ def shard(monkeypatch: pytest.MonkeyPatch) -> Any:
         propose_events=lambda _run, events: fired.append(events),
     )
     decided = SimpleNamespace(refutable=True, at_ms=0, events=["timed out"])
-    monkeypatch.setattr("perdure_actors.firing.ALARMS", {"activity": lambda *_: decided})
+    monkeypatch.setattr(
+        "perdure_actors.partition.timer_service.ALARMS", {"activity": lambda *_: decided}
+    )
     return shard
 
 
@@ -176,7 +182,7 @@ def test_deadlines_that_are_over_or_later_do_not_hold_up_a_turn(
     shard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = {"activity": lambda *_: Later(NOW_MS + 1)}
-    monkeypatch.setattr("perdure_actors.firing.ALARMS", later)
+    monkeypatch.setattr("perdure_actors.partition.timer_service.ALARMS", later)
     firing = Firing(shard, Horizon(shard))
 
     turns = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from perdure_actors import rows
-from perdure_actors.firing import RESUMED_A_TURN, SLOW_RETRY_MS, Firing
+from perdure_actors import table_layout
+from perdure_actors.partition.timer_service import RESUMED_A_TURN, SLOW_RETRY_MS, Firing
 from perdure_schemas.events import WorkflowBlocked
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 RUNS = 5 * RESUMED_A_TURN
 
@@ -33,7 +33,7 @@ class _World:
 
 def test_every_blocked_run_that_time_may_mend_is_tried_again_each_time() -> None:
     table = MemoryTableStore().open("t")
-    table.write([(rows.blocked_key(f"{number:04}"), b"") for number in range(RUNS)], [])
+    table.write([(table_layout.blocked_key(f"{number:04}"), b"") for number in range(RUNS)], [])
     tried: list[str] = []
     residents = SimpleNamespace(find=tried.append)
     shard: Any = SimpleNamespace(world=_World(), table=table, residents=residents)

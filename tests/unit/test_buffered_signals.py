@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure import assembly, workflow
+from perdure import _assembly as assembly
+from perdure import workflow
 from perdure.client import Client, RPCError, RPCStatusCode
 from perdure.worker import Worker
 from perdure_topics.names import topic_name

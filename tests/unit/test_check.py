@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.checking.scanning import check_file
+from perdure._checker.scanner import check_file
 from perdure.cli import run
 
 ROOT = Path(__file__).parents[2]

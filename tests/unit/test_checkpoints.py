@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perdure_actors.checkpoints import Checkpoints
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_actors.partition.checkpoints import Checkpoints
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 
 def written(directory: Path, *pseqs: int, value: bytes = b"1") -> list[int]:

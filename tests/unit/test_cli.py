@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure.cli import run
 from perdure_schemas import events
 from perdure_schemas.avro import encode

@@ -51,7 +51,14 @@ def started(tmp_path: Path, *arguments: str, interrupt_at: str = "") -> subproce
 
 
 @pytest.mark.parametrize(
-    "module", ["typer", "perdure.client", "perdure_topics.embedded", "perdure.worker", "idle_app"]
+    "module",
+    [
+        "typer",
+        "perdure.client",
+        "perdure_topics.embedded.embedded_log",
+        "perdure.worker",
+        "idle_app",
+    ],
 )
 def test_ctrl_c_while_a_command_loads_ends_it_without_a_traceback(tmp_path, module):
     arguments = ("engine", "idle_app.py", "--data", str(tmp_path / "data"), "--port", "0")
@@ -90,7 +97,7 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("module", ["", "perdure_actors.activity_worker"])
+@pytest.mark.parametrize("module", ["", "perdure_actors.worker.activity_worker"])
 def test_ctrl_c_ends_a_program_with_a_worker_as_it_ends_any(tmp_path, module):
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(HOOK))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from perdure.cli import run, showing
+from perdure.cli import history, run
 from perdure.cli.timeline import Timeline
-from perdure.histories import HistoryEvent
+from perdure.client._history import HistoryEvent
 from perdure_schemas import child_events as ce
 from perdure_schemas import events
 from perdure_schemas import message_commands as asked
@@ -188,7 +188,7 @@ def test_on_a_terminal_a_followed_history_keeps_its_columns(
     engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        showing, "console", lambda: Console(force_terminal=True, width=120, highlight=False)
+        history, "console", lambda: Console(force_terminal=True, width=120, highlight=False)
     )
     engine.script(_pages)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.cli.modules import ModuleError, load
+from perdure.cli.user_modules import ModuleError, load
 
 WORKFLOW = """
 from perdure import activity, workflow

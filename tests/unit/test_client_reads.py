@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from perdure import assembly
+from perdure import _assembly as assembly
 from perdure.client import (
     Client,
     Interceptor,

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from perdure import asker, asks, assembly
+from perdure import _assembly as assembly
 from perdure.client import Client, RPCError, RPCStatusCode
+from perdure.client import _requests as asks
+from perdure.client import _rpc as asker
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import Accepted, Notice, RunClosed

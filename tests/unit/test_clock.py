@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure_actors.log_time import ASK_AFTER_MS, LogTime, skew_ms
+from perdure_actors.partition.log_time import ASK_AFTER_MS, LogTime, skew_ms
 from perdure_topics.clock import LASTS_MS, ManualClock, SteadyClock
 
 DAY_MS = 86_400_000

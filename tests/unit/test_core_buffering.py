@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perdure_actors.core.buffering import BUFFER_MS_MAX, decide_expired
+from perdure_actors.core.buffer_signal import BUFFER_MS_MAX, decide_expired
 from perdure_actors.core.decision import Decision, Limits, Rejection
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import (

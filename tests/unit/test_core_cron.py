@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from perdure_actors.core import cron, rules
 from perdure_actors.core.decision import Decision, Due, Rejection, Step
 from perdure_actors.core.execution import decide_run_alarm
-from perdure_actors.core.following import decide_next_run
+from perdure_actors.core.next_run import decide_next_run
 from perdure_actors.core.state import Run
 from perdure_schemas import events as ev
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow

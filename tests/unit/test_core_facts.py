@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core.decision import Limits, Rejection
 from perdure_actors.core.execution import check_continued
-from perdure_actors.core.facts import CHANGE_VERSION, check_facts
+from perdure_actors.core.markers import CHANGE_VERSION, check_facts
 from perdure_actors.core.state import Facts
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import WorkflowContinuedAsNew, WorkflowFailed

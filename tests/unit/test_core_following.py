@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core.decision import Decision, Due, Later, Limits, Step
 from perdure_actors.core.execution import check_continued, decide_run_alarm
-from perdure_actors.core.following import decide_next_run
+from perdure_actors.core.next_run import decide_next_run
 from perdure_actors.core.rules import settle
 from perdure_actors.core.state import Closing, Run
 from perdure_schemas import events as ev

@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from perdure_actors import rows
+from perdure_actors import table_layout
 from perdure_actors.core import rules
 from perdure_actors.core.decision import Limits, PushOrders, SendTask
 from perdure_actors.core.state import ENTITIES, ActivityState, RecordId
-from perdure_actors.reads import READS
+from perdure_actors.partition.queries import READS
 from perdure_schemas import avro, child_events, events, operator_events
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
 from perdure_schemas.tracing import trace_of
@@ -91,7 +91,7 @@ def test_only_outputs_become_other_events_and_only_events_bring_errands() -> Non
 
 
 def test_every_entity_has_its_rows() -> None:
-    assert set(ENTITIES) == set(rows.KINDS)
+    assert set(ENTITIES) == set(table_layout.KINDS)
 
 
 def test_alarms_are_those_that_rows_can_hold() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
 from perdure_actors.core.execution import decide_run_alarm
-from perdure_actors.core.following import decide_next_run
+from perdure_actors.core.next_run import decide_next_run
 from perdure_schemas import events as ev
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import Failure, FailureCause, Payload, RetryPolicy

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from perdure_actors.core.decision import Ignored
-from perdure_actors.core.soft import LEASE_MS_DEFAULT, Lease, Soft
+from perdure_actors.core.liveness import LEASE_MS_DEFAULT, Lease, Soft
 from perdure_schemas.commands import ClaimActivity, WorkerLease
 from perdure_schemas.replies import WorkerOrders
 from tests.unit.core_world import NOW_MS, CoreWorld

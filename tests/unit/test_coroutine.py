@@ -14,7 +14,7 @@ import pytest
 from perdure import workflow
 from perdure.common import Priority, RawValue, RetryPolicy
 from perdure.exceptions import ActivityError, ApplicationError
-from perdure_actors.defining import define_activity
+from perdure_actors.definitions.validation import define_activity
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.events import (
     ActivityScheduled,

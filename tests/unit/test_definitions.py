@@ -12,16 +12,16 @@ import pytest
 
 from perdure import activity, workflow
 from perdure.common import RawValue
-from perdure_actors.defining import define_activity
-from perdure_actors.definitions import (
+from perdure_actors.definitions.registry import (
     ActivityRegistry,
     WorkflowRegistry,
     activity_definition,
     code_version,
     workflow_definition,
 )
+from perdure_actors.definitions.signatures import DefinitionError
+from perdure_actors.definitions.validation import define_activity
 from perdure_actors.replay.blocked import BlockedError
-from perdure_actors.signatures import DefinitionError
 from perdure_schemas.events import WorkflowFailed
 from tests.unit.player import Player
 

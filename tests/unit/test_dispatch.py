@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
-from perdure_actors.dispatch import Address, Dispatch
+from perdure_actors.partition.outbox import Address, Dispatch
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.commands import CancelWorkflow
 from perdure_schemas.events import ActivityScheduled
@@ -12,7 +12,7 @@ from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.tracing import TraceContext, attempt_span_id
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
-from perdure_topics.simulated import SimulatedBroker, SimulatedLog
+from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
 
 
 class Sender:

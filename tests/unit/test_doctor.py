@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from perdure import assembly, checkup
-from perdure.checkup import Finding, Level
-from perdure.cli import run
+from perdure import _assembly as assembly
+from perdure.cli import diagnostics, run
+from perdure.cli.diagnostics import Finding, Level
 from perdure_schemas.avro import MAGIC, encode
 from perdure_schemas.replies import TaskQueueInfo, WorkerInfo
 from perdure_schemas.transition import EpochBump
@@ -65,7 +65,7 @@ def test_a_sound_engine_has_nothing_to_mend(
         assert "ok clock: this clock is" in capsys.readouterr().out
         with otlp_sink() as sink:
             monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint)
-            [traces] = checkup.gather([checkup.check_telemetry])
+            [traces] = diagnostics.gather([diagnostics.check_telemetry])
         assert traces == Finding("traces", Level.OK, f"spans go to {sink.endpoint}")
     finally:
         engine.stop()
@@ -81,7 +81,7 @@ def test_an_address_where_nobody_is_is_a_problem(capsys: pytest.CaptureFixture[s
 
 
 def test_missing_topics_come_with_the_command_that_makes_them(log: Log) -> None:
-    found = list(checkup.check_topics(log, "default", "orders"))
+    found = list(diagnostics.check_topics(log, "default", "orders"))
     assert {finding.level for finding in found} == {Level.PROBLEM}
     assert len(found) == 6
     assert found[0].message.startswith("there is no topic default.orders.commands")
@@ -94,7 +94,7 @@ def test_wrong_settings_and_partitions_come_with_what_mends_them(log: Log) -> No
     settings = {**topic_settings("commands"), "cleanup.policy": "compact"}
     specs["commands"] = specs["commands"]._replace(settings=settings)
     log.create_topics(list(specs.values()))
-    found = [f for f in checkup.check_topics(log, "default", "orders") if f.level != Level.OK]
+    found = [f for f in diagnostics.check_topics(log, "default", "orders") if f.level != Level.OK]
     assert [finding.message for finding in found] == [
         "default.orders.commands has cleanup.policy=compact; wanted is delete",
         "default.orders.events has 3 partitions, the commands have 2",
@@ -108,10 +108,10 @@ def test_a_record_of_a_newer_release_is_a_problem(log: Log) -> None:
     log.create_topics([TopicSpec(name, 1, 1, topic_settings("events"))])
     bump = EpochBump(epoch=1, nonce=b"n", input_topic_id="t", owner="o", time_ms=1)
     write(log, name, [encode(bump)])
-    [sound] = checkup.check_records(log, "default", "orders")
+    [sound] = diagnostics.check_records(log, "default", "orders")
     assert sound == Finding("schemas", Level.OK, f"the newest 1 records of {name} can be read")
     write(log, name, [MAGIC + b"\7" * 8 + b"what comes later"])
-    [found] = checkup.check_records(log, "default", "orders")
+    [found] = diagnostics.check_records(log, "default", "orders")
     assert (found.check, found.level) == ("schemas", Level.PROBLEM)
     assert f"release {VERSION} cannot read" in found.message
     assert found.remedy.startswith("upgrade")
@@ -120,7 +120,7 @@ def test_a_record_of_a_newer_release_is_a_problem(log: Log) -> None:
 def test_a_log_that_writes_where_it_may_and_says_the_time(log: Log) -> None:
     name = topic_name("commands", "default", "orders")
     log.create_topics([TopicSpec(name, 1, 1, topic_settings("commands"))])
-    rights, clock = checkup.check_clock_and_rights(log, "default", "orders")
+    rights, clock = diagnostics.check_clock_and_rights(log, "default", "orders")
     assert (rights.level, clock.level) == (Level.OK, Level.OK)
     assert log.offsets(name, 0)[1] == 1
 
@@ -140,7 +140,7 @@ class Asked:
 async def test_lag_old_workers_and_blocked_runs_are_warnings(log: Log) -> None:
     name = topic_name("commands", "default", "orders")
     log.create_topics([TopicSpec(name, 1, 1, topic_settings("commands"))])
-    write(log, name, [b"x"] * (checkup.LAG_MAX + 2))
+    write(log, name, [b"x"] * (diagnostics.LAG_MAX + 2))
     worker = WorkerInfo(
         *(),
         worker_id="w",
@@ -155,7 +155,7 @@ async def test_lag_old_workers_and_blocked_runs_are_warnings(log: Log) -> None:
         partition=0, epoch=1, pseq=1, upto=0, owner="a", blocked_runs=3, workers=[worker]
     )
     client: Any = Asked(info)
-    found = await checkup.check_work(client, log, "orders")
+    found = await diagnostics.check_work(client, log, "orders")
     warnings = {finding.check: finding.message for finding in found if finding.level != Level.OK}
     assert warnings == {
         "lag": "1001 commands wait, 1001 of them in one partition",
@@ -163,7 +163,7 @@ async def test_lag_old_workers_and_blocked_runs_are_warnings(log: Log) -> None:
         "versions": f"workers of other releases listen: 0.0.9; here is {VERSION}",
     }
     idle: Any = Asked(TaskQueueInfo(partition=0, epoch=1, pseq=1, upto=1001, pending_activities=2))
-    found = await checkup.check_work(idle, log, "orders")
+    found = await diagnostics.check_work(idle, log, "orders")
     assert [f.message for f in found if f.level != Level.OK] == [
         "2 activities wait and no worker listens on 'orders'"
     ]
@@ -172,6 +172,6 @@ async def test_lag_old_workers_and_blocked_runs_are_warnings(log: Log) -> None:
 def test_spans_that_nobody_takes_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    [found] = checkup.check_telemetry()
+    [found] = diagnostics.check_telemetry()
     assert (found.check, found.level) == ("traces", Level.WARNING)
     assert "nobody takes spans at" in found.message

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure_actors.doubt import DOUBTS, LIVES_IN_DOUBT, MARKS_MAX
+from perdure_actors.partition.doubt import DOUBTS, LIVES_IN_DOUBT, MARKS_MAX
 from perdure_actors.replay.coroutine import Coroutine
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.ports import LogDamagedError, LogError, LogFullError
 from tests.embedded_rig import (
     EVENTS,

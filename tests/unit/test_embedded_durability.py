@@ -12,9 +12,10 @@ import time
 
 import pytest
 
-from perdure_topics import embedded_commit, embedded_partition
 from perdure_topics.clock import ManualClock
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded import commit
+from perdure_topics.embedded import partition as embedded_partition
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import LogError, LogFullError, PositionLostError, TopicSpec
 from tests.embedded_rig import COMMANDS, EVENTS, REPLIES, crash_image, open_log, read_all, write
@@ -48,7 +49,7 @@ def test_old_records_come_from_the_store_and_new_ones_from_memory(tmp_path, monk
 
 WRITER = """
     import sys
-    from perdure_topics.doorbell import Doorbell
+    from perdure_topics.waker import Doorbell
     from tests.embedded_rig import EVENTS, COMMANDS, open_log
     log = open_log(sys.argv[1])
     bell = Doorbell()
@@ -95,7 +96,7 @@ def test_a_second_opener_is_told_what_to_do(tmp_path):
         EmbeddedLog.open(tmp_path)
     assert str(tmp_path) in str(caught.value)
     code = (
-        "import sys\nfrom perdure_topics.embedded import EmbeddedLog\n"
+        "import sys\nfrom perdure_topics.embedded.embedded_log import EmbeddedLog\n"
         "from perdure_topics.ports import LogError\n"
         "try: EmbeddedLog.open(sys.argv[1])\nexcept LogError as error: print(error)"
     )
@@ -109,7 +110,7 @@ def test_a_second_opener_is_told_what_to_do(tmp_path):
 
 def test_a_writer_that_queues_too_much_is_told_so(tmp_path, monkeypatch):
     log = open_log(tmp_path)
-    monkeypatch.setattr(embedded_commit, "QUEUE_BYTES_MAX", 1000)
+    monkeypatch.setattr(commit, "QUEUE_BYTES_MAX", 1000)
     appender = log.appender(on_ready=no_bell)
     with pytest.raises(LogFullError, match="queued"):
         appender.append(COMMANDS, 0, b"." * 2000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from tests.log_contract import GroupContract, ReadingContract, WritingContract
 
 

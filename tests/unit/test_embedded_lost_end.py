@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rocksdict import Options
 
-from perdure_topics import embedded_mark, embedded_store
-from perdure_topics.embedded import EmbeddedLog
-from perdure_topics.embedded_wal import BLOCK_BYTES, manifest_of, wal_files
+from perdure_topics.embedded import store, sync_mark
+from perdure_topics.embedded.embedded_log import EmbeddedLog
+from perdure_topics.embedded.wal import BLOCK_BYTES, manifest_of, wal_files
 from perdure_topics.ports import LogDamagedError, LogEndLostError, LogError
 from tests.embedded_rig import (
     COMMANDS,
@@ -32,7 +32,7 @@ VALUES = [b"value %d" % n + b"." * 1000 for n in range(400)]
 @pytest.fixture
 def many_wals(monkeypatch):
     """RocksDB flushes only when there are several files of its log to be flushed together."""
-    plain = embedded_store._options
+    plain = store._options
 
     def options(*, create: bool) -> Options:
         made = plain(create=create)
@@ -41,8 +41,8 @@ def many_wals(monkeypatch):
         made.set_min_write_buffer_number_to_merge(10)
         return made
 
-    monkeypatch.setattr(embedded_store, "_options", options)
-    monkeypatch.setattr(embedded_mark, "LISTED_EVERY_S", 0.0)
+    monkeypatch.setattr(store, "_options", options)
+    monkeypatch.setattr(sync_mark, "LISTED_EVERY_S", 0.0)
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ def test_a_damaged_mark_is_refused_and_one_half_of_it_is_enough(tmp_path):
     log.close()
     mark = tmp_path / "log-synced"
     content = mark.read_bytes()
-    for at in range(0, 2 * embedded_mark.SLOT_BYTES, 37):
+    for at in range(0, 2 * sync_mark.SLOT_BYTES, 37):
         mark.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         EmbeddedLog.open(tmp_path).close()
     mark.write_bytes(b"\xff" * len(content))

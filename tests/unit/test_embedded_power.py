@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.ports import LogEndLostError
 from tests import losing_disk
 from tests.embedded_rig import read_all

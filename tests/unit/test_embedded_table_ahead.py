@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure import workflow
-from perdure.assembly import create_topics
+from perdure._assembly import create_topics
 from perdure.client import Client
 from perdure.worker import Worker
 from perdure_topics.ports import LogEndLostError

@@ -11,8 +11,8 @@ import pytest
 
 from perdure import workflow
 from perdure_actors.core import rules
-from perdure_actors.fence import FAILURES_MAX
-from perdure_actors.reads import READS
+from perdure_actors.partition.fence import FAILURES_MAX
+from perdure_actors.partition.queries import READS
 from perdure_schemas.avro import decode, encode
 from perdure_schemas.child_commands import ReportChildRefused
 from perdure_schemas.commands import CancelWorkflow, DescribeWorkflow, ListWorkflows, StartWorkflow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.cli.fleet import command_of_one
+from perdure.cli.supervisor import command_of_one
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ signal.pause()
 """
 FLEET = """
 import sys
-from perdure.cli.fleet import run_fleet
+from perdure.cli.supervisor import run_fleet
 sys.exit(run_fleet([sys.executable, "-c", *sys.argv[1:]], 3))
 """
 

@@ -120,7 +120,7 @@ LOGS = {
     """,
     "tables": """
         import sys
-        from perdure_topics.tables import RocksTableStore
+        from perdure_topics.tables.rocksdb_tables import RocksTableStore
         log = RocksTableStore(sys.argv[1]).open("t")
         log.write([(b"a", b"b")], [])
     """,

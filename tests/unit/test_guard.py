@@ -8,7 +8,7 @@ import timeit
 
 import pytest
 
-from perdure_actors.definitions import WorkflowRegistry
+from perdure_actors.definitions.registry import WorkflowRegistry
 from perdure_actors.replay.blocked import BlockedError
 from tests.unit import guarded_module
 from tests.unit.player import Player, result_of

@@ -9,7 +9,7 @@ import pytest
 
 from perdure import workflow
 from perdure.common import RawValue
-from perdure_actors.signatures import DefinitionError
+from perdure_actors.definitions.signatures import DefinitionError
 
 HERE = "tests/unit/test_handler_definitions.py"
 

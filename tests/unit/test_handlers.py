@@ -14,7 +14,7 @@ from perdure import workflow
 from perdure.common import RawValue
 from perdure.exceptions import ApplicationError
 from perdure_actors.replay.blocked import BlockedError
-from perdure_actors.replay.messages import Unfinished
+from perdure_actors.replay.message_handlers import Unfinished
 from perdure_schemas.events import TimerStarted, WorkflowCompleted, WorkflowFailed
 from perdure_schemas.message_events import WorkflowSignaled, WorkflowUpdateCompleted
 from perdure_schemas.payloads import Failure, SignalInput

@@ -22,15 +22,15 @@ from perdure_schemas.replies import CanceledAttempt, Reply, WorkerOrders
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
 from perdure_topics.names import partition_of, topic_name, topic_settings
 from perdure_topics.ports import LogError, TopicSpec
-from perdure_topics.publishing import Emission, Mark
-from perdure_topics.simulated import SimulatedBroker, SimulatedLog
-from perdure_topics.wire import Place
+from perdure_topics.publisher_port import Emission, Mark
+from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
+from perdure_topics.wire.frames import Place
 from perdure_views.gateway.admission import admit
-from perdure_views.gateway.people import Person
-from perdure_views.insights.following import Following
+from perdure_views.gateway.principals import Person
+from perdure_views.insights.cursor import Following
 from perdure_views.relay import Relay
-from perdure_views.spans import Span
-from perdure_views.trace_reader import TraceReader
+from perdure_views.tracing.spans import Span
+from perdure_views.tracing.trace_reader import TraceReader
 from tests.unit.desk_world import World
 from tests.unit.memory_log import MemoryLog
 from tests.unit.worker_world import COMMANDS, REPLIES, TASKS, make_task

@@ -14,7 +14,7 @@ from perdure_schemas.operator_events import ActivityPaused, ActivityUnpaused
 from perdure_schemas.payloads import Failure, FailureCause, Record
 from perdure_schemas.transition import EpochBump, Outcome, Transition, TransitionBody
 from perdure_topics.ports import StoredRecord
-from perdure_views.insights.noticing import NOT_STARTED_MS, STUCK_MS, quiet_notices
+from perdure_views.insights.aggregate import place_of, take
 from perdure_views.insights.rows import (
     RUNS,
     WINDOWS,
@@ -23,8 +23,8 @@ from perdure_views.insights.rows import (
     percentile,
     windows_at,
 )
-from perdure_views.insights.summing import summary, unsummed, windows
-from perdure_views.insights.taking import place_of, take
+from perdure_views.insights.rules import NOT_STARTED_MS, STUCK_MS, quiet_notices
+from perdure_views.insights.windows import summary, unsummed, windows
 
 START_MS = 1_700_000_040_000
 DECLINED = Failure(chain=[FailureCause(message="card declined", type="CardError")])

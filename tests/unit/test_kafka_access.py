@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from perdure_topics.kafka_access import (
+from perdure_topics.kafka.access import (
     HIDDEN,
     AccessError,
     access_settings,

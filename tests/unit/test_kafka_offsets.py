@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from perdure_topics import kafka_offsets
-from perdure_topics.kafka_offsets import OffsetQueries
+from perdure_topics.kafka import offsets
+from perdure_topics.kafka.offsets import OffsetQueries
 from perdure_topics.ports import LogError, LogUnavailableError
 
 pytestmark = pytest.mark.timeout(30)
@@ -126,7 +126,7 @@ def test_partitions_without_a_leader_hold_up_no_other() -> None:
 
 
 def test_a_client_that_nothing_answers_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_offsets, "SILENT_S", 0.2)
+    monkeypatch.setattr(offsets, "SILENT_S", 0.2)
     deaf, fresh = in_turn(KafkaError._TIMED_OUT), in_turn((0, 7))
     with queries_of(deaf, fresh) as queries:
         assert queries.offsets("events", 3) == (0, 7)
@@ -135,7 +135,7 @@ def test_a_client_that_nothing_answers_is_replaced(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_client_that_is_answered_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_offsets, "SILENT_S", 0.5)
+    monkeypatch.setattr(offsets, "SILENT_S", 0.5)
     asked: list[str] = []
 
     def answers(where: str) -> Answer:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from perdure_topics.kafka import KafkaLog
-from perdure_topics.kafka_watch import BrokerWatch
+from perdure_topics.kafka.watch import BrokerWatch
 from perdure_topics.ports import LogUnavailableError
 
 pytestmark = pytest.mark.timeout(30)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from perdure_actors.finding.filters import meets
-from perdure_actors.finding.language import (
+from perdure_actors.visibility.filters import meets
+from perdure_actors.visibility.language import (
     CONDITIONS_MAX,
     DEPTH_MAX,
     FilterError,
@@ -16,7 +16,7 @@ from perdure_actors.finding.language import (
     Query,
     parse,
 )
-from perdure_actors.finding.values import Attribute, attribute_of
+from perdure_actors.visibility.values import Attribute, attribute_of
 from perdure_schemas.payloads import Payload
 
 

@@ -10,23 +10,24 @@ from typing import Any
 
 import pytest
 
-from perdure_actors import rows
+from perdure_actors import table_layout
 from perdure_actors.core.state import Closing, Facts
-from perdure_actors.finding import counting, listed, listing, planning, values
-from perdure_actors.finding.counting import open_and_blocked
-from perdure_actors.finding.filters import EVERYTHING, meets
-from perdure_actors.finding.language import parse
-from perdure_actors.finding.listed import Listed
-from perdure_actors.finding.listing import list_runs
-from perdure_actors.finding.run_row import RunRow
-from perdure_actors.residents import Ops, Resident, Residents
-from perdure_actors.run_memory import RunMemory
+from perdure_actors.partition.run_cache import Ops, Resident, Residents
+from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.visibility import counting, listing, query_plan, values
+from perdure_actors.visibility import row_cache as listed
+from perdure_actors.visibility.counting import open_and_blocked
+from perdure_actors.visibility.filters import EVERYTHING, meets
+from perdure_actors.visibility.language import parse
+from perdure_actors.visibility.listing import list_runs
+from perdure_actors.visibility.row_cache import Listed
+from perdure_actors.visibility.run_row import RunRow
 from perdure_schemas.avro import decode_as
 from perdure_schemas.commands import ListWorkflows
 from perdure_schemas.events import WorkflowBlocked, WorkflowStarted
 from perdure_schemas.payloads import Payload, ReplyTo
 from perdure_schemas.replies import Refused, RunPage, RunSummary
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 REPLY = ReplyTo(partition=0, correlation_id="a")
 KINDS = {"Customer": b"Keyword", "Tags": b"KeywordList", "Amount": b"Int", "Note": b"Text"}
@@ -76,7 +77,7 @@ class Shelf:
 
     def all(self) -> list[RunRow]:
         found = []
-        for key, _ in self.table.scan(*rows.prefix_range(rows.RUNS)):
+        for key, _ in self.table.scan(*table_layout.prefix_range(table_layout.RUNS)):
             row = RunRow.load(self, key[1:].decode())  # type: ignore[arg-type]
             assert row is not None
             found.append(row)
@@ -137,8 +138,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "SCANNED_MAX", 7)
     monkeypatch.setattr(counting, "READ_MAX", 5)
     monkeypatch.setattr(counting, "COUNTED_MAX", 4)
-    monkeypatch.setattr(planning, "SPAN_MAX", 6)
-    monkeypatch.setattr(planning, "_CHUNK", (2, 4))
+    monkeypatch.setattr(query_plan, "SPAN_MAX", 6)
+    monkeypatch.setattr(query_plan, "_CHUNK", (2, 4))
     monkeypatch.setattr(values, "ELEMENTS_MAX", 3)
 
 

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from perdure import workflow
-from perdure_actors.loop_budget import BURST_S, DEBT_S_MAX, SHARE, TIGHT_S, LoopBudget
+from perdure_actors.definitions.loop_budget import BURST_S, DEBT_S_MAX, SHARE, TIGHT_S, LoopBudget
+from perdure_actors.definitions.watchdog import Watchdog
 from perdure_actors.replay.blocked import BlockedError, DeadlockError
-from perdure_actors.watchdog import Watchdog
 from tests.unit.host_world import HostWorld
 
 FULL_S = 2.0

@@ -11,7 +11,7 @@ import pytest
 from perdure import workflow
 from perdure.common import SearchAttributeKey
 from perdure.workflow import ReadOnlyContextError
-from perdure_actors.core.facts import CHANGE_VERSION
+from perdure_actors.core.markers import CHANGE_VERSION
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.fact_events import (
     MarkerRecorded,

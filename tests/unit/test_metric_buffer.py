@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from perdure._telemetry.metric_buffer import MetricBuffer as Buffer
 from perdure.common import MetricMeter
-from perdure.metric_buffer import MetricBuffer as Buffer
 from perdure.runtime import (
     BUFFERED_METRIC_KIND_COUNTER,
     BUFFERED_METRIC_KIND_GAUGE,

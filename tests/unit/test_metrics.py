@@ -29,12 +29,13 @@ import sys
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from perdure import activity, telemetry, workflow
+from perdure import activity, workflow
+from perdure._telemetry import environment as telemetry
 from perdure.client import Client
 from perdure.common import RetryPolicy
-from perdure.gateway import serving
+from perdure._gateway.serve import serving
 from perdure.worker import Worker
-from perdure_views.gateway.people import Register, TokenList
+from perdure_views.gateway.principals import Register, TokenList
 from perdure_views.gateway.settings import Settings
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from perdure import asker, asks
 from perdure.client import Client
+from perdure.client import _requests as asks
+from perdure.client import _rpc as asker
 from perdure_schemas.avro import decode, decode_as, encode
 from perdure_schemas.commands import AwaitResult, StartWorkflow
 from perdure_schemas.payloads import Payload, Record

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from perdure_topics.embedded import EmbeddedLog
-from perdure_topics.engine_server import EngineServer
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.peers import NOBODY, stranger_at
-from perdure_topics.remote import RemoteLog
+from perdure_topics.remote.remote_log import RemoteLog
+from perdure_topics.wire.engine_server import EngineServer
 from tests.log_rig import wait_for
 
 OTHER = 65_534

@@ -56,8 +56,8 @@ from perdure_schemas.tracing import (
     trace_of,
     with_context,
 )
-from perdure_views.projection import EVENTS, project
-from perdure_views.spans import EVENTS_MAX, Attributes, Link, RunView, Span, SpanEvent
+from perdure_views.tracing.projection import EVENTS, project
+from perdure_views.tracing.spans import EVENTS_MAX, Attributes, Link, RunView, Span, SpanEvent
 
 STARTED = WorkflowStarted(workflow_type="Order", task_queue="orders", first_run_id="run-1")
 CALLER = TraceContext(0xABC, 0xDEF, state="a=b")

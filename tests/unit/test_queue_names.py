@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure import queue_names
-from perdure.queue_names import QueueNames
+from perdure.client import _task_queues as queue_names
+from perdure.client._task_queues import QueueNames
 from perdure_topics.names import topic_name
 from tests.unit.memory_log import MemoryLog
 

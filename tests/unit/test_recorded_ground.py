@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from perdure.assembly import check_ground, create_topics, topic_specs
-from perdure_actors.checkpoints import Checkpoints
-from perdure_actors.recorded_ground import check_recorded
+from perdure._assembly import check_ground, create_topics, topic_specs
+from perdure_actors.partition.checkpoints import Checkpoints
+from perdure_actors.partition.recorded_log import check_recorded
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
-from perdure_topics.embedded import EmbeddedLog
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.ports import TopicMismatchError
+from perdure_topics.tables.memory_tables import MemoryTableStore
 from tests.log_rig import collect_reports, wait_for
 
 EVENTS = "default.q.events"

@@ -15,8 +15,8 @@ from perdure_schemas.fact_events import RecordEmitted
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
-from perdure_topics.publishing import Emission, Mark, PublishError, RefusedError
-from perdure_topics.simulated import SimulatedBroker, SimulatedLog
+from perdure_topics.publisher_port import Emission, Mark, PublishError, RefusedError
+from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
 from perdure_views.relay import Relay
 from perdure_views.relay_source import LATE_MAX
 

@@ -18,14 +18,14 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 from websockets.typing import Origin
 
-from perdure_topics import engine_session, wire
-from perdure_topics.embedded import EmbeddedLog
-from perdure_topics.engine_server import EngineServer
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.names import TOPICS, topic_name, topic_settings
 from perdure_topics.ports import LogError, LogUnavailableError, Report, TopicSpec
-from perdure_topics.remote import RemoteLog
-from perdure_topics.remote_link import Link
-from perdure_topics.wire_socket import WireSocket
+from perdure_topics.remote.link import Link
+from perdure_topics.remote.remote_log import RemoteLog
+from perdure_topics.wire import engine_session, frames
+from perdure_topics.wire.engine_server import EngineServer
+from perdure_topics.wire.wire_socket import WireSocket
 from tests.engine_process import start_engine
 from tests.log_contract import (
     Holder,
@@ -224,7 +224,7 @@ def test_a_group_reader_loses_all_joins_again_and_goes_on_at_its_commits(engine,
 
 MEMBER = """
     import sys, time
-    from perdure_topics.remote import RemoteLog
+    from perdure_topics.remote.remote_log import RemoteLog
     log = RemoteLog.connect(sys.argv[1])
     reader = log.group_reader("workers", sys.argv[2], on_ready=lambda: None)
     while len(reader.changes()) == 0:
@@ -330,7 +330,7 @@ def test_only_a_loopback_address_is_served(served):
 def test_another_version_of_the_protocol_is_told_who_must_upgrade(served, monkeypatch):
     _, server = served
     url = f"ws://127.0.0.1:{server.port}/log"
-    for version, who in ((wire.VERSION + 1, "upgrade the engine"), (0, "upgrade the client")):
+    for version, who in ((frames.VERSION + 1, "upgrade the engine"), (0, "upgrade the client")):
         with connect_websocket(url) as raw:
             raw.send(msgspec.msgpack.encode([[0, version, "9.9.9", "a field of the future"]]))
             answer = msgspec.msgpack.decode(raw.recv(decode=False))
@@ -341,7 +341,7 @@ def test_another_version_of_the_protocol_is_told_who_must_upgrade(served, monkey
 
 def test_a_refused_client_says_why_at_once(served, monkeypatch):
     _, server = served
-    monkeypatch.setattr("perdure_topics.remote_link.CLIENT_VERSION", wire.VERSION + 1)
+    monkeypatch.setattr("perdure_topics.remote.link.CLIENT_VERSION", frames.VERSION + 1)
     with pytest.raises(LogError, match="upgrade the engine"):
         RemoteLog.connect(server.address)
 
@@ -365,7 +365,7 @@ def test_a_message_that_cannot_be_read_ends_its_connection_only(served, message)
     _, server = served
     good = RemoteLog.connect(server.address)
     with connect_websocket(f"ws://127.0.0.1:{server.port}/log") as raw:
-        raw.send(msgspec.msgpack.encode([[0, wire.VERSION, "1"]]))
+        raw.send(msgspec.msgpack.encode([[0, frames.VERSION, "1"]]))
         raw.recv()
         raw.send(message)
         with pytest.raises(ConnectionClosed):
@@ -405,7 +405,7 @@ def test_a_reader_that_does_not_take_is_sent_no_more_than_its_window(served):
     assert len(collect_reports(appender, wait_for, 1000)) == 1000
     time.sleep(0.5)
     waiting = len(tail._feeds[COMMANDS, 0]._records)
-    assert 50 < waiting <= 2 * wire.WINDOW_BYTES // len(value)
+    assert 50 < waiting <= 2 * frames.WINDOW_BYTES // len(value)
     assert len(collect(tail, wait_for, COMMANDS, 0, 1000)) == 1000
     tail.close()
     appender.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from perdure_topics.embedded import EmbeddedLog
-from perdure_topics.engine_server import EngineServer
-from perdure_topics.remote import RemoteLog
+from perdure_topics.embedded.embedded_log import EmbeddedLog
+from perdure_topics.remote.remote_log import RemoteLog
+from perdure_topics.wire.engine_server import EngineServer
 from tests.log_contract import GroupContract, ReadingContract, WritingContract
 from tests.log_rig import Contract
 

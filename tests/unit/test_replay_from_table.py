@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure_actors import rows
-from perdure_actors.activation import Activation
-from perdure_actors.core.starting import open_run
+from perdure_actors import table_layout
+from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState
-from perdure_actors.edges import Edge
+from perdure_actors.definitions.payload_codecs import Edge
+from perdure_actors.definitions.workflow_code import WorkflowCode
+from perdure_actors.partition.executor import Activation
+from perdure_actors.partition.run_cache import Resident
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.comparison import HEADS, IDENTITY
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
-from perdure_actors.residents import Resident
-from perdure_actors.workflow_code import WorkflowCode
 from perdure_schemas import avro
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.events import ActivityCompleted, ActivityScheduled, WorkflowStarted
 from perdure_schemas.payloads import Payload, Record, RetryPolicy
 from perdure_schemas.transition import TransitionBody
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 CONVERTER = DefaultPayloadConverter()
 RUN_ID = "run"
@@ -101,8 +101,8 @@ def replayed() -> Iterator[Replayed]:
         for events in recorded():
             data = [avro.encode(event) for event in events]
             body = TransitionBody(workflow_id="wf", run_id=RUN_ID, seq=seq, events=data)
-            row = rows.pack_history(seq, seq, 1_000, avro.encode(body))
-            table.write([(rows.history_key(RUN_ID, seq), row)], [])
+            row = table_layout.pack_history(seq, seq, 1_000, avro.encode(body))
+            table.write([(table_layout.history_key(RUN_ID, seq), row)], [])
             seq += len(events)
         codes.append(WorkflowCode([workflow_class], converter=CONVERTER, edge=edge))
         services: Any = SimpleNamespace(code=codes[-1], namespace="ns", task_queue="q")

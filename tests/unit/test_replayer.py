@@ -13,8 +13,8 @@ import pytest
 from perdure import activity, workflow
 from perdure.cli import run
 from perdure.client import Client, WorkflowHistory
-from perdure.replay_errors import ReplayError
 from perdure.worker import Replayer, Worker
+from perdure.workflow._replay_errors import ReplayError
 
 QUEUE = "replayed"
 APP = """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from perdure_actors.core.rules import apply
 from perdure_actors.core.state import RecordId
-from perdure_actors.residents import Ops, Residents
+from perdure_actors.partition.run_cache import Ops, Residents
 from perdure_schemas.events import ActivityCompleted, ActivityScheduled, WorkflowStarted
 from perdure_schemas.payloads import Record
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 
 def test_an_activity_id_used_again_in_the_transition_that_ends_it_is_kept() -> None:

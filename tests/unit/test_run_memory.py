@@ -8,8 +8,8 @@ import pytest
 
 from perdure_actors.core.rules import apply
 from perdure_actors.core.state import RecordId
-from perdure_actors.residents import Ops, Resident, Residents
-from perdure_actors.run_memory import RUN_BYTES, RunMemory, bytes_for_runs
+from perdure_actors.partition.run_cache import Ops, Resident, Residents
+from perdure_actors.partition.run_memory import RUN_BYTES, RunMemory, bytes_for_runs
 from perdure_schemas.events import (
     ActivityScheduled,
     TimerStarted,
@@ -17,7 +17,7 @@ from perdure_schemas.events import (
     WorkflowStarted,
 )
 from perdure_schemas.payloads import Payload, Record
-from perdure_topics.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTableStore
 
 NOW_MS = 1_000_000
 ACTIVITY = ActivityScheduled(
@@ -175,6 +175,6 @@ def test_a_containers_limit_is_kept(
 ) -> None:
     limit = tmp_path_factory.mktemp("cgroup") / "memory.max"
     limit.write_text("400000000\n")
-    monkeypatch.setattr("perdure_actors.run_memory._CGROUP_LIMIT", limit)
+    monkeypatch.setattr("perdure_actors.partition.run_memory._CGROUP_LIMIT", limit)
 
     assert bytes_for_runs() == 100_000_000

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.schedules.spec import (
+from perdure._schedules.spec import (
     ScheduleCalendarSpec,
     ScheduleIntervalSpec,
     ScheduleRange,
     ScheduleSpec,
     check_spec,
 )
-from perdure.schedules.times import Times
+from perdure._schedules.times import Times
 
 BERLIN = "Europe/Berlin"
 ZONES = ["UTC", BERLIN, "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]

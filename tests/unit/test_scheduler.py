@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from perdure.schedules.records import (
+from perdure._schedules.schedule import ScheduleOverlapPolicy as Overlap
+from perdure._schedules.schedule import SchedulePolicy, ScheduleState
+from perdure._schedules.schedule_records import (
     LISTED_KEY,
     ActionRecord,
     Described,
@@ -20,11 +22,9 @@ from perdure.schedules.records import (
     decode_state,
     encode,
 )
-from perdure.schedules.schedule import ScheduleOverlapPolicy as Overlap
-from perdure.schedules.schedule import SchedulePolicy, ScheduleState
-from perdure.schedules.scheduler import Scheduler
-from perdure.schedules.spec import ScheduleIntervalSpec, ScheduleSpec
-from perdure.workflow.information import HISTORY_LENGTH_SUGGESTED_MAX as LONG
+from perdure._schedules.scheduler import Scheduler
+from perdure._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
+from perdure.workflow._info import HISTORY_LENGTH_SUGGESTED_MAX as LONG
 from perdure_schemas import child_events as ce
 from perdure_schemas.events import TimerStarted, WorkflowContinuedAsNew
 from perdure_schemas.fact_events import MemoUpserted, SearchAttributesUpserted

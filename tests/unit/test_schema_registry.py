@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from perdure_topics.kafka_access import HIDDEN, access_settings, hidden
-from perdure_topics.kafka_settings import shared_settings
-from perdure_topics.registry import NotToBeHad, OnItsWay, RegistryError
+from perdure_topics.kafka.access import HIDDEN, access_settings, hidden
+from perdure_topics.kafka.settings import shared_settings
+from perdure_topics.schema_registry_port import NotToBeHad, OnItsWay, RegistryError
 
 pytest.importorskip("authlib", reason="the extra `registry` is not installed")
-from perdure_topics.kafka_registry import ConfluentRegistry, open_registry, shown
+from perdure_topics.kafka.schema_registry import ConfluentRegistry, open_registry, shown
 
 
 class Answering:

@@ -27,7 +27,7 @@ from perdure.service import (
 )
 from perdure.testing import WorkflowEnvironment
 from perdure.worker import Worker
-from perdure_topics.embedded import EmbeddedLog
+from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.ports import LogError
 
 pytestmark = pytest.mark.embedded

@@ -26,7 +26,7 @@ from perdure.worker import (
     WorkflowOutboundInterceptor,
 )
 from perdure.workflow import ActivityHandle
-from perdure_actors import activity_worker
+from perdure_actors.worker import activity_worker
 
 pytestmark = pytest.mark.embedded
 A_MINUTE = timedelta(minutes=1)

@@ -10,7 +10,7 @@ from perdure_schemas.avro import encode
 from perdure_schemas.events import WorkflowCompleted
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import HistoryBatch, HistoryPage
-from perdure_views.gateway.showing import (
+from perdure_views.gateway.render import (
     BEGINNING_CHARS,
     VALUE_BYTES_MAX,
     history_of,

@@ -11,7 +11,7 @@ import pytest
 
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import LogUnavailableError, Report, TopicSpec
-from perdure_topics.simulated import FaultPlan, SimulatedBroker, SimulatedLog
+from perdure_topics.simulated.simulated_log import FaultPlan, SimulatedBroker, SimulatedLog
 from tests.log_contract import (
     GroupContract,
     Holder,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure_actors.framing import Framing
+from perdure_actors.partition.schema_framing import Framing
 from perdure_schemas.operator_commands import SkipInput
 from perdure_schemas.replies import Accepted, Refused
-from perdure_topics.registry import OnItsWay
+from perdure_topics.schema_registry_port import OnItsWay
 from tests.unit.host_world import HostWorld
 
 pytestmark = pytest.mark.timeout(60)

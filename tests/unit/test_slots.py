@@ -28,8 +28,8 @@ from perdure.worker import (
     Worker,
     WorkerTuner,
 )
-from perdure.worker.supplying import LOOK_AGAIN_MS, RAMP_MS, ResourceSlots
-from perdure_actors.machine_load import Load, MachineLoad
+from perdure.worker._slot_suppliers import LOOK_AGAIN_MS, RAMP_MS, ResourceSlots
+from perdure_actors.worker.machine_load import Load, MachineLoad
 
 A_MINUTE = timedelta(minutes=1)
 embedded = pytest.mark.embedded

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perdure import activity, workflow
+from perdure._assembly import create_topics
 from perdure.api.common.v1 import Payload
-from perdure.assembly import create_topics
 from perdure.client import Client
 from perdure.converter import DataConverter, PayloadCodec
 from perdure.worker import Worker

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from perdure_actors.services import Seen
+from perdure_actors.partition.services import Seen
 from perdure_schemas.events import WorkflowCompleted, WorkflowResumed, WorkflowStarted
 from perdure_schemas.tracing import TraceContext, with_context
-from perdure_views.projection import EVENTS
-from perdure_views.span_queue import PartitionSpans, SpanCounts, SpanQueue
-from perdure_views.spans import Span
+from perdure_views.tracing.projection import EVENTS
+from perdure_views.tracing.span_queue import PartitionSpans, SpanCounts, SpanQueue
+from perdure_views.tracing.spans import Span
 
 
 class Collector:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perdure import activity
-from perdure_actors import activity_pulse
+from perdure_actors.worker import pulse
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
@@ -24,8 +24,8 @@ from tests.unit.worker_world import WorkerWorld, make_task, value_of, worker_wor
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activity_pulse, "STANDS_S", 0.2)
-    monkeypatch.setattr(activity_pulse, "LOOK_S", 0.02)
+    monkeypatch.setattr(pulse, "STANDS_S", 0.2)
+    monkeypatch.setattr(pulse, "LOOK_S", 0.02)
 
 
 class Rude:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from perdure_topics.memory_tables import MemoryTableStore
 from perdure_topics.ports import Table, TableError, TableFullError, TableStore
-from perdure_topics.tables import SCAN_CHUNK, RocksTableStore, TableMemory
+from perdure_topics.tables.memory_tables import MemoryTableStore
+from perdure_topics.tables.rocksdb_tables import SCAN_CHUNK, RocksTableStore, TableMemory
 
 
 @pytest.fixture(params=["rocks", "memory"])
@@ -197,7 +197,7 @@ def test_a_torn_write_ahead_log_loses_whole_batches_only(tmp_path: Path) -> None
 
 HOLD = """
 import sys
-from perdure_topics.tables import RocksTableStore
+from perdure_topics.tables.rocksdb_tables import RocksTableStore
 store = RocksTableStore(sys.argv[1])
 table = store.open("p-0")
 table.write([(b"by", store.slot.name.encode())], [])
@@ -327,7 +327,7 @@ def test_sixteen_tables_stay_small(tmp_path: Path) -> None:
     # 10,000 workflows of 6 keys and 1 kB each, four times rewritten.
     script = """
 import os, sys
-from perdure_topics.tables import RocksTableStore
+from perdure_topics.tables.rocksdb_tables import RocksTableStore
 def resident_kib():
     return int(open('/proc/self/statm').read().split()[1]) * 4
 store = RocksTableStore(sys.argv[1])

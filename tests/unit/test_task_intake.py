@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure_actors.task_intake import TaskIntake
+from perdure_actors.worker.task_reader import TaskIntake
 from perdure_topics.ports import Change, StoredRecord
 
 

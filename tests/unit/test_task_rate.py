@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.worker.limits import rates_of
-from perdure_actors.task_rate import FOREVER_MS, TaskRate
+from perdure.worker._limits import rates_of
+from perdure_actors.worker.task_rate import FOREVER_MS, TaskRate
 from perdure_schemas.payloads import Priority
 from tests.unit.desk_world import World
 from tests.unit.worker_world import make_task

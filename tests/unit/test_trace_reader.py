@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from perdure import assembly, workflow
+from perdure import _assembly as assembly
+from perdure import workflow
 from perdure.client import Client
 from perdure.worker import Worker
 from perdure_topics.names import topic_name
-from perdure_views.spans import Span
-from perdure_views.trace_reader import TraceReader
+from perdure_views.tracing.spans import Span
+from perdure_views.tracing.trace_reader import TraceReader
 
 pytestmark = pytest.mark.embedded
 RUNS = [f"run-{number}" for number in range(3)]

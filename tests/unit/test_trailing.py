@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from perdure_actors import rows
-from perdure_actors.recovery import TableDivergedError
-from perdure_actors.trailing import Trailing
+from perdure_actors import table_layout
+from perdure_actors.partition.recovery import TableDivergedError
+from perdure_actors.partition.scrubber import Trailing
 from perdure_schemas.avro import encode
 from perdure_topics.fold import Cursor
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
-from perdure_topics.simulated import FaultPlan, SimulatedBroker, SimulatedLog
+from perdure_topics.simulated.simulated_log import FaultPlan, SimulatedBroker, SimulatedLog
 from tests.unit.test_fold import bump, fold_all, record
 
 TOPIC = topic_name("events", "sim", "q")
@@ -34,9 +34,9 @@ class Owner:
         for envelope in WRITTEN:
             self.broker.write(TOPIC, 0, encode(envelope))
         tail = log.tail(on_ready=lambda: None, committed=False)
-        self.trailing = Trailing(tail, TOPIC, 0, rows.Verified())
+        self.trailing = Trailing(tail, TOPIC, 0, table_layout.Verified())
 
-    def look(self) -> rows.Verified:
+    def look(self) -> table_layout.Verified:
         """Turn until the second look has come to what was written."""
         for turn in range(200):
             verified = self.trailing.step(len(WRITTEN) - 1, fold_all(*WRITTEN), turn * 1_000)

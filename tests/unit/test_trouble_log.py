@@ -15,10 +15,10 @@ from perdure.client import Client
 from perdure.common import RetryPolicy
 from perdure.exceptions import ApplicationError
 from perdure.worker import Worker
-from perdure_actors.activity_tasks import application_failure
 from perdure_actors.trouble_log import LINES_MAX, TroubleLog, own_line
+from perdure_actors.worker.attempt import application_failure
 from perdure_schemas.payloads import RetryPolicy as Policy
-from perdure_topics.kafka_settings import LIBRARY_LOG
+from perdure_topics.kafka.settings import LIBRARY_LOG
 from tests.unit.worker_world import make_task
 
 QUEUE = "q"

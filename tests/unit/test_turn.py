@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from perdure_actors.turn import Turn, wait_for
+from perdure_actors.definitions.turn import Turn, wait_for
 
 mark: ContextVar[str] = ContextVar("mark", default="outer")
 

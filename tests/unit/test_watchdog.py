@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure_actors.last_resort import is_available
+from perdure_actors.definitions.last_resort import is_available
+from perdure_actors.definitions.watchdog import Watchdog
 from perdure_actors.replay.blocked import BlockedError
-from perdure_actors.watchdog import Watchdog
 from perdure_schemas.events import WorkflowStarted
 from tests.unit.player import CONVERTER, FACTS, START_MS, coroutine
 
@@ -117,7 +117,7 @@ def ended(code: str) -> tuple[int, str]:
 
 STUCK = """
 import ctypes, re, threading, time
-from perdure_actors.last_resort import LastResort
+from perdure_actors.definitions.last_resort import LastResort
 resort = LastResort(threading.get_ident(), cpu_s={cpu_s}, wall_s={wall_s})
 resort.renew()
 resort.begin("order 100%s")
@@ -154,7 +154,7 @@ resort.close()
     def test_a_watchdog_renews_it_and_takes_it_back(self) -> None:
         code = """
 import time
-from perdure_actors import watchdog
+from perdure_actors.definitions import watchdog
 watchdog.LIMIT_S, watchdog.HELD_LIMIT_S = 0.1, 0.5
 dog = watchdog.Watchdog(limit_s=1.0, stuck_limit_s=0.4)
 until = time.thread_time() + 3
@@ -180,7 +180,7 @@ def test_a_module_that_takes_its_time_is_imported(tmp_path: Path, monkeypatch: A
 STOPPED = """
 import os, signal, time
 from perdure_actors.replay.blocked import BlockedError
-from perdure_actors.watchdog import Watchdog
+from perdure_actors.definitions.watchdog import Watchdog
 
 dog = Watchdog(limit_s=2.0, stuck_limit_s=0.1, on_stuck=lambda label: print("stuck"))
 try:

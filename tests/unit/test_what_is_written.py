@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perdure import activity, workflow
+from perdure._records.rpc_errors import RPCError
 from perdure.client import (
     Client,
     WorkflowExecutionStatus,
@@ -20,7 +21,6 @@ from perdure.client import (
 )
 from perdure.common import RetryPolicy
 from perdure.exceptions import ApplicationError, CancelledError
-from perdure.rpc_errors import RPCError
 from perdure.worker import Worker
 
 QUEUE = "writing"

@@ -16,7 +16,7 @@ import pytest
 from perdure import activity, workflow
 from perdure.client import Client
 from perdure.worker import SharedStateManager, Worker
-from perdure_actors.signatures import DefinitionError
+from perdure_actors.definitions.signatures import DefinitionError
 from perdure_topics.names import InvalidNameError
 from perdure_topics.ports import TopicMismatchError, TopicSpec
 

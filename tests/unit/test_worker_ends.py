@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from perdure import activity, workflow
+from perdure._gateway.serve import serving_engine
 from perdure.client import Client
-from perdure.gateway import serving_engine
 from perdure.worker import Worker
-from perdure.worker.fatal import take_back
+from perdure.worker._fatal import take_back
 from perdure_views.gateway.settings import Settings
 
 MINUTE = timedelta(minutes=1)

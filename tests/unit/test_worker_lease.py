@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure_actors.worker_lease import BUSY_LEASE_MS, LEASE_MS, LeaseBook
+from perdure_actors.worker.lease import BUSY_LEASE_MS, LEASE_MS, LeaseBook
 
 COMMANDS = "default.orders.commands"
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from perdure import activity, workflow
+from perdure._records.policies import arguments_for
 from perdure.client import (
     Client,
     Schedule,
@@ -31,9 +32,8 @@ from perdure.client import (
 )
 from perdure.common import RetryPolicy, SearchAttributeKey
 from perdure.converter import DataConverter, DefaultPayloadConverter, records_converter
-from perdure.records import arguments_for
 from perdure.worker import Worker
-from perdure_actors.signatures import Signature
+from perdure_actors.definitions.signatures import Signature
 
 pytestmark = pytest.mark.embedded
 QUEUE = "q"

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from perdure_actors.activity_worker import ActivityWorker, ActivityWorkerSettings
-from perdure_actors.definitions import ActivityRegistry
+from perdure_actors.definitions.registry import ActivityRegistry
+from perdure_actors.worker.activity_worker import ActivityWorker, ActivityWorkerSettings
 from perdure_schemas.avro import decode, decode_as, encode
 from perdure_schemas.commands import WorkerLease
 from perdure_schemas.converters import DefaultPayloadConverter

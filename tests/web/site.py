@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from perdure._gateway.serve import serving, serving_engine
 from perdure.client import Client
-from perdure.gateway import serving, serving_engine
 from perdure.worker import Worker
 from perdure_views.gateway.settings import Settings
 from tests.web.shop import ACTIVITIES, TASK_QUEUE, WORKFLOWS

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from perdure_views.gateway.people import Register, TokenList
+from perdure_views.gateway.principals import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.web.conftest import Window
 from tests.web.site import Caller, Site

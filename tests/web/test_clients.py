@@ -14,8 +14,8 @@ from perdure_schemas.avro import encode
 from perdure_schemas.commands import ClaimActivity, StartWorkflow
 from perdure_schemas.payloads import RunRef
 from perdure_topics.ports import DENIED, LogError
-from perdure_topics.remote import RemoteLog
-from perdure_views.gateway.people import Register, TokenList
+from perdure_topics.remote.remote_log import RemoteLog
+from perdure_views.gateway.principals import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.log_rig import collect_reports, no_bell, wait_for
 from tests.web.shop import HOUR_S, TASK_QUEUE

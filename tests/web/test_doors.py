@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from perdure_views.gateway.limiting import (
+from perdure_views.gateway.principals import Register, SignInError, TokenList
+from perdure_views.gateway.problems import ProblemError
+from perdure_views.gateway.settings import BODY_BYTES_MAX, Settings, SettingsError
+from perdure_views.gateway.sign_in_limits import (
     FAILURES_MAX,
     FORGIVEN_EVERY_S,
     PEERS_MAX,
     SignInLimiter,
 )
-from perdure_views.gateway.people import Register, SignInError, TokenList
-from perdure_views.gateway.problems import ProblemError
-from perdure_views.gateway.settings import BODY_BYTES_MAX, Settings, SettingsError
 from tests.web.shop import TASK_QUEUE
 from tests.web.site import CSRF, Caller, Site
 

@@ -13,14 +13,14 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks.history import write_runs
-from perdure.assembly import create_topics, open_log
+from perdure._assembly import create_topics, open_log
 from perdure_schemas.findings import Finding
 from perdure_topics.names import topic_name
 from perdure_views.gateway.health import newest
 from perdure_views.gateway.settings import Settings, SettingsError
-from perdure_views.insights.following import Following, Noticed
-from perdure_views.insights.reading import read_insights
-from perdure_views.insights.summing import summary
+from perdure_views.insights.cursor import Following, Noticed
+from perdure_views.insights.snapshot import read_insights
+from perdure_views.insights.windows import summary
 from tests.log_rig import collect_reports, no_bell, wait_for
 from tests.web.conftest import Window
 from tests.web.shop import TASK_QUEUE

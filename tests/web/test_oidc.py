@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from perdure_views.gateway import oidc
 from perdure_views.gateway.oidc import OidcSettings, OidcVerifier
-from perdure_views.gateway.people import SignInError
+from perdure_views.gateway.principals import SignInError
 from perdure_views.gateway.settings import SettingsError
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from perdure._gateway.schedule_backend import spec_words
 from perdure.client import (
     Client,
     RPCError,
@@ -23,8 +24,7 @@ from perdure.client import (
     ScheduleRange,
     ScheduleSpec,
 )
-from perdure.schedule_desk import spec_words
-from perdure_views.gateway.people import Register, TokenList
+from perdure_views.gateway.principals import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.web.conftest import Window
 from tests.web.shop import HOUR_S, TASK_QUEUE

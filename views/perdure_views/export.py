@@ -12,7 +12,7 @@ import msgspec
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Cursor, fold_record
-from perdure_topics.reading import read_span
+from perdure_topics.spans import read_span
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, StoredRecord, TopicInfo

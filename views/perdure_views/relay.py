@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from perdure_topics.names import role_of, topic_name, unquote
 from perdure_topics.ports import LogUnavailableError, PositionLostError
-from perdure_topics.publishing import Emission, FencedError, PublishError, RefusedError
+from perdure_topics.publisher_port import Emission, FencedError, PublishError, RefusedError
 from perdure_views.held_partitions import HeldPartitions
 from perdure_views.relay_source import Due, Reading, Source
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, TopicInfo
-    from perdure_topics.publishing import Publisher
-    from perdure_views.turn import Turn
+    from perdure_topics.publisher_port import Publisher
+    from perdure_views.single_active import Turn
 
 _LOG: Final = logging.getLogger("perdure.relay")
 READ_AT_ONCE: Final = 200

@@ -17,7 +17,7 @@ from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.fact_events import RecordEmitted
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Cursor, fold_record
-from perdure_topics.publishing import NOTE_BYTES_MAX, Emission, Mark
+from perdure_topics.publisher_port import NOTE_BYTES_MAX, Emission, Mark
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, StoredRecord, Tail, TopicInfo

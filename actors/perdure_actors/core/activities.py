@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from perdure_actors.core.activity_operations import unpark
 from perdure_actors.core.deadlines import set_alarm
 from perdure_actors.core.decision import PushOrders, RunLocal, SendTask, StopLocal
-from perdure_actors.core.operating import unpark
 from perdure_actors.core.retry import OPERATOR
 from perdure_actors.core.state import ActivityState, RecordId, Run
 from perdure_schemas.events import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.core.deadlines import after_failure
 from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
-from perdure_actors.core.soft import Lease
+from perdure_actors.core.liveness import Lease
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,

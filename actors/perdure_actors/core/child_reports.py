@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
-from perdure_actors.core.starting import starting_now
+from perdure_actors.core.start import starting_now
 from perdure_actors.core.state import (
     CANCELED,
     COMPLETED,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from perdure_actors.core.buffers import SignalBuffers
-    from perdure_actors.core.soft import Soft
+    from perdure_actors.core.liveness import Soft
+    from perdure_actors.core.signal_buffer import SignalBuffers
     from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.tracing import TraceContext

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from perdure_actors.core import retry
 from perdure_actors.core.children import carried_children, take_over
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
-from perdure_actors.core.facts import carried_attributes, too_large
-from perdure_actors.core.following import follow_cron, follow_failed, plan_next
-from perdure_actors.core.starting import held_next, terminating
+from perdure_actors.core.markers import carried_attributes, too_large
+from perdure_actors.core.next_run import follow_cron, follow_failed, plan_next
+from perdure_actors.core.start import held_next, terminating
 from perdure_actors.core.state import (
     CANCELED,
     COMPLETED,

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors.core import (
     activities,
+    activity_operations,
     attempts,
-    attribute_types,
-    calls,
     child_reports,
     children,
     deadlines,
     execution,
-    facts,
-    following,
+    external_workflows,
+    markers,
     messages,
-    operating,
+    next_run,
+    search_attribute_types,
     timers,
     with_start,
 )
@@ -76,16 +76,16 @@ COMMANDS: dict[type[Record], Decide] = {
     commands.HandBackActivity: attempts.decide_hand_back,
     commands.WorkerLease: attempts.decide_lease,
     commands.DetachActivity: attempts.decide_detach,
-    operator_commands.PauseActivity: operating.decide_pause,
-    operator_commands.UnpauseActivity: operating.decide_unpause,
-    operator_commands.ResetActivity: operating.decide_reset,
-    operator_commands.RetryActivityNow: operating.decide_retry_now,
-    operator_commands.FailActivityNow: operating.decide_fail_now,
-    operator_commands.UpdateActivityOptions: operating.decide_update_options,
+    operator_commands.PauseActivity: activity_operations.decide_pause,
+    operator_commands.UnpauseActivity: activity_operations.decide_unpause,
+    operator_commands.ResetActivity: activity_operations.decide_reset,
+    operator_commands.RetryActivityNow: activity_operations.decide_retry_now,
+    operator_commands.FailActivityNow: activity_operations.decide_fail_now,
+    operator_commands.UpdateActivityOptions: activity_operations.decide_update_options,
     child_commands.ReportChildStarted: child_reports.decide_report_started,
     child_commands.ReportChildRefused: child_reports.decide_report_refused,
     child_commands.ReportChildClosed: child_reports.decide_report_closed,
-    child_commands.ReportCall: calls.decide_report,
+    child_commands.ReportCall: external_workflows.decide_report,
 }
 """Command -> decide(world, command, now) -> Decision, Rejection or Ignored."""
 
@@ -109,20 +109,20 @@ ROUTED = frozenset(
 OUTPUTS: dict[type[Record], DecideOutput] = {
     events.ActivityScheduled: activities.decide_activity_scheduled,
     message_events.WorkflowUpdateCompleted: messages.decide_update_completed,
-    events.WorkflowCompleted: following.decide_completed,
-    events.WorkflowFailed: following.decide_failed,
+    events.WorkflowCompleted: next_run.decide_completed,
+    events.WorkflowFailed: next_run.decide_failed,
     events.WorkflowContinuedAsNew: execution.decide_continued,
     child_events.ChildWorkflowInitiated: children.decide_initiated,
-    child_events.ExternalCancelInitiated: calls.decide_initiated,
-    child_events.ExternalSignalInitiated: calls.decide_initiated,
-    child_events.ExternalStartInitiated: calls.decide_start_initiated,
+    child_events.ExternalCancelInitiated: external_workflows.decide_initiated,
+    child_events.ExternalSignalInitiated: external_workflows.decide_initiated,
+    child_events.ExternalStartInitiated: external_workflows.decide_start_initiated,
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
 
 ERRANDS: dict[type[Record], tuple[Errands, ...]] = {
-    commands.StartWorkflow: (child_reports.errands_of_start, calls.errands_of_call),
-    commands.CancelWorkflow: (calls.errands_of_call,),
-    message_commands.SignalWorkflow: (calls.errands_of_call,),
+    commands.StartWorkflow: (child_reports.errands_of_start, external_workflows.errands_of_call),
+    commands.CancelWorkflow: (external_workflows.errands_of_call,),
+    message_commands.SignalWorkflow: (external_workflows.errands_of_call,),
 }
 """Command -> what its sender, another actor, is told of the outcome."""
 
@@ -130,13 +130,13 @@ CHECKS: tuple[Check, ...] = (
     activities.check_activities,
     timers.check_timers,
     children.check_children,
-    calls.check_calls,
+    external_workflows.check_calls,
     execution.check_continued,
-    facts.check_facts,
+    markers.check_facts,
 )
 """What an activation asked for, as a whole -> why it is too much; empty when it is not."""
 
-FITS: tuple[Check, ...] = (attribute_types.check_attributes,)
+FITS: tuple[Check, ...] = (search_attribute_types.check_attributes,)
 """What an activation asked for, as a whole -> why it does not fit; empty when it does."""
 
 ALARMS: dict[str, DecideAlarm] = {
@@ -173,15 +173,15 @@ APPLY: dict[type[Record], Apply] = {
     events.TimerStarted: timers.apply_timer_started,
     events.TimerFired: timers.apply_timer_fired,
     events.TimerCanceled: timers.apply_timer_canceled,
-    operator_events.ActivityPaused: operating.apply_paused,
-    operator_events.ActivityUnpaused: operating.apply_unpaused,
-    operator_events.ActivityReset: operating.apply_reset,
-    operator_events.ActivityOptionsUpdated: operating.apply_options_updated,
+    operator_events.ActivityPaused: activity_operations.apply_paused,
+    operator_events.ActivityUnpaused: activity_operations.apply_unpaused,
+    operator_events.ActivityReset: activity_operations.apply_reset,
+    operator_events.ActivityOptionsUpdated: activity_operations.apply_options_updated,
     operator_events.ActivityDetached: activities.apply_activity_detached,
-    fact_events.MarkerRecorded: facts.apply_marker,
-    fact_events.MemoUpserted: facts.apply_memo,
-    fact_events.SearchAttributesUpserted: facts.apply_attributes,
-    fact_events.RecordEmitted: facts.apply_emitted,
+    fact_events.MarkerRecorded: markers.apply_marker,
+    fact_events.MemoUpserted: markers.apply_memo,
+    fact_events.SearchAttributesUpserted: markers.apply_attributes,
+    fact_events.RecordEmitted: markers.apply_emitted,
     child_events.ChildWorkflowInitiated: children.apply_initiated,
     child_events.ChildWorkflowStarted: children.apply_started,
     child_events.ChildWorkflowStartFailed: children.apply_outcome,
@@ -191,15 +191,15 @@ APPLY: dict[type[Record], Apply] = {
     child_events.ChildWorkflowTimedOut: children.apply_outcome,
     child_events.ChildWorkflowTerminated: children.apply_outcome,
     child_events.ChildCancelRequested: children.apply_cancel_requested,
-    child_events.ExternalCancelInitiated: calls.apply_cancel_initiated,
-    child_events.ExternalCancelRequested: calls.apply_answered,
-    child_events.ExternalCancelFailed: calls.apply_answered,
-    child_events.ExternalSignalInitiated: calls.apply_signal_initiated,
-    child_events.ExternalSignaled: calls.apply_answered,
-    child_events.ExternalSignalFailed: calls.apply_answered,
-    child_events.ExternalStartInitiated: calls.apply_start_initiated,
-    child_events.ExternalStarted: calls.apply_answered,
-    child_events.ExternalStartFailed: calls.apply_answered,
+    child_events.ExternalCancelInitiated: external_workflows.apply_cancel_initiated,
+    child_events.ExternalCancelRequested: external_workflows.apply_answered,
+    child_events.ExternalCancelFailed: external_workflows.apply_answered,
+    child_events.ExternalSignalInitiated: external_workflows.apply_signal_initiated,
+    child_events.ExternalSignaled: external_workflows.apply_answered,
+    child_events.ExternalSignalFailed: external_workflows.apply_answered,
+    child_events.ExternalStartInitiated: external_workflows.apply_start_initiated,
+    child_events.ExternalStarted: external_workflows.apply_answered,
+    child_events.ExternalStartFailed: external_workflows.apply_answered,
 }
 """Event -> apply(run, event, at, now): the only place where a run's state changes."""
 
@@ -231,9 +231,9 @@ EFFECTS: dict[type[Record], Effects] = {
     events.WorkflowContinuedAsNew: effects_of_closing,
     child_events.ChildWorkflowInitiated: children.effects_of_initiated,
     child_events.ChildCancelRequested: children.effects_of_cancel_requested,
-    child_events.ExternalCancelInitiated: calls.effects_of_cancel_initiated,
-    child_events.ExternalSignalInitiated: calls.effects_of_signal_initiated,
-    child_events.ExternalStartInitiated: calls.effects_of_start_initiated,
+    child_events.ExternalCancelInitiated: external_workflows.effects_of_cancel_initiated,
+    child_events.ExternalSignalInitiated: external_workflows.effects_of_signal_initiated,
+    child_events.ExternalStartInitiated: external_workflows.effects_of_start_initiated,
 }
 """Event -> the errands it brings, from the state before it is applied."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from perdure_actors.core.decision import Decision, Rejection
-from perdure_actors.core.starting import starting_now
+from perdure_actors.core.start import starting_now
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import World

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from perdure_actors.core import starting
+from perdure_actors.core import start
 from perdure_actors.core.decision import Decision, Rejection
 from perdure_actors.core.messages import accepted_of, bad_name, bad_update, signal_open
 from perdure_actors.core.state import Run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
     """A start, with its signals and its update; a run that is open takes these instead."""
     if not command.signals and command.update is None:
-        return starting.decide_start(world, command, now_ms)
+        return start.decide_start(world, command, now_ms)
     problem = _bad_messages(command)
     if problem:
         return Rejection("invalid", problem)
@@ -31,8 +31,8 @@ def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
         if current.state.is_open:
             return _messages_to(world, current, command, now_ms)
         if current.actor.next_run_id:
-            return Decision([starting.starting_now(current, now_ms)], again=command)
-    verdict = starting.decide_start(world, command, now_ms)
+            return Decision([start.starting_now(current, now_ms)], again=command)
+    verdict = start.decide_start(world, command, now_ms)
     if command.update is None or not isinstance(verdict, Decision):
         return verdict
     return Decision(
@@ -85,7 +85,7 @@ def _update_to(world: World, run: Run, command: StartWorkflow, now_ms: int) -> V
     is_own = bool(command.request_id) and command.request_id == run.started.request_id
     uses = is_own or command.id_conflict_policy == "use_existing"
     if event.update_id not in run.updates and not uses:
-        return starting.decide_start(world, command, now_ms)
+        return start.decide_start(world, command, now_ms)
     found = Accepted(
         workflow_id=run.state.workflow_id,
         run_id=run.state.run_id,

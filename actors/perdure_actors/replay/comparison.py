@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from perdure_actors.core.facts import CHANGE_VERSION, PATCH
+from perdure_actors.core.markers import CHANGE_VERSION, PATCH
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.call_site import waiting_sites
 from perdure_schemas.avro import write

@@ -10,25 +10,25 @@ from collections.abc import Coroutine as AnyCoroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
-from perdure_actors.replay.activities import Activities
+from perdure_actors.replay.activity_calls import Activities
 from perdure_actors.replay.blocked import BlockedError, DeadlockError, ReadOnlyContextError
 from perdure_actors.replay.call_site import call_site, task_site, user_stack
-from perdure_actors.replay.calls import Calls
-from perdure_actors.replay.children import Children
-from perdure_actors.replay.closing import close_coroutines
+from perdure_actors.replay.child_calls import Children
 from perdure_actors.replay.code import Inbound, RunFacts, WorkflowCode
 from perdure_actors.replay.comparison import compare, fits
 from perdure_actors.replay.conditions import Conditions
 from perdure_actors.replay.contexts import Converters
-from perdure_actors.replay.ending import blocked_by, end_of
-from perdure_actors.replay.entering import Entered
+from perdure_actors.replay.event_table import TAKES
+from perdure_actors.replay.external_calls import Calls
 from perdure_actors.replay.loop import Report, TimerHandle, make_loop
-from perdure_actors.replay.markers import Markers
-from perdure_actors.replay.messages import Messages
-from perdure_actors.replay.recalling import Recall
-from perdure_actors.replay.seeded import random_of
-from perdure_actors.replay.taking import TAKES
-from perdure_actors.replay.timers import Timers
+from perdure_actors.replay.loop_context import Entered
+from perdure_actors.replay.marker_calls import Markers
+from perdure_actors.replay.message_handlers import Messages
+from perdure_actors.replay.recall import Recall
+from perdure_actors.replay.run_outcomes import blocked_by, end_of
+from perdure_actors.replay.seeded_random import random_of
+from perdure_actors.replay.teardown import close_coroutines
+from perdure_actors.replay.timer_calls import Timers
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
     TimerFired,

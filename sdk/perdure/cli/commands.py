@@ -12,26 +12,26 @@ from typing import Annotated
 import typer
 
 from perdure.cli import (
-    activities,
-    checking,
+    acls,
+    activity_commands,
+    check,
     doctor,
-    insights,
-    queues,
-    records,
-    relaying,
-    replaying,
-    rights,
-    running,
-    schedules,
-    serving,
-    topics,
-    traces,
-    triggering,
-    workflows,
+    insights_commands,
+    relay,
+    replay,
+    schedule_commands,
+    schema_commands,
+    task_queue_commands,
+    topics_commands,
+    traces_commands,
+    triggers_commands,
+    ui,
+    worker_commands,
+    workflow_commands,
 )
-from perdure.cli.printing import notice_handler, print_error
+from perdure.cli.output import notice_handler, print_error
 from perdure_schemas.version import VERSION
-from perdure_topics.kafka_access import CONFIG_VARIABLE
+from perdure_topics.kafka.access import CONFIG_VARIABLE
 
 __all__ = ["app", "hear_notices", "run"]
 
@@ -43,25 +43,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(topics.app, name="topics")
-app.add_typer(workflows.app, name="workflow")
-app.add_typer(activities.app, name="activity")
-app.add_typer(schedules.app, name="schedule")
-app.add_typer(queues.app, name="task-queue")
-app.command("acls")(rights.acls)
-app.command("insights")(insights.insights)
-app.command("schemas")(records.schemas)
-app.command("export")(records.export)
-app.command("worker")(running.worker)
-app.command("engine")(running.engine)
-app.command("relay")(relaying.relay)
-app.command("triggers")(triggering.triggers)
-app.command("ui")(serving.ui)
-app.command("dev")(serving.dev)
-app.command("traces")(traces.traces)
+app.add_typer(topics_commands.app, name="topics")
+app.add_typer(workflow_commands.app, name="workflow")
+app.add_typer(activity_commands.app, name="activity")
+app.add_typer(schedule_commands.app, name="schedule")
+app.add_typer(task_queue_commands.app, name="task-queue")
+app.command("acls")(acls.acls)
+app.command("insights")(insights_commands.insights)
+app.command("schemas")(schema_commands.schemas)
+app.command("export")(schema_commands.export)
+app.command("worker")(worker_commands.worker)
+app.command("engine")(worker_commands.engine)
+app.command("relay")(relay.relay)
+app.command("triggers")(triggers_commands.triggers)
+app.command("ui")(ui.ui)
+app.command("dev")(ui.dev)
+app.command("traces")(traces_commands.traces)
 app.command("doctor")(doctor.doctor)
-app.command("check")(checking.check)
-app.command("replay")(replaying.replay)
+app.command("check")(check.check)
+app.command("replay")(replay.replay)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the option's value

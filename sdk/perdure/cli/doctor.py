@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from perdure import assembly, checkup
-from perdure.checkup import Finding, Level
-from perdure.cli.printing import console, print_json, text
+from perdure import _assembly as assembly
+from perdure.cli import diagnostics
+from perdure.cli.diagnostics import Finding, Level
+from perdure.cli.output import console, print_json, text
 from perdure.cli.target import (
     Broker,
     Engine,
@@ -58,14 +59,16 @@ def doctor(
 async def _examine(
     where: str, namespace: str, task_queue: str | None, state_dir: Path | None
 ) -> list[Finding]:
-    found = checkup.gather([checkup.check_versions, lambda: checkup.check_state(state_dir)])
-    found += await asyncio.to_thread(checkup.gather, [checkup.check_telemetry])
+    found = diagnostics.gather(
+        [diagnostics.check_versions, lambda: diagnostics.check_state(state_dir)]
+    )
+    found += await asyncio.to_thread(diagnostics.gather, [diagnostics.check_telemetry])
     try:
         log, close = await asyncio.to_thread(assembly.open_log, where)
     except LogError as error:
         return [*found, Finding("broker", Level.PROBLEM, str(error), "start it, or mend --broker")]
     try:
-        reached = await asyncio.to_thread(lambda: list(checkup.check_broker(log)))
+        reached = await asyncio.to_thread(lambda: list(diagnostics.check_broker(log)))
         found += reached
         if any(finding.level is Level.PROBLEM for finding in reached):
             return found
@@ -83,20 +86,20 @@ async def _examine(
 
 async def _examine_queue(where: str, log: Log, namespace: str, queue: str) -> list[Finding]:
     found = await asyncio.to_thread(
-        checkup.gather, [lambda: checkup.check_topics(log, namespace, queue)]
+        diagnostics.gather, [lambda: diagnostics.check_topics(log, namespace, queue)]
     )
     if any("no topic" in finding.message for finding in found):
         return found
     found += await asyncio.to_thread(
-        checkup.gather,
+        diagnostics.gather,
         [
-            lambda: checkup.check_clock_and_rights(log, namespace, queue),
-            lambda: checkup.check_records(log, namespace, queue),
+            lambda: diagnostics.check_clock_and_rights(log, namespace, queue),
+            lambda: diagnostics.check_records(log, namespace, queue),
         ],
     )
     client = await Client.connect(where, namespace=namespace)
     try:
-        found += await checkup.check_work(client, log, queue)
+        found += await diagnostics.check_work(client, log, queue)
     finally:
         await client.close()
     return found

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from perdure.cli.modules import load_converter
+from perdure.cli.user_modules import load_converter
 from perdure.client import Client
 from perdure.converter import DataConverter
 

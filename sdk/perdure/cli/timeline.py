@@ -8,9 +8,9 @@ from typing import Final
 
 from rich.table import Table
 
-from perdure.cli.printing import console, payload_value, short, span, text
+from perdure.cli.output import console, payload_value, short, span, text
 from perdure.cli.timeline_calls import Calls
-from perdure.histories import HistoryEvent, WorkflowHistory
+from perdure.client._history import HistoryEvent, WorkflowHistory
 from perdure_schemas import events, fact_events, message_events, operator_events
 from perdure_schemas.payloads import Failure, Payload, Record
 

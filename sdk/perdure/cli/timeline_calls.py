@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from perdure.cli.printing import text
+from perdure.cli.output import text
 from perdure_schemas import child_events as ce
 from perdure_schemas.payloads import Failure, Payload, Record
 

@@ -9,7 +9,7 @@ import zstandard
 
 from perdure.api.common.v1 import Payload
 from perdure.converter import CodecError, PayloadCodec
-from perdure.converter.storage import payload_bytes, payload_from_bytes
+from perdure.converter._external_storage import payload_bytes, payload_from_bytes
 
 __all__ = ["ZstdCodec"]
 

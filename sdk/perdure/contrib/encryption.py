@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from perdure.api.common.v1 import Payload
 from perdure.converter import CodecError, PayloadCodec
-from perdure.converter.storage import payload_bytes, payload_from_bytes
+from perdure.converter._external_storage import payload_bytes, payload_from_bytes
 
 __all__ = ["EncryptionCodec", "generate_key"]
 

@@ -23,7 +23,7 @@ from perdure.converter import (
     StorageDriverRetrieveContext,
     StorageDriverStoreContext,
 )
-from perdure.converter.storage import digest_of, payload_bytes, payload_from_bytes
+from perdure.converter._external_storage import digest_of, payload_bytes, payload_from_bytes
 
 __all__ = ["FsspecStorageDriver", "LocalStorageDriver"]
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from perdure.converter.attributes import (
+from perdure.converter._attributes import (
     decode_search_attributes,
     decode_typed_search_attributes,
     encode_search_attribute_values,
     encode_search_attributes,
     encode_typed_search_attribute_value,
 )
-from perdure.converter.codecs import PayloadCodec
-from perdure.converter.data import DataConverter, default, records_converter
-from perdure.converter.edge import edge_of
-from perdure.converter.encodings import (
+from perdure.converter._data_converter import DataConverter, default, records_converter
+from perdure.converter._edge import edge_of
+from perdure.converter._external_storage import (
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverActivityInfo,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+    StorageWarning,
+)
+from perdure.converter._failure_converter import (
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    FailureConverter,
+    create_payload_validation_error,
+)
+from perdure.converter._payload_codecs import PayloadCodec
+from perdure.converter._payload_converters import (
     AdvancedJSONEncoder,
     BinaryNullPayloadConverter,
     BinaryPlainPayloadConverter,
@@ -25,25 +42,8 @@ from perdure.converter.encodings import (
     PayloadConverter,
     value_to_type,
 )
-from perdure.converter.failures import (
-    DefaultFailureConverter,
-    DefaultFailureConverterWithEncodedAttributes,
-    FailureConverter,
-    create_payload_validation_error,
-)
-from perdure.converter.protobufs import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
-from perdure.converter.storage import (
-    ExternalStorage,
-    StorageDriver,
-    StorageDriverActivityInfo,
-    StorageDriverClaim,
-    StorageDriverRetrieveContext,
-    StorageDriverSelectContext,
-    StorageDriverStoreContext,
-    StorageDriverWorkflowInfo,
-    StorageWarning,
-)
-from perdure_actors.edges import CodecError
+from perdure.converter._protobufs import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
+from perdure_actors.definitions.payload_codecs import CodecError
 from perdure_schemas.contexts import (
     ActivitySerializationContext,
     SerializationContext,

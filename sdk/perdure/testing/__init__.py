@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from perdure.testing.activities import ActivityEnvironment
-from perdure.testing.time_skipping import (
+from perdure.testing._activity import ActivityEnvironment
+from perdure.testing._time_skipping import (
     FastForwardConfig,
     TimeSkipper,
     TimeSkippingConfig,
     TimeSkippingInfo,
 )
-from perdure.testing.workflows import WorkflowEnvironment
+from perdure.testing._workflow import WorkflowEnvironment
 
 __all__ = [
     "ActivityEnvironment",

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from perdure.worker.configs import ReplayerConfig, WorkerConfig
-from perdure.worker.interception import (
+from perdure.worker._configs import ReplayerConfig, WorkerConfig
+from perdure.worker._ignored_options import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum
+from perdure.worker._interceptor import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
     ExecuteActivityInput,
     Interceptor,
 )
-from perdure.worker.options import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum
-from perdure.worker.replaying import Replayer, WorkflowReplayResult, WorkflowReplayResults
-from perdure.worker.runners import (
+from perdure.worker._replayer import Replayer, WorkflowReplayResult, WorkflowReplayResults
+from perdure.worker._runners import (
     UnsandboxedWorkflowRunner,
     WorkflowInstance,
     WorkflowInstanceDetails,
     WorkflowRunner,
 )
-from perdure.worker.sharing import SharedHeartbeatSender, SharedStateManager
-from perdure.worker.tuning import (
+from perdure.worker._shared_state import SharedHeartbeatSender, SharedStateManager
+from perdure.worker._tuning import (
     ActivitySlotInfo,
     CustomSlotSupplier,
     FixedSizeSlotSupplier,
@@ -33,9 +33,9 @@ from perdure.worker.tuning import (
     WorkerTuner,
     WorkflowSlotInfo,
 )
-from perdure.worker.working import Worker
-from perdure.workflow.chains import PatchActivationInput
-from perdure.workflow.intercepted import (
+from perdure.worker._worker import Worker
+from perdure.workflow._interceptor_chain import PatchActivationInput
+from perdure.workflow._workflow_inputs import (
     ContinueAsNewInput,
     SignalChildWorkflowInput,
     SignalExternalWorkflowInput,
@@ -43,7 +43,7 @@ from perdure.workflow.intercepted import (
     StartChildWorkflowInput,
     StartLocalActivityInput,
 )
-from perdure.workflow.interception import (
+from perdure.workflow._workflow_interceptor import (
     ExecuteWorkflowInput,
     HandleQueryInput,
     HandleSignalInput,

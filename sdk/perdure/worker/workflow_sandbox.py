@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from perdure.worker.runners import AsHostsRun
-from perdure.workflow.risks import SandboxImportNotificationPolicy
+from perdure.worker._runners import AsHostsRun
+from perdure.workflow._unsafe import SandboxImportNotificationPolicy
 from perdure_actors.replay.blocked import ForbiddenCallError
 
 __all__ = [

@@ -2,89 +2,15 @@
 
 from __future__ import annotations
 
-from perdure.replay_errors import NondeterminismError
-from perdure.workflow.activities import execute_activity, start_activity
-from perdure.workflow.activity_methods import (
+from perdure.workflow._activities import execute_activity, start_activity
+from perdure.workflow._activity_calls import ActivityConfig
+from perdure.workflow._activity_methods import (
     execute_activity_class,
     execute_activity_method,
     start_activity_class,
     start_activity_method,
 )
-from perdure.workflow.calling import ActivityConfig
-from perdure.workflow.child_calling import ChildWorkflowConfig
-from perdure.workflow.child_handles import ChildWorkflowHandle
-from perdure.workflow.child_workflows import execute_child_workflow, start_child_workflow
-from perdure.workflow.continuing import continue_as_new
-from perdure.workflow.decorators import DynamicWorkflowConfig, defn, dynamic_config, init, run
-from perdure.workflow.event_groups import EventGroup, create_event_group
-from perdure.workflow.external import (
-    ExternalWorkflowHandle,
-    get_external_workflow_handle,
-    get_external_workflow_handle_for,
-)
-from perdure.workflow.external_starts import signal_with_start_workflow
-from perdure.workflow.handlers import (
-    all_handlers_finished,
-    current_update_info,
-    get_dynamic_query_handler,
-    get_dynamic_signal_handler,
-    get_dynamic_update_handler,
-    get_query_handler,
-    get_signal_handler,
-    get_update_handler,
-    set_dynamic_query_handler,
-    set_dynamic_signal_handler,
-    set_dynamic_update_handler,
-    set_query_handler,
-    set_signal_handler,
-    set_update_handler,
-)
-from perdure.workflow.information import (
-    Info,
-    ParentInfo,
-    RootInfo,
-    get_last_completion_result,
-    get_last_failure,
-    has_last_completion_result,
-    info,
-    memo,
-    memo_value,
-)
-from perdure.workflow.kinds import (
-    ActivityCancellationType,
-    ChildWorkflowCancellationType,
-    ParentClosePolicy,
-)
-from perdure.workflow.local_activities import execute_local_activity, start_local_activity
-from perdure.workflow.local_activity_methods import (
-    execute_local_activity_class,
-    execute_local_activity_method,
-    start_local_activity_class,
-    start_local_activity_method,
-)
-from perdure.workflow.local_calling import LocalActivityConfig
-from perdure.workflow.logs import LoggerAdapter, logger
-from perdure.workflow.measuring import metric_meter
-from perdure.workflow.messages import (
-    HandlerUnfinishedPolicy,
-    UpdateMethodMultiParam,
-    query,
-    signal,
-    update,
-)
-from perdure.workflow.noting import (
-    deprecate_patch,
-    emit,
-    get_current_details,
-    mutable_side_effect,
-    patched,
-    set_current_details,
-    side_effect,
-    upsert_memo,
-    upsert_search_attributes,
-)
-from perdure.workflow.risks import SandboxImportNotificationPolicy, unsafe
-from perdure.workflow.running import (
+from perdure.workflow._asyncio import (
     as_completed,
     cancellation_reason,
     extern_functions,
@@ -105,14 +31,88 @@ from perdure.workflow.running import (
     wait,
     wait_condition,
 )
-from perdure_actors.replay.activities import ActivityHandle
+from perdure.workflow._child_calls import ChildWorkflowConfig
+from perdure.workflow._child_handle import ChildWorkflowHandle
+from perdure.workflow._child_workflows import execute_child_workflow, start_child_workflow
+from perdure.workflow._continue_as_new import continue_as_new
+from perdure.workflow._decorators import DynamicWorkflowConfig, defn, dynamic_config, init, run
+from perdure.workflow._enums import (
+    ActivityCancellationType,
+    ChildWorkflowCancellationType,
+    ParentClosePolicy,
+)
+from perdure.workflow._event_groups import EventGroup, create_event_group
+from perdure.workflow._external import (
+    ExternalWorkflowHandle,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+)
+from perdure.workflow._external_starts import signal_with_start_workflow
+from perdure.workflow._handlers import (
+    all_handlers_finished,
+    current_update_info,
+    get_dynamic_query_handler,
+    get_dynamic_signal_handler,
+    get_dynamic_update_handler,
+    get_query_handler,
+    get_signal_handler,
+    get_update_handler,
+    set_dynamic_query_handler,
+    set_dynamic_signal_handler,
+    set_dynamic_update_handler,
+    set_query_handler,
+    set_signal_handler,
+    set_update_handler,
+)
+from perdure.workflow._info import (
+    Info,
+    ParentInfo,
+    RootInfo,
+    get_last_completion_result,
+    get_last_failure,
+    has_last_completion_result,
+    info,
+    memo,
+    memo_value,
+)
+from perdure.workflow._local_activities import execute_local_activity, start_local_activity
+from perdure.workflow._local_activity_calls import LocalActivityConfig
+from perdure.workflow._local_activity_methods import (
+    execute_local_activity_class,
+    execute_local_activity_method,
+    start_local_activity_class,
+    start_local_activity_method,
+)
+from perdure.workflow._logger import LoggerAdapter, logger
+from perdure.workflow._markers import (
+    deprecate_patch,
+    emit,
+    get_current_details,
+    mutable_side_effect,
+    patched,
+    set_current_details,
+    side_effect,
+    upsert_memo,
+    upsert_search_attributes,
+)
+from perdure.workflow._message_decorators import (
+    HandlerUnfinishedPolicy,
+    UpdateMethodMultiParam,
+    query,
+    signal,
+    update,
+)
+from perdure.workflow._metric_meter import metric_meter
+from perdure.workflow._replay_errors import NondeterminismError
+from perdure.workflow._unsafe import SandboxImportNotificationPolicy, unsafe
+from perdure_actors.replay.activity_calls import ActivityHandle
 from perdure_actors.replay.blocked import NotInWorkflowError, ReadOnlyContextError
-from perdure_actors.replay.ending import ContinueAsNewError
-from perdure_actors.replay.messages import (
+from perdure_actors.replay.message_handlers import (
     UnfinishedSignalHandlersWarning,
     UnfinishedUpdateHandlersWarning,
     UpdateInfo,
 )
+from perdure_actors.replay.run_outcomes import ContinueAsNewError
 
 __all__ = [
     "ActivityCancellationType",

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from perdure_schemas import operator_commands
 from perdure_schemas.payloads import Failure, FailureCause, Record, ReplyTo
-from perdure_views.gateway.asking import command, queue_of
 from perdure_views.gateway.bodies import (
     FailAct,
     OfActivity,
@@ -19,6 +18,7 @@ from perdure_views.gateway.bodies import (
 )
 from perdure_views.gateway.endpoints import Answers, Call, Endpoint
 from perdure_views.gateway.problems import ProblemError
+from perdure_views.gateway.requests import command, queue_of
 from perdure_views.gateway.shapes import Taken
 
 

@@ -13,8 +13,8 @@ from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.tracing import TRACEPARENT, TRACESTATE
 from perdure_topics.names import InvalidNameError, check_workflow_id, partition_of
 from perdure_topics.ports import DENIED, Headers, LogError
-from perdure_topics.wire import Admitted, AppendRow, Place
-from perdure_views.gateway.people import Person
+from perdure_topics.wire.frames import Admitted, AppendRow, Place
+from perdure_views.gateway.principals import Person
 
 ADMITTED: Final[dict[type[Record], str]] = {
     commands.AwaitResult: "read",

@@ -17,33 +17,33 @@ from starlette.types import ASGIApp
 from perdure_schemas.version import VERSION
 from perdure_views.gateway import (
     activities,
-    commanding,
     health,
     live,
-    messaging,
+    messages,
     queues,
     schedules,
+    workflow_commands,
     workflows,
 )
+from perdure_views.gateway.backend import Desk, DeskError
 from perdure_views.gateway.bodies import SignIn
-from perdure_views.gateway.desk import Desk, DeskError
-from perdure_views.gateway.doors import Doors
 from perdure_views.gateway.endpoints import Call, Endpoint, Said
-from perdure_views.gateway.limiting import SignInLimiter
-from perdure_views.gateway.measuring import GatewayMeter
+from perdure_views.gateway.gateway_metrics import GatewayMeter
+from perdure_views.gateway.middleware import Doors
 from perdure_views.gateway.openapi import CSRF_HEADER, openapi
 from perdure_views.gateway.pages import page_routes
-from perdure_views.gateway.people import COOKIE, SESSION_S, Person, SignInError
+from perdure_views.gateway.principals import COOKIE, SESSION_S, Person, SignInError
 from perdure_views.gateway.problems import ProblemError, problem_of
 from perdure_views.gateway.settings import BODY_BYTES_MAX, STREAMS_MAX, Settings
 from perdure_views.gateway.shapes import Me, Problem, Shape
+from perdure_views.gateway.sign_in_limits import SignInLimiter
 from perdure_views.gateway.streams import EventStream
 
 _LOG = logging.getLogger("perdure.gateway")
 ENDPOINTS: Final = (
     *workflows.ENDPOINTS,
-    *commanding.ENDPOINTS,
-    *messaging.ENDPOINTS,
+    *workflow_commands.ENDPOINTS,
+    *messages.ENDPOINTS,
     *activities.ENDPOINTS,
     *queues.ENDPOINTS,
     *schedules.ENDPOINTS,

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from perdure_views.gateway.backend import Desk
 from perdure_views.gateway.bodies import Body
-from perdure_views.gateway.desk import Desk
-from perdure_views.gateway.people import Person
+from perdure_views.gateway.principals import Person
 from perdure_views.gateway.problems import ProblemError
 from perdure_views.gateway.settings import Settings
 from perdure_views.gateway.shapes import Shape

@@ -17,10 +17,10 @@ from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, LogError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
 from perdure_views.gateway.shapes import FindingShape, Health, Window
-from perdure_views.insights.following import Following, Noticed
+from perdure_views.insights.cursor import Following, Noticed
 from perdure_views.insights.published import Published, UnreachableInsightsError, figures_of
 from perdure_views.insights.rows import HOPPING_S, TUMBLING_S, Figures, percentile, window_of
-from perdure_views.insights.summing import windows
+from perdure_views.insights.windows import windows
 
 SLICE_S: Final = 1.5
 """A look reads for so long; what is left is read by the next one."""

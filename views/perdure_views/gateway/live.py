@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from perdure_views.gateway.asking import WHICH
 from perdure_views.gateway.endpoints import Call, Endpoint, Param, Said
 from perdure_views.gateway.problems import ProblemError
+from perdure_views.gateway.requests import WHICH
 from perdure_views.gateway.shapes import Description, HistoryPart, Problem, Runs
 from perdure_views.gateway.workflows import (
     FROM,

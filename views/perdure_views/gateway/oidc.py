@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from perdure_views.gateway.people import ROLES, Person, SignInError
+from perdure_views.gateway.principals import ROLES, Person, SignInError
 from perdure_views.gateway.settings import SettingsError, is_loopback
 
 _LOG = logging.getLogger("perdure.gateway")

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import Refused
-from perdure_views.gateway.desk import DeskError
+from perdure_views.gateway.backend import DeskError
 
 R = TypeVar("R", bound=Record)
 

@@ -8,7 +8,7 @@ from typing import Final
 from perdure_schemas import commands
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import TaskQueueInfo, WorkerInfo
-from perdure_views.gateway.desk import DeskError
+from perdure_views.gateway.backend import DeskError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
 from perdure_views.gateway.problems import expect
 from perdure_views.gateway.shapes import PartitionShape, Queues, QueueShape, WorkerShape

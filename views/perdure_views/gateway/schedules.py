@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from perdure_views.gateway.backend import ScheduleDesk
 from perdure_views.gateway.bodies import (
     BackfillSchedule,
     CreateSchedule,
@@ -14,7 +15,6 @@ from perdure_views.gateway.bodies import (
     TriggerSchedule,
     UnpauseSchedule,
 )
-from perdure_views.gateway.desk import ScheduleDesk
 from perdure_views.gateway.endpoints import Answers, Call, Endpoint, Param
 from perdure_views.gateway.shapes import Schedules, ScheduleShape, ScheduleTaken
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from perdure_views.gateway.people import Register
+from perdure_views.gateway.principals import Register
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 STREAMS_MAX: Final = 256

@@ -9,14 +9,14 @@ from perdure_schemas import commands
 from perdure_schemas.replies import HistoryPage, RunClosed, RunDescription, RunPage
 from perdure_schemas.run_pages import ListTokenError, Place, grouped, joined
 from perdure_topics.names import partition_of, topic_name
-from perdure_views.gateway.asking import WHICH, ask_run, places_of
-from perdure_views.gateway.desk import DeskError
+from perdure_views.gateway.backend import DeskError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
 from perdure_views.gateway.lists import PAGE_MAX, merged
 from perdure_views.gateway.problems import ProblemError, expect
+from perdure_views.gateway.render import description_of, history_of, run_of, shown
+from perdure_views.gateway.requests import WHICH, ask_run, places_of
 from perdure_views.gateway.settings import ASK_S, WAIT_MAX_S
 from perdure_views.gateway.shapes import Closing, Count, Description, Group, HistoryPart, Runs
-from perdure_views.gateway.showing import description_of, history_of, run_of, shown
 
 HISTORY_BYTES: Final = 128 * 1024
 HISTORY_BYTES_MAX: Final = 4 * 1024 * 1024

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.findings import Finding
-from perdure_topics.reading import read_span
-from perdure_views.insights.summing import unsummed
+from perdure_topics.spans import read_span
+from perdure_views.insights.windows import unsummed
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, TopicInfo

@@ -1,0 +1,1 @@
+"""What users define: workflows, activities and handlers, checked and registered."""

@@ -1,0 +1,1 @@
+"""The host: a member of the group that owns partitions, and its one thread of user code."""

@@ -1,0 +1,1 @@
+"""One owned partition: its inbox, its transitions, its table and its outbox."""

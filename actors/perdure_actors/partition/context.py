@@ -1,0 +1,102 @@
+"""What deciding may ask of a shard: its runs, its time, and ids derived from the next record."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from perdure_actors.core.liveness import Soft
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import Limits
+    from perdure_actors.core.signal_buffer import SignalBuffers
+    from perdure_actors.core.state import ActorState, RecordId, Run
+    from perdure_actors.partition.attribute_types_seen import AttributeTypes
+    from perdure_actors.partition.log_time import LogTime
+    from perdure_actors.partition.run_cache import Residents
+    from perdure_topics.fold import Cursor
+
+
+class ShardWorld:
+    """The core's World over one shard's memory."""
+
+    def __init__(
+        self,
+        residents: Residents,
+        cursor: Cursor,
+        log_time: LogTime,
+        *,
+        limits: Limits,
+        task_queue: str,
+        engine_key: bytes,
+        types: AttributeTypes,
+    ) -> None:
+        self.limits = limits
+        self.task_queue = task_queue
+        self._residents = residents
+        self.log_time = log_time
+        self._engine_key = engine_key
+        self._types = types
+        self._nonce = cursor.nonce
+        self._pseq = cursor.pseq + 1
+        self._run_ids = 0
+        # By recorded time, as all deadlines are.
+        self.soft = Soft(self.time_ms)
+
+    @property
+    def buffers(self) -> SignalBuffers:
+        """The signals of this partition that wait for a start."""
+        return self._residents.keeping.buffers
+
+    def next_record(self, pseq: int) -> None:
+        """The record that is decided next has this number."""
+        if pseq != self._pseq:
+            self._pseq = pseq
+            self._run_ids = 0
+
+    def token(self, issued: RecordId) -> bytes:
+        """The token of an attempt: derived from its record, so the same on every resend."""
+        text = b"%d/%d/%d/" % (issued.epoch, issued.pseq, issued.place) + issued.nonce
+        return hashlib.blake2b(text, digest_size=16, key=self._engine_key).digest()
+
+    def new_run_id(self) -> str:
+        """A run id derived from the record that is being decided: a UUID of version 7's form."""
+        self._run_ids += 1
+        text = b"%d/%d/" % (self._pseq, self._run_ids) + self._nonce
+        digest = hashlib.blake2b(text, digest_size=10).hexdigest()
+        head = f"{self.time_ms:012x}"
+        variant = "89ab"[int(digest[3], 16) & 3]
+        return f"{head[:8]}-{head[8:]}-7{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}"
+
+    def run(self, run_id: str) -> Run | None:
+        """A run of this partition."""
+        resident = self._residents.find(run_id)
+        return resident.run if resident else None
+
+    def current(self, workflow_id: str) -> Run | None:
+        """The newest run of a workflow id."""
+        resident = self._residents.current(workflow_id)
+        return resident.run if resident else None
+
+    def actor(self, workflow_id: str) -> ActorState | None:
+        """What is known of a workflow id over its runs."""
+        resident = self._residents.current(workflow_id)
+        return resident.run.actor if resident else None
+
+    def attribute_type(self, name: str) -> str:
+        """The type of a search attribute, here or in another partition of this host."""
+        return self._types.find(name)
+
+    @property
+    def time_ms(self) -> int:
+        """Recorded time, as of the last look."""
+        return self.log_time.time_ms
+
+    @property
+    def mono_ms(self) -> int:
+        """The monotonic clock, as of the last look."""
+        return self.log_time.mono_ms
+
+    def now_ms(self) -> int:
+        """Recorded time: by the log's clock, never behind what was recorded."""
+        return self.log_time.now_ms()

@@ -1,0 +1,146 @@
+"""From a command to what is taken: decided, shown to the code where it may refuse, decided on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
+from perdure_actors.core.messages import accepted_of
+from perdure_actors.core.rules import COMMANDS
+from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.events import WorkflowStarted
+from perdure_schemas.message_commands import UpdateWorkflow
+from perdure_schemas.message_events import WorkflowUpdateAccepted
+from perdure_schemas.payloads import UpdateInput
+from perdure_schemas.replies import Refused
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.partition.capabilities import Owned
+    from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_schemas.replies import UpdateAnswer
+
+AGAIN_MAX = 100
+"""How often what follows from a command is decided before its sender must ask again."""
+
+
+class Concluded(msgspec.Struct):
+    """A command that was taken: what is still to be played, and what its sender is told."""
+
+    steps: list[Step]
+    answers: list[Record]
+    run_id: str = ""
+    waits_for: str = ""
+    reply: ReplyTo | None = None
+    """Where the wait ends, when the command itself does not say."""
+    note: str = ""
+    """What was refused of a command that was taken."""
+    words: list[Record] = []
+    """Events of the partition that it brings."""
+    handed_back: str = ""
+    """The activity whose task goes out again."""
+
+
+def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejection | Ignored:
+    """Decide a command, and what it brings with it, in order."""
+    workflow_id: str = getattr(command, "workflow_id", "")
+    first, answers, run_id = command, [], ""
+    for _ in range(AGAIN_MAX):
+        verdict = _decide(shard, command, now_ms)
+        if not isinstance(verdict, Decision):
+            break
+        run_id = verdict.run_id or run_id
+        answers += [verdict.answer] if verdict.answer is not None else []
+        if verdict.again is None:
+            reply = getattr(command, "reply", None) if command is not first else None
+            return Concluded(
+                verdict.steps,
+                answers,
+                run_id,
+                verdict.waits_for,
+                reply,
+                words=verdict.words,
+                handed_back=verdict.handed_back,
+            )
+        together = _begun_with_update(shard, workflow_id, verdict)
+        if isinstance(together, Concluded):
+            return replace(together, answers=answers)
+        for step in verdict.steps:
+            shard.propose(step, workflow_id, covers=False)
+        if together is not None:
+            verdict = together
+            break
+        command = verdict.again
+    else:
+        text = f"workflow {workflow_id!r} ends and begins too often: send it again"
+        verdict = Rejection("busy", text)
+    if isinstance(verdict, Ignored) or not answers:
+        return verdict
+    refused = verdict.answer or Refused(code=verdict.code, message=verdict.message, run_id=run_id)
+    note = f"{verdict.code}: {verdict.message}"
+    return Concluded([], [*answers, refused], run_id, note=note)
+
+
+def _begun_with_update(
+    shard: Owned, workflow_id: str, decision: Decision
+) -> Concluded | Rejection | None:
+    """A start and the update that it brings, as one transition: handled before the run method.
+
+    None when the code cannot be asked now: then the update comes after the start.
+    """
+    update = decision.again
+    if not isinstance(update, UpdateWorkflow) or not decision.steps:
+        return None
+    *before, step = decision.steps
+    started = step.events[0]
+    if not isinstance(started, WorkflowStarted) or started.first_activation_delay_ms > 0:
+        return None
+    brought = UpdateInput(update_name=update.update_name, update_id=update.update_id)
+    events = [replace(started, update=brought), accepted_of(update)]
+    run_id, now_ms = step.run_id, shard.world.time_ms
+    try:
+        refused = shard.activation.consult_new(workflow_id, run_id, events, now_ms)
+    except BlockedError:
+        return None
+    if refused is not None:
+        return _rejected(refused, run_id)
+    steps = [*before, Step(run_id, events)]
+    return Concluded(steps, [], run_id, update.update_id, update.reply)
+
+
+def _decide(shard: Owned, command: Any, now_ms: int) -> Verdict:
+    verdict = COMMANDS[type(command)](shard.world, command, now_ms)
+    if not isinstance(verdict, Decision) or not verdict.is_checked:
+        return verdict
+    return _shown_to_code(shard, verdict)
+
+
+def _shown_to_code(shard: Owned, decision: Decision) -> Decision | Rejection:
+    """What a decision becomes once the code has seen the one event it may refuse."""
+    step = decision.steps[0]
+    event = step.events[0]
+    resident = shard.residents.find(step.run_id)
+    assert resident is not None, f"a decision about run {step.run_id}, which is not here"
+    try:
+        refused = shard.activation.consult(resident, event)
+    except BlockedError as error:
+        # A signal is recorded all the same, and shows that the run is blocked.
+        is_update = isinstance(event, WorkflowUpdateAccepted)
+        return Rejection("blocked", error.message, step.run_id) if is_update else decision
+    if refused is None:
+        return decision
+    if isinstance(event, WorkflowUpdateAccepted):
+        return _rejected(refused, step.run_id)
+    return Rejection("invalid", _message_of(refused), step.run_id)
+
+
+def _rejected(refused: UpdateAnswer, run_id: str) -> Rejection:
+    return Rejection("rejected", _message_of(refused), run_id, answer=refused)
+
+
+def _message_of(refused: UpdateAnswer) -> str:
+    chain = refused.failure.chain if refused.failure is not None else []
+    return chain[0].message if chain else "refused"

@@ -1,0 +1,147 @@
+"""Each command once, and in its place: what was taken before, and what belongs elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from perdure_actors import table_layout
+from perdure_actors.core.rules import ROUTED
+from perdure_schemas.age_header import sending_in
+from perdure_schemas.avro import encode
+from perdure_schemas.message_commands import UpdateWorkflow
+from perdure_schemas.replies import Accepted, Refused
+from perdure_topics.names import partition_of, topic_name
+
+if TYPE_CHECKING:
+    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.partition.dedup_entries import Taken
+    from perdure_schemas.payloads import ReplyTo
+    from perdure_topics.ports import StoredRecord
+
+FORGET_EVERY_MS = 3_600_000
+ON_THE_WAY_MS = 3_600_000
+"""What may lie between the sending of a command and its stamp: producers try again for a while."""
+TOO_OLD = "too_old"
+"""The code of a refusal by age."""
+
+
+class Once:
+    """What one shard remembers of the commands it took."""
+
+    def __init__(self, shard: Owned, taken: Taken) -> None:
+        self._shard = shard
+        self._taken = taken
+        self._read_to_ms = 0
+        """The log's stamp of the newest input that was taken."""
+        self._forget_at_ms = shard.world.time_ms + FORGET_EVERY_MS
+        self._forgetting = b""
+        """Where the walk over request ids goes on; empty when none is under way."""
+        self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
+
+    @property
+    def age_h(self) -> int:
+        """How long request ids are remembered, in hours."""
+        return self._shard.world.limits.request_age_ms_max // 3_600_000
+
+    def wanted(self, command: Any) -> int:
+        """The partition that a command belongs to."""
+        return partition_of(command.workflow_id, self._shard.services.partitions)
+
+    def misrouted(self, record: StoredRecord, command: Any) -> StoredRecord | str | None:
+        """A command of another partition: a client's as it is sent on, an actor's by a reason."""
+        shard = self._shard
+        if type(command) not in ROUTED:
+            return None
+        wanted = self.wanted(command)
+        if wanted == shard.partition:
+            return None
+        if command.source is not None:
+            return f"an actor's command for partition {wanted}"
+        if not command.request_id:
+            first = f"{self._topic}-{shard.partition}-{record.offset}"
+            command = replace(command, request_id=first)
+        sending = sending_in(record.headers)
+        if sending is not None and command.first_sent_ms > 0:
+            # Headers are not sent on: from here on it is said by the log's clock.
+            command = replace(command, first_sent_ms=record.timestamp_ms - sending.age_ms)
+        return record._replace(key=command.workflow_id.encode(), value=encode(command))
+
+    def answer_again(self, command: Any) -> bool:
+        """Whether a command was taken before; it is answered as then, or dropped."""
+        source = getattr(command, "source", None)
+        if source is not None and self._taken.has_source(source):
+            self._shard.count("doubled actor command")
+            return True
+        request_id = getattr(command, "request_id", "")
+        row = self._taken.request(command.workflow_id, request_id) if request_id else None
+        if row is None or row.reason.startswith(TOO_OLD):
+            # A refusal by age takes up no id; one that did was written by an older release.
+            return False
+        self._answer(command, row)
+        return True
+
+    def is_too_old(self, record: StoredRecord, command: Any) -> bool:
+        """Whether it was sent again so late that nobody knows any more whether it was taken.
+
+        Its age is what has passed between its first sending and this one, as its sender counted it;
+        where that is not said, what lies between the first and the log's stamp. How long it then
+        lay in the log does not count: hosts may have been away for days.
+        """
+        first_ms = getattr(command, "first_sent_ms", 0)
+        if not getattr(command, "request_id", "") or first_ms <= 0:
+            return False
+        sending = sending_in(record.headers)
+        age_ms = sending.age_ms if sending else record.timestamp_ms - first_ms
+        return bool(age_ms > self._shard.world.limits.request_age_ms_max)
+
+    def read_to(self, stamp_ms: int) -> None:
+        """An input was taken that the log stamped then."""
+        self._read_to_ms = max(self._read_to_ms, stamp_ms)
+
+    def forget(self, now_ms: int) -> None:
+        """Every now and then: drop ids that no command may bear any more, some a turn.
+
+        By the stamps of inputs, not by the time: a host that was away may have days of them before
+        it, and one may bear an id that was taken before it left.
+        """
+        if now_ms >= self._forget_at_ms:
+            self._forget_at_ms = now_ms + FORGET_EVERY_MS
+            self._forgetting = table_layout.REQUESTS
+        if self._forgetting:
+            newest_ms = min(now_ms, self._read_to_ms)
+            kept_ms = self._shard.world.limits.request_age_ms_max + ON_THE_WAY_MS
+            self._forgetting = self._taken.forget_requests(newest_ms - kept_ms, self._forgetting)
+
+    def _answer(self, command: Any, row: table_layout.RequestRow) -> None:
+        reply: ReplyTo | None = command.reply
+        owed = self._shard.owed
+        code, _, message = row.reason.partition(": ")
+        refused = Refused(code=code, message=message, run_id=row.run_id)
+        if row.outcome == "refused":
+            owed.answer(reply, refused)
+            return
+        if isinstance(command, UpdateWorkflow):
+            if reply is not None:
+                owed.waits.append((reply, row.run_id, command.update_id))
+            return
+        run = self._shard.world.run(row.run_id)
+        started = run is not None and run.started.request_id == command.request_id
+        accepted = Accepted(
+            workflow_id=command.workflow_id,
+            run_id=row.run_id,
+            first_run_id=run.state.first_run_id if run else row.run_id,
+            started=started,
+        )
+        owed.answer(reply, accepted)
+        update = getattr(command, "update", None)
+        if reply is None:
+            return
+        if update is not None and row.reason:
+            owed.answer(reply, refused)
+        elif update is not None:
+            waits = replace(reply, wait=update.wait_stage)
+            owed.waits.append((waits, row.run_id, update.update_id))
+        elif reply.wait == "completed":
+            owed.waits.append((reply, row.run_id, ""))

@@ -1,0 +1,97 @@
+"""How a run stands, for people: its pending activities, and what it waits for a person with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors import table_layout
+from perdure_schemas.replies import Block, PendingActivity, PendingChild
+
+if TYPE_CHECKING:
+    from perdure_actors.core.state import ActivityState, ChildState, RunState
+    from perdure_actors.partition.capabilities import Owned
+
+
+def block_of(shard: Owned, state: RunState) -> Block | None:
+    """What a run waits for a person with: its code, or an activity that is out of attempts."""
+    block = state.block
+    if block is not None:
+        return Block(
+            cause=block.cause,
+            message=block.message,
+            stack_trace=block.stack_trace,
+            recorded=block.recorded,
+            produced=block.produced,
+            since_ms=state.blocked_ms,
+            code_version=block.code_version,
+        )
+    for activity_id in state.parked:
+        data = shard.table.get(table_layout.activity_key(state.run_id, activity_id))
+        if data is not None:
+            return exhausted_block(state.workflow_id, table_layout.decode_activity(data))
+    return None
+
+
+def exhausted_block(workflow_id: str, activity: ActivityState) -> Block:
+    """The block that an activity without attempts is."""
+    scheduled, failure = activity.scheduled, activity.last_failure
+    last = failure.chain[0] if failure and failure.chain else None
+    why = f": {f'{last.type}: ' if last.type else ''}{last.message}" if last else ""
+    return Block(
+        cause="exhausted",
+        message=(
+            f"activity {scheduled.activity_type} (id {scheduled.activity_id}) is out of attempts"
+            f" after {activity.attempt}{why}. Try it again with: perdure activity retry --id"
+            f" {workflow_id} --activity-id {scheduled.activity_id}; or give it up with: perdure"
+            " activity fail"
+        ),
+        since_ms=activity.paused_ms,
+    )
+
+
+def pending_record(shard: Owned, run_id: str, activity: ActivityState) -> PendingActivity:
+    """An activity without an outcome, as describe shows it."""
+    scheduled = activity.scheduled
+    policy = scheduled.retry_policy
+    return PendingActivity(
+        activity_id=scheduled.activity_id,
+        activity_type=scheduled.activity_type,
+        state=_shown_state(activity),
+        attempt=activity.attempt,
+        maximum_attempts=policy.maximum_attempts if policy else 0,
+        scheduled_ms=activity.scheduled_ms,
+        started_ms=activity.started_ms,
+        next_attempt_ms=activity.retry_ms,
+        last_failure=activity.last_failure,
+        heartbeat_ms=shard.world.soft.heartbeats.get((run_id, scheduled.activity_id), 0),
+        heartbeat_details=activity.heartbeat_details,
+        worker_id=activity.worker_id,
+        identity=activity.identity,
+        task_queue=scheduled.task_queue,
+        local=scheduled.local,
+        paused_ms=activity.paused_ms,
+        pause_reason=activity.pause_reason,
+        pause_identity=activity.pause_identity,
+    )
+
+
+def _shown_state(activity: ActivityState) -> str:
+    if activity.cancel_requested:
+        return "cancel_requested"
+    if activity.exhausted:
+        return "exhausted"
+    if activity.paused:
+        return "paused" if activity.state == "paused" else "pause_requested"
+    return activity.state
+
+
+def pending_child_record(child: ChildState) -> PendingChild:
+    """A child that has not ended, as describe shows it."""
+    return PendingChild(
+        child_id=child.child_id,
+        workflow_id=child.workflow_id,
+        run_id=child.run_id,
+        workflow_type=child.workflow_type,
+        task_queue=child.task_queue,
+        parent_close_policy=child.parent_close_policy,
+    )

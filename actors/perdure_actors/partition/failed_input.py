@@ -1,0 +1,62 @@
+"""An input that could not be decided: who is told, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from perdure_actors.core.decision import Rejection, SendCommand
+from perdure_actors.core.rules import errands_of
+from perdure_actors.partition.queries import READS
+from perdure_schemas.avro import decode
+from perdure_schemas.replies import Refused
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import World
+    from perdure_actors.partition.capabilities import Owned
+    from perdure_schemas.payloads import EffectId, Errand, Record, ReplyTo
+    from perdure_topics.ports import StoredRecord
+
+INTERNAL = "internal"
+
+
+class FailedInput(NamedTuple):
+    """Who hears of an input that could not be decided."""
+
+    is_ask: bool
+    """Whether it only reads, so that nothing is lost with it."""
+    reply: ReplyTo | None = None
+    source: EffectId | None = None
+    errands: tuple[Errand, ...] = ()
+
+
+def internal(what: str) -> Refused:
+    """The answer of a host that failed at what it was asked."""
+    return Refused(
+        code=INTERNAL,
+        message=f"the host failed at this, which is a fault of its own: {what}. Its log has more",
+    )
+
+
+def told_of_refusal(world: World, command: Record, reason: str) -> list[SendCommand]:
+    """What an actor is told whose command can never be sent."""
+    errands = errands_of(world, command, Rejection(INTERNAL, reason))
+    return [SendCommand(one.task_queue, decode(one.command)) for one in errands]
+
+
+def look_at(shard: Owned, record: StoredRecord, reason: str) -> FailedInput:
+    """What can be known of an input that failed, whatever it is."""
+    try:
+        command: Any = shard.services.framing.decode(record.value)
+    except ValueError:
+        return FailedInput(is_ask=False)
+    reply, source = getattr(command, "reply", None), getattr(command, "source", None)
+    if type(command) in READS:
+        return FailedInput(is_ask=True, reply=reply)
+    errands: tuple[Errand, ...] = ()
+    if source is not None:
+        try:
+            errands = errands_of(shard.world, command, Rejection(INTERNAL, reason))
+        except Exception:
+            # Its sender cannot be told in its own way; the finding and the dead letter say it.
+            errands = ()
+    return FailedInput(is_ask=False, reply=reply, source=source, errands=errands)

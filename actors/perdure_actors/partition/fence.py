@@ -1,0 +1,166 @@
+"""The fence round what a shard does: what fails is named, and what fails again is set aside.
+
+Nothing that one input, read, deadline or effect makes this code raise may end a host, or keep a
+partition from going on. What raises before anything of it has happened is set aside at once. What
+raises later has left memory ahead of the log: the shard is given back, taken over again, and the
+same thing is tried again; after three times no code is run on it, and after one more it is set
+aside. The count outlives the shard: it is kept by the slot of its host.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from perdure_topics.ports import LogError, TableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure_actors.partition.services import Services
+
+logger = logging.getLogger("perdure.host")
+INPUT: Final = "input"
+DEADLINE: Final = "deadline"
+BLOCKED_RUN: Final = "blocked run"
+LOST_WORKER: Final = "lost worker"
+LOCAL_REPORT: Final = "report of a local activity"
+FAILURES_MAX = 3
+"""So often one thing may fail before no code is run on it."""
+FAILURES_HELD = 200
+BACK_OFF_MS = 2_000
+BACK_OFF_MAX_MS = 60_000
+SAY_EVERY_MS = 60_000
+REASON_CHARS_MAX = 500
+
+
+class AppendFailedError(Exception):
+    """An append failed, or its fate is unknown: the shard must be taken over again."""
+
+
+PASSING = (AppendFailedError, LogError, TableError)
+"""Trouble of the log or of the table: no fault of what was being done."""
+
+
+class Deed(NamedTuple):
+    """One thing that a shard does, by which what fails is told from the rest."""
+
+    kind: str
+    key: object
+
+    def __str__(self) -> str:
+        where = f"{self.kind} at offset" if self.kind == INPUT else self.kind
+        return f"the {where} {str(self.key)[:200]}"
+
+
+class Fence:
+    """What is being done in one slot of a host, and what has failed there over its shards."""
+
+    def __init__(self) -> None:
+        self.drafts = 0
+        """How many transitions were begun: each puts memory ahead of the log."""
+        self._doing: Deed | None = None
+        self._failed: OrderedDict[Deed, tuple[int, str]] = OrderedDict()
+        self._back_off = 0, 0
+        self._said: dict[str, tuple[int, int]] = {}
+
+    def attempt(
+        self, kind: str, key: object, act: Callable[..., object], *args: Any
+    ) -> Exception | None:
+        """Do something; what it raised before anything of it had happened.
+
+        What it raises later goes on to whoever holds the shard, and so does trouble of the log or
+        of the table.
+        """
+        drafts, self._doing = self.drafts, Deed(kind, key)
+        try:
+            act(*args)
+        except PASSING:
+            raise
+        except Exception as error:
+            if self.drafts != drafts:
+                raise
+            self._doing = None
+            return error
+        if self._failed and self._doing is not None:
+            self._failed.pop(self._doing, None)
+        self._doing = None
+        return None
+
+    def put_off(self) -> None:
+        """What is being done is not done yet: nothing is known of how it goes."""
+        self._doing = None
+
+    def let_out(self, services: Services, act: Callable[..., None], *args: Any) -> None:
+        """Do one thing that an accepted record brings; the rest is done even if it fails."""
+        try:
+            act(*args)
+        except PASSING:
+            raise
+        except Exception as error:
+            text = f"{act.__qualname__} failed: {reason_of(error)}"
+            self.tell(services, "not_done", text, error)
+
+    def escaped(self, error: BaseException) -> Deed | None:
+        """What was being done when the shard was lost, which counts as one more failure of it."""
+        deed, self._doing = self._doing, None
+        if deed is not None:
+            count, _ = self._failed.pop(deed, (0, ""))
+            self._failed[deed] = (count + 1, reason_of(error))
+            if len(self._failed) > FAILURES_HELD:
+                self._failed.popitem(last=False)
+        return deed
+
+    def back_off_ms(self, deed: Deed | None, now_ms: int) -> int:
+        """How long to wait before the slot is tried again; longer each time nobody knows why."""
+        if deed is not None:
+            return 0
+        last_ms, wait_ms = self._back_off
+        again = now_ms - last_ms < 10 * BACK_OFF_MAX_MS
+        wait_ms = min(2 * wait_ms, BACK_OFF_MAX_MS) if again and wait_ms else BACK_OFF_MS
+        self._back_off = now_ms, wait_ms
+        return wait_ms
+
+    def refusal(self, kind: str, key: object) -> str:
+        """Why no code may be run on something; empty when it may."""
+        count, reason = self._of(kind, key)
+        if count < FAILURES_MAX:
+            return ""
+        return (
+            f"{Deed(kind, key)} was tried {count} times, and each time its host had to give the"
+            f" partition back: {reason}. The code is not run on it again"
+        )
+
+    def is_set_aside(self, kind: str, key: object) -> str:
+        """Why something is not done at all any more; empty when it may be tried."""
+        count, reason = self._of(kind, key)
+        return reason if count > FAILURES_MAX else ""
+
+    def _of(self, kind: str, key: object) -> tuple[int, str]:
+        return self._failed.get(Deed(kind, key), (0, "")) if self._failed else (0, "")
+
+    def tell(self, services: Services, code: str, text: str, error: BaseException | None) -> None:
+        """Tell people of something that failed, with its trace: once a minute for each kind."""
+        kind = f"{code} {type(error).__name__}"
+        now_ms = services.clock.monotonic_ms()
+        said_ms, held = self._said.get(kind, (now_ms - SAY_EVERY_MS, 0))
+        if now_ms - said_ms < SAY_EVERY_MS:
+            self._said[kind] = (said_ms, held + 1)
+            return
+        if len(self._said) > FAILURES_HELD:
+            self._said.clear()
+        self._said[kind] = (now_ms, 0)
+        more = f" ({held} more of the kind since it was last said)" if held else ""
+        if error is not None:
+            logger.warning("%s", text, exc_info=error)
+        services.finding(code, text + more)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, as text that can be written, of a length that fits anywhere."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = f"{type(error).__name__}, which says nothing that can be written"
+    return text[:REASON_CHARS_MAX].encode(errors="backslashreplace").decode()

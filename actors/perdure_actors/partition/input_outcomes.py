@@ -1,0 +1,171 @@
+"""What becomes of each input, by the record that covers it: applied, refused, dead or forwarded."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure_actors import table_layout
+from perdure_actors.partition.failed_input import internal, look_at
+from perdure_schemas.payloads import ReplyTo
+from perdure_schemas.replies import Refused
+from perdure_schemas.transition import Outcome
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import Rejection
+    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.partition.dedup_entries import Taken
+    from perdure_schemas.payloads import EffectId, Errand
+    from perdure_topics.ports import StoredRecord
+
+_REPLY: Final = re.compile(rb"([0-9]{1,9})\|([!-{}~]{1,200})\|([ -~]{0,100})")
+"""The header that says where an answer goes: partition, correlation id, version."""
+
+
+class InputOutcomes:
+    """The outcomes of one shard's inputs, owed to the next record that covers them."""
+
+    def __init__(self, shard: Owned, taken: Taken, topic: str) -> None:
+        self._shard = shard
+        self._taken = taken
+        self._topic = topic
+
+    def fail(self, record: StoredRecord, reason: str, error: Exception | None) -> None:
+        """An input that cannot be decided: kept, its sender told, and passed."""
+        shard = self._shard
+        found = look_at(shard, record, reason)
+        shard.owed.answer(found.reply, internal(reason))
+        where = f"{self._topic}-{shard.partition}, offset {record.offset}"
+        if found.is_ask:
+            text = f"an ask could not be answered ({where}): {reason}"
+        else:
+            self.put_aside(record, "dead", f"internal: {reason}", found.source, found.errands)
+            text = (
+                f"a command could not be decided and is in the dead letters ({where}): {reason}."
+                " Its sender was told where it can be; send it again once this is mended"
+            )
+        shard.fence.tell(shard.services, "input_failed", text, error)
+
+    def add(
+        self,
+        record: StoredRecord,
+        command: Any,
+        outcome: str,
+        *,
+        run_id: str = "",
+        reason: str = "",
+        errands: tuple[Errand, ...] = (),
+    ) -> None:
+        """What became of a command, by which it is known when it comes again."""
+        workflow_id = getattr(command, "workflow_id", "")
+        request_id = getattr(command, "request_id", "")
+        source: EffectId | None = getattr(command, "source", None)
+        self._shard.owed.outcomes.append(
+            Outcome(
+                offset=record.offset,
+                outcome=outcome,
+                reason=reason,
+                workflow_id=workflow_id if request_id else "",
+                request_id=request_id,
+                run_id=run_id if request_id else "",
+                source=source,
+                errands=list(errands),
+            )
+        )
+        if source is not None:
+            self._taken.add_source(source)
+        if request_id:
+            row = table_layout.RequestRow(self._shard.world.now_ms(), outcome, run_id, reason)
+            self._taken.add_request(workflow_id, request_id, row)
+
+    def hand_back(self, record: StoredRecord, run_id: str, activity_id: str) -> None:
+        """A task goes out again once this is in the log; that is no event of its run."""
+        self._shard.owed.outcomes.append(
+            Outcome(
+                offset=record.offset,
+                outcome="handed_back",
+                run_id=run_id,
+                activity_id=activity_id,
+            )
+        )
+        self._shard.count("handed_back")
+
+    def refuse(
+        self,
+        record: StoredRecord,
+        command: Any,
+        rejection: Rejection,
+        errands: tuple[Errand, ...] = (),
+    ) -> None:
+        """A refusal is recorded; where nobody is named to hear it, people find it."""
+        reply: ReplyTo | None = getattr(command, "reply", None)
+        if reply is None and getattr(command, "source", None) is None:
+            self.put_aside(record, "dead", f"{rejection.code}: {rejection.message}")
+            return
+        self.add(
+            record,
+            command,
+            "refused",
+            run_id=rejection.run_id,
+            reason=f"{rejection.code}: {rejection.message}",
+            errands=errands,
+        )
+        self._shard.owed.answer(
+            reply,
+            rejection.answer
+            or Refused(
+                code=rejection.code,
+                message=rejection.message,
+                run_id=rejection.run_id,
+                status=rejection.status,
+            ),
+        )
+
+    def forward(self, record: StoredRecord, partition: int) -> None:
+        """A client's command that belongs to another partition."""
+        self.put_aside(record, "forwarded", f"to partition {partition}")
+
+    def put_aside(
+        self,
+        record: StoredRecord,
+        outcome: str,
+        reason: str,
+        source: EffectId | None = None,
+        errands: tuple[Errand, ...] = (),
+    ) -> None:
+        """An outcome that carries the record itself: dead, or forwarded."""
+        if source is not None:
+            self._taken.add_source(source)
+        self._shard.owed.outcomes.append(
+            Outcome(
+                offset=record.offset,
+                outcome=outcome,
+                reason=reason,
+                source=source,
+                key=record.key,
+                value=record.value,
+                errands=list(errands),
+            )
+        )
+        self._shard.count(outcome)
+
+    def dead(
+        self,
+        record: StoredRecord,
+        reason: str,
+        source: EffectId | None = None,
+        *,
+        unknown: bool = False,
+    ) -> None:
+        """An input nobody can take; its sender is told when its headers say where."""
+        self.put_aside(record, "dead", reason, source)
+        for name, value in record.headers or ():
+            # Anybody may have written it: of a header only what a client of ours writes is read.
+            found = _REPLY.fullmatch(value or b"") if name == "perdure-reply" else None
+            if found is not None:
+                partition, correlation, version = (part.decode() for part in found.groups())
+                hint = f" (the client is of version {version})" if unknown else ""
+                self._shard.owed.answer(
+                    ReplyTo(partition=int(partition), correlation_id=correlation),
+                    Refused(code="unreadable", message=reason + hint),
+                )

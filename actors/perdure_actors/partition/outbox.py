@@ -1,0 +1,439 @@
+"""Effects on their way out: encoded once, sent in order, sent again until each is acknowledged.
+
+One appender an incarnation, which tries for ever and skips nothing. An error ends it, and a new
+one starts behind the last contiguous acknowledgement. `dispatched` never overtakes one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+from collections import Counter, OrderedDict, deque
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from msgspec.structs import replace
+
+from perdure_actors.core.decision import (
+    Forward,
+    PushOrders,
+    RunLocal,
+    SendAgain,
+    SendCommand,
+    SendDead,
+    SendTask,
+    StopLocal,
+)
+from perdure_actors.partition.fence import reason_of
+from perdure_actors.task_records import Home, task_record, trace_headers
+from perdure_schemas.avro import RECORD_BYTES_MAX, encode
+from perdure_schemas.child_commands import CANCELED_UNSTARTED, ReportChildRefused
+from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from perdure_schemas.payloads import EffectId, ReplyTo
+from perdure_schemas.replies import CanceledAttempt, WorkerOrders
+from perdure_topics.names import partition_of, topic_name
+from perdure_topics.ports import TOO_LARGE, LogError, RecordTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from perdure_actors.core.decision import Effect
+    from perdure_actors.core.state import RecordId
+    from perdure_schemas.payloads import Record, RunRef
+    from perdure_topics.ports import Appender, Headers, Log
+
+UNACKED_MAX = 20_000
+REASON_CHARS_MAX = 1_000
+
+
+class Outgoing(NamedTuple):
+    """A record that an effect became."""
+
+    pseq: int
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: Headers
+    place: int = -1
+    """Its place among the effects of its record, when it is kept until acknowledged."""
+    held: Held | None = None
+
+
+class Held(NamedTuple):
+    """An effect, and where it comes from."""
+
+    pseq: int
+    place: int
+    epoch: int
+    effect: Effect
+
+
+def _nobody_hears(_text: str, _error: Exception) -> None:
+    """Where nobody asked to be told."""
+
+
+def _nobody_waits(_command: Record, _reason: str) -> Sequence[Effect]:
+    """Where no actor waits for what a command brings."""
+    return ()
+
+
+class Address(NamedTuple):
+    """Who sends: the shard, as effects name it."""
+
+    namespace: str
+    task_queue: str
+    partition: int
+    events_topic_id: str
+
+
+class Dispatch:
+    """The outgoing effects of one shard incarnation."""
+
+    def __init__(
+        self,
+        log: Log,
+        address: Address,
+        *,
+        dispatched: int,
+        token: Callable[[RecordId], bytes],
+        answer: Callable[[ReplyTo, Record], None],
+        again: Callable[[SendAgain], SendTask | None],
+        on_ready: Callable[[], None],
+        tell: Callable[[str, Exception], None] = _nobody_hears,
+        refused: Callable[[Record, str], Sequence[Effect]] = _nobody_waits,
+    ) -> None:
+        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it."""
+        self._log = log
+        self._address = address
+        self._token = token
+        self._answer = answer
+        self._again = again
+        self._on_ready = on_ready
+        self._tell = tell
+        self._refused = refused
+        self._appender: Appender | None = None
+        self._unacked: OrderedDict[int, Outgoing] = OrderedDict()
+        self._serial = 0
+        # Effects do not always come in the order of their records: some wait for a topic.
+        self._open: Counter[int] = Counter()
+        self._oldest: list[int] = []
+        self._waiting: dict[str, deque[Held]] = {}
+        """Effects by the topic that does not exist yet: who reads it takes them in this order."""
+        self._unstarted: dict[tuple[str, str], Held] = {}
+        """Starts of children that wait for a topic, by workflow id and the parent's run."""
+        self._never: set[tuple[int, int]] = set()
+        """Those whose parents have stopped them: they are not sent."""
+        self.done: list[tuple[int, int]] = []
+        """Kept effects that are acknowledged: their records' numbers and their places."""
+        self._partitions: dict[str, int] = {}
+        self._accepted = dispatched
+        self.parked = 0
+        """How many effects could not be sent, and were put aside."""
+        self.missing: set[str] = set()
+        """Task queues that have no topics, so that their tasks wait."""
+        self._commands = topic_name("commands", address.namespace, address.task_queue)
+        self._home = Home(address.namespace, self._commands, address.partition)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is unacknowledged that nothing more should be decided."""
+        return len(self._unacked) >= UNACKED_MAX
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every effect is acknowledged."""
+        return not self._unacked and not self._waiting
+
+    @property
+    def dispatched(self) -> int:
+        """The pseq up to which every effect is acknowledged."""
+        while self._oldest and not self._open[self._oldest[0]]:
+            del self._open[heapq.heappop(self._oldest)]
+        return self._oldest[0] - 1 if self._oldest else self._accepted
+
+    def send(self, pseq: int, effects: Sequence[Effect], *, epoch: int, place: int = 0) -> None:
+        """Send the effects of an accepted record, from one of its places on.
+
+        What goes to one topic leaves in the order of these calls: receivers of commands take no
+        older one after a newer.
+        """
+        self._accepted = max(self._accepted, pseq)
+        for at, effect in enumerate(effects, place):
+            if isinstance(effect, PushOrders):
+                try:
+                    self._push(effect)
+                except Exception as error:
+                    # Soft: the worker's next lease says it again.
+                    self._tell(f"orders to worker {effect.worker_id} cannot be sent", error)
+                continue
+            if isinstance(effect, RunLocal | StopLocal):
+                # They stay in this process.
+                continue
+            if isinstance(effect, SendAgain):
+                task = self._again(effect)
+                if task is None:
+                    self.done.append((pseq, at))
+                    continue
+                effect = task  # noqa: PLW2901 - what it comes to
+            if pseq not in self._open:
+                heapq.heappush(self._oldest, pseq)
+            self._open[pseq] += 1
+            self._send_one(Held(pseq, at, epoch, effect))
+
+    def _push(self, effect: PushOrders) -> None:
+        canceled = CanceledAttempt(token=self._token(effect.issued), reason=effect.reason)
+        self._answer(
+            ReplyTo(partition=effect.reply_partition, correlation_id=effect.worker_id),
+            WorkerOrders(canceled=[canceled]),
+        )
+
+    def _send_one(self, held: Held) -> None:
+        """Send an effect; one that cannot be is parked, so that those behind it go out."""
+        try:
+            self._try_to_send(held)
+        except Exception as error:
+            self._park(held, error)
+
+    def _try_to_send(self, held: Held) -> None:
+        topic, queue = self._target(held.effect)
+        count = None if topic in self._waiting else self._count(topic, queue)
+        if count is None:
+            self._wait(held, topic)
+        else:
+            self._put(held, topic, count)
+
+    def _wait(self, held: Held, topic: str) -> None:
+        """Keep an effect until its topic is made; a child stopped meanwhile never starts."""
+        self._waiting.setdefault(topic, deque()).append(held)
+        command = held.effect.command if isinstance(held.effect, SendCommand) else None
+        if isinstance(command, StartWorkflow) and command.parent is not None:
+            self._unstarted[command.workflow_id, command.parent.run_id] = held
+        elif isinstance(command, CancelWorkflow | TerminateWorkflow) and command.child_of:
+            start = self._unstarted.pop((command.workflow_id, command.child_of.run_id), None)
+            if start is not None:
+                self._never.add((start.pseq, start.place))
+                self._send_one(start._replace(effect=_never_started(start)))
+
+    def _put(self, held: Held, topic: str, count: int) -> None:
+        outgoing = self._outgoing(held, topic, count)._replace(held=held)
+        self._serial += 1
+        self._unacked[self._serial] = outgoing
+        if self._appender is not None or len(self._unacked) == 1:
+            self._append(self._serial, outgoing)
+
+    def _target(self, effect: Effect) -> tuple[str, str]:
+        """The topic an effect goes to, and its task queue."""
+        namespace, queue = self._address.namespace, self._address.task_queue
+        if isinstance(effect, SendTask):
+            queue = effect.activity.scheduled.task_queue
+            return topic_name("tasks", namespace, queue), queue
+        if isinstance(effect, SendCommand):
+            return topic_name("commands", namespace, effect.task_queue), effect.task_queue
+        if isinstance(effect, Forward):
+            return self._commands, queue
+        return topic_name("dead", namespace, queue), queue
+
+    def _outgoing(self, held: Held, topic: str, count: int) -> Outgoing:
+        """The record that an effect becomes, for a topic of so many partitions."""
+        effect, pseq = held.effect, held.pseq
+        if isinstance(effect, SendTask):
+            return self._task(held, effect, topic, count)
+        if isinstance(effect, SendCommand):
+            workflow_id: str = effect.command.workflow_id  # type: ignore[attr-defined]
+            value = encode(_with_source(effect.command, self._address, held))
+            to, key = partition_of(workflow_id, count), workflow_id.encode()
+            return Outgoing(pseq, topic, to, key, value, (), held.place)
+        if isinstance(effect, Forward):
+            key = effect.key or b""
+            to = partition_of(key.decode(errors="replace"), count)
+            return Outgoing(pseq, topic, to, key, effect.value or b"", (), held.place)
+        assert isinstance(effect, SendDead), "orders are pushed"
+        headers = (
+            ("perdure-error", effect.reason[:REASON_CHARS_MAX].encode(errors="backslashreplace")),
+            ("perdure-topic", self._commands.encode()),
+            ("perdure-partition", b"%d" % self._address.partition),
+            ("perdure-offset", b"%d" % effect.offset),
+        )
+        value = (effect.value or b"")[: RECORD_BYTES_MAX - 4096]
+        to = self._address.partition % count
+        return Outgoing(pseq, topic, to, effect.key, value, headers, held.place)
+
+    def _task(self, held: Held, effect: SendTask, topic: str, count: int) -> Outgoing:
+        activity = effect.activity
+        key = f"{effect.run_id}/{activity.scheduled.activity_id}/{activity.attempt}"
+        # The record's number takes part, so that one handed back goes elsewhere.
+        pseq = held.pseq if effect.moved else activity.issued.pseq
+        spread = zlib.crc32(f"{key}/{pseq}".encode())
+        policy = activity.scheduled.retry_policy
+        task = task_record(
+            effect,
+            token=self._token(activity.issued),
+            home=self._home,
+            wants_claim=effect.resent or (policy is not None and policy.maximum_attempts == 1),
+        )
+        value = encode(task)
+        to, place = spread % count, held.place if effect.moved else -1
+        headers = trace_headers(effect)
+        return Outgoing(held.pseq, topic, to, key.encode(), value, headers, place)
+
+    def _count(self, topic: str, queue: str) -> int | None:
+        """The partitions of a topic; None while it does not exist."""
+        count = self._partitions.get(topic)
+        if count is None:
+            try:
+                info = self._log.topic(topic)
+            except LogError:
+                return None
+            if info is None:
+                self.missing.add(queue)
+                return None
+            count = self._partitions[topic] = info.partitions
+            self.missing.discard(queue)
+        return count
+
+    def _append(self, serial: int, outgoing: Outgoing) -> None:
+        if self._appender is None:
+            self._appender = self._log.appender(on_ready=self._on_ready, timeout_ms=0)
+        try:
+            self._appender.append(
+                outgoing.topic,
+                outgoing.partition,
+                outgoing.value,
+                key=outgoing.key,
+                headers=outgoing.headers,
+                tag=serial,
+            )
+        except RecordTooLargeError as error:
+            self._park_sent(serial, error)
+        except LogError:
+            self._restart()
+        except Exception as error:
+            self._park_sent(serial, error)
+
+    def _park_sent(self, serial: int, error: Exception) -> None:
+        outgoing = self._unacked.pop(serial)
+        if outgoing.held is not None:
+            self._park(outgoing.held, error)
+
+    def _park(self, held: Held, error: Exception) -> None:
+        """Put an effect that can never be sent where people find it: in the dead letters.
+
+        Another actor that waits for what it brings is told instead.
+        """
+        effect, reason = held.effect, reason_of(error)
+        self.parked += 1
+        self._tell(f"{_named(effect)} cannot be sent and is put aside: {reason}", error)
+        if isinstance(effect, SendDead):
+            if effect.key is None and effect.value is None:
+                self._settle(held.pseq, held.place)
+                return
+            others: Sequence[Effect] = [effect._replace(key=None, value=None)]
+        elif isinstance(effect, SendCommand):
+            others = self._refused(effect.command, reason)
+        else:
+            others = ()
+        if not others:
+            value = effect.value if isinstance(effect, Forward) else None
+            others = [SendDead(f"{_named(effect)} cannot be sent: {reason}", -1, None, value)]
+        self._send_one(held._replace(effect=others[0]))
+
+    def _settle(self, pseq: int, place: int) -> None:
+        """An effect is acknowledged, or given up."""
+        self._open[pseq] -= 1
+        if place >= 0:
+            self.done.append((pseq, place))
+
+    def _restart(self) -> None:
+        """End this incarnation; the next turn starts behind the last acknowledgement."""
+        if self._appender is not None:
+            self._appender.close()
+            self._appender = None
+
+    def step(self) -> None:
+        """Take acknowledgements; after an error, send again what has none."""
+        if self._appender is None:
+            for serial, outgoing in list(self._unacked.items()):
+                self._append(serial, outgoing)
+                if self._appender is None:
+                    return
+            return
+        for report in self._appender.reports():
+            if report.error is not None or report.offset is None:
+                if report.error is not None and report.error.startswith(TOO_LARGE):
+                    self._park_sent(cast("int", report.tag), LogError(report.error))
+                self._restart()
+                return
+            # Reports of different partitions come in any order; progress is by the oldest.
+            done = self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
+            if done is not None:
+                self._settle(done.pseq, done.place)
+
+    def retry_waiting(self) -> None:
+        """Try again what waits for a topic to be made; once a second is enough."""
+        for topic, waiting in list(self._waiting.items()):
+            count = self._count(topic, self._target(waiting[0].effect)[1])
+            if count is not None:
+                del self._waiting[topic]
+                for held in waiting:
+                    self._no_longer_waits(held)
+
+    def _no_longer_waits(self, held: Held) -> None:
+        """Send an effect whose topic has been made."""
+        if (held.pseq, held.place) in self._never:
+            # Its parent was told instead.
+            self._never.discard((held.pseq, held.place))
+            return
+        command = held.effect.command if isinstance(held.effect, SendCommand) else None
+        if isinstance(command, StartWorkflow) and command.parent is not None:
+            self._unstarted.pop((command.workflow_id, command.parent.run_id), None)
+        self._send_one(held)
+
+    def close(self, *, flush_s: float = 0.0) -> None:
+        """End; what is not acknowledged is the next owner's."""
+        if self._appender is not None:
+            self._appender.close(flush_s=flush_s)
+            self._appender = None
+
+
+def _named(effect: Effect) -> str:
+    """An effect as people know it."""
+    if isinstance(effect, SendTask):
+        activity = effect.activity
+        return (
+            f"the task of activity {activity.scheduled.activity_id!r}, attempt {activity.attempt},"
+            f" of workflow {effect.workflow_id!r} run {effect.run_id}"
+        )
+    if isinstance(effect, SendCommand):
+        command = effect.command
+        where = getattr(command, "workflow_id", "")
+        return f"a {type(command).__name__} to workflow {where!r} on {effect.task_queue[:200]!r}"
+    if isinstance(effect, SendDead | Forward):
+        what = "a dead letter" if isinstance(effect, SendDead) else "a command of another partition"
+        return f"{what} (input at offset {effect.offset})"
+    return f"a {type(effect).__name__}"
+
+
+def _never_started(start: Held) -> SendCommand:
+    """What a parent is told of a child that it stopped before its start could be sent."""
+    command = cast("StartWorkflow", cast("SendCommand", start.effect).command)
+    parent = cast("RunRef", command.parent)
+    report = ReportChildRefused(
+        workflow_id=parent.workflow_id,
+        run_id=parent.run_id,
+        child_id=command.child_id,
+        code=CANCELED_UNSTARTED,
+        message="it was asked to stop before its task queue had topics",
+    )
+    return SendCommand(parent.task_queue, report)
+
+
+def _with_source(command: Record, address: Address, held: Held) -> Record:
+    """An actor's command says which event it comes from; its receiver takes each once."""
+    source = EffectId(
+        topic_id=address.events_topic_id,
+        partition=address.partition,
+        epoch=held.epoch,
+        pseq=held.pseq,
+        index=held.place,
+    )
+    return replace(command, source=source)

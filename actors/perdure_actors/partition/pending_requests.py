@@ -1,0 +1,201 @@
+"""Who waits for an answer: asks that a record must cover first, and word to those who wait long."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from perdure_actors.partition.failed_input import internal
+from perdure_actors.partition.fence import PASSING, reason_of
+from perdure_actors.partition.queries import READS, WAITS, notices_of
+from perdure_actors.partition.run_queries import ask_run, begins_soon, named
+from perdure_actors.partition.transition import closing_of
+from perdure_actors.partition.update_waits import UpdateWaits
+from perdure_schemas.age_header import sending_in
+
+if TYPE_CHECKING:
+    from perdure_actors.partition.capabilities import Owned
+    from perdure_schemas.commands import ReadHistory
+    from perdure_schemas.message_commands import QueryWorkflow
+    from perdure_schemas.payloads import ReplyTo
+    from perdure_schemas.replies import RunClosed
+    from perdure_topics.ports import StoredRecord
+
+FORGET_EVERY_MS = 1_000
+WAITERS_NOTICED = 50
+"""Runs that somebody waits for and that are looked at each time, in turn."""
+NOTICED_HELD = 20_000
+HELD_MAX = 1_000
+"""Queries that wait for a first step."""
+
+UNKNOWN_WAIT_MS = 60_000
+"""How long an asker waits whose deadline is before its sending: its clock is far off."""
+
+
+def in_log_time(record: StoredRecord, ask: Any) -> Any:
+    """An ask whose deadline is by the log's clock: its sender's own may be days off."""
+    reply: ReplyTo | None = getattr(ask, "reply", None)
+    if reply is None or reply.deadline_ms <= 0:
+        return ask
+    sending = sending_in(record.headers)
+    if sending is not None and sending.left_ms >= 0:
+        left_ms = sending.left_ms
+    elif reply.deadline_ms <= record.timestamp_ms:
+        left_ms = UNKNOWN_WAIT_MS
+    else:
+        return ask
+    return replace(ask, reply=replace(reply, deadline_ms=record.timestamp_ms + left_ms))
+
+
+class Asking:
+    """The asks of one shard."""
+
+    def __init__(self, shard: Owned) -> None:
+        self._shard = shard
+        self._reads: deque[tuple[int, Any]] = deque()
+        self._watchers: dict[str, list[ReadHistory]] = {}
+        self._waiters: dict[str, dict[str, ReplyTo]] = {}
+        self._noticed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._held: dict[str, list[QueryWorkflow]] = {}
+        """Queries that wait for the first step of a run, by workflow id."""
+        self._forgot_at_ms = 0
+        self._notice_next: deque[str] = deque()
+        self.updates = UpdateWaits(shard)
+
+    @property
+    def reads_wait(self) -> bool:
+        """Whether asks wait for a record that covers them."""
+        return bool(self._reads)
+
+    @property
+    def runs_waited_for(self) -> int:
+        """How many runs somebody waits for."""
+        return len(self._waiters)
+
+    def ask(self, offset: int, ask: Any) -> None:
+        """Take an ask; one whose asker has given up is passed over."""
+        reply: ReplyTo = ask.reply
+        if reply.deadline_ms and reply.deadline_ms < self._shard.world.time_ms:
+            return
+        waits = WAITS.get(type(ask))
+        run_id = waits(self._shard, ask) if waits else ""
+        if run_id:
+            self._waiters.setdefault(run_id, {})[reply.correlation_id] = reply
+        else:
+            self._reads.append((offset, ask))
+
+    def answer_reads(self) -> None:
+        """Answer the asks that an accepted record covers."""
+        upto = self._shard.cursor.upto
+        while self._reads and self._reads[0][0] <= upto:
+            self._read(self._reads.popleft()[1])
+
+    def _read(self, ask: Any) -> None:
+        """Answer an ask. One that cannot be is answered all the same, and those behind it go on."""
+        shard = self._shard
+        try:
+            answer = READS[type(ask)](shard, ask)
+        except PASSING:
+            raise
+        except Exception as error:
+            answer = internal(reason_of(error))
+            where = f"partition {shard.partition} of {shard.task_queue!r}"
+            text = f"a {type(ask).__name__} could not be answered in {where}: {reason_of(error)}"
+            shard.fence.tell(shard.services, "ask_failed", text, error)
+        if answer is not None:
+            shard.answer(ask.reply, answer)
+
+    def watch(self, run_id: str, ask: ReadHistory) -> None:
+        """Answer a history ask once there are events for it."""
+        self._watchers.setdefault(run_id, []).append(ask)
+
+    def moved(self, run_id: str) -> None:
+        """A run has new accepted events."""
+        for ask in self._watchers.pop(run_id, ()):
+            self._read(ask)
+        if self._held:
+            self._ask_held(run_id)
+
+    def hold(self, ask: QueryWorkflow) -> bool:
+        """Keep a query until the run that it asks has begun; False when too many wait."""
+        if sum(map(len, self._held.values())) >= HELD_MAX:
+            return False
+        self._held.setdefault(ask.workflow_id, []).append(ask)
+        return True
+
+    def _ask_held(self, run_id: str) -> None:
+        """A run has taken a step, and that is accepted: queries that waited for its first."""
+        resident = self._shard.residents.peek(run_id)
+        if resident is None or resident.pinned:
+            # What its code has done since is not accepted yet.
+            return
+        for ask in self._held.pop(resident.run.state.workflow_id, ()):
+            if begins_soon(self._shard, ask):
+                self.hold(ask)
+                continue
+            answer = ask_run(self._shard, ask)
+            if answer is None:
+                self._read(named(self._shard, ask))
+            else:
+                self._shard.answer(ask.reply, answer)
+
+    def wait(self, reply: ReplyTo, run_id: str) -> None:
+        """Answer an asker once a run has closed; at once if that is accepted."""
+        resident = self._shard.residents.find(run_id)
+        closed = closing_of(resident) if resident and not resident.pinned else None
+        if closed is not None:
+            self._shard.answer(reply, closed)
+        else:
+            self._waiters.setdefault(run_id, {})[reply.correlation_id] = reply
+
+    def closed(self, closed: RunClosed) -> None:
+        """A run has closed, and that is accepted: tell those who wait."""
+        for reply in self._waiters.pop(closed.run_id, {}).values():
+            self._shard.answer(reply, closed)
+        self.updates.closed(closed.run_id)
+
+    def keep_house(self) -> None:
+        """Tell those who wait why a run stands; once a second, forget who has given up."""
+        now_ms = self._shard.services.clock.monotonic_ms()
+        if now_ms - self._forgot_at_ms >= FORGET_EVERY_MS:
+            self._forgot_at_ms = now_ms
+            self._forget(self._shard.world.time_ms)
+        if not self._notice_next:
+            self._notice_next.extend((*self._waiters, *self.updates.runs))
+        for _ in range(min(WAITERS_NOTICED, len(self._notice_next))):
+            run_id = self._notice_next.popleft()
+            self._shard.fence.let_out(self._shard.services, self._notice, run_id)
+        while len(self._noticed) > NOTICED_HELD:
+            self._noticed.popitem(last=False)
+
+    def _forget(self, now_ms: int) -> None:
+        for run_id, waiting in list(self._waiters.items()):
+            for correlation_id, reply in list(waiting.items()):
+                if reply.deadline_ms and reply.deadline_ms < now_ms:
+                    del waiting[correlation_id]
+            if not waiting:
+                del self._waiters[run_id]
+        for workflow_id, asks in list(self._held.items()):
+            left = [ask for ask in asks if not 0 < ask.reply.deadline_ms < now_ms]
+            if left:
+                self._held[workflow_id] = left
+            else:
+                del self._held[workflow_id]
+        self.updates.keep_house(now_ms)
+
+    def _notice(self, run_id: str) -> None:
+        # Only what is in memory: a look must not push out runs that are at work.
+        resident = self._shard.residents.peek(run_id)
+        if resident is None:
+            return
+        run = resident.run
+        for notice in notices_of(
+            self._shard, run.state, list(run.activities.values()), list(run.children.values())
+        ):
+            for reply in (*self._waiters.get(run_id, {}).values(), *self.updates.of_run(run_id)):
+                key = (reply.correlation_id, notice.code)
+                if key not in self._noticed:
+                    self._noticed[key] = None
+                    self._shard.answer(reply, notice)

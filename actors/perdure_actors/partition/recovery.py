@@ -1,0 +1,230 @@
+"""The log folded into a table: what a new owner, or one that lost an append, must read first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from perdure_actors import table_layout
+from perdure_actors.core.rules import apply, effects_of
+from perdure_actors.core.state import RecordId
+from perdure_actors.partition.doubt import add_mark, begin_life, live, purge_marks
+from perdure_actors.partition.observer import Recent, RecentOnes
+from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
+from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_memory import RunMemory
+from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
+from perdure_schemas.transition import TransitionBody
+from perdure_topics.fold import Accepted, Bumped, Stale, fold_record
+
+if TYPE_CHECKING:
+    from perdure_actors.core.decision import Effect
+    from perdure_actors.partition.run_cache import Ops, Resident
+    from perdure_schemas.payloads import Record
+    from perdure_schemas.transition import Transition
+    from perdure_topics.ports import StoredRecord, Table
+
+BATCH = 500
+FOLDED_RUNS = 5_000
+"""Runs in memory while a table is made."""
+
+
+class TableDivergedError(Exception):
+    """The table holds what the log does not: it must be wiped."""
+
+
+def mark_of(record: StoredRecord) -> bytes:
+    """What tells one record from any other."""
+    return hashlib.blake2b(record.value or b"", digest_size=16).digest()
+
+
+def first_offset(verified: table_layout.Verified) -> int:
+    """Where to go on reading: at the last record that was verified, to see that it is there."""
+    return verified.next_offset - 1 if verified.mark else verified.next_offset
+
+
+def check_mark(verified: table_layout.Verified, record: StoredRecord) -> None:
+    """Raise TableDivergedError when the last verified record is another one now."""
+    if mark_of(record) != verified.mark:
+        msg = f"the log holds another record at offset {record.offset} than it did"
+        raise TableDivergedError(msg)
+
+
+class Recovery:
+    """Folds records into a table: those it holds are compared, those behind are applied."""
+
+    def __init__(
+        self, table: Table, meta: table_layout.Meta, verified: table_layout.Verified
+    ) -> None:
+        self._table = table
+        self.meta = meta
+        self._compares = meta.offset >= 0
+        self.cursor = verified.cursor
+        self.next_offset = verified.next_offset
+        self._verified = verified
+        self._mark = verified.mark
+        self._residents = Residents(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
+        self._ops: Ops = {}
+        self._changed: dict[str, Resident] = {}
+        """The runs that the batch has changed: each is saved once, as the batch leaves it."""
+        self._unsaved = 0
+        self.partitions = 0
+        """How many partitions the queue had by the last bump that says so; 0: none did."""
+        self.recent = RecentOnes()
+        self._kept: deque[bytes] = deque()
+        """Rows of effects that may not have gone out, in the order of their records."""
+        self.stale = 0
+        self.folded = 0
+        """How many records were read, those compared included."""
+
+    def take(self, record: StoredRecord) -> None:
+        """Fold one record.
+
+        Raises TableDivergedError when the table cannot be right, and UnreadableRecordError for a
+        record that counts, or may, and cannot be read.
+        """
+        if record.offset < self.next_offset:
+            check_mark(self._verified, record)
+            return
+        held = record.offset <= self.meta.offset
+        if self._compares and not held and self.cursor != self.meta.cursor:
+            raise TableDivergedError(self._difference())
+        self._compares = held
+        self.cursor, verdict = fold_record(self.cursor, record)
+        self.next_offset = record.offset + 1
+        self._mark = mark_of(record)
+        self.folded += 1
+        self.stale += isinstance(verdict, Stale)
+        if isinstance(verdict, Bumped):
+            self.partitions = verdict.bump.partitions or self.partitions
+        if isinstance(verdict, Accepted):
+            envelope = verdict.envelope
+            self.recent.add(Recent(envelope.pseq, envelope.time_ms, verdict.body))
+        if held:
+            return
+        if isinstance(verdict, Accepted):
+            self._apply(verdict, record)
+        elif isinstance(verdict, Bumped):
+            begin_life(self.meta, verdict.bump)
+        self.meta.offset = record.offset
+        self.meta.cursor = self.cursor
+        self._unsaved += 1
+        if self._unsaved >= BATCH:
+            self.save()
+
+    def _difference(self) -> str:
+        mine, theirs = self.meta.cursor, self.cursor
+        return (
+            f"at offset {self.meta.offset} the table has epoch {mine.epoch}, pseq {mine.pseq},"
+            f" inputs to {mine.upto}; the log has {theirs.epoch}, {theirs.pseq}, {theirs.upto}"
+        )
+
+    def _apply(self, accepted: Accepted, record: StoredRecord) -> None:
+        envelope = accepted.envelope
+        body = decode_as(TransitionBody, accepted.body)
+        self.meta.transitions += 1
+        self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
+        self.meta.shown = max(self.meta.shown, body.shown)
+        purge_marks(self.meta, envelope.upto, body.run_id, body.workflow_id)
+        live(self.meta, envelope)
+        effects = self._apply_run(body, accepted, record) if body.run_id else []
+        # A transition in several parts is known by its first: that is what its owner knew.
+        pseq = envelope.pseq - envelope.part + 1
+        if not body.run_id:
+            self._apply_partition(body, pseq)
+        effects += outcome_rows(body.outcomes, envelope.time_ms, self._ops)
+        self._kept += effect_rows(effects, pseq, envelope.epoch, self._ops)
+
+    def _apply_run(
+        self, body: TransitionBody, accepted: Accepted, record: StoredRecord
+    ) -> list[Effect]:
+        """Play a transition of a run; the errands that its owner had from it."""
+        envelope = accepted.envelope
+        effects: list[Effect] = []
+        events = [decode(data) for data in body.events]
+        first = events[0]
+        if isinstance(first, WorkflowStarted):
+            resident = self._residents.open(body.workflow_id, body.run_id, first, envelope.time_ms)
+        else:
+            found = self._residents.find(body.run_id)
+            if found is None:
+                msg = f"offset {record.offset} is about run {body.run_id}, which the table lacks"
+                raise TableDivergedError(msg)
+            resident = found
+        state = resident.run.state
+        if body.seq == state.seq + 1:
+            effects = _apply_events(resident, events, body, envelope)
+        elif state.is_open:
+            # The record counts all the same; only its run stands still, for a person to see.
+            state.block = _misfit(body.seq, state.seq, record.offset)
+            state.blocked_ms = envelope.time_ms
+        if body.run_id not in self._changed:
+            self._changed[body.run_id] = resident
+            resident.pinned += 1
+        self._ops[table_layout.history_key(body.run_id, body.seq)] = table_layout.pack_history(
+            record.offset, envelope.pseq, envelope.time_ms, accepted.body
+        )
+        return effects
+
+    def _apply_partition(self, body: TransitionBody, pseq: int) -> None:
+        for data in body.events:
+            event = decode(data)
+            if isinstance(event, InputTrying):
+                add_mark(self.meta, event)
+            self._residents.keeping.happened(event, pseq, self._ops)
+
+    def save(self) -> None:
+        """Write what has been folded."""
+        while self._kept and table_layout.place_of_effect(self._kept[0])[0] <= self.meta.dispatched:
+            self._ops[self._kept.popleft()] = None
+        for resident in self._changed.values():
+            self._residents.save(resident, self._ops)
+            resident.pinned -= 1
+        self._changed.clear()
+        self._residents.end_turn()
+        self._ops[table_layout.META] = table_layout.encode(self.meta)
+        verified = table_layout.Verified(
+            next_offset=self.next_offset, cursor=self.cursor, mark=self._mark
+        )
+        self._ops[table_layout.VERIFIED] = table_layout.encode(verified)
+        puts = [(key, value) for key, value in self._ops.items() if value is not None]
+        self._table.write(puts, [key for key, value in self._ops.items() if value is None])
+        self._ops = {}
+        self._unsaved = 0
+
+    def finish(self) -> table_layout.Meta:
+        """Write the rest; what the table is good for now.
+
+        Raises TableDivergedError when the log ended before what the table holds.
+        """
+        if self._compares and (
+            self.next_offset <= self.meta.offset or self.cursor != self.meta.cursor
+        ):
+            raise TableDivergedError(self._difference())
+        self.save()
+        self._residents.clear()
+        return replace(self.meta)
+
+
+def _apply_events(
+    resident: Resident, events: list[Record], body: TransitionBody, envelope: Transition
+) -> list[Effect]:
+    pseq = envelope.pseq - envelope.part + 1
+    effects: list[Effect] = []
+    for place, event in enumerate(events):
+        at = RecordId(envelope.epoch, envelope.nonce, pseq, place)
+        effects += effects_of(resident.run, event, at, envelope.time_ms)
+        apply(resident.run, event, at, envelope.time_ms)
+        resident.run.state.history_bytes += len(body.events[place])
+    return effects
+
+
+def _misfit(seq: int, last: int, offset: int) -> WorkflowBlocked:
+    return WorkflowBlocked(
+        cause="corrupt",
+        message=f"the record at offset {offset} begins with event {seq} where {last + 1} is due",
+    )

@@ -1,0 +1,264 @@
+"""The runs a shard holds in memory: loaded from its table, saved by what was touched, evicted.
+
+What is here may be ahead of the table by what is proposed and not yet accepted; such runs are
+pinned. When an append is lost the whole of it is dropped, and the table is the truth again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure_actors import table_layout
+from perdure_actors.core.start import open_run
+from perdure_actors.core.state import ActorState, Run, alarm_of
+from perdure_actors.partition.buffered_signals import Keeping
+from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.visibility.indexing import Indexing, Shown, shown_of
+
+if TYPE_CHECKING:
+    from perdure_actors.replay.coroutine import Coroutine
+    from perdure_schemas.events import WorkflowStarted
+    from perdure_topics.ports import Table
+
+SOON_MS = 10_000
+"""A run that waits for a timer so far away, and for nothing else, is idle."""
+Ops = dict[bytes, bytes | None]
+"""Rows to write, in order; None deletes one."""
+
+
+class Resident:
+    """A run in memory, with its code when that is live."""
+
+    __slots__ = ("bytes", "coroutine", "delivered", "key_alarm", "pinned", "run", "shown", "view")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.coroutine: Coroutine | None = None
+        self.view: object | None = None
+        """What who looks on has made of its accepted transitions."""
+        self.pinned = 0
+        """How many transitions of it are proposed and not yet accepted."""
+        self.shown = Shown()
+        """What its index rows say."""
+        self.key_alarm: dict[tuple[str, str], int] = {}
+        """The alarms its rows have: by entity."""
+        self.delivered: Ops = {}
+        """The rows of what waited for its start: they are no more."""
+        self.bytes = 0
+        """What it takes in memory, by estimate."""
+
+    def is_idle(self, now_ms: int) -> bool:
+        """Whether nothing but time, a message or a person can bring its next input soon."""
+        run = self.run
+        if not run.state.is_open:
+            return True
+        if run.activities or run.children or run.state.block is not None:
+            return False
+        return all(timer.alarm_ms - now_ms > SOON_MS for timer in run.timers.values())
+
+    def drop_code(self) -> None:
+        """Let go of the live coroutine; its finally blocks do not act."""
+        if self.coroutine is not None:
+            self.coroutine.close()
+            self.coroutine = None
+
+
+class Residents:
+    """The runs of one shard that are in memory; how many stay there, its memory says."""
+
+    def __init__(self, table: Table, memory: RunMemory | None = None) -> None:
+        self._table = table
+        self._memory = RunMemory() if memory is None else memory
+        self._indexing = Indexing(table)
+        self.keeping = Keeping(table)
+        self._runs: dict[str, Resident] = {}
+        self._current: dict[str, Resident] = {}
+        self.actor_alarms: dict[str, int] = {}
+        self.is_held = False
+        """Whether a turn is under way, in which none of them leaves."""
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def clear(self) -> None:
+        """Forget everything: what was not accepted never happened."""
+        for resident in self._runs.values():
+            self._memory.drop(resident)
+            resident.drop_code()
+        self._runs.clear()
+        self._current.clear()
+        self.actor_alarms.clear()
+        self._indexing.clear()
+        self.keeping.clear()
+
+    def attribute_type(self, name: str) -> str:
+        """The type that runs here have given a search attribute; empty when none has it."""
+        return self._indexing.type_of(name)
+
+    def begin_turn(self) -> None:
+        """Keep every run here until the turn is over."""
+        self.is_held = True
+
+    def end_turn(self) -> None:
+        """Let runs leave again, here and elsewhere, until there is room."""
+        self.is_held = False
+        self._memory.make_room()
+
+    def peek(self, run_id: str) -> Resident | None:
+        """A run by its id if it is in memory; looking does not keep it there."""
+        return self._runs.get(run_id)
+
+    def find(self, run_id: str) -> Resident | None:
+        """A run by its id, loaded when it must be."""
+        resident = self._runs.get(run_id)
+        if resident is not None:
+            self._memory.use(resident)
+            return resident
+        data = self._table.get(table_layout.run_key(run_id))
+        if data is None:
+            return None
+        state = table_layout.decode_run(data)
+        current = self._current.get(state.workflow_id)
+        actor = current.run.actor if current else self._load_actor(state.workflow_id)
+        return self._load(data, actor or ActorState(state.workflow_id, run_id))
+
+    def current(self, workflow_id: str) -> Resident | None:
+        """The newest run of a workflow id."""
+        resident = self._current.get(workflow_id)
+        if resident is not None:
+            self._memory.use(resident)
+            return resident
+        actor = self._load_actor(workflow_id)
+        if actor is None:
+            return None
+        data = self._table.get(table_layout.run_key(actor.current_run_id))
+        return self._load(data, actor) if data is not None else None
+
+    def open(self, workflow_id: str, run_id: str, event: WorkflowStarted, now_ms: int) -> Resident:
+        """The resident of a run that begins now."""
+        before = self.current(workflow_id)
+        actor = before.run.actor if before else ActorState(workflow_id)
+        resident = Resident(open_run(actor, run_id, event, now_ms))
+        resident.delivered = self.keeping.delivered(workflow_id)
+        self._add(resident)
+        return resident
+
+    def _load_actor(self, workflow_id: str) -> ActorState | None:
+        data = self._table.get(table_layout.actor_key(workflow_id))
+        if data is None:
+            return None
+        actor = table_layout.decode_actor(data)
+        if actor.alarm_ms:
+            self.actor_alarms[workflow_id] = actor.alarm_ms
+        return actor
+
+    def _load(self, data: bytes, actor: ActorState) -> Resident:
+        state = table_layout.decode_run(data)
+        started = self._table.get(table_layout.started_key(state.run_id))
+        assert started is not None, f"run {state.run_id} has no start in the table"
+        run = Run(state, table_layout.decode_started(started), actor)
+        resident = Resident(run)
+        alarms = resident.key_alarm
+        alarms["run", ""] = state.alarm_ms
+        facts = self._table.get(table_layout.facts_key(state.run_id))
+        if facts is not None:
+            run.facts = table_layout.decode_facts(facts)
+        for _, value in self._table.scan(*table_layout.updates_range(state.run_id)):
+            update = table_layout.decode_update(value)
+            run.updates[update.update_id] = update
+        if state.is_open:
+            for name, kind in table_layout.KINDS.items():
+                entities = run.entities(name)
+                for key, value in self._table.scan(*kind.range(state.run_id)):
+                    entity_id = table_layout.id_of_entity(key)
+                    entities[entity_id] = entity = kind.decode(value)
+                    alarms[name, entity_id] = alarm_of(entity)
+        resident.shown = shown_of(run)
+        self._add(resident)
+        return resident
+
+    def _add(self, resident: Resident) -> None:
+        run = resident.run
+        self._runs[run.state.run_id] = resident
+        if run.actor.current_run_id == run.state.run_id:
+            self._current[run.state.workflow_id] = resident
+        self._memory.add(resident, self)
+
+    def forget(self, resident: Resident) -> None:
+        """Let a run leave memory; the table has all of it."""
+        self._memory.drop(resident)
+        resident.drop_code()
+        state = resident.run.state
+        del self._runs[state.run_id]
+        if self._current.get(state.workflow_id) is resident:
+            del self._current[state.workflow_id]
+            self.actor_alarms.pop(state.workflow_id, None)
+
+    def save(self, resident: Resident, ops: Ops, now_ms: int = 0) -> list[table_layout.Alarm]:
+        """Add the rows that one transition changed; the alarms it set."""
+        run, state = resident.run, resident.run.state
+        run_id = state.run_id
+        alarms: list[table_layout.Alarm] = []
+        ops.update(resident.delivered)
+        resident.delivered = {}
+        # First, because an id may be in use again since.
+        for kind, entity_id, _ in run.gone:
+            ops[table_layout.KINDS[kind].key(run_id, entity_id)] = None
+            self._move(resident, (kind, entity_id), 0, ops, alarms)
+        run.gone.clear()
+        for kind, entity_id in run.touched:
+            if kind in table_layout.KINDS:
+                entity = run.entities(kind)[entity_id]
+                ops[table_layout.KINDS[kind].key(run_id, entity_id)] = table_layout.encode(entity)
+                self._move(resident, (kind, entity_id), alarm_of(entity), ops, alarms)
+            elif kind == "facts":
+                ops[table_layout.facts_key(run_id)] = table_layout.encode(run.facts)
+            elif kind == "update":
+                ops[table_layout.update_key(run_id, entity_id)] = table_layout.encode(
+                    run.updates[entity_id]
+                )
+            else:
+                ops[table_layout.started_key(run_id)] = table_layout.encode(run.started)
+        run.touched.clear()
+        ops[table_layout.run_key(run_id)] = table_layout.encode(state)
+        self._move(resident, ("run", ""), state.alarm_ms, ops, alarms)
+        self._save_actor(run.actor, resident, ops, alarms)
+        resident.shown = self._indexing.save(run, resident.shown, ops)
+        is_idle = resident.is_idle(now_ms)
+        self._memory.weigh(resident, history_bytes=state.history_bytes, is_idle=is_idle)
+        return alarms
+
+    def _move(
+        self,
+        resident: Resident,
+        entity: tuple[str, str],
+        due_ms: int,
+        ops: Ops,
+        alarms: list[table_layout.Alarm],
+    ) -> None:
+        """Move an entity's alarm row from its old due time to the new one."""
+        run_id = resident.run.state.run_id
+        was = resident.key_alarm.pop(entity, 0)
+        if was and was != due_ms:
+            ops[table_layout.alarm_key(was, entity[0], run_id, entity[1])] = None
+        if due_ms:
+            resident.key_alarm[entity] = due_ms
+            if was != due_ms:
+                ops[table_layout.alarm_key(due_ms, entity[0], run_id, entity[1])] = b""
+                alarms.append(table_layout.Alarm(due_ms, entity[0], run_id, entity[1]))
+
+    def _save_actor(
+        self, actor: ActorState, resident: Resident, ops: Ops, alarms: list[table_layout.Alarm]
+    ) -> None:
+        """The actor's row changes when a run begins, ends with a successor, or follows."""
+        workflow_id = actor.workflow_id
+        if resident.shown.status and not actor.next_run_id:
+            return
+        ops[table_layout.actor_key(workflow_id)] = table_layout.encode(actor)
+        was = self.actor_alarms.pop(workflow_id, 0)
+        if was and was != actor.alarm_ms:
+            ops[table_layout.alarm_key(was, "actor", workflow_id)] = None
+        if actor.alarm_ms:
+            self.actor_alarms[workflow_id] = actor.alarm_ms
+            ops[table_layout.alarm_key(actor.alarm_ms, "actor", workflow_id)] = b""
+            alarms.append(table_layout.Alarm(actor.alarm_ms, "actor", workflow_id, ""))

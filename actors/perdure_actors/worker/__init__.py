@@ -1,0 +1,1 @@
+"""The activity worker: tasks taken, attempts run, outcomes reported."""

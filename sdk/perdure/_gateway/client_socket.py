@@ -1,0 +1,98 @@
+"""The gateway's socket for clients: `Client.connect("http://...")` in front of any log."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Final
+
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from perdure.client import Client
+from perdure_topics.ports import LogError
+from perdure_topics.wire import frames
+from perdure_topics.wire.relay import Relay, RelayClosedError
+from perdure_views.gateway.admission import admit
+from perdure_views.gateway.app import Gateway
+from perdure_views.gateway.problems import ProblemError
+from perdure_views.gateway.settings import Settings
+
+_LOG: Final = logging.getLogger("perdure.gateway")
+CLIENTS_MAX: Final = 256
+POLICY: Final = 1008
+
+
+class _Channel:
+    """A Starlette websocket as the relay knows one."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes:
+        """The next message."""
+        try:
+            message = await self._socket.receive()
+        except RuntimeError as error:
+            raise RelayClosedError(str(error)) from error
+        data = message.get("bytes")
+        if message["type"] != "websocket.receive" or data is None:
+            raise RelayClosedError("it closed the connection")
+        return bytes(data)
+
+    async def send(self, message: bytes) -> None:
+        """Send a message."""
+        try:
+            await self._socket.send_bytes(message)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            raise RelayClosedError("it closed the connection") from error
+
+
+class Clients:
+    """All clients that are connected through one gateway."""
+
+    def __init__(self, gateway: Gateway, client: Client, settings: Settings) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._names = not settings.register.is_open
+        self._count = 0
+
+    def route(self) -> WebSocketRoute:
+        """Where clients connect."""
+        return WebSocketRoute(frames.PATH, self._serve)
+
+    async def _serve(self, socket: WebSocket) -> None:
+        try:
+            if self._count >= CLIENTS_MAX:
+                raise ProblemError("too_many", f"{CLIENTS_MAX} clients are connected already")
+            person = await self._gateway.person_of(socket)
+        except ProblemError as problem:
+            refusal = PlainTextResponse(f"{problem.message}\n", problem.status)
+            await socket.send_denial_response(refusal)
+            return
+        self._count += 1
+        try:
+            await socket.accept()
+            relay = Relay(
+                self._client.log,
+                self._client.namespace,
+                partial(admit, person, names=self._names),
+            )
+            await relay.run(_Channel(socket))
+        except (RelayClosedError, LogError) as error:
+            _LOG.debug("a client's connection ended: %s", error)
+            await _close(socket, str(error))
+        except Exception:
+            _LOG.exception("a client's connection failed by an error of the gateway")
+            await _close(socket, "an error of the gateway; its log says which")
+        finally:
+            self._count -= 1
+
+
+async def _close(socket: WebSocket, reason: str) -> None:
+    try:
+        # The protocol has room for so many bytes of it.
+        await socket.close(POLICY, reason.encode()[:120].decode(errors="ignore"))
+    except (RuntimeError, OSError, WebSocketDisconnect) as error:
+        _LOG.debug("the connection was closed already: %s", error)

@@ -1,0 +1,1 @@
+"""What users write, as records of the wire and back: policies, names, attributes, tokens."""

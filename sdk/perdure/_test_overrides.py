@@ -1,0 +1,30 @@
+"""What a test environment has instead of the machine's own: time, tables, topics, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from perdure_actors.core.decision import Limits
+from perdure_actors.host.thread import Pace
+from perdure_topics.clock import SystemClock
+from perdure_topics.names import PARTITIONS_DEFAULT
+from perdure_topics.ports import Clock, TableStore
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the workers of a client are surrounded by."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    pace: Pace | None = None
+    tables: Callable[[], TableStore] | None = None
+    """Makes the tables of a host; without it, they are on a disk."""
+    partitions: int = PARTITIONS_DEFAULT
+    """Of task queues that are made when a worker first serves them."""
+    limits: Limits | None = None
+    awaiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Around whatever waits for what a workflow does: a result, an update, a query."""
+    watch: Callable[[Callable[[], bool]], None] | None = None
+    """Takes what says whether a client has answers to read."""

@@ -1,0 +1,46 @@
+"""`perdure acls`: what a role must be allowed on a broker, printed or granted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perdure import _assembly as assembly
+from perdure.cli.output import print_json, print_table, text
+from perdure.cli.target import Broker, Namespace, Output, OutputFormat, target
+from perdure_topics.rights import ROLES, acl_commands, rights_of
+
+
+def acls(
+    role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")],
+    principal: Annotated[str, typer.Option(help="Who is allowed, as Kafka names it: User:NAME.")],
+    task_queue: Annotated[
+        str, typer.Option("--task-queue", "-q", envvar="PERDURE_TASK_QUEUE", help="Task queue.")
+    ],
+    broker: Broker = None,
+    namespace: Namespace = "default",
+    grant: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--grant", help="Grant them on the broker.")
+    ] = False,
+    script: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--script", help="Print lines for kafka-acls.sh.")
+    ] = False,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show what a process of a role needs on a broker with an authorizer, or grant it.
+
+    A `perdure worker` that runs workflows and activities is host and worker in one.
+    """
+    rights = rights_of(role, namespace, task_queue)
+    address = target(broker, None)
+    if grant:
+        assembly.grant_rights(address, rights, principal)
+    if script:
+        for line in acl_commands(rights, principal, address):
+            print(line)
+    elif output is OutputFormat.JSON:
+        print_json([{**right._asdict(), "principal": principal} for right in rights])
+    else:
+        rows = [(text(r.resource), text(r.name), r.pattern, r.operation) for r in rights]
+        print_table(("RESOURCE", "NAME", "PATTERN", "OPERATION"), rows)

@@ -1,0 +1,196 @@
+"""Histories as users read them: events with their numbers and times, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import msgspec
+
+from perdure.client._history_json import OURS, attributes_of, event_type
+from perdure_schemas.avro import decode
+from perdure_schemas.events import CLOSING, Event
+from perdure_schemas.payloads import Record
+from perdure_schemas.replies import HistoryBatch, HistoryPage
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryEvent:
+    """One event of a run."""
+
+    event_id: int
+    """Its number in the run, from 1."""
+    event_time: datetime
+    event: Record
+    """The record itself: one of perdure_schemas.events."""
+    offset: int = -1
+    """Where its transition stands in the events partition."""
+    code_version: str = ""
+
+    @property
+    def event_type(self) -> str:
+        """What happened."""
+        return type(self.event).__name__
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The event as JSON values in Temporal's shape; the record stands under a key of ours."""
+        key, attributes = attributes_of(self.event)
+        return {
+            "eventId": str(self.event_id),
+            "eventTime": self.event_time.isoformat().replace("+00:00", "Z"),
+            "eventType": event_type(self.event),
+            key: attributes,
+            OURS: {
+                "type": self.event_type,
+                "offset": self.offset,
+                "codeVersion": self.code_version,
+                "record": msgspec.to_builtins(self.event),
+            },
+        }
+
+
+@dataclass(frozen=True)
+class WorkflowHistory:
+    """The events of a run."""
+
+    workflow_id: str
+    events: Sequence[HistoryEvent]
+    execution_run_id: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """The run these events are of."""
+        return self.execution_run_id
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The history as JSON values in Temporal's shape; bytes are base64."""
+        return {
+            "events": [event.to_json_dict() for event in self.events],
+            OURS: {"workflowId": self.workflow_id, "runId": self.run_id},
+        }
+
+    def to_json(self) -> str:
+        """The history as JSON; from_json reads it."""
+        return json.dumps(self.to_json_dict())
+
+    @staticmethod
+    def from_json(workflow_id: str, history: str | dict[str, Any]) -> WorkflowHistory:
+        """The history that to_json wrote.
+
+        Raises ValueError when it is no such JSON, and for a history that another system wrote:
+        that has not recorded what ours replays.
+        """
+        value = json.loads(history) if isinstance(history, str) else history
+        try:
+            read = [_event_of(item) for item in value["events"]]
+        except (KeyError, TypeError, msgspec.ValidationError) as error:
+            raise ValueError(f"this is no history as JSON: {error!r}") from error
+        return WorkflowHistory(workflow_id, read, str(value.get(OURS, {}).get("runId", "")))
+
+
+def _event_of(item: dict[str, Any]) -> HistoryEvent:
+    if OURS not in item:
+        raise ValueError(
+            f"event {item['eventId']} has no {OURS!r}: this history was written by another system,"
+            " and only Perdure's own can be replayed here"
+        )
+    ours = item[OURS]
+    kind = {kind.__name__: kind for kind in get_args(Event)}.get(ours["type"])
+    if kind is None:
+        raise TypeError(f"there is no event {ours['type']!r}")
+    return HistoryEvent(
+        event_id=int(item["eventId"]),
+        event_time=datetime.fromisoformat(item["eventTime"]),
+        event=msgspec.convert(ours["record"], kind),
+        offset=ours.get("offset", -1),
+        code_version=ours.get("codeVersion", ""),
+    )
+
+
+def events_of(batch: HistoryBatch) -> list[HistoryEvent]:
+    """The events of a transition."""
+    time = moment(batch.time_ms)
+    return [
+        HistoryEvent(
+            event_id=batch.seq + index,
+            event_time=time,
+            event=decode(framed),
+            offset=batch.offset,
+            code_version=batch.code_version,
+        )
+        for index, framed in enumerate(batch.events)
+    ]
+
+
+def moment(time_ms: int) -> datetime:
+    """A recorded time, in UTC."""
+    return datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+
+
+Fetch = Callable[[int, int | None], Awaitable[HistoryPage]]
+"""Gives the page of a history from a seq on, of so many bytes at most."""
+
+
+class WorkflowHistoryEventAsyncIterator:
+    """The events of a run, fetched page by page; `async for` takes them one by one."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        wait_new_event: bool,
+        only_closing: bool,
+        page_size: int | None,
+        from_seq: int = 1,
+    ) -> None:
+        self._fetch = fetch
+        self._waits = wait_new_event
+        self._only_closing = only_closing
+        self._page_bytes = page_size
+        self._next_seq = from_seq
+        self._is_done = False
+        self._page: list[HistoryEvent] | None = None
+        self._index = 0
+        self.run_id = ""
+
+    @property
+    def current_page(self) -> Sequence[HistoryEvent] | None:
+        """The page that was fetched last."""
+        return self._page
+
+    @property
+    def current_page_index(self) -> int:
+        """The index in that page of the event that comes next."""
+        return self._index
+
+    @property
+    def next_page_token(self) -> bytes | None:
+        """Where the next page begins; None after the last one."""
+        return None if self._is_done else str(self._next_seq).encode()
+
+    async def fetch_next_page(self, *, page_size: int | None = None) -> None:
+        """Fetch the next page."""
+        page = await self._fetch(self._next_seq, page_size or self._page_bytes)
+        self.run_id = page.run_id
+        found = [event for batch in page.batches for event in events_of(batch)]
+        self._next_seq = page.next_seq
+        is_open = page.status in ("running", "blocked", "")
+        self._is_done = not page.more and not (self._waits and is_open)
+        if self._only_closing:
+            found = [event for event in found if isinstance(event.event, CLOSING)]
+        self._page = found
+        self._index = 0
+
+    def __aiter__(self) -> WorkflowHistoryEventAsyncIterator:
+        return self
+
+    async def __anext__(self) -> HistoryEvent:
+        while self._page is None or self._index >= len(self._page):
+            if self._is_done:
+                raise StopAsyncIteration
+            await self.fetch_next_page()
+        self._index += 1
+        return self._page[self._index - 1]

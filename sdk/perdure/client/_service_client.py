@@ -1,0 +1,158 @@
+"""A log that is connected to, before it is any namespace's: what clients are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Final, Self
+
+from perdure import _assembly as assembly
+from perdure._connect_config import ConnectConfig
+from perdure._records.rpc_errors import RPCError, RPCStatusCode
+from perdure.client._connection import Connection, seconds, unavailable
+from perdure.client._kafka_access import reach_settings
+from perdure_topics.ports import Log, LogError
+
+logger = logging.getLogger(__name__)
+API_KEY: Final = "PERDURE_API_KEY"
+KafkaConfig = str | os.PathLike[str] | Mapping[str, str]
+
+
+class ServiceClient:
+    """A connection to a log. Make one with `await ServiceClient.connect(...)`, clients of it.
+
+    Example:
+        service = await ServiceClient.connect(ConnectConfig("localhost:9092"))
+        billing, mail = (Client(service, namespace=name) for name in ("billing", "mail"))
+    """
+
+    def __init__(self, config: ConnectConfig, connection: Connection) -> None:
+        self.config = config
+        self._connection = connection
+        self._others: dict[str, Connection] = {}
+
+    @classmethod
+    async def connect(
+        cls,
+        config: ConnectConfig,
+        *,
+        namespace: str = "default",
+        kafka_config: KafkaConfig | None = None,
+    ) -> Self:
+        """Connect to the log at `config.target_host`; see `Client.connect`.
+
+        The namespace is the one that is looked for at once, unless it is lazy.
+
+        Raises RPCError when it cannot be reached, ValueError when the target is no target or a
+        setting cannot be used.
+        """
+        log, close_log = await _opened(config, kafka_config)
+        identity = config.identity or f"{os.getpid()}@{socket.gethostname()}"
+        connection = Connection(log, namespace=namespace, identity=identity, close_log=close_log)
+        connection.limits = config.payload_limits
+        if not config.lazy:
+            try:
+                await connection.prepare()
+            except BaseException:
+                await connection.close()
+                raise
+        return cls(config, connection)
+
+    def connection_in(self, namespace: str) -> Connection:
+        """The connection of a namespace; all of them share the log."""
+        if namespace == self._connection.namespace:
+            return self._connection
+        if namespace not in self._others:
+            self._others[namespace] = self._connection.in_namespace(namespace)
+        return self._others[namespace]
+
+    async def check_health(
+        self,
+        *,
+        service: str = "",
+        retry: bool = False,
+        metadata: Mapping[str, str | bytes] | None = None,
+        timeout: timedelta | None = None,
+    ) -> bool:
+        """Whether the log answers. Raises RPCError when it does not, or not in time."""
+        try:
+            async with asyncio.timeout(seconds(timeout)):
+                await asyncio.to_thread(self._connection.log.topic_names)
+        except LogError as error:
+            raise unavailable("asking for the log's health", error) from error
+        except TimeoutError:
+            message = f"the log at {self._connection.log.address} did not answer in time"
+            raise RPCError(message, RPCStatusCode.DEADLINE_EXCEEDED) from None
+        return True
+
+    def update_api_key(self, api_key: str | None) -> None:
+        """Use another token where a gateway asks for one, from its next connection on."""
+        self.config.api_key = api_key
+        use = getattr(self._connection.log, "use_api_key", None)
+        if use is not None:
+            use(api_key or "")
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        """Keep the metadata; without effect, because no gRPC call carries it."""
+        self.config.rpc_metadata = metadata
+
+    @property
+    def worker_service_client(self) -> ServiceClient:
+        """What workers connect through: the same."""
+        return self
+
+
+class OnService:
+    """The part of a client that says which connection it is on."""
+
+    _service_client: ServiceClient
+
+    @property
+    def service_client(self) -> ServiceClient:
+        """The connection, for other clients on it."""
+        return self._service_client
+
+    @property
+    def api_key(self) -> str | None:
+        """The token for a gateway that asks; another one counts from the next connection on."""
+        return self._service_client.config.api_key
+
+    @api_key.setter
+    def api_key(self, value: str | None) -> None:
+        self._service_client.update_api_key(value)
+
+    @property
+    def rpc_metadata(self) -> Mapping[str, str | bytes]:
+        """What was given; without effect, because no gRPC call carries it."""
+        return self._service_client.config.rpc_metadata
+
+    @rpc_metadata.setter
+    def rpc_metadata(self, value: Mapping[str, str | bytes]) -> None:
+        self._service_client.update_rpc_metadata(value)
+
+
+async def _opened(
+    config: ConnectConfig, kafka_config: KafkaConfig | None
+) -> tuple[Log, Callable[[], None]]:
+    if config.http_connect_proxy_config is not None:
+        raise ValueError(
+            "http_connect_proxy_config: neither Kafka nor an engine is reached through a proxy"
+        )
+    limit = config.connect_timeout
+    try:
+        async with asyncio.timeout(None if limit is None else limit.total_seconds()):
+            return await asyncio.to_thread(
+                assembly.open_log,
+                config.target_host,
+                settings=reach_settings(kafka_config, config.tls),
+                api_key=config.api_key or os.environ.get(API_KEY, ""),
+            )
+    except LogError as error:
+        raise unavailable("connecting", error) from error
+    except TimeoutError:
+        message = f"connecting to {config.target_host} took longer than {limit}"
+        raise RPCError(message, RPCStatusCode.UNAVAILABLE) from None

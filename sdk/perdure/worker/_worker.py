@@ -1,0 +1,391 @@
+"""The worker: hosts the workflows and runs the activities of a task queue, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self, Unpack, cast
+
+from perdure import _assembly as assembly
+from perdure._activity_client import CLIENT
+from perdure._telemetry import environment
+from perdure._telemetry.process_metrics import process_metrics
+from perdure.client import Client
+from perdure.worker._build import code_of, of_workers, settings_of, suppliers_of
+from perdure.worker._configs import WorkerConfig, given
+from perdure.worker._fatal import error_of, finish, first_of, take_back
+from perdure.worker._ignored_options import OptionsWithoutEffect, check_options
+from perdure.worker._interceptor import Interceptor, intercepting
+from perdure.worker._slot_suppliers import ReserveContext
+from perdure.worker._tuning import WorkerTuner
+from perdure.workflow._interceptor_chain import PatchActivationInput
+from perdure_actors.definitions.registry import ActivityRegistry
+from perdure_actors.host.thread import HostThread
+from perdure_actors.partition.services import Viewer
+from perdure_actors.worker.activity_worker import ActivityWorker
+from perdure_actors.worker.local_worker import LocalWorker
+from perdure_actors.worker.slots import Slots
+from perdure_topics.names import quote
+from perdure_topics.ports import LogUnavailableError
+from perdure_views.tracing.span_queue import SpanQueue
+
+__all__ = ["Worker"]
+
+AWAY_RETRY_S: Final = 0.5
+AWAY_COMPLAINT_S: Final = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works on one task queue until it is shut down.
+
+    With workflows it is a host: it owns partitions of the queue and runs their workflow code.
+    With activities it takes their tasks. Start any number of workers, in any number of processes.
+
+    Args:
+        client: What speaks to the log.
+        task_queue: The queue to work on.
+        activities: Activities to run: functions, methods of objects, objects that are called.
+        workflows: Workflow classes to host; all workers of a queue host the same ones.
+        activity_executor: Where plain activities run: a thread or a process pool. Threads of
+            the worker's own when not given.
+        build_id: The version of the workflow code; a hash of its modules when not given.
+        identity: Who this worker says it is; the client's when not given.
+        max_cached_workflows: How many workflows stay in memory between their events; fewer where
+            a quarter of the memory is taken.
+        max_concurrent_activities: How many activities run at once; 100 when not given.
+        max_concurrent_local_activities: The same for local activities; 100 when not given.
+        tuner: Says how many run at once instead of these numbers: by what is in use on the
+            machine, or by code of yours.
+        max_activities_per_second: How many activities this worker begins in a second.
+        max_task_queue_activities_per_second: The same for all workers of the queue, each of
+            which keeps to its share.
+        max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
+        default_heartbeat_throttle_interval: The same without a heartbeat timeout.
+        graceful_shutdown_timeout: How long activities may finish before they are cancelled:
+            then their attempt has failed, and is tried again by its retry policy.
+        workflow_failure_exception_types: Exceptions that fail a workflow; any other one
+            blocks it until its code is mended.
+        interceptors: What calls of workflows and activities go through, after those of the
+            client that are worker interceptors as well.
+        on_fatal_error: Called with the error that stops the worker, before run raises it.
+        patch_activation_callback: Called in workflow code for each patch that a run comes to for
+            the first time; False leaves the run on the old code for good. All workers of a
+            queue have the same one, as they have the same code.
+        debug_mode: Whether code may stand still, as in a debugger, without being blocked.
+        state_directory: Where the hosts' tables are kept, a cache of the log.
+
+    Raises:
+        ValueError: When it has nothing to do, a name is taken twice, a number is too small, or
+            it has workflows and its client speaks to an engine, which hosts them itself.
+    """
+
+    _stopping: asyncio.Event | None = None
+    _stopped: asyncio.Event | None = None
+    _task: asyncio.Task[None] | None = None
+    _block: asyncio.Task[Any] | None = None
+    """The task that is inside `async with`, to be cancelled when the worker ends by itself."""
+    _fallen: BaseException | None = None
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str,
+        activities: Sequence[Callable[..., Any]] = (),
+        workflows: Sequence[type] = (),
+        activity_executor: Executor | None = None,
+        build_id: str | None = None,
+        identity: str | None = None,
+        max_cached_workflows: int = 20_000,
+        max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
+        tuner: WorkerTuner | None = None,
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
+        graceful_shutdown_timeout: timedelta = timedelta(),
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        interceptors: Sequence[Interceptor] = (),
+        on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
+        debug_mode: bool = False,
+        state_directory: str | Path | None = None,
+        **without_effect: Unpack[OptionsWithoutEffect],
+    ) -> None:
+        self._config = given(locals())
+        check_options(without_effect, of=type(self))
+        if not activities and not workflows:
+            raise ValueError("the worker has nothing to do: give it activities, workflows or both")
+        quote(task_queue, "task queue")
+        self._client, self._task_queue = client, task_queue
+        self._identity = identity or client.identity
+        self._max_cached_workflows = max_cached_workflows
+        self._on_fatal_error = on_fatal_error
+        self._state_directory = state_directory
+        self._executor = activity_executor
+        self._registry = ActivityRegistry(activities)
+        self._interceptors = [*of_workers(client.interceptors), *interceptors]
+        self._suppliers = suppliers_of(
+            tuner,
+            activity_executor,
+            activities=max_concurrent_activities,
+            local_activities=max_concurrent_local_activities,
+            workflow_tasks=without_effect.get("max_concurrent_workflow_tasks"),
+        )
+        self._settings = settings_of(
+            self._config, self._identity, slots=self._suppliers.activities_max
+        )
+        self._code = code_of(
+            client,
+            workflows,
+            failures=workflow_failure_exception_types,
+            build_id=build_id,
+            interceptors=self._interceptors,
+            is_watched=not debug_mode,
+            allows_patch=patch_activation_callback,
+        )
+        self._grounded = asyncio.Event()
+
+    def config(self) -> WorkerConfig:
+        """What this worker was made with; `Worker(**config)` makes another of its kind."""
+        return cast("WorkerConfig", dict(self._config))
+
+    @property
+    def client(self) -> Client:
+        """What speaks to the log."""
+        return self._client
+
+    @property
+    def task_queue(self) -> str:
+        """The queue that is worked on."""
+        return self._task_queue
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not stopped."""
+        return self._stopped is not None and not self._stopped.is_set()
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether it has stopped."""
+        return self._stopped is not None and self._stopped.is_set()
+
+    async def run(self) -> None:
+        """Work until shut down or cancelled.
+
+        Raises RuntimeError when it was started before, LogError when the log is not fit, and
+        whatever else made it stop by itself.
+        """
+        if self._stopping is not None:
+            raise RuntimeError("this worker was started before: make another one")
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        try:
+            if await self._find_ground(self._stopping):
+                await self._work(self._stopping)
+        except Exception as error:
+            await self._fall(error)
+            raise
+        finally:
+            self._stopped.set()
+
+    async def _fall(self, error: BaseException) -> None:
+        """Say, once and before anything is waited for, that the worker ends by itself."""
+        if self._fallen is not None:
+            return
+        self._fallen = error
+        if self._block is not None:
+            self._block.cancel(f"the worker of task queue {self._task_queue!r} ends: {error}")
+        if self._on_fatal_error is not None:
+            await self._on_fatal_error(error)
+
+    async def shutdown(self) -> None:
+        """Take nothing more, let activities finish within the limit, and wait for the end."""
+        if self._stopping is None or self._stopped is None:
+            raise RuntimeError("this worker was never started")
+        self._stopping.set()
+        await self._stopped.wait()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run())
+        # On an embedded log the worker makes the topics that the block is about to use.
+        grounded = asyncio.create_task(self._grounded.wait())
+        try:
+            await asyncio.wait([self._task, grounded], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        finally:
+            grounded.cancel()
+        if self._task.done():
+            self._task.result()
+        self._block = asyncio.current_task()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        block, self._block = self._block, None
+        if self._stopping is not None:
+            self._stopping.set()
+        raises = exc_value is None
+        if self._fallen is not None:
+            raises = await take_back(block, exc_value)
+        try:
+            await finish(self._task)
+            self._task.result()
+        except Exception:
+            # The block's own error says more than that the worker fell with it.
+            if raises:
+                raise
+            logger.exception("the worker stopped by itself")
+
+    async def _find_ground(self, stopping: asyncio.Event) -> bool:
+        """Whether the topics are there and fit; False when told to stop before that was known."""
+        log, complained_s = self._client.log, 0.0
+        around = self._client.connection.surroundings
+        loop = asyncio.get_running_loop()
+        while not stopping.is_set():
+            try:
+                await asyncio.to_thread(
+                    partial(assembly.ensure_topics, partitions=around.partitions),
+                    log,
+                    self._client.namespace,
+                    self._task_queue,
+                )
+            except LogUnavailableError as error:
+                if not complained_s or loop.time() - complained_s >= AWAY_COMPLAINT_S:
+                    complained_s = loop.time()
+                    logger.warning("the worker waits for the log: %s. It keeps trying", error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(AWAY_RETRY_S):
+                        await stopping.wait()
+            else:
+                self._grounded.set()
+                return True
+        return False
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        """Run host and activity worker until one of them ends or both are told to."""
+        spans = self._host_spans()
+        # What runs activities takes this over, for activity.client.
+        CLIENT.set(self._client)
+        host = self._make_host(spans)
+        activities = self._make_activity_worker()
+        facts = {"namespace": self._client.namespace, "task_queue": self._task_queue}
+        forget = process_metrics().add(facts, host, activities, spans)
+        parts: list[asyncio.Task[Any]] = []
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
+        if host is not None:
+            host.start()
+            parts.append(asyncio.create_task(asyncio.to_thread(host.join)))
+        if activities is not None:
+            parts.append(asyncio.create_task(activities.run()))
+            # Its run ends later than it is known why: what is under way may finish first.
+            ends.append(asyncio.create_task(activities.wait_failed()))
+        try:
+            await first_of([*ends, *parts])
+            if (error := error_of(host, activities, parts)) is not None:
+                await self._fall(error)
+        finally:
+            for end in ends:
+                end.cancel()
+            await finish(asyncio.create_task(_let_go(host, activities, parts)))
+            forget()
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
+        for part in parts:
+            part.result()
+        if (error := error_of(host, activities, parts)) is not None:
+            raise error
+
+    def _host_spans(self) -> SpanQueue | None:
+        if self._code is None:
+            return None
+        return environment.host_spans(self._client.namespace, self._task_queue)
+
+    def _make_host(self, viewer: Viewer | None) -> HostThread | None:
+        if self._code is None:
+            return None
+        log, around = self._client.log, self._client.connection.surroundings
+        make_tables, copies = around.tables, ""
+        if make_tables is None:
+            make_tables = partial(assembly.open_tables, log, self._state_directory)
+            copies = str(assembly.checkpoint_directory(log, self._state_directory))
+        return HostThread(
+            log,
+            make_tables(),
+            self._code,
+            namespace=self._client.namespace,
+            task_queue=self._task_queue,
+            owner=self._identity,
+            runs_max=self._max_cached_workflows,
+            checkpoints=copies,
+            limits=around.limits,
+            clock=around.clock,
+            pace=around.pace,
+            viewer=viewer,
+            local=self._make_local_worker(),
+            registry=assembly.registry_of(log),
+        )
+
+    def _slots(self, kind: Literal["activity", "local-activity"]) -> Slots:
+        version = self._config.get("build_id") or ""
+        return self._suppliers.slots(
+            ReserveContext(kind, self._task_queue, self._identity, version)
+        )
+
+    def _make_local_worker(self) -> LocalWorker | None:
+        if not self._registry.by_name:
+            return None
+        return LocalWorker(
+            self._registry,
+            task_queue=self._task_queue,
+            identity=self._identity,
+            converter=self._client.values,
+            slots=self._slots("local-activity"),
+            executor=self._executor,
+            edge=self._client.worker_edge,
+            intercept=intercepting(self._interceptors, self._executor),
+        )
+
+    def _make_activity_worker(self) -> ActivityWorker | None:
+        if not self._registry.by_name:
+            return None
+        return ActivityWorker(
+            self._client.log,
+            self._settings,
+            activities=self._registry,
+            converter=self._client.values,
+            executor=self._executor,
+            edge=self._client.worker_edge,
+            intercept=intercepting(self._interceptors, self._executor),
+            clock=self._client.connection.surroundings.clock,
+            slots=self._slots("activity"),
+        )
+
+
+async def _let_go(
+    host: HostThread | None, activities: ActivityWorker | None, parts: Sequence[asyncio.Task[Any]]
+) -> None:
+    if activities is not None:
+        # Its activities' results should find their host still here.
+        activities.stop()
+        await asyncio.wait(parts[-1:])
+    if host is not None:
+        await asyncio.to_thread(host.stop)
+    await asyncio.wait(parts)

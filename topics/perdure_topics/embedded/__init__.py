@@ -1,0 +1,1 @@
+"""The embedded log: one durable local log on RocksDB, with no broker."""

@@ -1,0 +1,196 @@
+"""Publishing by Kafka transactions: records for topics of users, and offsets with notes, as one.
+
+A delayed end of a transaction may strike a later one of the same producer: the client repeats an
+EndTxn whose answer is slow, and the broker cannot tell which transaction the repeat is about. So a
+producer that has seen a slow or doubtful end is thrown away. The next one of the same name begins
+with a higher epoch, which ends what is open and fences what is still on its way; what then was
+committed is read from the offsets, which are part of the transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from perdure_topics.forks import keep_in_forks
+from perdure_topics.kafka.settings import PASSING, log_error, reader_settings, writer_settings
+from perdure_topics.publisher_port import FencedError, Mark, PublishError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Message
+
+    from perdure_topics.kafka.settings import Settings
+    from perdure_topics.publisher_port import Emission
+
+_T = TypeVar("_T")
+CALL_S: Final = 20.0
+TRANSACTION_TIMEOUT_MS: Final = 60_000
+SLOW_END_S: Final = 1.0
+"""An end that took longer may have been asked for twice."""
+_FENCED: Final = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+    }
+)
+
+
+_FINAL: Final = frozenset(
+    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError._INVALID_ARG}
+)
+"""What a topic says of a record that it will never take."""
+
+
+def _refusal(index: int, topic: str, error: KafkaError) -> RefusedError:
+    return RefusedError(
+        f"topic {topic}: {error.name()}: {error.str()}",
+        index=index,
+        is_final=error.code() in _FINAL,
+    )
+
+
+class KafkaPublisher:
+    """One publisher of a name at a time: a second one of it fences the first."""
+
+    def __init__(self, bootstrap: str, settings: Settings, name: str) -> None:
+        self._bootstrap = bootstrap
+        self._settings = settings
+        self._name = name
+        self._producer: Producer | None = None
+        # It joins nothing: it reads the marks, and names the group that they belong to.
+        reading = {**reader_settings(bootstrap, settings, committed=True), "group.id": name}
+        self._marks = Consumer(reading)
+        keep_in_forks(self)
+
+    def begin(self, places: Sequence[tuple[str, int]]) -> list[Mark]:
+        """Make sure of all that was published before; the marks of partitions that have one."""
+        self._producer = None
+        settings = writer_settings(
+            self._bootstrap, self._settings, timeout_ms=TRANSACTION_TIMEOUT_MS // 3
+        )
+        # A failed transaction is told by its error; nothing can overtake inside of one.
+        del settings["enable.gapless.guarantee"]
+        producer = Producer(
+            {
+                **settings,
+                "transactional.id": self._name,
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                # As the Java clients place keys, so that a topic keeps its order by key.
+                "partitioner": "murmur2_random",
+                "topic.metadata.propagation.max.ms": 5_000,
+            }
+        )
+        self._call("begin", lambda: producer.init_transactions(CALL_S))
+        asked = [TopicPartition(topic, partition) for topic, partition in places]
+        found = self._call("read its marks", lambda: self._marks.committed(asked, CALL_S))
+        self._producer = producer
+        return [
+            Mark(place.topic, place.partition, place.offset, place.metadata or "")
+            for place in found
+            if place.offset >= 0
+        ]
+
+    def publish(self, emissions: Sequence[Emission], marks: Sequence[Mark]) -> None:
+        """Publish all of it or nothing."""
+        producer = self._producer
+        if producer is None:
+            raise PublishError(f"{self._name}: begin first")
+        # Whatever happens below, this producer is good for more only when all of it went well.
+        self._producer = None
+        self._call("open a transaction", producer.begin_transaction)
+        refused = self._call("publish", lambda: self._produce(producer, emissions))
+        if refused is not None:
+            self._call("roll back", lambda: producer.abort_transaction(CALL_S))
+            raise refused
+        offsets = [TopicPartition(m.topic, m.partition, m.next_offset, m.note) for m in marks]
+        group = self._marks.consumer_group_metadata()
+        self._call(
+            "add its marks",
+            lambda: producer.send_offsets_to_transaction(offsets, group, CALL_S),
+        )
+        began_s = time.monotonic()
+        self._call("commit", lambda: producer.commit_transaction(CALL_S))
+        took_s = time.monotonic() - began_s
+        if took_s > SLOW_END_S:
+            raise PublishError(f"{self._name}: a commit took {took_s:.1f} s")
+        self._producer = producer
+
+    def _produce(self, producer: Producer, emissions: Sequence[Emission]) -> PublishError | None:
+        """Write records; why one of them cannot be written."""
+        refused: list[RefusedError] = []
+        acknowledged: set[int] = set()
+
+        def told(index: int, error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                acknowledged.add(index)
+            elif error.code() in _FENCED:
+                raise FencedError(self._over())
+            elif error.code() not in PASSING:
+                refused.append(_refusal(index, str(message.topic()), error))
+
+        failed = ""
+        for index, emission in enumerate(emissions):
+            try:
+                producer.produce(
+                    emission.topic,
+                    value=emission.value,
+                    key=emission.key,
+                    headers=list(emission.headers.items()),
+                    on_delivery=partial(told, index),
+                    partition=emission.partition,  # -1 lets the partitioner choose
+                )
+            except KafkaException as error:
+                refused.append(_refusal(index, emission.topic, error.args[0]))
+                break
+            except BufferError:
+                # A full queue is nobody's fault; what is in it goes first.
+                failed = "the producer's queue is full"
+                break
+            producer.poll(0)
+        producer.flush(CALL_S)
+        if refused:
+            return refused[0]
+        left = [index for index in range(len(emissions)) if index not in acknowledged]
+        if not left:
+            return None
+        text = failed or f"{len(left)} records were not acknowledged for {CALL_S:.0f} s"
+        if failed or not acknowledged:
+            return PublishError(f"{self._name}: {text}")
+        # Others were: it is not the broker that is away, but somebody's partition.
+        topic = emissions[left[0]].topic
+        return RefusedError(f"topic {topic}: {text}", index=left[0], is_final=False)
+
+    def _call(self, what: str, call: Callable[[], _T]) -> _T:
+        began_s = time.monotonic()
+        try:
+            return call()
+        except KafkaException as raised:
+            error: KafkaError = raised.args[0]
+            if error.code() in _FENCED:
+                raise FencedError(self._over()) from raised
+            failed = log_error(
+                f"{self._name} could not {what}",
+                self._bootstrap,
+                time.monotonic() - began_s,
+                error,
+            )
+            if error.retriable() or error.txn_requires_abort() or error.fatal():
+                raise PublishError(str(failed)) from raised
+            raise failed from raised
+
+    def _over(self) -> str:
+        return (
+            f"another relay took over as {self._name}, or this one was frozen for longer than"
+            f" {TRANSACTION_TIMEOUT_MS // 1000} s"
+        )
+
+    def close(self) -> None:
+        """Let go; what was not published is not."""
+        self._producer = None
+        self._marks.close()

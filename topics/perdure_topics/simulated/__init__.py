@@ -1,0 +1,1 @@
+"""The log of a simulated world: seeded faults, virtual time, no threads."""

@@ -1,0 +1,1 @@
+"""Tables of a partition's state: on RocksDB, and in memory for simulations."""

@@ -1,0 +1,1 @@
+"""What travels between an engine and other processes, and the engine's end of it."""
