@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
 
 from perdure_schemas import avro, findings, replies, tasks, transition
 from perdure_topics.names import TOPICS, topic_settings
+from tests.house.plan import ROOMS as ROOM_FOLDERS
+from tests.house.reading import Module, house
 from tests.parity import table
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -119,7 +122,38 @@ def temporal_page() -> str:
     return f"{written}{mark}\n\n{table.section()}"
 
 
-PAGES = {"topics.md": topics_page, "records.md": records_page, "temporal.md": temporal_page}
+def modules_page() -> str:
+    """Every module with its first line, by package."""
+    lines = [NOTE.format(source="the first lines of the modules"), "# Every module", ""]
+    lines += [
+        "By package, each with the first line of its own. [The house](house.md) says why.",
+        "",
+    ]
+    package = ""
+    for name, module in sorted(house().items(), key=lambda item: _place(*item)):
+        here = name if module.is_package else name.rpartition(".")[0]
+        first = (ast.get_docstring(module.tree) or "").partition("\n")[0].rstrip(":")
+        if here != package:
+            lines += ["", f"## `{here}`", ""] if package else [f"## `{here}`", ""]
+            package = here
+            if module.is_package:
+                lines += [first, "", "| module | |", "|---|---|"]
+        if not module.is_package:
+            lines.append(f"| `{name.rpartition('.')[2]}` | {first.replace('|', '/')} |")
+    return "\n".join([*lines, ""])
+
+
+def _place(name: str, module: Module) -> tuple[int, str, str]:
+    package = name if module.is_package else name.rpartition(".")[0]
+    return list(ROOM_FOLDERS).index(module.room), package, "" if module.is_package else name
+
+
+PAGES = {
+    "modules.md": modules_page,
+    "topics.md": topics_page,
+    "records.md": records_page,
+    "temporal.md": temporal_page,
+}
 
 
 def write() -> None:

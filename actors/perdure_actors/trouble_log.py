@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from perdure_actors.core.retry import ATTEMPTS_REACHED, DEFAULT_POLICY, plan_retry
 from perdure_schemas.events import (
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure_actors.core.state import Run
-    from perdure_actors.worker.attempt import Attempt
     from perdure_schemas.payloads import Record
     from perdure_schemas.tasks import ActivityTask
 
@@ -251,7 +250,17 @@ _TROUBLE: Final = frozenset(
 )
 
 
-def tell_failed(trouble: TroubleLog, attempt: Attempt, failure: Failure) -> None:
+class Told(Protocol):
+    """An attempt of this process, and whether its failure has been told."""
+
+    told: bool
+
+    @property
+    def task(self) -> ActivityTask:
+        """What was to be done."""
+
+
+def tell_failed(trouble: TroubleLog, attempt: Told, failure: Failure) -> None:
     """An attempt of this process has failed: told once, whoever learns of it first."""
     if not attempt.told:
         attempt.told = True

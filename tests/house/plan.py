@@ -13,7 +13,7 @@ ROOMS: Final = {
     "perdure": "sdk",
 }
 # Folders that are no rooms, but whose files keep to the sizes.
-OUTHOUSES: Final = ("tests", "examples", "benchmarks")
+OTHER_ROOTS: Final = ("tests", "examples", "benchmarks")
 
 ROOMS_BELOW: Final = {
     "perdure_schemas": frozenset[str](),
@@ -42,6 +42,8 @@ LIBRARY_ROOMS: Final = {
 # A topics module that reaches one of these is an adapter, however it is called.
 ADAPTER_LIBRARIES: Final = frozenset({"confluent_kafka", "rocksdict", "websockets"})
 ADAPTER_NAMES: Final = ("kafka", "embedded", "simulated", "remote")
+# Packages that have no arrow between them, in either direction.
+APART: Final = (("perdure_actors.worker", "perdure_actors.partition"),)
 
 # schemas is pure data: these would make it act.
 NOT_IN_SCHEMAS: Final = frozenset(
@@ -105,6 +107,16 @@ FILE_LINES_MAX: Final = 700
 FUNCTION_LINES_MAX: Final = 60
 CLASS_METHODS_MAX: Final = 15
 LINE_LENGTH_MAX: Final = 100
+FOLDER_MODULES_MAX: Final = 46
+SINGLE_IMPORTER_LINES: Final = 80
+SINGLE_IMPORTERS_MAX: Final = 47
+# Names in -ing that are nouns of the field.
+ING_NAMES: Final = frozenset(
+    {"counting", "indexing", "listing", "schema_framing", "testing", "time_skipping", "tracing"}
+    | {"tuning"}
+)
+# Temporal's own paths of its protobuf modules.
+TWICE_NAMES: Final = frozenset({"v1"})
 
 # Names that say nothing; `common` is a word of Temporal's and so of the front door's.
 DUMPING_NAMES: Final = frozenset({"base", "common", "helpers", "manager", "misc", "tools", "utils"})

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.house.plan import OUTHOUSES, ROOMS
+from tests.house.plan import OTHER_ROOTS, ROOMS
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -63,10 +63,10 @@ def house() -> Mapping[str, Module]:
 
 
 @cache
-def outhouses() -> Mapping[str, Module]:
+def other_roots() -> Mapping[str, Module]:
     """Every module of the tests, the examples and the benchmarks, by name."""
     found = {}
-    for folder in OUTHOUSES:
+    for folder in OTHER_ROOTS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             module = _read(path, ROOT)
             found[module.name] = module

@@ -22,7 +22,7 @@ from tests.house.reading import Module, arrows, circles, house, imports_of, with
 
 CORE = "perdure_actors.core"
 REPLAY = "perdure_actors.replay"
-ASSEMBLY = "perdure.assembly"
+ASSEMBLY = "perdure._assembly"
 
 
 def climbs(modules: Mapping[str, Module]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 
 from tests.house.plan import DUMPING_NAMES, FRONT_DOOR_MAY_CALL_IT
-from tests.house.reading import Module, house, outhouses
+from tests.house.reading import Module, house, other_roots
 
 
 def dumping_names(modules: Mapping[str, Module]) -> Iterator[str]:
@@ -39,7 +39,7 @@ def test_no_module_is_a_dumping_place() -> None:
 
 
 def test_every_module_opens_with_a_sentence() -> None:
-    assert list(silent_openings({**house(), **outhouses()})) == []
+    assert list(silent_openings({**house(), **other_roots()})) == []
 
 
 def test_annotations_are_evaluated_late_everywhere() -> None:

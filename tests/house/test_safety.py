@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.house.plan import PICKLES
-from tests.house.reading import ROOT, Module, house, imports_of, outhouses, within
+from tests.house.reading import ROOT, Module, house, imports_of, other_roots, within
 
 # Folders that only one machine has; a path in a document or a test must hold anywhere.
 MACHINE_PATH = re.compile(r"(?<![\w.$}-])/(?:work|farm|root|home/\w+|Users/\w+)/")
@@ -73,7 +73,7 @@ def _text(path: Path) -> str:
 
 
 def test_nothing_is_pickled_or_unpickled() -> None:
-    assert list(pickles({**house(), **outhouses()})) == []
+    assert list(pickles({**house(), **other_roots()})) == []
 
 
 def test_no_text_names_a_folder_of_one_machine() -> None:

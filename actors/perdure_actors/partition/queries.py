@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_actors import table_layout
 from perdure_actors.core.state import ActivityState, ChildState, RunState
-from perdure_actors.partition.descriptions import block_of, pending_child_record, pending_record
+from perdure_actors.partition.descriptions import pending_child_record, pending_record
 from perdure_actors.partition.executor import history_from
 from perdure_actors.partition.run_queries import ask_closed
+from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.counting import open_and_blocked
 from perdure_actors.visibility.listing import list_runs
 from perdure_actors.visibility.run_row import RunRow
@@ -192,7 +193,7 @@ def notices_of(
 ) -> list[Notice]:
     """What somebody who waits for a run should know."""
     notices = []
-    block = block_of(shard, state) if state.is_open else None
+    block = block_of(shard.table, state) if state.is_open else None
     if block is not None:
         text = f"workflow {state.workflow_id!r} is blocked ({block.cause}): {block.message}"
         notices.append(Notice(code="blocked", message=text))

@@ -20,7 +20,7 @@ from perdure_schemas.replies import Refused, RunGroup, RunPage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.visibility.indexed import Indexed
     from perdure_actors.visibility.language import Query
     from perdure_actors.visibility.values import Attribute, Value
     from perdure_schemas.payloads import Record
@@ -53,7 +53,7 @@ class _Kind:
         raise AssertionError(f"the counts know nothing of {name}")
 
 
-def _kinds(shard: Owned) -> Iterator[_Kind]:
+def _kinds(shard: Indexed) -> Iterator[_Kind]:
     for key, row in shard.table.scan(*table_layout.prefix_range(table_layout.COUNTS)):
         yield _Kind(shard.task_queue, key, row)
 
@@ -68,7 +68,7 @@ def open_and_blocked(table: Table) -> tuple[int, int]:
     return running + blocked, blocked
 
 
-def count_page(shard: Owned, query: Query, token: Token) -> Record:
+def count_page(shard: Indexed, query: Query, token: Token) -> Record:
     """A part of the count of the runs that meet a filter."""
     named = {*fields_of(query.where), *([query.group] if query.group else [])}
     if named <= _KEPT:
@@ -92,7 +92,7 @@ def count_page(shard: Owned, query: Query, token: Token) -> Record:
     return _page(count, groups, b"")
 
 
-def _from_counts(shard: Owned, query: Query) -> RunPage:
+def _from_counts(shard: Indexed, query: Query) -> RunPage:
     count, groups = 0, dict[bytes, int]()
     for kind in _kinds(shard):
         if meets(kind, query.where):

@@ -25,7 +25,7 @@ from perdure_schemas.replies import Refused, RunPage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.visibility.indexed import Indexed
     from perdure_schemas.commands import ListWorkflows
     from perdure_schemas.payloads import Record
     from perdure_topics.ports import Table
@@ -40,7 +40,7 @@ _FIRST, _REST = 0, 1
 _ENDED: Final = b"\xff"
 
 
-def list_runs(shard: Owned, ask: ListWorkflows) -> Record:
+def list_runs(shard: Indexed, ask: ListWorkflows) -> Record:
     """A page of a partition's runs, or of their count."""
     try:
         query = parse(ask.query, counts=ask.count_only)
@@ -62,7 +62,7 @@ def list_runs(shard: Owned, ask: ListWorkflows) -> Record:
 class _Page:
     """A page in the making."""
 
-    def __init__(self, shard: Owned, where: Node, size: int) -> None:
+    def __init__(self, shard: Indexed, where: Node, size: int) -> None:
         self.shard = shard
         self.where = where
         self._size = size

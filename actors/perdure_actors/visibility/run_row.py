@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure_actors import table_layout
 from perdure_actors.core.state import BLOCKED, Facts, RunState
-from perdure_actors.partition.descriptions import block_of
+from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.fields import FIELDS
 from perdure_actors.visibility.indexing import MS_NS
 from perdure_actors.visibility.values import TIME, WORD, attribute_of, index_values, sortable
@@ -16,7 +16,7 @@ from perdure_schemas.replies import RunSummary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.visibility.indexed import Indexed
     from perdure_actors.visibility.values import Attribute, Value
     from perdure_schemas.events import WorkflowStarted
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RunRow:
     """One run."""
 
-    def __init__(self, shard: Owned, state: RunState, data: bytes = b"") -> None:
+    def __init__(self, shard: Indexed, state: RunState, data: bytes = b"") -> None:
         self.shard = shard
         self.state = state
         self.data = data
@@ -35,7 +35,7 @@ class RunRow:
         self._packed = b""
 
     @classmethod
-    def load(cls, shard: Owned, run_id: str) -> RunRow | None:
+    def load(cls, shard: Indexed, run_id: str) -> RunRow | None:
         """A run by its id; one that was listed lately is taken as it was read then."""
         data = shard.table.get(table_layout.run_key(run_id))
         if data is None:
@@ -97,7 +97,7 @@ class RunRow:
             partition=self.shard.partition,
             memo=self.facts.memo,
             search_attributes=self.facts.search_attributes,
-            block=block_of(self.shard, state),
+            block=block_of(self.shard.table, state),
             first_run_id=state.first_run_id,
             parent=started.parent,
             attempt=started.attempt,

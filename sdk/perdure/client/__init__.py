@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from perdure._connect_config import (
+    ConnectConfig,
+    DnsLoadBalancingConfig,
+    GrpcCompression,
+    HttpConnectProxyConfig,
+    KeepAliveConfig,
+    PayloadLimitsConfig,
+    RetryConfig,
+    TLSConfig,
+)
+from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure._schedules.schedule import (
     Schedule,
     ScheduleAction,
@@ -96,6 +107,7 @@ from perdure.client._schedule_inputs import (
     UpdateScheduleInput,
 )
 from perdure.client._schedule_outbound import ScheduleAlreadyRunningError
+from perdure.client._service_client import ServiceClient
 from perdure.client._update_handle import WorkflowUpdateHandle
 from perdure.client._update_with_start import WithStartWorkflowOperation
 from perdure.common import HeaderCodecBehavior
@@ -111,19 +123,6 @@ from perdure.converter import (
     WorkflowSerializationContext,
 )
 from perdure.envconfig import ClientConnectConfig
-from perdure.service import (
-    ConnectConfig,
-    DnsLoadBalancingConfig,
-    GrpcCompression,
-    HttpConnectProxyConfig,
-    KeepAliveConfig,
-    PayloadLimitsConfig,
-    RetryConfig,
-    RPCError,
-    RPCStatusCode,
-    ServiceClient,
-    TLSConfig,
-)
 from perdure_actors.worker.activity_context import ActivityCancellationDetails
 
 __all__ = [
