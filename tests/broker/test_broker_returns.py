@@ -54,7 +54,9 @@ def killed(broker: KafkaBroker, away_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "away_s"), [(stopped, 15.0), (stopped, 60.0), (killed, 1.0)], ids=str
+    ("fault", "away_s"),
+    [(stopped, 15.0), (stopped, 60.0), (killed, 1.0)],
+    ids=["stopped for 15 s", "stopped for 60 s", "killed"],
 )
 async def test_every_partition_goes_on_when_the_broker_is_back(
     own_broker: MakeBroker,
