@@ -33,7 +33,7 @@ MAY_WRITE: Final = {
     "worker": {"commands"},
     "gateway": {"commands"},
     "insights": {"findings"},
-    "relay": set[str](),
+    "relay": {"dead"},
     "reader": set[str](),
     "nobody": set[str](),
 }
