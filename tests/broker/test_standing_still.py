@@ -24,10 +24,10 @@ async def test_a_host_that_stands_still_loses_its_partitions(
     stands, may_go = threading.Event(), threading.Event()
     fire = Firing.fire
 
-    def stand_still(self: Firing, now_ms: int) -> None:
+    def stand_still(self: Firing, now_ms: int) -> bool:
         if stands.is_set():
             may_go.wait(120)
-        fire(self, now_ms)
+        return fire(self, now_ms)
 
     monkeypatch.setattr(Firing, "fire", stand_still)
     other = crew.host("other")

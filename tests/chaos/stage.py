@@ -57,7 +57,7 @@ class Doors:
     def end(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
