@@ -5,6 +5,8 @@ from __future__ import annotations
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
 from perdure_actors.partition.outbox import Address, Dispatch
+from perdure_actors.partition.outbox_rows import effect_rows, kept_effect
+from perdure_actors.partition.run_cache import Ops
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.commands import CancelWorkflow
 from perdure_schemas.events import ActivityScheduled
@@ -184,3 +186,13 @@ def test_one_that_nobody_needs_any_more_is_not_sent() -> None:
 
     assert sender.dispatch.dispatched == 5
     assert sender.dispatch.done == [(5, 0)]
+
+
+def test_a_hand_back_is_a_row_of_the_table_until_its_task_is_out() -> None:
+    ops: Ops = {}
+
+    (key,) = effect_rows([SendAgain("run", "1")], 5, 1, ops)
+
+    row = ops[key]
+    assert row is not None
+    assert kept_effect(row) == (1, SendAgain("run", "1"))
