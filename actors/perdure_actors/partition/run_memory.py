@@ -108,8 +108,10 @@ class RunMemory:
 
     def drop(self, resident: CachedRun) -> None:
         """A run is in memory no more."""
-        if self._busy.pop(resident, None) or self._idle.pop(resident, None):
-            self.bytes -= resident.bytes
+        for runs in (self._busy, self._idle):
+            # Not by its truth: a partition without runs is as false as none.
+            if runs.pop(resident, None) is not None:
+                self.bytes -= resident.bytes
 
     def make_room(self) -> None:
         """Let runs go until there is room: idle ones first, and those used longest ago."""
