@@ -62,6 +62,7 @@ class Falls:
         self.told.append(error)
 
     async def fall(self) -> None:
+        """Make the worker end, maybe before this does: it may be cancelled with its block."""
         self._pool.shutdown()
         await self._client.start_workflow(Plain.run, "plain", id="falls", task_queue="q")
 
@@ -99,8 +100,8 @@ async def test_the_block_hears_of_it_before_what_runs_has_finished(client: Clien
         async with falls.worker:
             await client.start_workflow(Plain.run, "lasts", id="w", task_queue="q")
             await begun.wait()
-            await falls.fall()
             try:
+                await falls.fall()
                 await asyncio.Event().wait()
             finally:
                 may_end.set()
@@ -116,8 +117,8 @@ async def test_what_the_block_raises_meanwhile_is_what_comes_out(client: Client)
 
     async def serve() -> None:
         async with falls.worker:
-            await falls.fall()
             try:
+                await falls.fall()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 raise ValueError("of the block's own") from None
@@ -135,8 +136,8 @@ async def test_who_cancelled_the_block_is_not_robbed_of_it(client: Client):
 
     async def serve() -> None:
         async with falls.worker:
-            await falls.fall()
             try:
+                await falls.fall()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 task = asyncio.current_task()
@@ -155,8 +156,8 @@ async def test_a_block_that_hears_it_and_ends_raises_the_error(client: Client):
 
     async def serve() -> None:
         async with falls.worker:
-            await falls.fall()
             with suppress(asyncio.CancelledError):
+                await falls.fall()
                 await asyncio.Event().wait()
 
     with pytest.raises(RuntimeError, match="takes no work"):
