@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure.worker import Worker
-from perdure_actors.partition.timer_service import Firing
+from perdure_actors.partition.timer_service import TimerService
 from tests.broker.orders_app import Chain, Job
 from tests.broker.processes import PARTITIONS, QUEUE, Crew, until
 
@@ -22,14 +22,14 @@ async def test_a_host_that_stands_still_loses_its_partitions(
     crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stands, may_go = threading.Event(), threading.Event()
-    fire = Firing.fire
+    fire = TimerService.fire
 
-    def stand_still(self: Firing, now_ms: int) -> bool:
+    def stand_still(self: TimerService, now_ms: int) -> bool:
         if stands.is_set():
             may_go.wait(120)
         return fire(self, now_ms)
 
-    monkeypatch.setattr(Firing, "fire", stand_still)
+    monkeypatch.setattr(TimerService, "fire", stand_still)
     other = crew.host("other")
     crew.worker()
     async with crew.client() as client:

@@ -15,15 +15,15 @@ from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.core.state import ActorState
 from perdure_actors.partition import outbox_rows, processor
 from perdure_actors.partition.input_outcomes import InputOutcomes
-from perdure_actors.partition.outbox import Dispatch
-from perdure_actors.partition.pending_requests import Asking
-from perdure_actors.partition.processor import Shard
+from perdure_actors.partition.outbox import Outbox
+from perdure_actors.partition.pending_requests import PendingRequests
+from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery
-from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.run_memory import RunMemory
-from perdure_actors.partition.scrubber import Trailing
+from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.partition.takeover import Takeover
-from perdure_actors.partition.timer_queue import Alarms
+from perdure_actors.partition.timer_queue import TimerQueue
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
 from perdure_topics.simulated.probes import SimulatedEndProbe
@@ -95,10 +95,10 @@ def parts_singly(cursor: Cursor, envelope: Any) -> Any:
 
 # -- the owner --
 
-_accept = Shard._accept
+_accept = PartitionProcessor._accept
 
 
-def successes_only(self: Shard) -> None:
+def successes_only(self: PartitionProcessor) -> None:
     """Errors are logged, and that is all."""
     for report in self._appender.reports():
         found = [p for p in self.pending if p.envelope.pseq == report.tag]
@@ -108,7 +108,7 @@ def successes_only(self: Shard) -> None:
                 _take(self, pending, report.offset)
 
 
-def _take(self: Shard, pending: Any, offset: int) -> None:
+def _take(self: PartitionProcessor, pending: Any, offset: int) -> None:
     ops: dict[bytes, bytes | None] = {}
     envelope = pending.envelope
     self.cursor = replace(self.cursor, pseq=envelope.pseq - 1, upto=envelope.after)
@@ -117,7 +117,7 @@ def _take(self: Shard, pending: Any, offset: int) -> None:
     self._act(pending)
 
 
-def none_is_fine(self: Shard) -> None:
+def none_is_fine(self: PartitionProcessor) -> None:
     """A success without an offset is one."""
     taken = self._appender.reports()
     at = self.meta.offset
@@ -130,7 +130,7 @@ def none_is_fine(self: Shard) -> None:
         _accept(self)
 
 
-def gaps_are_fine(self: Shard) -> None:
+def gaps_are_fine(self: PartitionProcessor) -> None:
     """Where a record landed is not looked at."""
     at = self.meta.offset
     mended = []
@@ -165,7 +165,7 @@ def own_at_ack(self: Takeover, recovery: Recovery) -> Any:
     return found
 
 
-def act_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
+def act_first(self: PartitionProcessor, resident: Any, draft: Any, *, covers: bool) -> None:
     """Tasks go out as soon as they are decided."""
     _append_draft(self, resident, draft, covers=covers)
     last = self.pending[-1]
@@ -174,10 +174,10 @@ def act_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
     last.effects = []
 
 
-_append_draft = Shard.append_draft
+_append_draft = PartitionProcessor.append_draft
 
 
-def write_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None:
+def write_first(self: PartitionProcessor, resident: Any, draft: Any, *, covers: bool) -> None:
     """The table is written as soon as it is decided."""
     _append_draft(self, resident, draft, covers=covers)
     ops = self.pending[-1].ops
@@ -185,16 +185,16 @@ def write_first(self: Shard, resident: Any, draft: Any, *, covers: bool) -> None
     self.table.write(puts, [key for key, value in ops.items() if value is None])
 
 
-_write = Shard._write
+_write = PartitionProcessor._write
 
 
-def effects_kept(self: Shard, ops: Any) -> None:
+def effects_kept(self: PartitionProcessor, ops: Any) -> None:
     """The row of an effect stays when it has been acknowledged."""
     self.dispatch.done.clear()
     _write(self, ops)
 
 
-def only_late(self: Shard) -> None:
+def only_late(self: PartitionProcessor) -> None:
     """Asks are not worth a Progress."""
     if self.owed or self.upto - self._proposed_upto >= processor.PROGRESS_INPUTS:
         self.propose(None, covers=True)
@@ -248,11 +248,11 @@ def last_part_names(self: Recovery, accepted: Accepted, record: Any) -> None:
 # -- effects and answers --
 
 
-def dispatched_when_sent(self: Dispatch) -> int:
+def dispatched_when_sent(self: Outbox) -> int:
     return self._accepted
 
 
-def skips_errors(self: Dispatch) -> None:
+def skips_errors(self: Outbox) -> None:
     """An effect that failed is skipped."""
     if self._appender is None:
         for serial, outgoing in list(self._unacked.items()):
@@ -289,7 +289,7 @@ def refuses_at_once(self: Any, *what: Any) -> None:
         self._shard.answer(reply, answer)
 
 
-def answers_at_once(self: Asking, _offset: int, ask: Any) -> None:
+def answers_at_once(self: PendingRequests, _offset: int, ask: Any) -> None:
     self._read(ask)
 
 
@@ -332,7 +332,7 @@ def evict_any(self: RunMemory) -> Any:
     return iter([(run, holder) for run, holder in runs if not holder.is_held])
 
 
-def evict_in_a_turn(self: Residents, resident: Any) -> None:
+def evict_in_a_turn(self: RunCache, resident: Any) -> None:
     """A run that is taken in pushes others out, in the middle of a turn."""
     _residents_add(self, resident)
     held, self.is_held = self.is_held, False
@@ -342,10 +342,10 @@ def evict_in_a_turn(self: Residents, resident: Any) -> None:
     self.is_held = held
 
 
-_residents_add = Residents._add
+_residents_add = RunCache._add
 
 
-def own_actor(self: Residents, run_id: str) -> Any:
+def own_actor(self: RunCache, run_id: str) -> Any:
     """A run that is loaded by its id does not share what is known of its workflow id."""
     if run_id in self._runs:
         return _residents_find(self, run_id)
@@ -357,7 +357,7 @@ def own_actor(self: Residents, run_id: str) -> Any:
     return self._load(data, actor or ActorState(workflow_id, run_id))
 
 
-_residents_find = Residents.find
+_residents_find = RunCache.find
 
 
 def released_on_send(self: SimWorker, attempt: Any) -> None:
@@ -394,11 +394,11 @@ def row_kind(kind: str, **fields: Any) -> Plant:
     )
 
 
-def no_step(_self: Trailing, _offset: int, _cursor: Cursor, _mono_ms: int) -> None:
+def no_step(_self: Scrubber, _offset: int, _cursor: Cursor, _mono_ms: int) -> None:
     return None
 
 
-def forget_alarms(self: Alarms) -> None:
+def forget_alarms(self: TimerQueue) -> None:
     self._window.clear()
     self._next = b""
 

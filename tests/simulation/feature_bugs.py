@@ -16,8 +16,8 @@ from perdure_actors import table_layout
 from perdure_actors.core import activity_operations, attempts, deadlines
 from perdure_actors.core.decision import Due, Ignored
 from perdure_actors.core.rules import ALARMS
-from perdure_actors.partition.dedup import Once
-from perdure_actors.partition.local_activities import Locals
+from perdure_actors.partition.dedup import Dedup
+from perdure_actors.partition.local_activities import LocalActivities
 from perdure_schemas import operator_commands as oc
 from perdure_schemas.events import ActivityAttemptScheduled
 from tests.simulation import bugs
@@ -85,8 +85,8 @@ def overlaps(self: Scheduler, due: Any) -> None:
 # -- local activities --
 
 _decide_local_lost = deadlines.decide_local_lost
-_new_locals = Locals.__init__
-_act = Locals.act
+_new_locals = LocalActivities.__init__
+_act = LocalActivities.act
 _attempt = attempts._attempt
 
 
@@ -106,7 +106,7 @@ def the_dead_report() -> Iterator[None]:
     """A process has one mailbox a partition, and a report counts by the number of its attempt."""
     mail: dict[Any, deque[Any]] = {}
 
-    def begin(self: Locals, shard: Any, on_ready: Any) -> None:
+    def begin(self: LocalActivities, shard: Any, on_ready: Any) -> None:
         _new_locals(self, shard, on_ready)
         self._mail = mail.setdefault((id(shard.services.local), shard.partition), deque())
 
@@ -119,19 +119,19 @@ def the_dead_report() -> Iterator[None]:
         return found
 
     with (
-        patch.object(Locals, "__init__", begin),
-        patch.object(Locals, "close", lambda _self: None),
-        patch.object(Locals, "recover", lambda _self: None),
+        patch.object(LocalActivities, "__init__", begin),
+        patch.object(LocalActivities, "close", lambda _self: None),
+        patch.object(LocalActivities, "recover", lambda _self: None),
         patch.object(attempts, "_attempt", of_number),
     ):
         yield
 
 
-def never_lost(_self: Locals) -> None:
+def never_lost(_self: LocalActivities) -> None:
     """A new owner does not ask what was under way."""
 
 
-def starts_twice(self: Locals, effects: Any) -> None:
+def starts_twice(self: LocalActivities, effects: Any) -> None:
     """An attempt is started again while it runs."""
     _act(self, effects)
     _act(self, effects)
@@ -140,7 +140,7 @@ def starts_twice(self: Locals, effects: Any) -> None:
 # -- operators --
 
 _decode_activity = table_layout.decode_activity
-_answer_again = Once.answer_again
+_answer_again = Dedup.answer_again
 _decide_alarm = deadlines.decide_activity_alarm
 _apply_paused = activity_operations.apply_paused
 _decide_claim = attempts.decide_claim
@@ -155,7 +155,7 @@ def pause_not_kept(data: bytes) -> Any:
     return activity
 
 
-def acts_again(self: Once, command: Any) -> bool:
+def acts_again(self: Dedup, command: Any) -> bool:
     """An operator's request is not held against what was taken."""
     return not isinstance(command, _ACTS) and _answer_again(self, command)
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from perdure_actors.core import execution, next_run
-from perdure_actors.partition.dedup_entries import Taken
+from perdure_actors.partition.dedup_entries import DedupEntries
 from perdure_actors.replay.marker_calls import Markers
 from tests.simulation import bugs
 from tests.simulation.mutant import LOST, OWNERS, Mutant
@@ -52,7 +52,7 @@ def attempts_without_end(run: Any, failure: Any, now_ms: int) -> tuple[str, int]
         run.started = kept
 
 
-def never_seen(self: Taken, source: Any) -> bool:
+def never_seen(self: DedupEntries, source: Any) -> bool:
     """Commands of other actors are taken whenever they come."""
     del self, source
     return False
@@ -61,7 +61,7 @@ def never_seen(self: Taken, source: Any) -> bool:
 LIFE: tuple[Mutant, ...] = (
     Mutant(
         "what was last seen of a source does not count",
-        bugs.patched(Taken, "has_source", never_seen),
+        bugs.patched(DedupEntries, "has_source", never_seen),
         (*OWNERS, *LOST),
         "K",
         ("children",),

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from perdure_actors.core import messages
 from perdure_actors.core.decision import Decision, Step
 from perdure_actors.partition import decide_command
-from perdure_actors.partition.buffered_signals import Keeping
-from perdure_actors.partition.inbox import Intake
+from perdure_actors.partition.buffered_signals import SignalBufferStore
+from perdure_actors.partition.inbox import Inbox
 from perdure_actors.partition.recovery import Recovery
 from perdure_actors.partition.run_queries import ask_run
 from perdure_schemas.avro import decode
@@ -21,7 +21,7 @@ from perdure_schemas.replies import Accepted, UpdateAnswer
 _decide_signal = messages.decide_signal
 _decide = decide_command._decide
 _begun_with_update = decide_command._begun_with_update
-_query = Intake._query
+_query = Inbox._query
 _apply_partition = Recovery._apply_partition
 
 
@@ -41,7 +41,7 @@ def buffer_lost(self: Recovery, body: Any, pseq: int) -> None:
     _apply_partition(self, replace(body, events=kept), pseq)
 
 
-def buffer_starts_twice(self: Keeping, workflow_id: str) -> Any:
+def buffer_starts_twice(self: SignalBufferStore, workflow_id: str) -> Any:
     """A run starts with what waited, and it waits on."""
     del self, workflow_id
     return {}
@@ -67,7 +67,7 @@ def begun_apart(shard: Any, workflow_id: str, decision: Any) -> Any:
     return replace(done, steps=[*before, *apart])
 
 
-def query_at_once(self: Intake, offset: int, ask: Any) -> None:
+def query_at_once(self: Inbox, offset: int, ask: Any) -> None:
     """A query of an open run is answered without waiting for a record that covers it."""
     answer = ask_run(self._shard, ask)
     if answer is None:

@@ -8,22 +8,22 @@ from perdure._schedules.scheduler import Scheduler
 from perdure_actors.core import attempts, child_reports
 from perdure_actors.partition import decide_command, recovery
 from perdure_actors.partition import local_activities as locals_
-from perdure_actors.partition.buffered_signals import Keeping
-from perdure_actors.partition.dedup import Once
+from perdure_actors.partition.buffered_signals import SignalBufferStore
+from perdure_actors.partition.dedup import Dedup
 from perdure_actors.partition.fence import Fence
-from perdure_actors.partition.inbox import Intake
+from perdure_actors.partition.inbox import Inbox
 from perdure_actors.partition.input_outcomes import InputOutcomes
-from perdure_actors.partition.local_activities import Locals
-from perdure_actors.partition.outbox import Dispatch
-from perdure_actors.partition.pending_requests import Asking
-from perdure_actors.partition.processor import Shard
+from perdure_actors.partition.local_activities import LocalActivities
+from perdure_actors.partition.outbox import Outbox
+from perdure_actors.partition.pending_requests import PendingRequests
+from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery
-from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.run_memory import RunMemory
-from perdure_actors.partition.scrubber import Trailing
+from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.partition.takeover import Takeover
-from perdure_actors.partition.timer_queue import Alarms
-from perdure_actors.partition.watermark import Horizon
+from perdure_actors.partition.timer_queue import TimerQueue
+from perdure_actors.partition.watermark import Watermark
 from perdure_actors.replay import coroutine
 from perdure_topics import fold
 from tests.simulation import bugs, feature_bugs, message_bugs
@@ -42,19 +42,19 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "successes only, errors are logged",
-        bugs.patched(Shard, "_accept", bugs.successes_only),
+        bugs.patched(PartitionProcessor, "_accept", bugs.successes_only),
         LOST,
         "ABCDEFGHRX",
     ),
     Mutant(
         "a success without offset is one",
-        bugs.patched(Shard, "_accept", bugs.none_is_fine),
+        bugs.patched(PartitionProcessor, "_accept", bugs.none_is_fine),
         ("no_offset", *OWNERS, *LOST),
         "ABCDEFGHRX",
     ),
     Mutant(
         "gaps are not looked at",
-        bugs.patched(Shard, "_accept", bugs.gaps_are_fine),
+        bugs.patched(PartitionProcessor, "_accept", bugs.gaps_are_fine),
         (*OWNERS, *LOST),
         "ABCDEFGHRX",
     ),
@@ -107,7 +107,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "table only checked for being ahead",
         lambda: bugs.together(
             bugs.patched(Recovery, "take", bugs.take_anyway),
-            bugs.patched(Trailing, "step", bugs.no_step),
+            bugs.patched(Scrubber, "step", bugs.no_step),
         ),
         ("truncation", "host_crash", "host_pause"),
         "CEHRX",
@@ -120,31 +120,31 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "table written before acceptance",
-        bugs.patched(Shard, "append_draft", bugs.write_first),
+        bugs.patched(PartitionProcessor, "append_draft", bugs.write_first),
         (*LOST, *OWNERS),
         "ABCDEFGHRX",
     ),
     Mutant(
         "tasks leave before acceptance",
-        bugs.patched(Shard, "append_draft", bugs.act_first),
+        bugs.patched(PartitionProcessor, "append_draft", bugs.act_first),
         (*LOST, *OWNERS),
         "BF",
     ),
     Mutant(
         "effect sender skips what fails",
-        bugs.patched(Dispatch, "step", bugs.skips_errors),
+        bugs.patched(Outbox, "step", bugs.skips_errors),
         (*LOST, "worker_late"),
         "AH",
     ),
     Mutant(
         "dispatched means sent",
-        bugs.patched(Dispatch, "dispatched", property(bugs.dispatched_when_sent)),
+        bugs.patched(Outbox, "dispatched", property(bugs.dispatched_when_sent)),
         ("slow_append", "host_crash", "outage"),
         "AH",
     ),
     Mutant(
         "effects that were acknowledged are kept for ever",
-        bugs.patched(Shard, "_write", bugs.effects_kept),
+        bugs.patched(PartitionProcessor, "_write", bugs.effects_kept),
         (),
         "R",
         ("children",),
@@ -169,20 +169,25 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "asks are answered at once",
-        bugs.patched(Asking, "ask", bugs.answers_at_once),
+        bugs.patched(PendingRequests, "ask", bugs.answers_at_once),
         ("reader_lag", *OWNERS),
         "AG",
     ),
-    Mutant("asks bring no Progress", bugs.patched(Shard, "_cover", bugs.only_late), (), "H"),
+    Mutant(
+        "asks bring no Progress",
+        bugs.patched(PartitionProcessor, "_cover", bugs.only_late),
+        (),
+        "H",
+    ),
     Mutant(
         "timeouts and leases fire with unread input",
-        bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
+        bugs.patched(Watermark, "has_read_to", lambda _self, _due_ms: True),
         ("reader_lag", "host_pause", "worker_late"),
         "T",
     ),
     Mutant(
         "timeouts fire after a stall before what came meanwhile is read",
-        bugs.patched(Horizon, "has_read_to", lambda _self, _due_ms: True),
+        bugs.patched(Watermark, "has_read_to", lambda _self, _due_ms: True),
         ("worker_late",),
         "T",
         ("stalls",),
@@ -202,7 +207,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "AFH",
     ),
     Mutant(
-        "timers are not restored", bugs.patched(Alarms, "load", bugs.forget_alarms), OWNERS, "H"
+        "timers are not restored", bugs.patched(TimerQueue, "load", bugs.forget_alarms), OWNERS, "H"
     ),
     Mutant(
         "a report of any attempt will do",
@@ -228,7 +233,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a run found by its id is given an actor of its own",
-        bugs.patched(Residents, "find", bugs.own_actor),
+        bugs.patched(RunCache, "find", bugs.own_actor),
         ("small_cache", "slow_append"),
         "EG",
         ("following", "operators"),
@@ -259,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "signals that waited reach two runs",
-        bugs.patched(Keeping, "delivered", message_bugs.buffer_starts_twice),
+        bugs.patched(SignalBufferStore, "delivered", message_bugs.buffer_starts_twice),
         (),
         "A",
     ),
@@ -277,7 +282,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a query is answered at once, whoever owns the partition",
-        bugs.patched(Intake, "_query", message_bugs.query_at_once),
+        bugs.patched(Inbox, "_query", message_bugs.query_at_once),
         ("zombie", "host_pause", "rebalance", "slow_append", *LOST),
         "G",
     ),
@@ -353,14 +358,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "local attempts under way are forgotten at take-over",
-        bugs.patched(Locals, "recover", feature_bugs.never_lost),
+        bugs.patched(LocalActivities, "recover", feature_bugs.never_lost),
         OWNERS,
         "H",
         ("locals",),
     ),
     Mutant(
         "local attempts are started twice",
-        bugs.patched(Locals, "act", feature_bugs.starts_twice),
+        bugs.patched(LocalActivities, "act", feature_bugs.starts_twice),
         (),
         "L",
         ("locals",),
@@ -374,7 +379,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an operator's request is taken again",
-        bugs.patched(Once, "answer_again", feature_bugs.acts_again),
+        bugs.patched(Dedup, "answer_again", feature_bugs.acts_again),
         ("slow_append", *LOST, *OWNERS),
         "O",
         ("operators",),

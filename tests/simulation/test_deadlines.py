@@ -35,13 +35,13 @@ def test_worlds_whose_deadlines_never_fit_in_memory_keep_their_promises(seed: in
 
 
 def test_to_forget_what_does_not_fit_is_noticed() -> None:
-    def forgets(self: watermark.Horizon, alarm: object) -> None:
+    def forgets(self: watermark.Watermark, alarm: object) -> None:
         if not self._held_back:
             self._held_back.append(alarm)  # type: ignore[arg-type]
 
     found = []
     for seed in range(12):
-        with small(), patch.object(watermark.Horizon, "hold_back", forgets):
+        with small(), patch.object(watermark.Watermark, "hold_back", forgets):
             found += World(draw(seed).force(LATE)).run()
 
     assert {violation.letter for violation in found} & set("HT")

@@ -13,7 +13,7 @@ from perdure_actors.core import child_reports
 from perdure_actors.core.decision import Ignored
 from perdure_actors.core.state import ChildState
 from perdure_actors.partition import outbox_resend, outbox_rows, recovery
-from perdure_actors.partition.dedup_entries import Taken
+from perdure_actors.partition.dedup_entries import DedupEntries
 from tests.simulation import bugs
 from tests.simulation.checker import ledger_of
 from tests.simulation.families import check_families
@@ -76,11 +76,11 @@ _child = child_reports._child
 
 BUGS: dict[str, tuple[Any, ...]] = {
     "a child's end is applied twice": (
-        bugs.patched(Taken, "has_source", lambda _self, _source: False),
+        bugs.patched(DedupEntries, "has_source", lambda _self, _source: False),
         bugs.patched(child_reports, "_child", _any_report),
     ),
     "commands of actors are not held against what was taken": (
-        bugs.patched(Taken, "has_source", lambda _self, _source: False),
+        bugs.patched(DedupEntries, "has_source", lambda _self, _source: False),
     ),
     "last-seen is not folded": (bugs.patched(recovery, "outcome_rows", _unfolded),),
     "an effect's id has the epoch of who sends it": (

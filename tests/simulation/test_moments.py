@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from perdure_actors.partition.context import ShardWorld
+from perdure_actors.partition.context import PartitionContext
 from perdure_schemas.avro import encode
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.payloads import Payload
@@ -59,13 +59,13 @@ def test_runs_of_one_moment_have_ids_of_their_own() -> None:
 
 
 def test_the_checker_sees_ids_without_the_nonce() -> None:
-    with_nonce = ShardWorld.new_run_id
+    with_nonce = PartitionContext.new_run_id
 
-    def without(self: ShardWorld) -> str:
+    def without(self: PartitionContext) -> str:
         with patch.object(self, "_nonce", b""):
             return with_nonce(self)
 
-    with patch.object(ShardWorld, "new_run_id", without):
+    with patch.object(PartitionContext, "new_run_id", without):
         found = MomentsWorld().run()
 
     assert any("is in partition" in one.text for one in found if one.letter == "C"), found[:5]

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from perdure_actors.partition.dedup import Once
+from perdure_actors.partition.dedup import Dedup
 from perdure_schemas.age_header import age_header
 from perdure_schemas.avro import encode
 from perdure_schemas.commands import StartWorkflow
@@ -64,7 +64,7 @@ def test_what_was_sent_while_no_host_ran_is_decided_days_later(seed: int) -> Non
 
 
 def test_an_age_by_now_is_noticed() -> None:
-    plant = bugs.patched(Once, "is_too_old", time_bugs.aged_by_now)
+    plant = bugs.patched(Dedup, "is_too_old", time_bugs.aged_by_now)
     refused = 0
     for seed in range(4):
         with plant():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure_actors.partition.dedup import Once
+from perdure_actors.partition.dedup import Dedup
 from perdure_actors.partition.log_time import LogTime
 from perdure_actors.partition.takeover import LostError, Takeover
-from perdure_actors.partition.watermark import Horizon
+from perdure_actors.partition.watermark import Watermark
 from tests.simulation import bugs
 from tests.simulation.mutant import Mutant
 
@@ -27,7 +27,7 @@ def goes_by_the_wall(self: LogTime) -> int:
 _now_ms = LogTime.now_ms
 
 
-def aged_by_now(self: Once, _record: Any, command: Any) -> bool:
+def aged_by_now(self: Dedup, _record: Any, command: Any) -> bool:
     """A command is as old as it looks by its sender's clock and the time it is decided."""
     first_ms = getattr(command, "first_sent_ms", 0)
     limit_ms = self._shard.world.limits.request_age_ms_max
@@ -40,12 +40,12 @@ def owns_by_the_clock(self: Takeover, stamp_ms: int) -> None:
         raise LostError("the clock is too far off")
 
 
-def one_too_low(self: Horizon) -> int:
+def one_too_low(self: Watermark) -> int:
     """The last input that was appended need not be read."""
     return _position(self) + 1
 
 
-_position = Horizon._position
+_position = Watermark._position
 
 TIME: tuple[Mutant, ...] = (
     Mutant(
@@ -62,7 +62,7 @@ TIME: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a command is as old as the clocks say",
-        bugs.patched(Once, "is_too_old", aged_by_now),
+        bugs.patched(Dedup, "is_too_old", aged_by_now),
         ("clock_jump",),
         "AK",
     ),
@@ -74,7 +74,7 @@ TIME: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the horizon is one too low",
-        bugs.patched(Horizon, "_position", one_too_low),
+        bugs.patched(Watermark, "_position", one_too_low),
         ("reader_lag", "host_pause", "worker_late"),
         "T",
     ),

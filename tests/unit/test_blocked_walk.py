@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from perdure_actors import table_layout
-from perdure_actors.partition.timer_service import RESUMED_A_TURN, SLOW_RETRY_MS, Firing
+from perdure_actors.partition.timer_service import RESUMED_A_TURN, SLOW_RETRY_MS, TimerService
 from perdure_schemas.events import WorkflowBlocked
 from perdure_topics.tables.memory_tables import MemoryTableStore
 
@@ -37,7 +37,7 @@ def test_every_blocked_run_that_time_may_mend_is_tried_again_each_time() -> None
     tried: list[str] = []
     residents = SimpleNamespace(find=tried.append)
     shard: Any = SimpleNamespace(world=_World(), table=table, residents=residents)
-    firing = Firing(shard, SimpleNamespace())  # type: ignore[arg-type]  # no deadline is asked of
+    firing = TimerService(shard, SimpleNamespace())  # type: ignore[arg-type]  # no deadline is asked of
 
     for number in range(1, 4):
         firing.keep_house(number * SLOW_RETRY_MS - 1)

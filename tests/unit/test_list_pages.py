@@ -12,7 +12,7 @@ import pytest
 
 from perdure_actors import table_layout
 from perdure_actors.core.state import Closing, Facts
-from perdure_actors.partition.run_cache import Ops, Resident, Residents
+from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache
 from perdure_actors.partition.run_memory import RunMemory
 from perdure_actors.visibility import counting, listing, query_plan, values
 from perdure_actors.visibility import row_cache as listed
@@ -38,13 +38,15 @@ class Shelf:
 
     def __init__(self) -> None:
         self.table = MemoryTableStore().open("t")
-        self.residents = Residents(self.table, RunMemory(runs_max=10))
+        self.residents = RunCache(self.table, RunMemory(runs_max=10))
         self.task_queue, self.partition = "q", 3
         self.now_ms: int = 1_000_000
         self.world = SimpleNamespace(now_ms=lambda: self.now_ms)
         self.listed = Listed()
 
-    def start(self, run_id: str, start_ms: int, kind: str = "Order", **attributes: Any) -> Resident:
+    def start(
+        self, run_id: str, start_ms: int, kind: str = "Order", **attributes: Any
+    ) -> CachedRun:
         event = WorkflowStarted(workflow_type=kind, search_attributes=_payloads(attributes))
         resident = self.residents.open(f"w-{run_id}", run_id, event, start_ms)
         resident.run.state.seq = 1
@@ -52,24 +54,24 @@ class Shelf:
         self.save(resident)
         return resident
 
-    def close(self, resident: Resident, status: str, time_ms: int) -> None:
+    def close(self, resident: CachedRun, status: str, time_ms: int) -> None:
         state = resident.run.state
         state.status, state.closing = status, Closing(status, time_ms)
         self.save(resident)
 
-    def block(self, resident: Resident) -> None:
+    def block(self, resident: CachedRun) -> None:
         state = resident.run.state
         state.block, state.blocked_ms = WorkflowBlocked(cause="error", message="m"), self.now_ms
         self.save(resident)
 
-    def upsert(self, resident: Resident, **attributes: Any) -> None:
+    def upsert(self, resident: CachedRun, **attributes: Any) -> None:
         run = resident.run
         run.facts = Facts({}, _payloads(attributes))
         run.touched.add(("facts", ""))
         run.state.seq += 1
         self.save(resident)
 
-    def save(self, resident: Resident) -> None:
+    def save(self, resident: CachedRun) -> None:
         ops: Ops = {}
         self.residents.save(resident, ops)
         puts = [(key, value) for key, value in ops.items() if value is not None]

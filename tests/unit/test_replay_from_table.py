@@ -15,8 +15,8 @@ from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState
 from perdure_actors.definitions.payload_codecs import Edge
 from perdure_actors.definitions.workflow_code import WorkflowCode
-from perdure_actors.partition.executor import Activation
-from perdure_actors.partition.run_cache import Resident
+from perdure_actors.partition.executor import Executor
+from perdure_actors.partition.run_cache import CachedRun
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.replay.comparison import HEADS, IDENTITY
 from perdure_actors.replay.coroutine import Coroutine, RunFacts
@@ -88,7 +88,7 @@ def recorded() -> list[list[Record]]:
     return history
 
 
-Replayed = Callable[..., tuple[Activation, Resident]]
+Replayed = Callable[..., tuple[Executor, CachedRun]]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def replayed() -> Iterator[Replayed]:
     """Makes a shard's activation over a table that holds that history, with the run."""
     codes: list[WorkflowCode] = []
 
-    def make(workflow_class: type, edge: Edge | None = None) -> tuple[Activation, Resident]:
+    def make(workflow_class: type, edge: Edge | None = None) -> tuple[Executor, CachedRun]:
         table, seq = MemoryTableStore().open("t"), 1
         for events in recorded():
             data = [avro.encode(event) for event in events]
@@ -106,9 +106,9 @@ def replayed() -> Iterator[Replayed]:
             seq += len(events)
         codes.append(WorkflowCode([workflow_class], converter=CONVERTER, edge=edge))
         services: Any = SimpleNamespace(code=codes[-1], namespace="ns", task_queue="q")
-        resident = Resident(open_run(ActorState("wf"), RUN_ID, STARTED, 1_000))
+        resident = CachedRun(open_run(ActorState("wf"), RUN_ID, STARTED, 1_000))
         resident.run.state.seq = seq - 1
-        return Activation(services, table), resident
+        return Executor(services, table), resident
 
     yield make
     for code in codes:

@@ -8,7 +8,7 @@ import pytest
 
 from perdure_actors.core.rules import apply
 from perdure_actors.core.state import RecordId
-from perdure_actors.partition.run_cache import Ops, Resident, Residents
+from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache
 from perdure_actors.partition.run_memory import RUN_BYTES, RunMemory, bytes_for_runs
 from perdure_schemas.events import (
     ActivityScheduled,
@@ -30,17 +30,17 @@ class Shelf:
 
     def __init__(self, name: str, memory: RunMemory) -> None:
         self.table = MemoryTableStore().open(name)
-        self.residents = Residents(self.table, memory)
+        self.residents = RunCache(self.table, memory)
         self._pseqs: Iterator[int] = iter(range(1, 10_000))
 
-    def open(self, run_id: str, *events: Record) -> Resident:
+    def open(self, run_id: str, *events: Record) -> CachedRun:
         """Start a run whose code asks for what these events say, and save it."""
         started = WorkflowStarted(workflow_type="Order")
         resident = self.residents.open(f"w-{run_id}", run_id, started, NOW_MS)
         self.add(resident, started, *events)
         return resident
 
-    def add(self, resident: Resident, *events: Record) -> None:
+    def add(self, resident: CachedRun, *events: Record) -> None:
         pseq = next(self._pseqs)
         for place, event in enumerate(events):
             apply(resident.run, event, RecordId(1, b"n", pseq, place), NOW_MS)

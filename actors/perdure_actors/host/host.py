@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from perdure_actors.definitions.payload_codecs import EDGE_S_MAX, GRACE_S
 from perdure_actors.definitions.turn import Turn
 from perdure_actors.partition.fence import AppendFailedError, Fence, reason_of
-from perdure_actors.partition.processor import Shard
-from perdure_actors.partition.recorded_log import GroundLook
+from perdure_actors.partition.processor import PartitionProcessor
+from perdure_actors.partition.recorded_log import PartitionCountCheck
 from perdure_actors.partition.recovery import TableDivergedError
 from perdure_actors.partition.takeover import LostError, Takeover, open_table, table_name
 from perdure_schemas.avro import UnreadableRecordError
@@ -51,7 +51,7 @@ WAITING_MS = 20
 TURN_WAITS_MS = int(1000 * (EDGE_S_MAX + GRACE_S))
 
 
-def counts_of(shard: Shard) -> Counter[str]:
+def counts_of(shard: PartitionProcessor) -> Counter[str]:
     """What a shard has counted so far, by name."""
     activation = shard.activation
     return Counter(
@@ -89,7 +89,7 @@ class _Slot:
         """When it is told that what it waits for does not come."""
         self.opening: Future[Table] | None = None
         self.takeover: Takeover | None = None
-        self.shard: Shard | None = None
+        self.shard: PartitionProcessor | None = None
         self.due_ms = 0
         self.committed = -1
         """Up to which input the group was told that commands are read."""
@@ -120,7 +120,7 @@ class Host:
         self.slots: dict[int, _Slot] = {}
         self._ready: deque[int] = deque()
         self._commit_at_ms = 0
-        self._ground = GroundLook(services)
+        self._ground = PartitionCountCheck(services)
         self.takeovers = 0
         self.past_counts: Counter[str] = Counter()
         """What shards counted that are gone."""
@@ -202,7 +202,7 @@ class Host:
             self._answers.announce(self._topic, number)
         return 0
 
-    def _step(self, number: int, slot: _Slot, shard: Shard) -> int | None:
+    def _step(self, number: int, slot: _Slot, shard: PartitionProcessor) -> int | None:
         """A shard's turn, or the rest of one that waits for a codec."""
         if not self.services.code.door.has_edge:
             return shard.step()

@@ -17,7 +17,7 @@ KIND = "buffered"
 """The kind of their alarms: due when they have waited long enough."""
 
 
-class Keeping:
+class SignalBufferStore:
     """What waits in one partition: read from its table once, and ahead of it by what is proposed.
 
     All of it is in memory: the limits of a partition bound it.

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from perdure_actors import table_layout
     from perdure_actors.core.decision import Step
     from perdure_actors.core.state import Run
-    from perdure_actors.partition.context import ShardWorld
+    from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.doubt import Doubt, Trial
-    from perdure_actors.partition.executor import Activation
+    from perdure_actors.partition.executor import Executor
     from perdure_actors.partition.fence import Fence
-    from perdure_actors.partition.outbox import Dispatch
-    from perdure_actors.partition.run_cache import Resident, Residents
+    from perdure_actors.partition.outbox import Outbox
+    from perdure_actors.partition.run_cache import CachedRun, RunCache
     from perdure_actors.partition.services import Services
-    from perdure_actors.partition.timer_queue import Alarms
-    from perdure_actors.partition.transition import Draft, Owed, Pending
+    from perdure_actors.partition.timer_queue import TimerQueue
+    from perdure_actors.partition.transition import InFlight, PendingReplies, TransitionBuilder
     from perdure_actors.visibility.row_cache import Listed
     from perdure_schemas.commands import ReadHistory
     from perdure_schemas.payloads import Record, ReplyTo
@@ -38,13 +38,13 @@ class Owned(Protocol):
     cursor: Cursor
     upto: int
     input_leader_epoch: int
-    world: ShardWorld
-    residents: Residents
-    activation: Activation
-    alarms: Alarms
-    dispatch: Dispatch
-    pending: deque[Pending]
-    owed: Owed
+    world: PartitionContext
+    residents: RunCache
+    activation: Executor
+    alarms: TimerQueue
+    dispatch: Outbox
+    pending: deque[InFlight]
+    owed: PendingReplies
     listed: Listed
     doubt: Doubt
 
@@ -52,10 +52,12 @@ class Owned(Protocol):
     def has_room(self) -> bool:
         """Whether more may be decided before what is proposed is accepted."""
 
-    def draft(self) -> Draft:
+    def draft(self) -> TransitionBuilder:
         """A transition in the making, with the number of the next record."""
 
-    def append_draft(self, resident: Resident | None, draft: Draft, *, covers: bool) -> None:
+    def append_draft(
+        self, resident: CachedRun | None, draft: TransitionBuilder, *, covers: bool
+    ) -> None:
         """Propose what a draft holds."""
 
     def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> None:

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from perdure_actors.core.state import ActorState, RecordId, Run
     from perdure_actors.partition.attribute_types_seen import AttributeTypes
     from perdure_actors.partition.log_time import LogTime
-    from perdure_actors.partition.run_cache import Residents
+    from perdure_actors.partition.run_cache import RunCache
     from perdure_topics.fold import Cursor
 
 
-class ShardWorld:
+class PartitionContext:
     """The core's World over one shard's memory."""
 
     def __init__(
         self,
-        residents: Residents,
+        residents: RunCache,
         cursor: Cursor,
         log_time: LogTime,
         *,

@@ -16,7 +16,7 @@ from perdure_topics.names import partition_of, topic_name
 
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.dedup_entries import Taken
+    from perdure_actors.partition.dedup_entries import DedupEntries
     from perdure_schemas.payloads import ReplyTo
     from perdure_topics.ports import StoredRecord
 
@@ -27,10 +27,10 @@ TOO_OLD = "too_old"
 """The code of a refusal by age."""
 
 
-class Once:
+class Dedup:
     """What one shard remembers of the commands it took."""
 
-    def __init__(self, shard: Owned, taken: Taken) -> None:
+    def __init__(self, shard: Owned, taken: DedupEntries) -> None:
         self._shard = shard
         self._taken = taken
         self._read_to_ms = 0

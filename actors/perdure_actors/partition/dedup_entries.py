@@ -18,7 +18,7 @@ REQUESTS_HELD = 20_000
 FORGOTTEN_A_TURN = 500
 
 
-class Taken:
+class DedupEntries:
     """The memory by which each command is taken once."""
 
     def __init__(self, table: Table) -> None:

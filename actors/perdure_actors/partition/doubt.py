@@ -14,10 +14,10 @@ from perdure_schemas.events import InputTrying
 if TYPE_CHECKING:
     from collections import deque
 
-    from perdure_actors.partition.executor import Activation
+    from perdure_actors.partition.executor import Executor
     from perdure_actors.partition.fence import Fence
     from perdure_actors.partition.services import Services
-    from perdure_actors.partition.transition import Pending
+    from perdure_actors.partition.transition import InFlight
     from perdure_actors.table_layout import Meta
     from perdure_schemas.transition import EpochBump, Transition
     from perdure_topics.fold import Cursor
@@ -70,8 +70,8 @@ class Doubtful(Protocol):
     services: Services
     meta: Meta
     cursor: Cursor
-    pending: deque[Pending]
-    activation: Activation
+    pending: deque[InFlight]
+    activation: Executor
     fence: Fence
 
     def propose_mark(self, trial: Trial) -> None:

@@ -30,7 +30,7 @@ from perdure_schemas.transition import TransitionBody
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from perdure_actors.partition.run_cache import Resident
+    from perdure_actors.partition.run_cache import CachedRun
     from perdure_actors.partition.services import Services
     from perdure_actors.replay.coroutine import Coroutine
     from perdure_actors.replay.message_handlers import Messages, Unfinished
@@ -96,7 +96,7 @@ def warn_unfinished(workflow_id: str, unfinished: Sequence[Unfinished]) -> None:
             )
 
 
-class Activation:
+class Executor:
     """Runs the code of one shard's runs."""
 
     def __init__(self, services: Services, table: Table) -> None:
@@ -113,7 +113,7 @@ class Activation:
 
     def feed(
         self,
-        resident: Resident,
+        resident: CachedRun,
         event: Record,
         *,
         seq: int,
@@ -155,7 +155,7 @@ class Activation:
             warn_unfinished(label, coroutine.messages.unfinished)
         return outputs
 
-    def consult(self, resident: Resident, event: Record) -> UpdateAnswer | None:
+    def consult(self, resident: CachedRun, event: Record) -> UpdateAnswer | None:
         """Why the code refuses a message that has not happened yet; None when it does not.
 
         Raises BlockedError when the code cannot be asked.
@@ -214,7 +214,7 @@ class Activation:
         namespace, task_queue = self._services.namespace, self._services.task_queue
         return RunFacts(namespace, task_queue, workflow_id, run_id)
 
-    def query(self, resident: Resident, ask: QueryWorkflow) -> QueryAnswer:
+    def query(self, resident: CachedRun, ask: QueryWorkflow) -> QueryAnswer:
         """What a query of the code returns, or why it does not.
 
         Raises BlockedError when the code cannot be asked.
@@ -242,7 +242,7 @@ class Activation:
             return encoded
         return replace(encoded, failure=fit_failure(encoded.failure, FAILURE_BYTES_MAX))
 
-    def _look(self, resident: Resident, what: str, fn: Callable[[Messages], T]) -> T:
+    def _look(self, resident: CachedRun, what: str, fn: Callable[[Messages], T]) -> T:
         """Ask the code for something as it stands; nothing of it is recorded.
 
         Code that does not answer in time is kept: it has done nothing but look.
@@ -265,7 +265,7 @@ class Activation:
             if not state.is_open:
                 coroutine.close()
 
-    def replay(self, resident: Resident, *, before_seq: int) -> Coroutine:
+    def replay(self, resident: CachedRun, *, before_seq: int) -> Coroutine:
         """The code of a run, brought to where its history ends.
 
         Raises BlockedError when the code does not do what the history says it did.
@@ -278,7 +278,7 @@ class Activation:
         # Once more, now with all that is told of the step that does not fit.
         return self._replayed(resident, before_seq, is_brief=False)
 
-    def _replayed(self, resident: Resident, before_seq: int, *, is_brief: bool) -> Coroutine:
+    def _replayed(self, resident: CachedRun, before_seq: int, *, is_brief: bool) -> Coroutine:
         run = resident.run
         state = run.state
         facts = self._facts(state.workflow_id, state.run_id)

@@ -14,20 +14,20 @@ from perdure_actors.core.decision import Decision, Ignored, Rejection
 from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.partition.buffered_signal_expiry import propose_word
 from perdure_actors.partition.decide_command import decide_fully
-from perdure_actors.partition.dedup import TOO_OLD, Once
-from perdure_actors.partition.dedup_entries import Taken
+from perdure_actors.partition.dedup import TOO_OLD, Dedup
+from perdure_actors.partition.dedup_entries import DedupEntries
 from perdure_actors.partition.doubt import INPUT as INPUT_TRIAL
 from perdure_actors.partition.doubt import MARKS_MAX, QUERY, Trial
 from perdure_actors.partition.fence import INPUT, reason_of
 from perdure_actors.partition.input_outcomes import InputOutcomes
 from perdure_actors.partition.lost_inputs import LostInputs
-from perdure_actors.partition.outbox_resend import Resender
+from perdure_actors.partition.outbox_resend import OutboxResend
 from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
 from perdure_actors.partition.pending_requests import in_log_time
 from perdure_actors.partition.queries import READS
-from perdure_actors.partition.readable_inputs import Readable
+from perdure_actors.partition.readable_inputs import ReadableInputs
 from perdure_actors.partition.run_queries import ask_closed, ask_run, begins_soon, named
-from perdure_actors.partition.skipped_inputs import Skips
+from perdure_actors.partition.skipped_inputs import SkippedInputs
 from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.operator_commands import SkipInput
@@ -39,9 +39,9 @@ from perdure_topics.ports import PositionLostError
 
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.pending_requests import Asking
-    from perdure_actors.partition.transition import Pending
-    from perdure_actors.partition.watermark import Horizon
+    from perdure_actors.partition.pending_requests import PendingRequests
+    from perdure_actors.partition.transition import InFlight
+    from perdure_actors.partition.watermark import Watermark
     from perdure_topics.ports import StoredRecord
 
 INPUTS_A_TURN = 64
@@ -51,22 +51,22 @@ HOUSE_MS = 200
 RESEND_EVERY_MS = 3_600_000
 
 
-class Intake:
+class Inbox:
     """The input side of one shard."""
 
-    def __init__(self, shard: Owned, asking: Asking, horizon: Horizon) -> None:
+    def __init__(self, shard: Owned, asking: PendingRequests, horizon: Watermark) -> None:
         self._shard = shard
         self._asking = asking
         self._horizon = horizon
         self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
-        self._readable = Readable(shard, horizon, self._topic)
+        self._readable = ReadableInputs(shard, horizon, self._topic)
         self._lost = LostInputs(shard, self._topic)
-        self._taken = Taken(shard.table)
-        self._once = Once(shard, self._taken)
+        self._taken = DedupEntries(shard.table)
+        self._once = Dedup(shard, self._taken)
         self._outcomes = InputOutcomes(shard, self._taken, self._topic)
-        self._skips = Skips(shard, self._readable, self._outcomes)
+        self._skips = SkippedInputs(shard, self._readable, self._outcomes)
         self._house_at_ms = 0
-        self._resender = Resender(shard)
+        self._resender = OutboxResend(shard)
         self._resend_at_ms = shard.world.time_ms + RESEND_EVERY_MS
         self._tried: StoredRecord | None = None
         horizon.is_in_hand = self._has_in_hand
@@ -285,7 +285,7 @@ class Intake:
 
     # -- keeping house --
 
-    def note(self, pending: Pending) -> None:
+    def note(self, pending: InFlight) -> None:
         """The rows and effects that the outcomes a record covers bring."""
         envelope = pending.envelope
         if pending.owed is not None:

@@ -14,7 +14,7 @@ from perdure_schemas.transition import Outcome
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Rejection
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.dedup_entries import Taken
+    from perdure_actors.partition.dedup_entries import DedupEntries
     from perdure_schemas.payloads import EffectId, Errand
     from perdure_topics.ports import StoredRecord
 
@@ -25,7 +25,7 @@ _REPLY: Final = re.compile(rb"([0-9]{1,9})\|([!-{}~]{1,200})\|([ -~]{0,100})")
 class InputOutcomes:
     """The outcomes of one shard's inputs, owed to the next record that covers them."""
 
-    def __init__(self, shard: Owned, taken: Taken, topic: str) -> None:
+    def __init__(self, shard: Owned, taken: DedupEntries, topic: str) -> None:
         self._shard = shard
         self._taken = taken
         self._topic = topic

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REPORTS_A_TURN = 256
 
 
-class Locals:
+class LocalActivities:
     """The local activities of one shard incarnation."""
 
     def __init__(self, shard: Owned, on_ready: Callable[[], None]) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Limits
 from perdure_actors.partition.attribute_types_seen import AttributeTypes
-from perdure_actors.partition.context import ShardWorld
+from perdure_actors.partition.context import PartitionContext
 from perdure_actors.partition.log_time import LogTime
 from perdure_actors.partition.queries import READS
 from perdure_actors.partition.recovery import Recovery
-from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.visibility.row_cache import Listed
 from perdure_schemas import commands, message_commands
 from perdure_schemas.replies import Refused
@@ -105,8 +105,8 @@ class LogView:
     def _look(self) -> None:
         """Forget what was made of the rows before."""
         self.cursor: Cursor = self._recovery.cursor
-        self.residents, clock = Residents(self.table), self.services.clock
-        self.world = ShardWorld(
+        self.residents, clock = RunCache(self.table), self.services.clock
+        self.world = PartitionContext(
             self.residents,
             self.cursor,
             # The log is in this process: its clock is this one.

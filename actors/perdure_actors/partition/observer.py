@@ -18,15 +18,15 @@ from perdure_schemas.transition import TransitionBody
 
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.run_cache import Resident
-    from perdure_actors.partition.transition import Pending
+    from perdure_actors.partition.run_cache import CachedRun
+    from perdure_actors.partition.transition import InFlight
     from perdure_schemas.payloads import Record
 
 RECENT_MAX = 1_000
 RECENT_BYTES_MAX = 16 * 1024 * 1024
 
 
-class Recent(NamedTuple):
+class RecentTransition(NamedTuple):
     """An accepted transition as a reader of the log has it."""
 
     pseq: int
@@ -34,26 +34,26 @@ class Recent(NamedTuple):
     body: bytes
 
 
-class RecentOnes:
+class RecentTransitions:
     """The last accepted transitions that were read, as many as may be kept."""
 
     def __init__(self) -> None:
-        self._kept: deque[Recent] = deque()
+        self._kept: deque[RecentTransition] = deque()
         self._bytes = 0
 
-    def add(self, one: Recent) -> None:
+    def add(self, one: RecentTransition) -> None:
         """Keep one more, and let go of the oldest where there are too many."""
         self._kept.append(one)
         self._bytes += len(one.body)
         while len(self._kept) > RECENT_MAX or self._bytes > RECENT_BYTES_MAX:
             self._bytes -= len(self._kept.popleft().body)
 
-    def after(self, pseq: int) -> list[Recent]:
+    def after(self, pseq: int) -> list[RecentTransition]:
         """Those that came after a record."""
         return [one for one in self._kept if one.pseq > pseq]
 
 
-class Showing:
+class Observer:
     """Shows the accepted transitions of one shard incarnation to its viewer."""
 
     def __init__(self, shard: Owned) -> None:
@@ -83,7 +83,7 @@ class Showing:
         if self._view is not None and timeout_s:
             self._view.flush(timeout_s)
 
-    def accepted(self, pending: Pending) -> None:
+    def accepted(self, pending: InFlight) -> None:
         """Show a transition that has just been accepted."""
         resident, envelope = pending.resident, pending.envelope
         self.accepted_count += 1
@@ -98,7 +98,7 @@ class Showing:
             return
         self._show(resident, pending.first_seq, envelope.pseq, envelope.time_ms, pending.events)
 
-    def repeat(self, recent: RecentOnes) -> None:
+    def repeat(self, recent: RecentTransitions) -> None:
         """After a take-over: show what may not have been shown."""
         if self._view is None:
             return
@@ -112,7 +112,7 @@ class Showing:
             self._show(resident, body.seq, one.pseq, one.time_ms, events)
 
     def _show(
-        self, resident: Resident, seq: int, pseq: int, time_ms: int, events: list[Record]
+        self, resident: CachedRun, seq: int, pseq: int, time_ms: int, events: list[Record]
     ) -> None:
         assert self._view is not None
         state = resident.run.state
@@ -122,7 +122,7 @@ class Showing:
         resident.view = self._view.see(resident.view, seen, pseq)
         self._last = pseq
 
-    def _recall(self, resident: Resident, before_seq: int) -> None:
+    def _recall(self, resident: CachedRun, before_seq: int) -> None:
         """Make a view anew from the run's history; what that shows has been shown before."""
         assert self._view is not None
         state = resident.run.state

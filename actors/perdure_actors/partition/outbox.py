@@ -86,7 +86,7 @@ class Address(NamedTuple):
     events_topic_id: str
 
 
-class Dispatch:
+class Outbox:
     """The outgoing effects of one shard incarnation."""
 
     def __init__(

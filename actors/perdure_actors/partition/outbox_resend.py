@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
 
 
-class Resender:
+class OutboxResend:
     """Sends again what nobody has started, before its task can have been dropped."""
 
     def __init__(self, shard: Owned) -> None:

@@ -49,7 +49,7 @@ def in_log_time(record: StoredRecord, ask: Any) -> Any:
     return replace(ask, reply=replace(reply, deadline_ms=record.timestamp_ms + left_ms))
 
 
-class Asking:
+class PendingRequests:
     """The asks of one shard."""
 
     def __init__(self, shard: Owned) -> None:

@@ -13,31 +13,31 @@ from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Step
-from perdure_actors.partition.context import ShardWorld
+from perdure_actors.partition.context import PartitionContext
 from perdure_actors.partition.doubt import Doubt, add_mark, live, purge_marks
-from perdure_actors.partition.executor import Activation
+from perdure_actors.partition.executor import Executor
 from perdure_actors.partition.failed_input import told_of_refusal
 from perdure_actors.partition.fence import AppendFailedError
-from perdure_actors.partition.inbox import Intake
-from perdure_actors.partition.local_activities import Locals
-from perdure_actors.partition.observer import Showing
-from perdure_actors.partition.outbox import Address, Dispatch
+from perdure_actors.partition.inbox import Inbox
+from perdure_actors.partition.local_activities import LocalActivities
+from perdure_actors.partition.observer import Observer
+from perdure_actors.partition.outbox import Address, Outbox
 from perdure_actors.partition.outbox_resend import resend_unacknowledged, task_again
-from perdure_actors.partition.pending_requests import Asking
-from perdure_actors.partition.run_cache import Residents
-from perdure_actors.partition.timer_queue import Alarms
-from perdure_actors.partition.timer_service import Firing
+from perdure_actors.partition.pending_requests import PendingRequests
+from perdure_actors.partition.run_cache import RunCache
+from perdure_actors.partition.timer_queue import TimerQueue
+from perdure_actors.partition.timer_service import TimerService
 from perdure_actors.partition.transition import (
-    Draft,
-    Owed,
-    Pending,
+    InFlight,
+    PendingReplies,
+    TransitionBuilder,
     body_of,
     closing_of,
     draft_step,
     pack_parts,
 )
-from perdure_actors.partition.upkeep import Upkeep
-from perdure_actors.partition.watermark import Horizon
+from perdure_actors.partition.upkeep import TableUpkeep
+from perdure_actors.partition.watermark import Watermark
 from perdure_actors.visibility.row_cache import Listed
 from perdure_schemas.avro import encode
 from perdure_schemas.events import InputLost, InputRewound
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.doubt import Trial
     from perdure_actors.partition.fence import Fence
     from perdure_actors.partition.log_time import LogTime
-    from perdure_actors.partition.run_cache import Ops, Resident
+    from perdure_actors.partition.run_cache import CachedRun, Ops
     from perdure_actors.partition.services import Services
     from perdure_schemas.commands import ReadHistory
     from perdure_schemas.payloads import Record, ReplyTo
@@ -64,7 +64,7 @@ PROGRESS_INPUTS = 1_000
 PROGRESS_MS = 10_000
 
 
-class Shard:
+class PartitionProcessor:
     """A partition this process owns, from its accepted bump to its loss."""
 
     def __init__(
@@ -83,8 +83,8 @@ class Shard:
         self.task_queue, self.partition = services.task_queue, partition
         self.table, self.meta = table, meta
         self.cursor: Cursor = meta.cursor
-        self.residents = Residents(table, services.memory)
-        self.world = ShardWorld(
+        self.residents = RunCache(table, services.memory)
+        self.world = PartitionContext(
             self.residents,
             self.cursor,
             log_time,
@@ -94,11 +94,11 @@ class Shard:
             types=services.types,
         )
         services.types.join(self.residents.attribute_type)
-        self.activation = Activation(services, table)
-        self.alarms = Alarms(table)
+        self.activation = Executor(services, table)
+        self.alarms = TimerQueue(table)
         self.alarms.load()
         self.listed = Listed()
-        self.pending: deque[Pending] = deque()
+        self.pending: deque[InFlight] = deque()
         self.counters: dict[str, int] = {}
         self._appender = appender
         self._events_topic = topic_name("events", services.namespace, services.task_queue)
@@ -108,15 +108,15 @@ class Shard:
         self._proposed_upto = self.cursor.upto
         """Inputs up to here are covered by what is proposed."""
         self._covered_at_ms = self.world.mono_ms
-        self.owed = Owed()
-        self.upkeep = Upkeep(self, lambda: self._write({}))
-        self.asking = Asking(self)
-        self.showing = Showing(self)
-        self.horizon, self.doubt = Horizon(self), Doubt(self)
-        self.intake = Intake(self, self.asking, self.horizon)
-        self.firing = Firing(self, self.horizon)
-        self.locals = Locals(self, on_ready)
-        self.dispatch = Dispatch(
+        self.owed = PendingReplies()
+        self.upkeep = TableUpkeep(self, lambda: self._write({}))
+        self.asking = PendingRequests(self)
+        self.showing = Observer(self)
+        self.horizon, self.doubt = Watermark(self), Doubt(self)
+        self.intake = Inbox(self, self.asking, self.horizon)
+        self.firing = TimerService(self, self.horizon)
+        self.locals = LocalActivities(self, on_ready)
+        self.dispatch = Outbox(
             services.log,
             Address(services.namespace, services.task_queue, partition, services.events_topic_id),
             dispatched=max(meta.dispatched, self.cursor.dispatched),
@@ -216,16 +216,18 @@ class Shard:
         draft.events.append(encode(event))
         self.append_draft(None, draft, covers=covers)
 
-    def draft(self) -> Draft:
+    def draft(self) -> TransitionBuilder:
         """A transition in the making, with the number of the next record."""
         self.fence.drafts += 1
         at = (self.cursor.epoch, self.cursor.nonce, self._pseq + 1)
         self.world.next_record(self._pseq + 1)
-        draft = Draft(self.world, self.activation, at)
+        draft = TransitionBuilder(self.world, self.activation, at)
         draft.now_ms = self.world.time_ms
         return draft
 
-    def append_draft(self, resident: Resident | None, draft: Draft, *, covers: bool) -> None:
+    def append_draft(
+        self, resident: CachedRun | None, draft: TransitionBuilder, *, covers: bool
+    ) -> None:
         """Propose what a draft holds."""
         owed = self.owed if covers else None
         version, shown = self.services.code.version, self.showing.say()
@@ -247,15 +249,15 @@ class Shard:
         key = body.workflow_id.encode() or None
         for envelope in parts:
             self._send(envelope, key)
-        last = Pending(parts[-1], data)
+        last = InFlight(parts[-1], data)
         last.sent_mono_ms = self.world.mono_ms
         for envelope in parts[:-1]:
-            self.pending.append(Pending(envelope, b""))
+            self.pending.append(InFlight(envelope, b""))
         self.pending.append(last)
         self._proposed_upto = upto
         if covers:
             last.owed = owed
-            self.owed = Owed()
+            self.owed = PendingReplies()
             self._covered_at_ms = self.world.mono_ms
         if resident is not None:
             self._follow_up(last, resident, draft)
@@ -271,7 +273,7 @@ class Shard:
             raise AppendFailedError(str(error)) from error
         self._pseq = envelope.pseq
 
-    def _follow_up(self, pending: Pending, resident: Resident, draft: Draft) -> None:
+    def _follow_up(self, pending: InFlight, resident: CachedRun, draft: TransitionBuilder) -> None:
         """What the acceptance of a transition of a run brings."""
         state = resident.run.state
         pending.resident = resident
@@ -291,7 +293,7 @@ class Shard:
         reports = self._appender.reports()
         if not reports:
             return
-        accepted: list[Pending] = []
+        accepted: list[InFlight] = []
         ops: Ops = {}
         for report in reports:
             if isinstance(report.tag, EpochBump) and report.error is None:
@@ -313,7 +315,7 @@ class Shard:
         for pending in accepted:
             self._act(pending)
 
-    def _fold(self, pending: Pending, offset: int, ops: Ops) -> None:
+    def _fold(self, pending: InFlight, offset: int, ops: Ops) -> None:
         """The same fold as any reader's, over a record that this owner wrote."""
         self.cursor, verdict = fold(self.cursor, pending.envelope)
         if not isinstance(verdict, Accepted | Partial):
@@ -345,7 +347,7 @@ class Shard:
         puts = [(key, value) for key, value in ops.items() if value is not None]
         self.table.write(puts, [key for key, value in ops.items() if value is None])
 
-    def _act(self, pending: Pending) -> None:
+    def _act(self, pending: InFlight) -> None:
         """What an accepted record lets out: effects, answers, and word to those who wait."""
         envelope = pending.envelope
         self.fence.let_out(self.services, self.showing.accepted, pending)

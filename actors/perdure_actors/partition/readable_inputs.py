@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.watermark import Horizon
+    from perdure_actors.partition.watermark import Watermark
     from perdure_topics.ports import StoredRecord
 
 
@@ -18,10 +18,10 @@ AHEAD_MAX = 1_000
 """So many inputs behind one that is held up are looked at."""
 
 
-class Readable:
+class ReadableInputs:
     """The inputs of one shard, as far as they can be read now."""
 
-    def __init__(self, shard: Owned, horizon: Horizon, topic: str) -> None:
+    def __init__(self, shard: Owned, horizon: Watermark, topic: str) -> None:
         self._shard = shard
         self._horizon = horizon
         self._topic = topic

@@ -63,7 +63,7 @@ def _said_by(tail: Tail, topic: str, number: int, start: int) -> int:
     return 0
 
 
-class GroundLook:
+class PartitionCountCheck:
     """Looks now and then whether a task queue still has the partitions that a host began with."""
 
     def __init__(self, services: Services) -> None:

@@ -12,9 +12,9 @@ from perdure_actors import table_layout
 from perdure_actors.core.rules import apply, effects_of
 from perdure_actors.core.state import RecordId
 from perdure_actors.partition.doubt import add_mark, begin_life, live, purge_marks
-from perdure_actors.partition.observer import Recent, RecentOnes
+from perdure_actors.partition.observer import RecentTransition, RecentTransitions
 from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
-from perdure_actors.partition.run_cache import Residents
+from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.run_memory import RunMemory
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
@@ -23,7 +23,7 @@ from perdure_topics.fold import Accepted, Bumped, Stale, fold_record
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Effect
-    from perdure_actors.partition.run_cache import Ops, Resident
+    from perdure_actors.partition.run_cache import CachedRun, Ops
     from perdure_schemas.payloads import Record
     from perdure_schemas.transition import Transition
     from perdure_topics.ports import StoredRecord, Table
@@ -67,14 +67,14 @@ class Recovery:
         self.next_offset = verified.next_offset
         self._verified = verified
         self._mark = verified.mark
-        self._residents = Residents(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
+        self._residents = RunCache(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
         self._ops: Ops = {}
-        self._changed: dict[str, Resident] = {}
+        self._changed: dict[str, CachedRun] = {}
         """The runs that the batch has changed: each is saved once, as the batch leaves it."""
         self._unsaved = 0
         self.partitions = 0
         """How many partitions the queue had by the last bump that says so; 0: none did."""
-        self.recent = RecentOnes()
+        self.recent = RecentTransitions()
         self._kept: deque[bytes] = deque()
         """Rows of effects that may not have gone out, in the order of their records."""
         self.stale = 0
@@ -103,7 +103,7 @@ class Recovery:
             self.partitions = verdict.bump.partitions or self.partitions
         if isinstance(verdict, Accepted):
             envelope = verdict.envelope
-            self.recent.add(Recent(envelope.pseq, envelope.time_ms, verdict.body))
+            self.recent.add(RecentTransition(envelope.pseq, envelope.time_ms, verdict.body))
         if held:
             return
         if isinstance(verdict, Accepted):
@@ -211,7 +211,7 @@ class Recovery:
 
 
 def _apply_events(
-    resident: Resident, events: list[Record], body: TransitionBody, envelope: Transition
+    resident: CachedRun, events: list[Record], body: TransitionBody, envelope: Transition
 ) -> list[Effect]:
     pseq = envelope.pseq - envelope.part + 1
     effects: list[Effect] = []

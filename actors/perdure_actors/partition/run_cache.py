@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perdure_actors import table_layout
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState, Run, alarm_of
-from perdure_actors.partition.buffered_signals import Keeping
+from perdure_actors.partition.buffered_signals import SignalBufferStore
 from perdure_actors.partition.run_memory import RunMemory
 from perdure_actors.visibility.indexing import Indexing, Shown, shown_of
 
@@ -26,7 +26,7 @@ Ops = dict[bytes, bytes | None]
 """Rows to write, in order; None deletes one."""
 
 
-class Resident:
+class CachedRun:
     """A run in memory, with its code when that is live."""
 
     __slots__ = ("bytes", "coroutine", "delivered", "key_alarm", "pinned", "run", "shown", "view")
@@ -63,16 +63,16 @@ class Resident:
             self.coroutine = None
 
 
-class Residents:
+class RunCache:
     """The runs of one shard that are in memory; how many stay there, its memory says."""
 
     def __init__(self, table: Table, memory: RunMemory | None = None) -> None:
         self._table = table
         self._memory = RunMemory() if memory is None else memory
         self._indexing = Indexing(table)
-        self.keeping = Keeping(table)
-        self._runs: dict[str, Resident] = {}
-        self._current: dict[str, Resident] = {}
+        self.keeping = SignalBufferStore(table)
+        self._runs: dict[str, CachedRun] = {}
+        self._current: dict[str, CachedRun] = {}
         self.actor_alarms: dict[str, int] = {}
         self.is_held = False
         """Whether a turn is under way, in which none of them leaves."""
@@ -104,11 +104,11 @@ class Residents:
         self.is_held = False
         self._memory.make_room()
 
-    def peek(self, run_id: str) -> Resident | None:
+    def peek(self, run_id: str) -> CachedRun | None:
         """A run by its id if it is in memory; looking does not keep it there."""
         return self._runs.get(run_id)
 
-    def find(self, run_id: str) -> Resident | None:
+    def find(self, run_id: str) -> CachedRun | None:
         """A run by its id, loaded when it must be."""
         resident = self._runs.get(run_id)
         if resident is not None:
@@ -122,7 +122,7 @@ class Residents:
         actor = current.run.actor if current else self._load_actor(state.workflow_id)
         return self._load(data, actor or ActorState(state.workflow_id, run_id))
 
-    def current(self, workflow_id: str) -> Resident | None:
+    def current(self, workflow_id: str) -> CachedRun | None:
         """The newest run of a workflow id."""
         resident = self._current.get(workflow_id)
         if resident is not None:
@@ -134,11 +134,11 @@ class Residents:
         data = self._table.get(table_layout.run_key(actor.current_run_id))
         return self._load(data, actor) if data is not None else None
 
-    def open(self, workflow_id: str, run_id: str, event: WorkflowStarted, now_ms: int) -> Resident:
+    def open(self, workflow_id: str, run_id: str, event: WorkflowStarted, now_ms: int) -> CachedRun:
         """The resident of a run that begins now."""
         before = self.current(workflow_id)
         actor = before.run.actor if before else ActorState(workflow_id)
-        resident = Resident(open_run(actor, run_id, event, now_ms))
+        resident = CachedRun(open_run(actor, run_id, event, now_ms))
         resident.delivered = self.keeping.delivered(workflow_id)
         self._add(resident)
         return resident
@@ -152,12 +152,12 @@ class Residents:
             self.actor_alarms[workflow_id] = actor.alarm_ms
         return actor
 
-    def _load(self, data: bytes, actor: ActorState) -> Resident:
+    def _load(self, data: bytes, actor: ActorState) -> CachedRun:
         state = table_layout.decode_run(data)
         started = self._table.get(table_layout.started_key(state.run_id))
         assert started is not None, f"run {state.run_id} has no start in the table"
         run = Run(state, table_layout.decode_started(started), actor)
-        resident = Resident(run)
+        resident = CachedRun(run)
         alarms = resident.key_alarm
         alarms["run", ""] = state.alarm_ms
         facts = self._table.get(table_layout.facts_key(state.run_id))
@@ -177,14 +177,14 @@ class Residents:
         self._add(resident)
         return resident
 
-    def _add(self, resident: Resident) -> None:
+    def _add(self, resident: CachedRun) -> None:
         run = resident.run
         self._runs[run.state.run_id] = resident
         if run.actor.current_run_id == run.state.run_id:
             self._current[run.state.workflow_id] = resident
         self._memory.add(resident, self)
 
-    def forget(self, resident: Resident) -> None:
+    def forget(self, resident: CachedRun) -> None:
         """Let a run leave memory; the table has all of it."""
         self._memory.drop(resident)
         resident.drop_code()
@@ -194,7 +194,7 @@ class Residents:
             del self._current[state.workflow_id]
             self.actor_alarms.pop(state.workflow_id, None)
 
-    def save(self, resident: Resident, ops: Ops, now_ms: int = 0) -> list[table_layout.Alarm]:
+    def save(self, resident: CachedRun, ops: Ops, now_ms: int = 0) -> list[table_layout.Alarm]:
         """Add the rows that one transition changed; the alarms it set."""
         run, state = resident.run, resident.run.state
         run_id = state.run_id
@@ -230,7 +230,7 @@ class Residents:
 
     def _move(
         self,
-        resident: Resident,
+        resident: CachedRun,
         entity: tuple[str, str],
         due_ms: int,
         ops: Ops,
@@ -248,7 +248,7 @@ class Residents:
                 alarms.append(table_layout.Alarm(due_ms, entity[0], run_id, entity[1]))
 
     def _save_actor(
-        self, actor: ActorState, resident: Resident, ops: Ops, alarms: list[table_layout.Alarm]
+        self, actor: ActorState, resident: CachedRun, ops: Ops, alarms: list[table_layout.Alarm]
     ) -> None:
         """The actor's row changes when a run begins, ends with a successor, or follows."""
         workflow_id = actor.workflow_id

@@ -43,7 +43,7 @@ def bytes_for_runs() -> int:
     return min(BYTES_MAX, have // SHARE_OF_MEMORY)
 
 
-class CachedRun(Protocol):
+class InMemory(Protocol):
     """What the room knows of a run that is in it."""
 
     pinned: int
@@ -77,26 +77,26 @@ class RunMemory:
         self._runs_max = runs_max
         self._bytes_max = bytes_max or bytes_for_runs()
         self._idle_max = min(idle_max, runs_max)
-        self._busy: OrderedDict[CachedRun, Holder] = OrderedDict()
-        self._idle: OrderedDict[CachedRun, Holder] = OrderedDict()
+        self._busy: OrderedDict[InMemory, Holder] = OrderedDict()
+        self._idle: OrderedDict[InMemory, Holder] = OrderedDict()
         self.bytes = 0
         """What the runs in memory take, by estimate."""
 
     def __len__(self) -> int:
         return len(self._busy) + len(self._idle)
 
-    def add(self, resident: CachedRun, holder: Holder) -> None:
+    def add(self, resident: InMemory, holder: Holder) -> None:
         """Take a run in. Others leave for it when the turn is over."""
         resident.bytes = RUN_BYTES
         self.bytes += resident.bytes
         self._busy[resident] = holder
 
-    def use(self, resident: CachedRun) -> None:
+    def use(self, resident: InMemory) -> None:
         """Count a run as used just now."""
         runs = self._idle if resident in self._idle else self._busy
         runs.move_to_end(resident)
 
-    def weigh(self, resident: CachedRun, *, history_bytes: int, is_idle: bool) -> None:
+    def weigh(self, resident: InMemory, *, history_bytes: int, is_idle: bool) -> None:
         """Note what a run takes after a transition, and whether its next input is far."""
         size = RUN_BYTES + history_bytes
         self.bytes += size - resident.bytes
@@ -106,7 +106,7 @@ class RunMemory:
         if holder is not None:
             now[resident] = holder
 
-    def drop(self, resident: CachedRun) -> None:
+    def drop(self, resident: InMemory) -> None:
         """A run is in memory no more."""
         for runs in (self._busy, self._idle):
             # Not by its truth: a partition without runs is as false as none.
@@ -125,7 +125,7 @@ class RunMemory:
     def _is_over(self) -> bool:
         return len(self) > self._runs_max or self.bytes > self._bytes_max
 
-    def _may_leave(self) -> Iterator[tuple[CachedRun, Holder]]:
+    def _may_leave(self) -> Iterator[tuple[InMemory, Holder]]:
         for runs in (self._idle, self._busy) if self._is_over() else (self._idle,):
             for number, (resident, holder) in enumerate(runs.items()):
                 if not resident.pinned and not holder.is_held:

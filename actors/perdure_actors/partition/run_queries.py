@@ -20,7 +20,7 @@ from perdure_schemas.replies import QueryAnswer, Refused
 if TYPE_CHECKING:
     from perdure_actors.core.state import RunState
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.run_cache import Resident
+    from perdure_actors.partition.run_cache import CachedRun
     from perdure_schemas.message_commands import QueryWorkflow
     from perdure_schemas.payloads import Record
 
@@ -119,7 +119,7 @@ def _is_rejected(state: RunState, condition: str) -> bool:
     return condition == "not_completed_cleanly" and not clean
 
 
-def _answer(shard: Owned, resident: Resident, ask: QueryWorkflow) -> Record:
+def _answer(shard: Owned, resident: CachedRun, ask: QueryWorkflow) -> Record:
     run_id = resident.run.state.run_id
     try:
         answer = shard.activation.query(resident, ask)

@@ -21,7 +21,7 @@ EVERY_MS = 10_000
 READ_A_TURN = 256
 
 
-class Trailing:
+class Scrubber:
     """Reads what its shard has written, some time after it."""
 
     def __init__(

@@ -18,16 +18,16 @@ from perdure_schemas.replies import Accepted, Refused
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.input_outcomes import InputOutcomes
-    from perdure_actors.partition.readable_inputs import Readable
+    from perdure_actors.partition.readable_inputs import ReadableInputs
     from perdure_topics.ports import StoredRecord
 
 assert SkipInput not in COMMANDS, "no run is about it, so no rule decides it"
 
 
-class Skips:
+class SkippedInputs:
     """What people have said of the inputs of one shard."""
 
-    def __init__(self, shard: Owned, readable: Readable, outcomes: InputOutcomes) -> None:
+    def __init__(self, shard: Owned, readable: ReadableInputs, outcomes: InputOutcomes) -> None:
         self._shard = shard
         self._readable = readable
         self._outcomes = outcomes

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from perdure_actors import table_layout
 from perdure_actors.partition.checkpoints import Checkpoints
 from perdure_actors.partition.log_time import LogTime, skew_ms
-from perdure_actors.partition.processor import Shard
+from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery, TableDivergedError, first_offset
-from perdure_actors.partition.scrubber import Trailing
+from perdure_actors.partition.scrubber import Scrubber
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
 from perdure_topics.names import topic_name
@@ -292,7 +292,7 @@ class Takeover:
 
     # -- turns --
 
-    def step(self) -> Shard | None:
+    def step(self) -> PartitionProcessor | None:
         """One turn; the shard once it is owned.
 
         Raises LostError when somebody else owns it, and LogError when the log does not say where
@@ -317,7 +317,7 @@ class Takeover:
             self._probe = self._events.probe_end(self._topic, self._partition)
             return None
 
-    def _read(self, recovery: Recovery) -> Shard | None:
+    def _read(self, recovery: Recovery) -> PartitionProcessor | None:
         self._check_report(recovery)
         records = self._events.take(self._topic, self._partition, READ_A_TURN)
         self._bump_again_if_lost(recovery, heard=bool(records))
@@ -359,7 +359,7 @@ class Takeover:
         bump = self._bump
         return bump is not None and record.value is not None and bump.nonce in record.value
 
-    def _own(self, record: StoredRecord, recovery: Recovery) -> Shard | None:
+    def _own(self, record: StoredRecord, recovery: Recovery) -> PartitionProcessor | None:
         """The own bump has been read: this host owns the partition, or somebody else does."""
         services = self._services
         bump = self._bump
@@ -382,7 +382,7 @@ class Takeover:
             recovery.folded,
             recovery.stale,
         )
-        shard = Shard(
+        shard = PartitionProcessor(
             services,
             self._partition,
             self._table,
@@ -396,7 +396,7 @@ class Takeover:
         services.inputs.assign(commands, self._partition, shard.upto + 1)
         saved = self._table.get(table_layout.VERIFIED)
         verified = table_layout.decode_verified(saved) if saved else table_layout.Verified()
-        shard.upkeep.trailing = Trailing(self._events, self._topic, self._partition, verified)
+        shard.upkeep.trailing = Scrubber(self._events, self._topic, self._partition, verified)
         shard.upkeep.checkpoints = self._checkpoints
         shard.counters["stale"] = recovery.stale
         shard.recover()

@@ -20,7 +20,7 @@ PAGE = 2_000
 """So many rows are read at once: a turn must not take long."""
 
 
-class Alarms:
+class TimerQueue:
     """The nearest alarms of one shard."""
 
     def __init__(self, table: Table, *, held_max: int = HELD_MAX) -> None:

@@ -20,8 +20,8 @@ from perdure_actors.replay.blocked import BlockedError
 if TYPE_CHECKING:
     from perdure_actors.core.state import Run
     from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.run_cache import Resident
-    from perdure_actors.partition.watermark import Horizon
+    from perdure_actors.partition.run_cache import CachedRun
+    from perdure_actors.partition.watermark import Watermark
 
 RESUMED_A_TURN = 16
 SLOW_RETRY_MS = 60_000
@@ -40,10 +40,10 @@ RESUMED = "the resumed input"
 LOST_ATTEMPT = "the lost attempt"
 
 
-class Firing:
+class TimerService:
     """The deadlines and blocked runs of one shard."""
 
-    def __init__(self, shard: Owned, horizon: Horizon) -> None:
+    def __init__(self, shard: Owned, horizon: Watermark) -> None:
         self._shard = shard
         self._horizon = horizon
         self._resumes: deque[str] = deque()
@@ -231,7 +231,7 @@ class Firing:
         self._looped[run_id] = (tried + 1, self._shard.world.mono_ms + wait_ms)
         return True
 
-    def _attempt_to_resume(self, run_id: str, resident: Resident) -> None:
+    def _attempt_to_resume(self, run_id: str, resident: CachedRun) -> None:
         """Resume a run. One that cost its partition three times waits for another process."""
         shard, fence = self._shard, self._shard.fence
         if fence.refusal(BLOCKED_RUN, run_id):
@@ -242,7 +242,7 @@ class Firing:
             text = f"blocked workflow {state.workflow_id!r} run {run_id} cannot be tried again"
             fence.tell(shard.services, "resume_failed", f"{text}: {reason_of(error)}", error)
 
-    def _resume_one(self, run_id: str, resident: Resident) -> None:
+    def _resume_one(self, run_id: str, resident: CachedRun) -> None:
         state = resident.run.state
         block, version = state.block, self._shard.services.code.version
         if block is None or (block.cause == "killer" and block.code_version == version):

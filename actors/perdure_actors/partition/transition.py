@@ -25,8 +25,8 @@ from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Effect, Step, World
-    from perdure_actors.partition.executor import Activation
-    from perdure_actors.partition.run_cache import Ops, Resident, Residents
+    from perdure_actors.partition.executor import Executor
+    from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache
     from perdure_schemas.events import InputTrying
     from perdure_schemas.payloads import Record, ReplyTo
 
@@ -34,7 +34,7 @@ PART_BYTES_MAX = 7 * 1024 * 1024
 PARTS_MAX = 64
 
 
-class Owed:
+class PendingReplies:
     """What is owed to askers once a record that covers their inputs is accepted."""
 
     __slots__ = ("answers", "outcomes", "waits")
@@ -62,7 +62,7 @@ class Owed:
         return bool(self.answers or self.outcomes or self.waits)
 
 
-class Pending:
+class InFlight:
     """A record that is proposed and not yet accepted, with all that follows its acceptance."""
 
     __slots__ = (
@@ -92,8 +92,8 @@ class Pending:
         self.effects: list[Effect] = []
         self.events: list[Record] = []
         self.first_seq = 0
-        self.owed: Owed | None = None
-        self.resident: Resident | None = None
+        self.owed: PendingReplies | None = None
+        self.resident: CachedRun | None = None
         self.closed: RunClosed | None = None
         self.sent_mono_ms = -1
         """When the last part was appended, by this machine's monotonic clock."""
@@ -111,10 +111,10 @@ class Pending:
         return self.resident.run.state.run_id if self.resident is not None else ""
 
 
-class Draft:
+class TransitionBuilder:
     """One transition in the making."""
 
-    def __init__(self, world: World, activation: Activation, at: tuple[int, bytes, int]) -> None:
+    def __init__(self, world: World, activation: Executor, at: tuple[int, bytes, int]) -> None:
         self._world = world
         self._activation = activation
         self._at = at
@@ -126,11 +126,11 @@ class Draft:
         self.first_seq = 0
         self._bytes_before = 0
 
-    def take(self, resident: Resident, event: Record) -> None:
+    def take(self, resident: CachedRun, event: Record) -> None:
         """Apply one event to its run, as whoever reads it will have it."""
         self._take_written(resident, *write(event))
 
-    def _take_written(self, resident: Resident, event: Record, data: bytes) -> None:
+    def _take_written(self, resident: CachedRun, event: Record, data: bytes) -> None:
         run = resident.run
         if not self.events:
             self.first_seq = run.state.seq + 1
@@ -142,7 +142,7 @@ class Draft:
         self.events.append(data)
         self.records.append(event)
 
-    def activate(self, resident: Resident, event: Record, seq: int) -> None:
+    def activate(self, resident: CachedRun, event: Record, seq: int) -> None:
         """Let the code take an input event, and apply what it asks for."""
         try:
             outputs = self._activation.feed(
@@ -160,14 +160,14 @@ class Draft:
             return
         self._take_asked(resident, asked)
 
-    def _take_asked(self, resident: Resident, asked: list[tuple[Record, bytes]]) -> None:
+    def _take_asked(self, resident: CachedRun, asked: list[tuple[Record, bytes]]) -> None:
         """Apply what the code asked for, up to the end of its run: that is the last thing."""
         for event, data in asked:
             self._take_written(resident, event, data)
             if not resident.run.state.is_open:
                 return
 
-    def _asked(self, resident: Resident, outputs: list[Record]) -> list[tuple[Record, bytes]]:
+    def _asked(self, resident: CachedRun, outputs: list[Record]) -> list[tuple[Record, bytes]]:
         """What the code asked for as events, encoded and weighed.
 
         Raises BlockedError for what cannot be had, or cannot be written.
@@ -203,7 +203,7 @@ class Draft:
             site = getattr(event, "call_site", "")
             raise BlockedError("error", f"{error}{f' ({site})' if site else ''}") from error
 
-    def resume(self, resident: Resident, event: Record, seq: int) -> bool:
+    def resume(self, resident: CachedRun, event: Record, seq: int) -> bool:
         """Let fixed code take an input that waited; False, and nothing done, if it cannot."""
         run = resident.run
         try:
@@ -237,7 +237,9 @@ def blocked_event(error: BlockedError, input_seq: int, code_version: str) -> Wor
     )
 
 
-def draft_step(draft: Draft, residents: Residents, workflow_id: str, step: Step) -> Resident:
+def draft_step(
+    draft: TransitionBuilder, residents: RunCache, workflow_id: str, step: Step
+) -> CachedRun:
     """Play one step: its events, and the code's part after its input."""
     first = step.events[0]
     if isinstance(first, WorkflowStarted):
@@ -268,7 +270,7 @@ def _activations(events: list[Record]) -> list[list[Record]]:
     return [events[a:b] for a, b in pairwise([0, *starts, len(events)])]
 
 
-def closing_of(resident: Resident) -> RunClosed | None:
+def closing_of(resident: CachedRun) -> RunClosed | None:
     """The answer to those who wait for a run, once it has closed."""
     state = resident.run.state
     closing = state.closing
@@ -307,9 +309,9 @@ def pack_parts(envelope: dict[str, Any], body: bytes) -> list[Transition]:
 
 
 def body_of(
-    resident: Resident | None,
-    draft: Draft | None,
-    owed: Owed | None,
+    resident: CachedRun | None,
+    draft: TransitionBuilder | None,
+    owed: PendingReplies | None,
     *,
     code_version: str,
     shown: int,

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
     from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.checkpoints import Checkpoints
-    from perdure_actors.partition.scrubber import Trailing
+    from perdure_actors.partition.scrubber import Scrubber
 
 
-class Upkeep:
+class TableUpkeep:
     """The upkeep of one shard's table."""
 
     def __init__(self, shard: Owned, save: Callable[[], None]) -> None:
         self._shard = shard
         self._save = save
-        self.trailing: Trailing | None = None
+        self.trailing: Scrubber | None = None
         self.checkpoints: Checkpoints | None = None
 
     @property

@@ -28,7 +28,7 @@ READING_MS = 50
 """How often to look whether inputs are read to there."""
 
 
-class Horizon:
+class Watermark:
     """Up to which time the inputs of one shard are taken.
 
     The log's own timestamps do not tell: its clock may be ahead of this host's, by which deadlines

@@ -20,7 +20,7 @@ from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
     from perdure_actors.host.host import Host
-    from perdure_actors.partition.processor import Shard
+    from perdure_actors.partition.processor import PartitionProcessor
     from perdure_topics.ports import Log
 
 _UNDER_WAY = ("scheduled", "started")
@@ -222,11 +222,11 @@ class TimeKeeper:
         )
 
 
-def _commands_of(shard: Shard) -> str:
+def _commands_of(shard: PartitionProcessor) -> str:
     return topic_name("commands", shard.services.namespace, shard.task_queue)
 
 
-def _is_idle(shard: Shard) -> bool:
+def _is_idle(shard: PartitionProcessor) -> bool:
     """Whether a shard waits for nothing but time, and no activity of its runs is under way."""
     if shard.pending or shard.owed or not shard.dispatch.is_idle or shard.firing.is_busy:
         return False
@@ -234,7 +234,7 @@ def _is_idle(shard: Shard) -> bool:
     return not any(table_layout.decode_activity(value).state in _UNDER_WAY for _, value in found)
 
 
-def _due_ms(shard: Shard) -> int | None:
+def _due_ms(shard: PartitionProcessor) -> int | None:
     """How far to leap for a shard's nearest deadlines; its table has none that was given up.
 
     Timers that are due almost together are met by one leap. What is awaited there would else be

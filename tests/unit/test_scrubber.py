@@ -6,7 +6,7 @@ import pytest
 
 from perdure_actors import table_layout
 from perdure_actors.partition.recovery import TableDivergedError
-from perdure_actors.partition.scrubber import Trailing
+from perdure_actors.partition.scrubber import Scrubber
 from perdure_schemas.avro import encode
 from perdure_topics.fold import Cursor
 from perdure_topics.names import topic_name, topic_settings
@@ -34,7 +34,7 @@ class Owner:
         for envelope in WRITTEN:
             self.broker.write(TOPIC, 0, encode(envelope))
         tail = log.tail(on_ready=lambda: None, committed=False)
-        self.trailing = Trailing(tail, TOPIC, 0, table_layout.Verified())
+        self.trailing = Scrubber(tail, TOPIC, 0, table_layout.Verified())
 
     def look(self) -> table_layout.Verified:
         """Turn until the second look has come to what was written."""

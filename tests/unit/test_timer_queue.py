@@ -9,9 +9,9 @@ import pytest
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Later
-from perdure_actors.partition.timer_queue import PAGE, Alarms
-from perdure_actors.partition.timer_service import FIRED_A_TURN, Firing
-from perdure_actors.partition.watermark import HELD_BACK_MAX, Horizon
+from perdure_actors.partition.timer_queue import PAGE, TimerQueue
+from perdure_actors.partition.timer_service import FIRED_A_TURN, TimerService
+from perdure_actors.partition.watermark import HELD_BACK_MAX, Watermark
 from perdure_topics.clock import ManualClock
 from perdure_topics.ports import Table
 from perdure_topics.tables.memory_tables import MemoryTableStore
@@ -29,7 +29,9 @@ def table_of(count: int, due_ms: int = 1_000) -> Table:
     return table
 
 
-def taken(alarms: Alarms, now_ms: int = NOW_MS, most: int = 10 * MANY) -> list[table_layout.Alarm]:
+def taken(
+    alarms: TimerQueue, now_ms: int = NOW_MS, most: int = 10 * MANY
+) -> list[table_layout.Alarm]:
     found: list[table_layout.Alarm] = []
     while len(found) < most and (alarm := alarms.take(now_ms)) is not None:
         found.append(alarm)
@@ -37,7 +39,7 @@ def taken(alarms: Alarms, now_ms: int = NOW_MS, most: int = 10 * MANY) -> list[t
 
 
 def test_rows_that_stay_are_taken_once_though_all_are_due_at_one_moment() -> None:
-    alarms = Alarms(table_of(MANY), held_max=100)
+    alarms = TimerQueue(table_of(MANY), held_max=100)
     alarms.load()
 
     found = taken(alarms)
@@ -51,7 +53,7 @@ def test_rows_that_stay_are_taken_once_though_all_are_due_at_one_moment() -> Non
 
 def test_what_is_set_meanwhile_comes_in_its_place() -> None:
     table = table_of(MANY)
-    alarms = Alarms(table, held_max=50)
+    alarms = TimerQueue(table, held_max=50)
     alarms.load()
     set_now = [
         table_layout.Alarm(due_ms, "timer", "run", f"{due_ms}") for due_ms in range(500, 2_500)
@@ -68,7 +70,7 @@ def test_what_is_set_meanwhile_comes_in_its_place() -> None:
 
 
 def test_one_that_is_due_later_than_its_row_says_is_not_lost() -> None:
-    alarms = Alarms(table_of(MANY), held_max=50)
+    alarms = TimerQueue(table_of(MANY), held_max=50)
     alarms.load()
     for alarm in taken(alarms):
         alarms.again(alarm._replace(due_ms=NOW_MS + 5))
@@ -106,7 +108,7 @@ def shard(monkeypatch: pytest.MonkeyPatch) -> Any:
     services = SimpleNamespace(namespace="n", task_queue="q", inputs=inputs, clock=ManualClock())
     run = SimpleNamespace(state=SimpleNamespace(is_open=True))
     world = SimpleNamespace(time_ms=NOW_MS, now_ms=lambda: NOW_MS, run=lambda _: run)
-    alarms = Alarms(table_of(MANY))
+    alarms = TimerQueue(table_of(MANY))
     alarms.load()
     fired: list[object] = []
     shard = SimpleNamespace(
@@ -133,8 +135,8 @@ def test_deadlines_that_wait_for_unread_input_end_the_turn_and_fire_once_it_is_r
     shard: Any,
 ) -> None:
     assert MANY > HELD_BACK_MAX
-    horizon = Horizon(shard)
-    firing = Firing(shard, horizon)
+    horizon = Watermark(shard)
+    firing = TimerService(shard, horizon)
 
     turns = 0
     while firing.fire(NOW_MS):
@@ -153,7 +155,7 @@ def test_deadlines_that_wait_for_unread_input_end_the_turn_and_fire_once_it_is_r
 
 def test_an_input_that_was_appended_and_is_not_read_holds_deadlines_back(shard: Any) -> None:
     """The position must be the log's end: not one below it."""
-    horizon = Horizon(shard)
+    horizon = Watermark(shard)
     assert not horizon.has_read_to(NOW_MS)
     shard.probe.answer = 5
     horizon.check(NOW_MS)
@@ -165,7 +167,7 @@ def test_an_input_that_was_appended_and_is_not_read_holds_deadlines_back(shard: 
 
 
 def test_an_input_in_hand_is_not_read_yet(shard: Any) -> None:
-    horizon = Horizon(shard)
+    horizon = Watermark(shard)
     horizon.is_in_hand = lambda: True
     assert not horizon.has_read_to(NOW_MS)
     shard.probe.answer = 5
@@ -183,7 +185,7 @@ def test_deadlines_that_are_over_or_later_do_not_hold_up_a_turn(
 ) -> None:
     later = {"activity": lambda *_: Later(NOW_MS + 1)}
     monkeypatch.setattr("perdure_actors.partition.timer_service.ALARMS", later)
-    firing = Firing(shard, Horizon(shard))
+    firing = TimerService(shard, Watermark(shard))
 
     turns = 0
     while firing.fire(NOW_MS):

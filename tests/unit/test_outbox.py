@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
-from perdure_actors.partition.outbox import Address, Dispatch
+from perdure_actors.partition.outbox import Address, Outbox
 from perdure_actors.partition.outbox_rows import effect_rows, kept_effect
 from perdure_actors.partition.run_cache import Ops
 from perdure_schemas.avro import decode, decode_as
@@ -24,7 +24,7 @@ class Sender:
         self.broker = SimulatedBroker(1)
         self.log = SimulatedLog(self.broker, "host")
         self.make("commands", "orders")
-        self.dispatch = Dispatch(
+        self.dispatch = Outbox(
             self.log,
             Address("ns", "orders", 0, "events-id"),
             dispatched=3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure_actors.core.rules import apply
 from perdure_actors.core.state import RecordId
-from perdure_actors.partition.run_cache import Ops, Residents
+from perdure_actors.partition.run_cache import Ops, RunCache
 from perdure_schemas.events import ActivityCompleted, ActivityScheduled, WorkflowStarted
 from perdure_schemas.payloads import Record
 from perdure_topics.tables.memory_tables import MemoryTableStore
@@ -12,7 +12,7 @@ from perdure_topics.tables.memory_tables import MemoryTableStore
 
 def test_an_activity_id_used_again_in_the_transition_that_ends_it_is_kept() -> None:
     table = MemoryTableStore().open("t")
-    residents = Residents(table)
+    residents = RunCache(table)
     started = WorkflowStarted(workflow_type="Order")
     resident = residents.open("wf", "run", started, 1_000)
     asked = ActivityScheduled(
@@ -34,6 +34,6 @@ def test_an_activity_id_used_again_in_the_transition_that_ends_it_is_kept() -> N
 
     record(ActivityCompleted(activity_id="same", attempt=1), asked)
 
-    loaded = Residents(table).find("run")
+    loaded = RunCache(table).find("run")
     assert loaded is not None
     assert loaded.run.activities == resident.run.activities
