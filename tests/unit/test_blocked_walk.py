@@ -37,7 +37,8 @@ def test_every_blocked_run_that_time_may_mend_is_tried_again_each_time() -> None
     tried: list[str] = []
     residents = SimpleNamespace(find=tried.append)
     shard: Any = SimpleNamespace(world=_World(), table=table, residents=residents)
-    firing = TimerService(shard, SimpleNamespace())  # type: ignore[arg-type]  # no deadline is asked of
+    no_watermark: Any = SimpleNamespace()
+    firing = TimerService(shard, no_watermark)
 
     for number in range(1, 4):
         firing.keep_house(number * SLOW_RETRY_MS - 1)
