@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.history import write_runs
-from perdure._assembly import create_topics, open_log
+from perdure._assembly import open_log
+from perdure_topics.task_queue_topics import create_topics
 
 if TYPE_CHECKING:
     from benchmarks.stage import Stage

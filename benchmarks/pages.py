@@ -12,8 +12,9 @@ from playwright.async_api import Playwright, async_playwright
 
 from benchmarks.history import write_runs
 from benchmarks.stage import Stage
-from perdure._assembly import create_topics, open_log
+from perdure._assembly import open_log
 from perdure.client import Client, RPCError
+from perdure_topics.task_queue_topics import create_topics
 
 RUNS = 100_000
 LOOKS = 5

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perdure._assembly import create_topics, open_log
+from perdure._assembly import open_log
 from perdure.client import Client
+from perdure_topics.task_queue_topics import create_topics
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 30.0

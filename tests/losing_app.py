@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from perdure import workflow
-from perdure._assembly import create_topics
 from perdure.client import Client
 from perdure.worker import Worker
+from perdure_topics.task_queue_topics import create_topics
 from tests.losing_disk import power_fails
 
 

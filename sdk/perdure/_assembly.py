@@ -1,40 +1,19 @@
-"""Where rooms are put together: the only module that names both an adapter and an actor."""
+"""Opens logs, tables and registries by their addresses: the only place that chooses an adapter."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from perdure_topics import requirements
-from perdure_topics.names import (
-    PARTITIONS_DEFAULT,
-    PARTITIONS_MAX,
-    REPLY_PARTITIONS_DEFAULT,
-    topic_name,
-    topic_settings,
-)
-from perdure_topics.ports import (
-    Clock,
-    Log,
-    LogError,
-    TableStore,
-    TopicInfo,
-    TopicMismatchError,
-    TopicSpec,
-)
+from perdure_topics.ports import Clock, Log, TableStore
+from perdure_topics.tables.state_directory import resolve_state_directory
 
-QUEUE_ROLES: Final = ("commands", "events", "tasks", "dead")
-NAMESPACE_ROLES: Final = ("replies", "findings")
-TOPIC_ROLES: Final = (*QUEUE_ROLES, *NAMESPACE_ROLES)
-DEAD_PARTITIONS: Final = 1
 # An engine and its clients are often started by one script.
 ENGINE_WAIT_S: Final = 5.0
 _SERVERS = re.compile(r"[^\s/,:]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
@@ -43,8 +22,6 @@ if TYPE_CHECKING:
     from perdure_topics.rights import Right
     from perdure_topics.schema_registry_port import SchemaRegistry
     from perdure_topics.wire.engine_server import EngineServer
-
-_STATE_DIR: Final = "PERDURE_STATE_DIR"
 
 # The logs of data directories that are open in this process, each with its number of users.
 _OPEN: dict[str, tuple[Log, int]] = {}
@@ -208,25 +185,13 @@ def serve(
     return EngineServer(log, port=port, on_page=on_page)
 
 
-def state_directory(given: str | Path | None = None) -> Path:
-    """Where this machine keeps its tables: as given, PERDURE_STATE_DIR, or the user's data."""
-    chosen = given or os.environ.get(_STATE_DIR)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "perdure"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "perdure"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "perdure"
-
-
 def open_tables(log: Log, directory: str | Path | None = None) -> TableStore:
     """The tables of this process for a log: beside an embedded log, or in the state directory."""
     from perdure_topics.tables.rocksdb_tables import RocksTableStore
 
     if log.address.startswith("file:") and directory is None:
         return RocksTableStore(Path(log.address.removeprefix("file:")) / "tables")
-    return RocksTableStore(state_directory(directory) / log.cluster_id)
+    return RocksTableStore(resolve_state_directory(directory) / log.cluster_id)
 
 
 def empty_folder(directory: Path) -> Path:
@@ -246,105 +211,4 @@ def checkpoint_directory(log: Log, directory: str | Path | None = None) -> Path:
     """Where copies of tables are kept, for processes of this machine that have none."""
     if log.address.startswith("file:") and directory is None:
         return Path(log.address.removeprefix("file:")) / "checkpoints"
-    return state_directory(directory) / "checkpoints"
-
-
-def topic_specs(
-    namespace: str, task_queue: str, *, partitions: int, replication: int = -1
-) -> dict[str, TopicSpec]:
-    """The topics of a task queue and of its namespace by role, as they must be made."""
-    if not 0 < partitions <= PARTITIONS_MAX:
-        raise ValueError(f"{partitions} partitions: give 1 to {PARTITIONS_MAX}")
-    counts = dict.fromkeys(QUEUE_ROLES, partitions)
-    counts |= dict.fromkeys(NAMESPACE_ROLES, REPLY_PARTITIONS_DEFAULT)
-    counts["dead"] = DEAD_PARTITIONS
-    return {
-        role: TopicSpec(
-            topic_name(role, namespace, task_queue), count, replication, topic_settings(role)
-        )
-        for role, count in counts.items()
-    }
-
-
-NUMBERED = ("commands", "events", "tasks")
-"""The topics of a task queue that have its number of partitions."""
-
-
-def create_topics(
-    log: Log,
-    namespace: str,
-    task_queue: str,
-    *,
-    partitions: int = PARTITIONS_DEFAULT,
-    replication: int = -1,
-) -> list[TopicSpec]:
-    """Make the topics of a task queue that are not there yet, and check those that are.
-
-    Raises TopicMismatchError when one is there with other settings or partitions, LogError when
-    one cannot be made.
-    """
-    missing = []
-    specs = topic_specs(namespace, task_queue, partitions=partitions, replication=replication)
-    for role, spec in specs.items():
-        info = log.topic(spec.name)
-        if info is None:
-            missing.append(spec)
-            continue
-        requirements.check_ground(log, role, info)
-        if role in NUMBERED:
-            _check_partitions(log, spec, info)
-    if missing:
-        log.create_topics(missing)
-    return missing
-
-
-def ensure_topics(
-    log: Log, namespace: str, task_queue: str, *, partitions: int = PARTITIONS_DEFAULT
-) -> list[TopicInfo]:
-    """The topics of a task queue, made where nobody else would: on an embedded log.
-
-    Raises LogError, with the command that makes them, where they are missing on a broker, and as
-    check_ground does.
-    """
-    is_embedded = log.address.startswith(("file:", "http:", "https:"))
-    if is_embedded and log.topic(topic_name("commands", namespace, task_queue)) is None:
-        create_topics(log, namespace, task_queue, partitions=partitions)
-    return check_ground(log, namespace, task_queue)
-
-
-def check_ground(log: Log, namespace: str, task_queue: str) -> list[TopicInfo]:
-    """Refuse topics that a task queue cannot stand on; what they are comes back.
-
-    Raises TopicMismatchError with each wrong setting, LogError for a topic that is missing.
-    """
-    commands = log.topic(topic_name("commands", namespace, task_queue))
-    partitions = commands.partitions if commands else PARTITIONS_DEFAULT
-    infos = []
-    for role, spec in topic_specs(namespace, task_queue, partitions=partitions).items():
-        info = log.topic(spec.name)
-        if info is None:
-            raise missing_topic(log, namespace, task_queue, spec)
-        requirements.check_ground(log, role, info)
-        infos.append(info)
-    of_queue = {topic_name(role, namespace, task_queue) for role in NUMBERED}
-    text = requirements.disagreement(task_queue, [info for info in infos if info.name in of_queue])
-    if text:
-        raise TopicMismatchError(text)
-    return infos
-
-
-def missing_topic(log: Log, namespace: str, task_queue: str, spec: TopicSpec) -> LogError:
-    """The error of a topic that was never made."""
-    other = "" if namespace == "default" else f" --namespace {namespace}"
-    return LogError(
-        f"there is no topic {spec.name} on {log.address}; make it with: perdure topics create"
-        f" --broker {log.address}{other} --task-queue {task_queue} --partitions {spec.partitions}"
-    )
-
-
-def _check_partitions(log: Log, spec: TopicSpec, info: TopicInfo) -> None:
-    if info.partitions != spec.partitions:
-        raise TopicMismatchError(
-            f"topic {spec.name} on {log.address} has {info.partitions} partitions where"
-            f" {spec.partitions} belong; the number is fixed when the topics are made"
-        )
+    return resolve_state_directory(directory) / "checkpoints"

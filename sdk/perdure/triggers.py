@@ -167,8 +167,8 @@ class Triggers:
         self, target: str, *, namespace: str = "default", state_directory: str | Path | None = None
     ) -> None:
         """Act on records until told to stop. Raises ValueError where something is missing."""
-        from perdure import _assembly as assembly
         from perdure_topics.kafka.access import access_settings, aiokafka_settings
+        from perdure_topics.tables.state_directory import resolve_state_directory
 
         try:
             from perdure_views.trigger_app import Source, TriggerSettings, run
@@ -183,7 +183,7 @@ class Triggers:
             Source(topic=topic, dead_letters=dead, act=acting.of(maker))
             for topic, (maker, dead) in self._makers.items()
         ]
-        directory = assembly.state_directory(state_directory) / "triggers" / self.name
+        directory = resolve_state_directory(state_directory) / "triggers" / self.name
         directory.mkdir(parents=True, exist_ok=True)
         run(
             TriggerSettings(

@@ -26,6 +26,7 @@ from perdure.client import Client, RPCError, WorkflowHandle
 from perdure_schemas.replies import TaskQueueInfo
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, StoredRecord
+from perdure_topics.task_queue_topics import create_topics
 from tests.broker.orders_app import JOURNAL, Job, outcome_of
 from tests.simulation.checker import Effect, Ledger, check, ledger_of
 
@@ -239,7 +240,7 @@ class Crew(TaskQueue):
         """Make the topics, as `perdure topics create` does."""
         log, close = assembly.open_log(self.target)
         try:
-            assembly.create_topics(log, self.namespace, QUEUE, partitions=partitions)
+            create_topics(log, self.namespace, QUEUE, partitions=partitions)
         finally:
             close()
 

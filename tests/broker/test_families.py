@@ -9,6 +9,7 @@ import pytest
 from perdure import _assembly as assembly
 from perdure.client import Client
 from perdure_topics.names import topic_name
+from perdure_topics.task_queue_topics import create_topics
 from tests.broker.families_app import KIDS, Family, family_outcome
 from tests.broker.processes import DUMPED, QUEUE, Crew, Process, dump_topic, until
 from tests.simulation.checker import check, ledger_of
@@ -29,7 +30,7 @@ def host_of(crew: Crew, queue: str, name: str) -> Process:
 def make_kids_topics(crew: Crew) -> None:
     log, close = assembly.open_log(crew.target)
     try:
-        assembly.create_topics(log, crew.namespace, KIDS, partitions=3)
+        create_topics(log, crew.namespace, KIDS, partitions=3)
     finally:
         close()
 

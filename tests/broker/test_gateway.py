@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from perdure._assembly import create_topics
 from perdure._gateway.serve import serving
 from perdure.client import Client
 from perdure.worker import Worker
+from perdure_topics.task_queue_topics import create_topics
 from perdure_views.gateway.settings import Settings
 from tests.broker.conftest import SharedKafka
 from tests.web.shop import ACTIVITIES, WORKFLOWS

@@ -21,7 +21,7 @@ from perdure_topics.ports import (
     TopicMismatchError,
     TopicSpec,
 )
-from perdure_topics.requirements import check_ground, mismatches
+from perdure_topics.requirements import check_topic, mismatches
 from tests.broker.conftest import MakeBroker
 from tests.log_contract import collect, collect_reports, new_topic, no_bell, wait_for
 
@@ -141,7 +141,7 @@ def test_the_ground_is_checked_setting_by_setting(log: KafkaLog) -> None:
     good = new_topic(log, "events")
     info = log.topic(good)
     assert info is not None
-    check_ground(log, "events", info)
+    check_topic(log, "events", info)
     wrong = {
         "cleanup.policy": "compact",
         "retention.ms": "604800000",
@@ -155,7 +155,7 @@ def test_the_ground_is_checked_setting_by_setting(log: KafkaLog) -> None:
     assert info is not None
     assert {found.setting for found in mismatches(log, "events", info)} == set(wrong)
     with pytest.raises(TopicMismatchError) as refused:
-        check_ground(log, "events", info)
+        check_topic(log, "events", info)
     for setting, value in wrong.items():
         assert f"{setting}={value}" in str(refused.value)
         wanted = topic_settings("events")[setting]
@@ -166,7 +166,7 @@ def test_the_ground_is_checked_setting_by_setting(log: KafkaLog) -> None:
     log.create_topics([TopicSpec(name, 1, 1, {**topic_settings("tasks"), **roomy})])
     info = log.topic(name)
     assert info is not None
-    check_ground(log, "tasks", info)
+    check_topic(log, "tasks", info)
 
 
 def test_a_position_passes_what_transactions_leave_and_stands_before_one_that_is_open(

@@ -17,6 +17,7 @@ from perdure_topics.kafka.access import access_settings
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, LogError
 from perdure_topics.rights import ROLES, rights_of
+from perdure_topics.task_queue_topics import create_topics
 from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs
 from tests.broker.orders_app import Job, outcome_of
 from tests.broker.processes import APP, PARTITIONS, QUEUE, ROOT, Process, TaskQueue, until
@@ -60,7 +61,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
     made.start()
     try:
         log, close = assembly.open_log(made.broker.bootstrap, settings={})
-        assembly.create_topics(log, NAMESPACE, QUEUE, partitions=PARTITIONS)
+        create_topics(log, NAMESPACE, QUEUE, partitions=PARTITIONS)
         close()
         for role in ROLES:
             rights = rights_of(role, NAMESPACE, QUEUE)

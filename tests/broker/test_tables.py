@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from perdure import _assembly as assembly
 from perdure.client import Client
 from perdure_topics.names import topic_name
+from perdure_topics.task_queue_topics import TOPIC_ROLES
 from tests.broker.orders_app import Job
 from tests.broker.processes import PARTITIONS, QUEUE, Crew, until
 
@@ -98,7 +98,7 @@ async def test_tables_ahead_of_the_log_are_wiped(crew: Crew) -> None:
 
 def remake_topics(crew: Crew) -> None:
     """Delete all topics of the namespace and make them again, as an operator may by mistake."""
-    names = [topic_name(role, crew.namespace, QUEUE) for role in assembly.TOPIC_ROLES]
+    names = [topic_name(role, crew.namespace, QUEUE) for role in TOPIC_ROLES]
     admin = AdminClient({"bootstrap.servers": crew.target, "log_level": 0})
     for gone in admin.delete_topics(names).values():
         gone.result(20)

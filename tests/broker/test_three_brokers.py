@@ -9,6 +9,7 @@ import pytest
 
 from perdure import _assembly as assembly
 from perdure_topics.names import topic_name
+from perdure_topics.task_queue_topics import create_topics
 from tests.broker.kafka_broker import KafkaBroker, free_port, new_cluster_id
 from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs
 from tests.broker.orders_app import Job
@@ -60,7 +61,7 @@ async def test_a_broker_of_three_is_killed_and_the_work_goes_on(
     crew = Crew(",".join(one.bootstrap for one in brokers), tmp_path)
     log, close = assembly.open_log(crew.target)
     try:
-        assembly.create_topics(log, crew.namespace, QUEUE, partitions=3, replication=BROKERS)
+        create_topics(log, crew.namespace, QUEUE, partitions=3, replication=BROKERS)
         events = log.topic(topic_name("events", crew.namespace, QUEUE))
         assert events is not None
         assert events.replication == BROKERS

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure import _assembly as assembly
 from perdure_schemas.avro import decode, encode
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import NEW_OWNER, Notice, Reply
 from perdure_topics.names import group_name, partition_of, topic_name
 from perdure_topics.ports import Log
+from perdure_topics.task_queue_topics import create_topics
 
 Script = Callable[[Any], Iterable[Record] | Record | None]
 PARTITIONS = 2
@@ -30,7 +30,7 @@ class ScriptedHost:
         namespace: str = "default",
         partitions: int = PARTITIONS,
     ) -> None:
-        assembly.create_topics(log, namespace, task_queue, partitions=partitions)
+        create_topics(log, namespace, task_queue, partitions=partitions)
         self.commands: list[Any] = []
         self.headers: list[tuple[tuple[str, bytes], ...]] = []
         self._script = script

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from perdure import _assembly as assembly
 from perdure import workflow
 from perdure.client import Client, RPCError, RPCStatusCode
 from perdure.worker import Worker
 from perdure_topics.names import topic_name
+from perdure_topics.task_queue_topics import create_topics
 from perdure_views.export import rows_of
 
 pytestmark = pytest.mark.embedded
@@ -124,7 +124,7 @@ async def test_a_signal_for_a_workflow_of_which_no_queue_knows_must_say_where(
     client: Client,
 ) -> None:
     for queue in ("one", "two"):
-        assembly.create_topics(client.log, client.namespace, queue, partitions=1)
+        create_topics(client.log, client.namespace, queue, partitions=1)
     async with (
         Worker(client, task_queue="one", workflows=[Collector]),
         Worker(client, task_queue="two", workflows=[Collector]),

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from perdure import _assembly as assembly
 from perdure.client import (
     Client,
     Interceptor,
@@ -45,6 +44,7 @@ from perdure_schemas.replies import (
     RunPage,
     RunSummary,
 )
+from perdure_topics.task_queue_topics import create_topics
 from tests.unit.orders_workflow import Order, OrdersWorkflow, Receipt
 from tests.unit.scripted_host import ScriptedHost
 
@@ -362,7 +362,7 @@ async def test_interceptors_see_calls_in_their_order(tmp_path: Path) -> None:
 
 
 async def test_a_task_queue_is_described_partition_by_partition(client: Client) -> None:
-    assembly.create_topics(client.log, "default", "orders", partitions=2)
+    create_topics(client.log, "default", "orders", partitions=2)
     waiting = asyncio.create_task(client.describe_task_queue("orders"))
     from perdure_schemas.replies import TaskQueueInfo
 

@@ -19,6 +19,7 @@ from perdure.client import _rpc as asker
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import Accepted, Notice, RunClosed
+from perdure_topics.task_queue_topics import create_topics
 from tests.unit.scripted_host import ScriptedHost
 
 TAKEN = Accepted(workflow_id="o-1", run_id="run-1", first_run_id="run-1", started=True)
@@ -75,7 +76,7 @@ async def test_a_log_that_does_not_say_which_topics_it_has_fails_a_call_in_its_t
 async def test_a_queue_without_workers_is_told_within_a_second_and_fails_by_its_deadline(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assembly.create_topics(client.log, "default", "orders", partitions=2)
+    create_topics(client.log, "default", "orders", partitions=2)
     began = time.monotonic()
 
     with pytest.raises(RPCError, match=r"no worker of task queue 'orders' on file:.* 1\.[2-9] s"):

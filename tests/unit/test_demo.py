@@ -11,11 +11,12 @@ import pytest
 
 from examples.orders.demo import ORDERS, order_of
 from examples.orders.proof import check_journal, check_log
-from perdure._assembly import create_topics, open_log
+from perdure._assembly import open_log
 from perdure_schemas.avro import encode
 from perdure_schemas.events import WorkflowCompleted, WorkflowStarted
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
 from perdure_topics.names import topic_name
+from perdure_topics.task_queue_topics import create_topics
 
 ROOT = Path(__file__).parents[2]
 

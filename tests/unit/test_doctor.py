@@ -19,6 +19,7 @@ from perdure_schemas.transition import EpochBump
 from perdure_schemas.version import VERSION
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import Log, TopicSpec
+from perdure_topics.task_queue_topics import topic_specs
 from tests.broker.kafka_broker import free_port
 from tests.broker.processes import Process
 from tests.embedded_rig import write
@@ -89,7 +90,7 @@ def test_missing_topics_come_with_the_command_that_makes_them(log: Log) -> None:
 
 
 def test_wrong_settings_and_partitions_come_with_what_mends_them(log: Log) -> None:
-    specs = assembly.topic_specs("default", "orders", partitions=2)
+    specs = topic_specs("default", "orders", partitions=2)
     specs["events"] = specs["events"]._replace(partitions=3)
     settings = {**topic_settings("commands"), "cleanup.policy": "compact"}
     specs["commands"] = specs["commands"]._replace(settings=settings)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from perdure import workflow
-from perdure._assembly import create_topics
 from perdure.client import Client
 from perdure.worker import Worker
 from perdure_topics.ports import LogEndLostError
+from perdure_topics.task_queue_topics import create_topics
 
 
 @workflow.defn

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from perdure import workflow
-from perdure._assembly import create_topics
 from perdure.client import Client
 from perdure.worker import Worker
 from perdure_topics.private import make_private
 from perdure_topics.tables.rocksdb_tables import RocksTableStore
+from perdure_topics.task_queue_topics import create_topics
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])

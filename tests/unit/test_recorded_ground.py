@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from perdure._assembly import check_ground, create_topics, topic_specs
 from perdure_actors.partition.checkpoints import Checkpoints
 from perdure_actors.partition.recorded_log import check_recorded
 from perdure_schemas.avro import encode
@@ -15,6 +14,7 @@ from perdure_schemas.transition import EpochBump
 from perdure_topics.embedded.embedded_log import EmbeddedLog
 from perdure_topics.ports import TopicMismatchError
 from perdure_topics.tables.memory_tables import MemoryTableStore
+from perdure_topics.task_queue_topics import check_topics, create_topics, topic_specs
 from tests.log_rig import collect_reports, wait_for
 
 EVENTS = "default.q.events"
@@ -67,7 +67,7 @@ def test_topics_that_differ_in_their_number_are_named_one_by_one(log: EmbeddedLo
     log.create_topics([*others.values(), three["events"], three["tasks"]])
 
     with pytest.raises(TopicMismatchError) as refused:
-        check_ground(log, "default", "q")
+        check_topics(log, "default", "q")
 
     for each in ("default.q.commands has 2", "default.q.events has 3", "default.q.tasks has 3"):
         assert each in str(refused.value)

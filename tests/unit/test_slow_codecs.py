@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from perdure import activity, workflow
-from perdure._assembly import create_topics
 from perdure.api.common.v1 import Payload
 from perdure.client import Client
 from perdure.converter import DataConverter, PayloadCodec
 from perdure.worker import Worker
 from perdure_topics.names import partition_of
+from perdure_topics.task_queue_topics import create_topics
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60)]
 QUEUE = "slow"

@@ -13,9 +13,10 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks.history import write_runs
-from perdure._assembly import create_topics, open_log
+from perdure._assembly import open_log
 from perdure_schemas.findings import Finding
 from perdure_topics.names import topic_name
+from perdure_topics.task_queue_topics import create_topics
 from perdure_views.gateway.health import newest
 from perdure_views.gateway.settings import Settings, SettingsError
 from perdure_views.insights.cursor import Following, Noticed

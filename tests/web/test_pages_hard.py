@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from benchmarks.history import write_history
-from perdure._assembly import create_topics, open_log
+from perdure._assembly import open_log
 from perdure._gateway.serve import serving
 from perdure.common import RetryPolicy
+from perdure_topics.task_queue_topics import create_topics
 from perdure_views.gateway.principals import Register, TokenList
 from perdure_views.gateway.settings import Settings
 from tests.web.conftest import Window

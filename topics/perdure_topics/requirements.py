@@ -1,4 +1,4 @@
-"""The ground: the settings of a topic that the protocol rests on, checked before work starts."""
+"""The settings of a topic that the protocol requires, checked before work starts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def mismatches(log: Log, role: str, info: TopicInfo) -> list[Mismatch]:
     return found
 
 
-def check_ground(log: Log, role: str, info: TopicInfo) -> None:
+def check_topic(log: Log, role: str, info: TopicInfo) -> None:
     """Refuse a topic whose settings would break a promise.
 
     Raises TopicMismatchError naming each topic, setting, found and wanted value and the command

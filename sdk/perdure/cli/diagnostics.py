@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from perdure import _assembly as assembly
 from perdure._telemetry import environment
 from perdure_schemas.avro import UnreadableRecordError, encode
 from perdure_schemas.commands import DescribeTaskQueue
@@ -24,6 +23,8 @@ from perdure_topics import requirements
 from perdure_topics.fold import read_envelope
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
+from perdure_topics.tables.state_directory import resolve_state_directory
+from perdure_topics.task_queue_topics import missing_topic, topic_specs
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -88,12 +89,12 @@ def check_topics(log: Log, namespace: str, task_queue: str) -> Iterator[Finding]
     """Whether the topics of a task queue are there and as the protocol needs them."""
     commands = log.topic(topic_name("commands", namespace, task_queue))
     count = commands.partitions if commands else 16
-    specs = assembly.topic_specs(namespace, task_queue, partitions=count)
+    specs = topic_specs(namespace, task_queue, partitions=count)
     sound = 0
     for role, spec in specs.items():
         info = log.topic(spec.name)
         if info is None:
-            error = assembly.missing_topic(log, namespace, task_queue, spec)
+            error = missing_topic(log, namespace, task_queue, spec)
             message, _, remedy = str(error).partition("; ")
             yield Finding("topics", Level.PROBLEM, message, remedy)
             continue
@@ -261,7 +262,7 @@ def _lag(log: Log, namespace: str, task_queue: str, infos: list[TaskQueueInfo]) 
 
 def check_state(directory: str | Path | None) -> Iterator[Finding]:
     """Whether tables can be kept on this machine."""
-    place = assembly.state_directory(directory)
+    place = resolve_state_directory(directory)
     near = next(parent for parent in (place, *place.parents) if parent.exists())
     if not os.access(near, os.W_OK):
         remedy = "give --state-dir, or set PERDURE_STATE_DIR, for hosts on this machine"

@@ -15,6 +15,7 @@ from perdure_schemas.findings import Finding
 from perdure_topics.kafka.access import access_settings, aiokafka_settings
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import LogError
+from perdure_topics.tables.state_directory import resolve_state_directory
 from perdure_views.insights.preflight import changelog_name, check_tables
 from perdure_views.insights.snapshot import read_insights
 
@@ -61,7 +62,7 @@ def insights(
             _print(figures, findings, output)
             return
         own = group_name("insights", namespace, task_queue)
-        directory = assembly.state_directory(state_dir) / log.cluster_id / "insights" / own
+        directory = resolve_state_directory(state_dir) / log.cluster_id / "insights" / own
         check_tables(log, topic, changelog_name(namespace, task_queue), directory)
     finally:
         close()

@@ -11,6 +11,7 @@ from perdure.cli.output import print_json, print_table, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure_topics.names import PARTITIONS_DEFAULT, topic_name
 from perdure_topics.ports import Log, TopicInfo
+from perdure_topics.task_queue_topics import TOPIC_ROLES, check_topics, create_topics
 
 app = typer.Typer(help="Make and show the topics of a task queue.", no_args_is_help=True)
 
@@ -36,7 +37,7 @@ def create(
     """Make the topics of a task queue that are not there yet, and check those that are."""
     log, close = assembly.open_log(target(broker, engine))
     try:
-        made = assembly.create_topics(
+        made = create_topics(
             log, namespace, task_queue, partitions=partitions, replication=replication_factor
         )
         _show(log, namespace, task_queue, output, {spec.name for spec in made})
@@ -55,14 +56,14 @@ def describe(
     """Show the topics of a task queue, and whether it can stand on them."""
     log, close = assembly.open_log(target(broker, engine))
     try:
-        assembly.check_ground(log, namespace, task_queue)
+        check_topics(log, namespace, task_queue)
         _show(log, namespace, task_queue, output, set())
     finally:
         close()
 
 
 def _show(log: Log, namespace: str, task_queue: str, output: OutputFormat, made: set[str]) -> None:
-    names = [topic_name(role, namespace, task_queue) for role in assembly.TOPIC_ROLES]
+    names = [topic_name(role, namespace, task_queue) for role in TOPIC_ROLES]
     infos = [info for info in map(log.topic, names) if info is not None]
     if output is OutputFormat.JSON:
         print_json([{**info._asdict(), "made": info.name in made} for info in infos])

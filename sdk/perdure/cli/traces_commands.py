@@ -20,6 +20,7 @@ from perdure.cli.output import error_console, print_json, progress_bar, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, TaskQueue, target
 from perdure_topics.names import task_queues_of, topic_name
 from perdure_topics.ports import Log, LogError, TopicInfo
+from perdure_topics.tables.state_directory import resolve_state_directory
 
 if TYPE_CHECKING:
     from perdure_views.tracing.spans import Span
@@ -76,7 +77,7 @@ def traces(
             raise LogError(f"namespace {namespace!r} has no task queue on {log.address}")
         services = {topic_name("events", namespace, queue): queue for queue in queues}
         sender = _Sender(where, services, stop)
-        folder = assembly.state_directory(state_dir) / log.cluster_id / "traces"
+        folder = resolve_state_directory(state_dir) / log.cluster_id / "traces"
         _read(log, infos, sender, since_ms=since_ms, directory=folder if follow else None)
         if output is OutputFormat.JSON:
             print_json({"spans": sender.sent, "endpoint": where, "stopped": stop.is_set()})

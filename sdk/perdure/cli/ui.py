@@ -12,7 +12,6 @@ from typing import Annotated, Final
 
 import typer
 
-from perdure import _assembly as assembly
 from perdure._gateway.serve import serving, serving_engine
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.cli.user_modules import CONVENTION, Traffic, load
@@ -27,6 +26,7 @@ from perdure.cli.worker_commands import (
     stop_on_signals,
 )
 from perdure.client import Client
+from perdure_topics.task_queue_topics import ensure_topics
 from perdure_views.gateway.principals import Register, TokenList, Verifier
 from perdure_views.gateway.settings import Settings
 
@@ -159,7 +159,7 @@ def dev(
             f"file:{data}", namespace=namespace, data_converter=found.data_converter
         )
         try:
-            await asyncio.to_thread(assembly.ensure_topics, client.log, namespace, queue)
+            await asyncio.to_thread(ensure_topics, client.log, namespace, queue)
             async with (
                 serving_engine(client, settings) as address,
                 _traffic(client, None if no_traffic else found.traffic),

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from perdure import _assembly as assembly
 from perdure._gateway.serve import serving_engine
 from perdure.cli.output import error_console, text
 from perdure.cli.supervisor import PROCESSES_MAX, command_of_one, port_of_process, run_fleet
@@ -22,6 +21,7 @@ from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.cli.user_modules import CONVENTION, Found, load
 from perdure.client import Client, RPCError, RPCStatusCode
 from perdure.converter import DataConverter
+from perdure_topics.task_queue_topics import ensure_topics
 from perdure_views.gateway.settings import Settings
 
 ENGINE_PORT: Final = 8080
@@ -139,7 +139,7 @@ def engine(
             f"file:{data}", namespace=namespace, data_converter=found.data_converter
         )
         try:
-            await asyncio.to_thread(assembly.ensure_topics, client.log, namespace, queue)
+            await asyncio.to_thread(ensure_topics, client.log, namespace, queue)
             async with serving_engine(client, Settings(port=port)) as address:
                 say(f"engine and pages at {address}, data in {data}")
                 await serve_worker(

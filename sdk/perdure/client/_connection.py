@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from perdure import _assembly as assembly
 from perdure._connect_config import PayloadLimitsConfig
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure._telemetry.environment import trace_headers
@@ -32,6 +31,7 @@ from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, HistoryPage, Notice, Refused, RunDescription, RunPage
 from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
+from perdure_topics.task_queue_topics import create_topics
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, TopicInfo
@@ -195,7 +195,7 @@ class Connection:
     async def _made(self, task_queue: str, topic: str) -> TopicInfo | None:
         """Make the topics of a task queue that nobody has used, where the log lets a client."""
         many = self.surroundings.partitions
-        make = partial(assembly.create_topics, self.log, self.namespace, task_queue)
+        make = partial(create_topics, self.log, self.namespace, task_queue)
         with contextlib.suppress(LogError):
             await asyncio.to_thread(make, partitions=many)
             return await asyncio.to_thread(self.log.topic, topic)

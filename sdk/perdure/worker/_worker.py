@@ -34,6 +34,7 @@ from perdure_actors.worker.local_worker import LocalWorker
 from perdure_actors.worker.slots import Slots
 from perdure_topics.names import quote
 from perdure_topics.ports import LogUnavailableError
+from perdure_topics.task_queue_topics import ensure_topics
 from perdure_views.tracing.span_queue import SpanQueue
 
 __all__ = ["Worker"]
@@ -262,7 +263,7 @@ class Worker:
         while not stopping.is_set():
             try:
                 await asyncio.to_thread(
-                    partial(assembly.ensure_topics, partitions=around.partitions),
+                    partial(ensure_topics, partitions=around.partitions),
                     log,
                     self._client.namespace,
                     self._task_queue,
