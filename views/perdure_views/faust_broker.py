@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import faust
+
+SESSION_S: Final = 10.0
+"""A process that died has lost its partitions to others after so long; Faust's own is 60 s."""
+LIFE_SIGN: Final[Mapping[str, Any]] = {
+    "broker_session_timeout": SESSION_S,
+    "broker_heartbeat_interval": SESSION_S / 4,
+}
+"""What an app is told of how it shows the broker that it lives."""
 
 
 def broker_urls(bootstrap: str) -> list[str]:

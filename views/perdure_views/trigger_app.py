@@ -15,13 +15,11 @@ from typing import Any, Final
 import faust
 
 from perdure_topics.ports import StoredRecord
-from perdure_views.faust_broker import broker_urls, credentials
+from perdure_views.faust_broker import LIFE_SIGN, broker_urls, credentials
 from perdure_views.keyed_work import KeyedWork, place_of
 
 logger = logging.getLogger("perdure.triggers")
 REASON_CHARS_MAX: Final = 1_000
-SESSION_S: Final = 10.0
-"""A process that died has lost its partitions to others after so long; Faust's own is 60 s."""
 
 Act = Callable[[StoredRecord], Awaitable[None]]
 """Acts on a record. Raises BadRecordError for one that nothing can be done with."""
@@ -66,8 +64,7 @@ def make_app(settings: TriggerSettings, sources: Sequence[Source]) -> faust.App:
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest" if settings.from_beginning else "latest",
         broker_commit_interval=1.0,
-        broker_session_timeout=SESSION_S,
-        broker_heartbeat_interval=SESSION_S / 4,
+        **LIFE_SIGN,
         stream_wait_empty=False,
         web_enabled=False,
     )

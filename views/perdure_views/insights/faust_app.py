@@ -24,7 +24,7 @@ from perdure_schemas.findings import Finding
 from perdure_schemas.payloads import Record
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import StoredRecord
-from perdure_views.faust_broker import broker_urls, credentials
+from perdure_views.faust_broker import LIFE_SIGN, broker_urls, credentials
 from perdure_views.held_partitions import HeldPartitions
 from perdure_views.insights.aggregate import place_of, take
 from perdure_views.insights.rows import RUNS, WINDOWS, decode_figures, decode_run
@@ -96,6 +96,7 @@ def make_app(settings: InsightsSettings) -> faust.App:
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=1.0,
+        **LIFE_SIGN,
         stream_wait_empty=False,
         web_host=settings.web_host,
         web_bind=settings.web_host,
