@@ -141,6 +141,20 @@ class TestLastResort:
 
         assert status == 70
 
+    def test_the_first_block_of_all_may_hold_the_interpreter(self) -> None:
+        code = f"""
+import re
+from perdure_actors.definitions import watchdog
+watchdog.LIMIT_S, watchdog.HELD_LIMIT_S = 0.1, 0.5
+dog = watchdog.Watchdog(limit_s=1.0, stuck_limit_s=0.4)
+with dog.watching("order 1"):
+    {HELD_BY_A_REGEX}
+"""
+        status, said = ended(code)
+
+        assert status == 70
+        assert "workflow 'order 1' is stuck" in said
+
     def test_whoever_renews_it_in_time_goes_on(self) -> None:
         code = """
 until = time.thread_time() + 2

@@ -126,6 +126,8 @@ class Watchdog:
                 cpu_s = max(self.limit_s, LIMIT_S) + HELD_LIMIT_S
                 wall_s = max(WALL_S, self.limit_s + self.stuck_limit_s)
                 self._resort = LastResort(self._thread_id, cpu_s=cpu_s, wall_s=wall_s)
+                # The very first block may be the one that lets the watchdog never run.
+                self._resort.renew()
 
     def _end(self) -> int:
         """How often the block was interrupted; none of it is pending any more."""
