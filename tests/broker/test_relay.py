@@ -129,7 +129,7 @@ async def test_of_two_relays_one_works_and_the_other_waits_for_its_turn(
                 "Telling", args=[topic, 2, 0], id=names[-1], task_queue=QUEUE
             )
             await until(
-                lambda: len(read(crew, topic)) == 2 * len(names), "all is published", timeout_s=90.0
+                lambda: len(read(crew, topic)) == 2 * len(names), "all is published", timeout_s=40.0
             )
 
         waiting = await until(

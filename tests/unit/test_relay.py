@@ -13,6 +13,7 @@ from perdure_schemas.avro import encode
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.fact_events import RecordEmitted
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
+from perdure_topics.kafka.group import STILL_S
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
 from perdure_topics.publisher_port import Emission, Mark, PublishError, RefusedError
@@ -265,3 +266,14 @@ def test_each_arrives_once_and_in_order_whatever_fails_meanwhile(drawn: int) -> 
     for (topic, partition), keys in emitted.items():
         found = [key for key in world.topics.keys(topic) if key.startswith(f"{partition}/")]
         assert found == keys, (topic, partition)
+
+
+def test_a_relay_with_nothing_to_do_asks_whose_turn_it_is_before_it_counts_as_standing_still() -> (
+    None
+):
+    world = World("sales")
+
+    while (waits_s := world.relay.step()) == 0:
+        pass
+
+    assert 0 < waits_s < STILL_S / 2

@@ -32,6 +32,8 @@ MARK_EVERY_S: Final = 10.0
 """Partitions without emissions are marked so often."""
 TOPIC_AGAIN_S: Final = 1.0
 RETRY_S: Final = 1.0
+ASKED_EVERY_S: Final = 2.0
+"""An idle relay asks so often whose turn it is: a member that does not ask stands still."""
 TURN_SAID_S: Final = 3.0
 """Who waits for a turn for longer says so."""
 REFUSED_S: Final = 30.0
@@ -110,7 +112,7 @@ class Relay:
         self._said.pop("", None)
         if more:
             return 0.0
-        return RETRY_S if any(source.late for source in self._sources) else MARK_EVERY_S
+        return RETRY_S if any(source.late for source in self._sources) else ASKED_EVERY_S
 
     def _has_turn(self) -> bool:
         """Whether this relay works now; one that waits says so."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 CALL_S: Final = 20.0
+POLL_S: Final = 0.1
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 SLOW_END_S: Final = 1.0
 """An end that took longer may have been asked for twice."""
@@ -39,8 +40,7 @@ _FENCED: Final = frozenset(
         KafkaError.PRODUCER_FENCED,
     }
 )
-
-
+_OVER: Final = frozenset({KafkaError._FATAL, KafkaError._STATE, KafkaError._PURGE_QUEUE})
 _FINAL: Final = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError._INVALID_ARG}
 )
@@ -53,6 +53,37 @@ def _refusal(index: int, topic: str, error: KafkaError) -> RefusedError:
         index=index,
         is_final=error.code() in _FINAL,
     )
+
+
+class _Told:
+    """What the broker says of the records of one transaction, told by callbacks: none raises."""
+
+    def __init__(self) -> None:
+        self.acknowledged: set[int] = set()
+        self.refused: list[RefusedError] = []
+        self.is_fenced = False
+        self.problem = ""
+        self.count = 0
+        """Of how many records something has been said."""
+
+    def take(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """A record was delivered, or was not."""
+        self.count += 1
+        if error is None:
+            self.acknowledged.add(index)
+        else:
+            self.failed_with(index, str(message.topic()), error)
+
+    def failed_with(self, index: int, topic: str, error: KafkaError) -> None:
+        """A record was not written."""
+        code = error.code()
+        if code in _FENCED:
+            self.is_fenced = True
+        elif code in _OVER:
+            # It is the producer that can do no more: the record's topic has said nothing.
+            self.problem = self.problem or f"the producer failed: {error.name()}: {error.str()}"
+        elif code not in PASSING:
+            self.refused.append(_refusal(index, topic, error))
 
 
 class KafkaPublisher:
@@ -122,19 +153,8 @@ class KafkaPublisher:
         self._producer = producer
 
     def _produce(self, producer: Producer, emissions: Sequence[Emission]) -> PublishError | None:
-        """Write records; why one of them cannot be written."""
-        refused: list[RefusedError] = []
-        acknowledged: set[int] = set()
-
-        def told(index: int, error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                acknowledged.add(index)
-            elif error.code() in _FENCED:
-                raise FencedError(self._over())
-            elif error.code() not in PASSING:
-                refused.append(_refusal(index, str(message.topic()), error))
-
-        failed = ""
+        """Write records; why one of them cannot be written. Raises FencedError."""
+        told, queued = _Told(), 0
         for index, emission in enumerate(emissions):
             try:
                 producer.produce(
@@ -142,25 +162,32 @@ class KafkaPublisher:
                     value=emission.value,
                     key=emission.key,
                     headers=list(emission.headers.items()),
-                    on_delivery=partial(told, index),
+                    on_delivery=partial(told.take, index),
                     partition=emission.partition,  # -1 lets the partitioner choose
                 )
             except KafkaException as error:
-                refused.append(_refusal(index, emission.topic, error.args[0]))
+                told.failed_with(index, emission.topic, error.args[0])
                 break
             except BufferError:
                 # A full queue is nobody's fault; what is in it goes first.
-                failed = "the producer's queue is full"
+                told.problem = "the producer's queue is full"
                 break
             producer.poll(0)
-        producer.flush(CALL_S)
-        if refused:
-            return refused[0]
-        left = [index for index in range(len(emissions)) if index not in acknowledged]
+            queued += 1
+        deadline_s = time.monotonic() + CALL_S
+        # Not by `flush`: a fatal error, such as that of being fenced, is raised by the poll that
+        # hears of it. A flush polls on with that error set, which the next callback trips over.
+        while told.count < queued and (left_s := deadline_s - time.monotonic()) > 0:
+            producer.poll(min(left_s, POLL_S))
+        if told.is_fenced:
+            raise FencedError(self._over())
+        if told.refused:
+            return told.refused[0]
+        left = [index for index in range(len(emissions)) if index not in told.acknowledged]
         if not left:
             return None
-        text = failed or f"{len(left)} records were not acknowledged for {CALL_S:.0f} s"
-        if failed or not acknowledged:
+        text = told.problem or f"{len(left)} records were not acknowledged for {CALL_S:.0f} s"
+        if told.problem or not told.acknowledged:
             return PublishError(f"{self._name}: {text}")
         # Others were: it is not the broker that is away, but somebody's partition.
         topic = emissions[left[0]].topic
