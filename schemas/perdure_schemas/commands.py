@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+from perdure_schemas.command_headers import (
+    AttemptOutcome,
+    AttemptReport,
+    Command,
+    ReadCommand,
+    RoutedCommand,
+    RunCommand,
+)
 from perdure_schemas.payloads import (
-    EffectId,
     ExternalCall,
     Failure,
     Payload,
     Priority,
-    Record,
     ReplyTo,
     RetryPolicy,
     RunRef,
@@ -19,20 +23,14 @@ from perdure_schemas.payloads import (
 )
 
 
-class StartWorkflow(Record, frozen=True, kw_only=True, gc=False):
+class StartWorkflow(RoutedCommand, frozen=True, kw_only=True, gc=False):
     """Starts a workflow.
 
     Key the record with workflow_id, partitioned by murmur2 (partitioner=murmur2 in librdkafka).
     """
 
-    workflow_id: str
     workflow_type: str
     input: list[Payload] = []
-    request_id: str = ""
-    first_sent_ms: int = 0
-    reply: ReplyTo | None = None
-    source: EffectId | None = None
-    identity: str = ""
     id_reuse_policy: str = "allow_duplicate"
     id_conflict_policy: str = "fail"
     execution_timeout_ms: int = 0
@@ -59,147 +57,63 @@ class StartWorkflow(Record, frozen=True, kw_only=True, gc=False):
     last_failure: Failure | None = None
 
 
-class CancelWorkflow(Record, frozen=True, kw_only=True, gc=False):
+class CancelWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
     """Asks a run to cancel itself."""
 
-    workflow_id: str
-    run_id: str = ""
-    first_run_id: str = ""
     reason: str = ""
     child_of: RunRef | None = None
-    request_id: str = ""
-    first_sent_ms: int = 0
-    reply: ReplyTo | None = None
-    source: EffectId | None = None
-    identity: str = ""
     external: ExternalCall | None = None
 
 
-class TerminateWorkflow(Record, frozen=True, kw_only=True, gc=False):
+class TerminateWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
     """Ends a run at once; its code is not asked."""
 
-    workflow_id: str
-    run_id: str = ""
-    first_run_id: str = ""
     reason: str = ""
     details: list[Payload] = []
-    request_id: str = ""
-    first_sent_ms: int = 0
-    reply: ReplyTo | None = None
-    source: EffectId | None = None
-    identity: str = ""
     child_of: RunRef | None = None
 
 
-class ClaimActivity(Record, frozen=True, kw_only=True, gc=False):
+class ClaimActivity(AttemptReport, frozen=True, kw_only=True, gc=False):
     """A worker runs, or wants to run, an attempt: the report that promotes a long activity."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
     worker_id: str
     reply: ReplyTo | None = None
     wants_grant: bool = False
-    identity: str = ""
     started_ms: int = 0
 
 
-class CompleteActivity(Record, frozen=True, kw_only=True, gc=False):
+class CompleteActivity(AttemptOutcome, frozen=True, kw_only=True, gc=False):
     """The result of an attempt."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
     result: Payload | None = None
-    worker_id: str = ""
-    identity: str = ""
-    started_ms: int = 0
-    reply: ReplyTo | None = None
-
-    first_sent_ms: ClassVar[int] = 0
-
-    @property
-    def request_id(self) -> str:
-        """An asker sends again what it has no answer to; it is taken once."""
-        return self.reply.correlation_id if self.reply is not None else ""
 
 
-class FailActivity(Record, frozen=True, kw_only=True, gc=False):
+class FailActivity(AttemptOutcome, frozen=True, kw_only=True, gc=False):
     """The failure of an attempt."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
     failure: Failure
-    worker_id: str = ""
-    identity: str = ""
-    started_ms: int = 0
-    reply: ReplyTo | None = None
-
-    first_sent_ms: ClassVar[int] = 0
-
-    @property
-    def request_id(self) -> str:
-        """An asker sends again what it has no answer to; it is taken once."""
-        return self.reply.correlation_id if self.reply is not None else ""
 
 
-class ConfirmActivityCanceled(Record, frozen=True, kw_only=True, gc=False):
+class ConfirmActivityCanceled(AttemptOutcome, frozen=True, kw_only=True, gc=False):
     """An attempt ended because it was asked to cancel."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
     details: list[Payload] = []
-    worker_id: str = ""
-    identity: str = ""
-    started_ms: int = 0
-    reply: ReplyTo | None = None
-
-    first_sent_ms: ClassVar[int] = 0
-
-    @property
-    def request_id(self) -> str:
-        """An asker sends again what it has no answer to; it is taken once."""
-        return self.reply.correlation_id if self.reply is not None else ""
 
 
-class HeartbeatActivity(Record, frozen=True, kw_only=True, gc=False):
+class HeartbeatActivity(AttemptReport, frozen=True, kw_only=True, gc=False):
     """An attempt is alive, and may leave details for the next one."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
     details: list[Payload] = []
-    worker_id: str = ""
-    identity: str = ""
     reply: ReplyTo | None = None
 
 
-class HandBackActivity(Record, frozen=True, kw_only=True, gc=False):
+class HandBackActivity(AttemptReport, frozen=True, kw_only=True, gc=False):
     """A worker had no slot, or is stopping: the attempt goes to another, uncounted."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
-    worker_id: str = ""
-    identity: str = ""
     reason: str = ""
 
 
-class WorkerLease(Record, frozen=True, kw_only=True, gc=False):
+class WorkerLease(Command, frozen=True, kw_only=True, gc=False):
     """A worker is alive; sent to every partition of the queue."""
 
     worker_id: str
@@ -215,25 +129,23 @@ class WorkerLease(Record, frozen=True, kw_only=True, gc=False):
     waiting: int = 0
 
 
-class AwaitResult(Record, frozen=True, kw_only=True, gc=False):
+class AwaitResult(ReadCommand, frozen=True, kw_only=True, gc=False):
     """Asks for the result of a run, answered when it has closed."""
 
     workflow_id: str
     run_id: str = ""
     follow_runs: bool = True
-    reply: ReplyTo
 
 
-class DescribeWorkflow(Record, frozen=True, kw_only=True, gc=False):
+class DescribeWorkflow(ReadCommand, frozen=True, kw_only=True, gc=False):
     """Asks how a run stands."""
 
     workflow_id: str
     run_id: str = ""
-    reply: ReplyTo
     page_token: bytes = b""
 
 
-class ReadHistory(Record, frozen=True, kw_only=True, gc=False):
+class ReadHistory(ReadCommand, frozen=True, kw_only=True, gc=False):
     """Asks for the events of a run from a seq on."""
 
     workflow_id: str
@@ -241,10 +153,9 @@ class ReadHistory(Record, frozen=True, kw_only=True, gc=False):
     from_seq: int = 1
     max_bytes: int = 1000000
     wait_new: bool = False
-    reply: ReplyTo
 
 
-class ListWorkflows(Record, frozen=True, kw_only=True, gc=False):
+class ListWorkflows(ReadCommand, frozen=True, kw_only=True, gc=False):
     """Asks a partition for its runs, newest first."""
 
     partition: int
@@ -252,24 +163,15 @@ class ListWorkflows(Record, frozen=True, kw_only=True, gc=False):
     page_size: int = 100
     page_token: bytes = b""
     count_only: bool = False
-    reply: ReplyTo
 
 
-class DescribeTaskQueue(Record, frozen=True, kw_only=True, gc=False):
+class DescribeTaskQueue(ReadCommand, frozen=True, kw_only=True, gc=False):
     """Asks a partition how its task queue stands."""
 
     partition: int
-    reply: ReplyTo
 
 
-class DetachActivity(Record, frozen=True, kw_only=True, gc=False):
+class DetachActivity(AttemptReport, frozen=True, kw_only=True, gc=False):
     """The attempt returned without a result: somebody else will report it."""
 
-    workflow_id: str
-    run_id: str
-    activity_id: str
-    attempt: int
-    token: bytes
-    worker_id: str = ""
-    identity: str = ""
     started_ms: int = 0

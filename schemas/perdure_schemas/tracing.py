@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from perdure_schemas.payloads import Payload, Record
+from perdure_schemas.payloads import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from perdure_schemas.command_headers import Command
     from perdure_schemas.events import WorkflowStarted
 
 TRACEPARENT = "traceparent"
@@ -26,6 +27,9 @@ TRACE_ENCODING = "binary/plain"
 SAMPLED = 1
 _W3C = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _W3C_CHARS_MAX = 512
+
+
+C = TypeVar("C", bound="Command")
 
 
 class TraceContext(NamedTuple):
@@ -117,18 +121,18 @@ def with_trace_of(
     return {**header, **{name: other[name] for name in names}}
 
 
-def adopt_headers(command: Any, headers: Iterable[tuple[str, bytes]]) -> Any:
+def adopt_headers(command: C, headers: Iterable[tuple[str, bytes]]) -> C:
     """A command with the trace of the record it came in, where it carries none itself."""
     # A header of a record may have no value.
     found = {name: value or b"" for name, value in headers}
-    header = getattr(command, "header", None)
+    header = command.header
     if TRACEPARENT not in found or header is None or TRACEPARENT in header:
         return command
     place = parse_context(
         found[TRACEPARENT].decode("ascii", "replace"),
         found.get(TRACESTATE, b"").decode("ascii", "replace"),
     )
-    if place is None or not isinstance(command, Record):
+    if place is None:
         return command
     return replace(command, header=with_context(header, place))
 

@@ -6,6 +6,7 @@ version that is out has left is never written again.
 
 from __future__ import annotations
 
+import json
 import typing
 from pathlib import Path
 from types import UnionType
@@ -13,7 +14,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from perdure_schemas.avro import encode, framed_records
+from perdure_schemas.avro import encode, framed_records, schema_text
 from perdure_schemas.payloads import Record
 from perdure_schemas.release import keep
 from perdure_schemas.version import VERSION
@@ -56,8 +57,10 @@ def write(version: str = VERSION) -> Path:
     for cls in framed_records():
         record = full(cls)
         (folder / f"{cls.__name__}.bin").write_bytes(encode(record))
-        held = msgspec.json.format(msgspec.json.encode(record), indent=1)
-        (folder / f"{cls.__name__}.json").write_bytes(held + b"\n")
+        fields = json.loads(schema_text(cls.__name__))["fields"]
+        held = {field["name"]: getattr(record, field["name"]) for field in fields}
+        text = msgspec.json.format(msgspec.json.encode(held), indent=1)
+        (folder / f"{cls.__name__}.json").write_bytes(text + b"\n")
     return folder
 
 

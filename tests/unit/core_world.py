@@ -12,6 +12,7 @@ from perdure_actors.core.search_attribute_types import type_of
 from perdure_actors.core.signal_buffer import BufferedSignal, SignalBuffers, size_of
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ENTITIES, ActivityState, ActorState, RecordId, Run
+from perdure_schemas.command_headers import Command
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import ActivityScheduled, WorkflowStarted
 from perdure_schemas.message_events import SignalBuffered, SignalExpired
@@ -62,11 +63,11 @@ class CoreWorld:
 
     # What tests do.
 
-    def decide(self, command: Record) -> Any:
+    def decide(self, command: Command) -> Any:
         """What the rules say to a command now; nothing happens yet."""
         return COMMANDS[type(command)](self, command, self.now_ms)
 
-    def do(self, command: Record) -> Any:
+    def do(self, command: Command) -> Any:
         """Decide, and let what was decided happen."""
         verdict = self.decide(command)
         if isinstance(verdict, Decision):

@@ -15,6 +15,7 @@ from perdure_schemas import child_commands as cc
 from perdure_schemas import child_events as ce
 from perdure_schemas import events as ev
 from perdure_schemas.avro import decode
+from perdure_schemas.command_headers import Command
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import ExternalCall, Failure, FailureCause, Payload, Record, RunRef
 from perdure_schemas.tracing import carried, span_id_of
@@ -172,7 +173,7 @@ def test_an_end_that_comes_first_tells_that_the_child_ran(world: CoreWorld) -> N
     ],
 )
 def test_each_end_of_a_child_is_an_event_of_its_own(
-    world: CoreWorld, told: Record, event: Record
+    world: CoreWorld, told: Command, event: Record
 ) -> None:
     ask(world.start(), world)
     world.do(started())

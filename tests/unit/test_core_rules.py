@@ -14,6 +14,7 @@ from perdure_actors.core.decision import Limits, PushOrders, SendTask
 from perdure_actors.core.state import ENTITIES, ActivityState, RecordId
 from perdure_actors.partition.queries import READS
 from perdure_schemas import avro, child_events, events, operator_events
+from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.payloads import Failure, FailureCause, Payload, Record
 from perdure_schemas.tracing import trace_of
 from tests.unit.core_world import NOW_MS, CoreWorld
@@ -78,11 +79,12 @@ def test_every_command_is_decided_or_read() -> None:
     assert not set(rules.COMMANDS) & set(READS)
 
 
-def test_routed_commands_name_their_workflow_and_their_request() -> None:
-    for kind in rules.ROUTED:
-        assert {"workflow_id", "request_id", "first_sent_ms", "source"} <= set(
-            kind.__struct_fields__
-        )
+def test_every_command_has_a_header_and_those_that_only_read_are_read() -> None:
+    for module in avro.COMMAND_MODULES:
+        for kind in (value for value in vars(module).values() if isinstance(value, type)):
+            if kind.__module__ == module.__name__:
+                assert issubclass(kind, Command), kind
+                assert issubclass(kind, ReadCommand) == (kind in READS), kind
 
 
 def test_only_outputs_become_other_events_and_only_events_bring_errands() -> None:

@@ -15,6 +15,7 @@ from perdure_actors.core import retry
 from perdure_actors.core.deadlines import set_alarm
 from perdure_actors.core.decision import Decision, Rejection, Step
 from perdure_actors.core.state import Run
+from perdure_actors.core.targets import closed, named_run
 from perdure_actors.core.timers import TIMER_MS_MAX
 from perdure_schemas.events import ActivityAttemptScheduled, ActivityFailed
 from perdure_schemas.operator_commands import (
@@ -38,34 +39,19 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Verdict, World
     from perdure_actors.core.state import ActivityState, RecordId
+    from perdure_schemas.command_headers import ActivityOperation
     from perdure_schemas.payloads import Record
 
-Operation = (
-    PauseActivity
-    | UnpauseActivity
-    | ResetActivity
-    | RetryActivityNow
-    | FailActivityNow
-    | UpdateActivityOptions
-)
 
-
-def _pending(world: World, command: Operation) -> tuple[Run, list[ActivityState]] | Rejection:
+def _pending(
+    world: World, command: ActivityOperation
+) -> tuple[Run, list[ActivityState]] | Rejection:
     """The activities a command is about: the one of an id, or all of a type."""
-    run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
-    if run is None or run.state.workflow_id != command.workflow_id:
-        which = f" run {command.run_id}" if command.run_id else ""
-        return Rejection(
-            "not_found",
-            f"no workflow {command.workflow_id!r}{which} on task queue {world.task_queue!r}",
-        )
+    run = named_run(world, command.workflow_id, command.run_id)
+    if isinstance(run, Rejection):
+        return run
     if not run.state.is_open:
-        return Rejection(
-            "closed",
-            f"workflow {command.workflow_id!r} is {run.state.status} already",
-            run.state.run_id,
-            run.state.status,
-        )
+        return closed(run)
     if bool(command.activity_id) == bool(command.activity_type):
         return Rejection("invalid", "name activities by an id or by a type: one of the two")
     if command.activity_id:
@@ -94,7 +80,7 @@ def _pending(world: World, command: Operation) -> tuple[Run, list[ActivityState]
 
 
 def _each(
-    world: World, command: Operation, event_of: Callable[[ActivityState], Record | str]
+    world: World, command: ActivityOperation, event_of: Callable[[ActivityState], Record | str]
 ) -> Verdict:
     """One event an activity; refused when none of them can have it."""
     found = _pending(world, command)

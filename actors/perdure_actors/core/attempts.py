@@ -32,22 +32,13 @@ from perdure_schemas.replies import Accepted, CanceledAttempt, WorkerOrders
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict, World
     from perdure_actors.core.state import ActivityState, Run
+    from perdure_schemas.command_headers import AttemptReport
     from perdure_schemas.payloads import Record
 
 WORKER_SHUTDOWN = "worker_shutdown"
-Outcome = CompleteActivity | FailActivity | ConfirmActivityCanceled | HeartbeatActivity
-AttemptCommand = (
-    ClaimActivity
-    | CompleteActivity
-    | FailActivity
-    | ConfirmActivityCanceled
-    | HeartbeatActivity
-    | HandBackActivity
-    | DetachActivity
-)
 
 
-def _attempt(world: World, command: AttemptCommand) -> tuple[Run, ActivityState] | str:
+def _attempt(world: World, command: AttemptReport) -> tuple[Run, ActivityState] | str:
     """The attempt a report is about, or why it is about none."""
     run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
     if run is None or run.state.workflow_id != command.workflow_id:
@@ -66,7 +57,7 @@ def _attempt(world: World, command: AttemptCommand) -> tuple[Run, ActivityState]
     return run, activity
 
 
-def _missed(command: Outcome, reason: str) -> Verdict:
+def _missed(command: AttemptReport, reason: str) -> Verdict:
     """A report that is about nothing: dropped, and whoever waits for an answer is told."""
     if command.reply is None:
         return Ignored(reason)
@@ -77,7 +68,7 @@ def _missed(command: Outcome, reason: str) -> Verdict:
     )
 
 
-def _taken(run: Run, event: Record, command: Outcome) -> Decision:
+def _taken(run: Run, event: Record, command: AttemptReport) -> Decision:
     state = run.state
     answer = Accepted(
         workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.liveness import Soft
     from perdure_actors.core.signal_buffer import SignalBuffers
     from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
+    from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.tracing import TraceContext
 
@@ -65,7 +66,7 @@ class SendCommand(NamedTuple):
     """Send a command to another actor, on a task queue of the namespace."""
 
     task_queue: str
-    command: Record
+    command: Command
 
 
 class SendDead(NamedTuple):
@@ -107,7 +108,7 @@ class Decision(msgspec.Struct):
     """The update of the run that the asker waits for, rather than for the run's end."""
     is_checked: bool = False
     """Whether the code may refuse the one step, before anything of it happens."""
-    again: Record | None = None
+    again: Command | None = None
     """A command that is decided when these steps have been played, to complete this one."""
     words: list[Record] = []
     """Events of the partition that no run is about."""

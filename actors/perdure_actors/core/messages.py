@@ -44,7 +44,7 @@ def decide_signal(world: World, command: SignalWorkflow, now_ms: int) -> Verdict
         request_id=command.request_id,
         external=command.external,
     )
-    run = open_target(world, command, command, now_ms)
+    run = open_target(world, command, now_ms)
     if isinstance(run, Run):
         return signal_open(world, run, event)
     if isinstance(run, Rejection) and command.buffer_ms:
@@ -111,7 +111,7 @@ def decide_update(world: World, command: UpdateWorkflow, now_ms: int) -> Verdict
     known = target(world, command)
     if isinstance(known, Run) and event.update_id in known.updates:
         return known_update(known, event)
-    run = open_target(world, command, command, now_ms)
+    run = open_target(world, command, now_ms)
     return update_open(world, run, event) if isinstance(run, Run) else run
 
 

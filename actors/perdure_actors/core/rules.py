@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         World,
     )
     from perdure_actors.core.state import RecordId, Run
+    from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import Record
 
     Decide = Callable[[World, Any, int], Verdict]
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     Apply = Callable[[Run, Any, RecordId, int], None]
     Effects = Callable[[Run, Any, RecordId, int], list[Effect]]
 
-COMMANDS: dict[type[Record], Decide] = {
+COMMANDS: dict[type[Command], Decide] = {
     commands.StartWorkflow: with_start.decide_start,
     commands.CancelWorkflow: execution.decide_cancel,
     commands.TerminateWorkflow: execution.decide_terminate,
@@ -89,23 +90,6 @@ COMMANDS: dict[type[Record], Decide] = {
 }
 """Command -> decide(world, command, now) -> Decision, Rejection or Ignored."""
 
-ROUTED = frozenset(
-    (
-        commands.StartWorkflow,
-        commands.CancelWorkflow,
-        commands.TerminateWorkflow,
-        message_commands.SignalWorkflow,
-        message_commands.UpdateWorkflow,
-        operator_commands.PauseActivity,
-        operator_commands.UnpauseActivity,
-        operator_commands.ResetActivity,
-        operator_commands.RetryActivityNow,
-        operator_commands.FailActivityNow,
-        operator_commands.UpdateActivityOptions,
-    )
-)
-"""Commands that belong to the partition of their workflow id, whoever sends them."""
-
 OUTPUTS: dict[type[Record], DecideOutput] = {
     events.ActivityScheduled: activities.decide_activity_scheduled,
     message_events.WorkflowUpdateCompleted: messages.decide_update_completed,
@@ -119,7 +103,7 @@ OUTPUTS: dict[type[Record], DecideOutput] = {
 }
 """What the code asked for -> the event it becomes; what has no row becomes itself."""
 
-ERRANDS: dict[type[Record], tuple[Errands, ...]] = {
+ERRANDS: dict[type[Command], tuple[Errands, ...]] = {
     commands.StartWorkflow: (child_reports.errands_of_start, external_workflows.errands_of_call),
     commands.CancelWorkflow: (external_workflows.errands_of_call,),
     message_commands.SignalWorkflow: (external_workflows.errands_of_call,),
@@ -238,7 +222,7 @@ EFFECTS: dict[type[Record], Effects] = {
 """Event -> the errands it brings, from the state before it is applied."""
 
 
-def errands_of(world: World, command: Record, verdict: Decision | Rejection) -> tuple[Errand, ...]:
+def errands_of(world: World, command: Command, verdict: Decision | Rejection) -> tuple[Errand, ...]:
     """What an actor that sent a command is told of its outcome, beside what events tell it."""
     return tuple(
         Errand(task_queue=one.task_queue, command=encode(one.command))

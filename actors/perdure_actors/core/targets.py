@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from perdure_actors.core.decision import Decision, Rejection
 from perdure_actors.core.start import starting_now
@@ -10,34 +10,27 @@ from perdure_actors.core.start import starting_now
 if TYPE_CHECKING:
     from perdure_actors.core.decision import World
     from perdure_actors.core.state import Run
-    from perdure_schemas.payloads import Record, RunRef
+    from perdure_schemas.command_headers import RunCommand
+    from perdure_schemas.payloads import RunRef
 
 
-class Addressed(Protocol):
-    """What a command says of the run it is about."""
-
-    @property
-    def workflow_id(self) -> str:
-        """The workflow."""
-
-    @property
-    def run_id(self) -> str:
-        """The run; empty for the newest."""
-
-    @property
-    def first_run_id(self) -> str:
-        """The first run of the chain that the run must be of; empty for any."""
+def named_run(world: World, workflow_id: str, run_id: str = "") -> Run | Rejection:
+    """A run of a workflow, open or not: the named one, or the newest."""
+    run = world.run(run_id) if run_id else world.current(workflow_id)
+    if run is not None and run.state.workflow_id == workflow_id:
+        return run
+    which = f" run {run_id}" if run_id else ""
+    return Rejection(
+        "not_found",
+        f"no workflow {workflow_id!r}{which} on task queue {world.task_queue!r}",
+    )
 
 
-def target(world: World, command: Addressed) -> Run | Rejection:
+def target(world: World, command: RunCommand) -> Run | Rejection:
     """The run a command is about, open or not."""
-    run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
-    if run is None or run.state.workflow_id != command.workflow_id:
-        which = f" run {command.run_id}" if command.run_id else ""
-        return Rejection(
-            "not_found",
-            f"no workflow {command.workflow_id!r}{which} on task queue {world.task_queue!r}",
-        )
+    run = named_run(world, command.workflow_id, command.run_id)
+    if isinstance(run, Rejection):
+        return run
     first = run.state.first_run_id or run.state.run_id
     if command.first_run_id and command.first_run_id != first:
         return Rejection(
@@ -45,7 +38,7 @@ def target(world: World, command: Addressed) -> Run | Rejection:
             f"workflow {command.workflow_id!r} is not of the chain that began with run"
             f" {command.first_run_id}",
         )
-    parent: RunRef | None = getattr(command, "child_of", None)
+    parent = command.child_of
     if parent is not None and not _is_child(run, parent):
         return Rejection(
             "not_found",
@@ -72,18 +65,16 @@ def closed(run: Run) -> Rejection:
     )
 
 
-def open_target(
-    world: World, command: Record, to: Addressed, now_ms: int
-) -> Run | Decision | Rejection:
+def open_target(world: World, command: RunCommand, now_ms: int) -> Run | Decision | Rejection:
     """The open run a command is about.
 
     A run that is to follow a closed one starts first; then the command is decided again.
     """
-    newest = world.current(to.workflow_id)
+    newest = world.current(command.workflow_id)
     follows = newest.actor.next_run_id if newest is not None and not newest.state.is_open else ""
-    if newest is not None and follows and to.run_id in ("", follows):
+    if newest is not None and follows and command.run_id in ("", follows):
         return Decision([starting_now(newest, now_ms)], again=command)
-    run = target(world, to)
+    run = target(world, command)
     if isinstance(run, Rejection):
         return run
     return run if run.state.is_open else closed(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from perdure_schemas.replies import Refused
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict
     from perdure_actors.partition.capabilities import Owned
+    from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.replies import UpdateAnswer
 
@@ -44,18 +45,19 @@ class Concluded(msgspec.Struct):
     """The activity whose task goes out again."""
 
 
-def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejection | Ignored:
+def decide_fully(shard: Owned, command: Command, now_ms: int) -> Concluded | Rejection | Ignored:
     """Decide a command, and what it brings with it, in order."""
-    workflow_id: str = getattr(command, "workflow_id", "")
-    first, answers, run_id = command, [], ""
+    workflow_id, first, run_id = command.workflow_id, command, ""
+    answers: list[Record] = []
     for _ in range(AGAIN_MAX):
         verdict = _decide(shard, command, now_ms)
         if not isinstance(verdict, Decision):
             break
         run_id = verdict.run_id or run_id
         answers += [verdict.answer] if verdict.answer is not None else []
-        if verdict.again is None:
-            reply = getattr(command, "reply", None) if command is not first else None
+        again = verdict.again
+        if again is None:
+            reply = command.reply if command is not first else None
             return Concluded(
                 verdict.steps,
                 answers,
@@ -73,7 +75,7 @@ def decide_fully(shard: Owned, command: Any, now_ms: int) -> Concluded | Rejecti
         if together is not None:
             verdict = together
             break
-        command = verdict.again
+        command = again
     else:
         text = f"workflow {workflow_id!r} ends and begins too often: send it again"
         verdict = Rejection("busy", text)
@@ -111,7 +113,7 @@ def _begun_with_update(
     return Concluded(steps, [], run_id, update.update_id, update.reply)
 
 
-def _decide(shard: Owned, command: Any, now_ms: int) -> Verdict:
+def _decide(shard: Owned, command: Command, now_ms: int) -> Verdict:
     verdict = COMMANDS[type(command)](shard.world, command, now_ms)
     if not isinstance(verdict, Decision) or not verdict.is_checked:
         return verdict

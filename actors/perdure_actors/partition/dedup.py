@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from perdure_actors import table_layout
-from perdure_actors.core.rules import ROUTED
 from perdure_schemas.age_header import sending_in
 from perdure_schemas.avro import encode
+from perdure_schemas.command_headers import RoutedCommand
+from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.replies import Accepted, Refused
 from perdure_topics.names import partition_of, topic_name
@@ -17,7 +18,7 @@ from perdure_topics.names import partition_of, topic_name
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.dedup_entries import DedupEntries
-    from perdure_schemas.payloads import ReplyTo
+    from perdure_schemas.command_headers import Command
     from perdure_topics.ports import StoredRecord
 
 FORGET_EVERY_MS = 3_600_000
@@ -45,14 +46,14 @@ class Dedup:
         """How long request ids are remembered, in hours."""
         return self._shard.world.limits.request_age_ms_max // 3_600_000
 
-    def wanted(self, command: Any) -> int:
+    def wanted(self, command: Command) -> int:
         """The partition that a command belongs to."""
         return partition_of(command.workflow_id, self._shard.services.partitions)
 
-    def misrouted(self, record: StoredRecord, command: Any) -> StoredRecord | str | None:
+    def misrouted(self, record: StoredRecord, command: Command) -> StoredRecord | str | None:
         """A command of another partition: a client's as it is sent on, an actor's by a reason."""
         shard = self._shard
-        if type(command) not in ROUTED:
+        if not isinstance(command, RoutedCommand):
             return None
         wanted = self.wanted(command)
         if wanted == shard.partition:
@@ -68,13 +69,12 @@ class Dedup:
             command = replace(command, first_sent_ms=record.timestamp_ms - sending.age_ms)
         return record._replace(key=command.workflow_id.encode(), value=encode(command))
 
-    def answer_again(self, command: Any) -> bool:
+    def answer_again(self, command: Command) -> bool:
         """Whether a command was taken before; it is answered as then, or dropped."""
-        source = getattr(command, "source", None)
-        if source is not None and self._taken.has_source(source):
+        if command.source is not None and self._taken.has_source(command.source):
             self._shard.count("doubled actor command")
             return True
-        request_id = getattr(command, "request_id", "")
+        request_id = command.request_id
         row = self._taken.request(command.workflow_id, request_id) if request_id else None
         if row is None or row.reason.startswith(TOO_OLD):
             # A refusal by age takes up no id; one that did was written by an older release.
@@ -82,19 +82,19 @@ class Dedup:
         self._answer(command, row)
         return True
 
-    def is_too_old(self, record: StoredRecord, command: Any) -> bool:
+    def is_too_old(self, record: StoredRecord, command: Command) -> bool:
         """Whether it was sent again so late that nobody knows any more whether it was taken.
 
         Its age is what has passed between its first sending and this one, as its sender counted it;
         where that is not said, what lies between the first and the log's stamp. How long it then
         lay in the log does not count: hosts may have been away for days.
         """
-        first_ms = getattr(command, "first_sent_ms", 0)
-        if not getattr(command, "request_id", "") or first_ms <= 0:
+        first_ms = command.first_sent_ms
+        if not command.request_id or first_ms <= 0:
             return False
         sending = sending_in(record.headers)
         age_ms = sending.age_ms if sending else record.timestamp_ms - first_ms
-        return bool(age_ms > self._shard.world.limits.request_age_ms_max)
+        return age_ms > self._shard.world.limits.request_age_ms_max
 
     def read_to(self, stamp_ms: int) -> None:
         """An input was taken that the log stamped then."""
@@ -114,8 +114,8 @@ class Dedup:
             kept_ms = self._shard.world.limits.request_age_ms_max + ON_THE_WAY_MS
             self._forgetting = self._taken.forget_requests(newest_ms - kept_ms, self._forgetting)
 
-    def _answer(self, command: Any, row: table_layout.RequestRow) -> None:
-        reply: ReplyTo | None = command.reply
+    def _answer(self, command: Command, row: table_layout.RequestRow) -> None:
+        reply = command.reply
         owed = self._shard.owed
         code, _, message = row.reason.partition(": ")
         refused = Refused(code=code, message=message, run_id=row.run_id)
@@ -135,7 +135,7 @@ class Dedup:
             started=started,
         )
         owed.answer(reply, accepted)
-        update = getattr(command, "update", None)
+        update = command.update if isinstance(command, StartWorkflow) else None
         if reply is None:
             return
         if update is not None and row.reason:

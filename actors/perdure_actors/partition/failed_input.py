@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from perdure_actors.core.decision import Rejection, SendCommand
 from perdure_actors.core.rules import errands_of
-from perdure_actors.partition.queries import READS
-from perdure_schemas.avro import decode
+from perdure_schemas.avro import decode_as
+from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.replies import Refused
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import World
     from perdure_actors.partition.capabilities import Owned
-    from perdure_schemas.payloads import EffectId, Errand, Record, ReplyTo
+    from perdure_schemas.payloads import EffectId, Errand, ReplyTo
     from perdure_topics.ports import StoredRecord
 
 INTERNAL = "internal"
@@ -37,20 +37,22 @@ def internal(what: str) -> Refused:
     )
 
 
-def told_of_refusal(world: World, command: Record, reason: str) -> list[SendCommand]:
+def told_of_refusal(world: World, command: Command, reason: str) -> list[SendCommand]:
     """What an actor is told whose command can never be sent."""
     errands = errands_of(world, command, Rejection(INTERNAL, reason))
-    return [SendCommand(one.task_queue, decode(one.command)) for one in errands]
+    return [SendCommand(one.task_queue, decode_as(Command, one.command)) for one in errands]
 
 
 def look_at(shard: Owned, record: StoredRecord, reason: str) -> FailedInput:
     """What can be known of an input that failed, whatever it is."""
     try:
-        command: Any = shard.services.framing.decode(record.value)
+        command = shard.services.framing.decode(record.value)
     except ValueError:
         return FailedInput(is_ask=False)
-    reply, source = getattr(command, "reply", None), getattr(command, "source", None)
-    if type(command) in READS:
+    if not isinstance(command, Command):
+        return FailedInput(is_ask=False)
+    reply, source = command.reply, command.source
+    if isinstance(command, ReadCommand):
         return FailedInput(is_ask=True, reply=reply)
     errands: tuple[Errand, ...] = ()
     if source is not None:

@@ -6,12 +6,12 @@ every input's outcome is in the log, and nothing that comes in stops the partiti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from perdure_actors.core.decision import Decision, Ignored, Rejection
-from perdure_actors.core.rules import COMMANDS, errands_of
+from perdure_actors.core.rules import errands_of
 from perdure_actors.partition.buffered_signal_expiry import propose_word
 from perdure_actors.partition.decide_command import decide_fully
 from perdure_actors.partition.dedup import TOO_OLD, Dedup
@@ -24,14 +24,13 @@ from perdure_actors.partition.lost_inputs import LostInputs
 from perdure_actors.partition.outbox_resend import OutboxResend
 from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
 from perdure_actors.partition.pending_requests import in_log_time
-from perdure_actors.partition.queries import READS
 from perdure_actors.partition.readable_inputs import ReadableInputs
 from perdure_actors.partition.run_queries import ask_closed, ask_run, begins_soon, named
 from perdure_actors.partition.skipped_inputs import SkippedInputs
 from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
+from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.operator_commands import SkipInput
-from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Refused
 from perdure_schemas.tracing import adopt_headers
 from perdure_topics.names import topic_name
@@ -198,18 +197,18 @@ class Inbox:
         except UnreadableRecordError as error:
             self._outcomes.dead(record, str(error), unknown=isinstance(error, UnknownSchemaError))
             return
+        if not isinstance(command, Command):
+            self._outcomes.dead(record, f"a {type(command).__name__} record is no command")
+            return
         if record.headers:
             command = adopt_headers(command, record.headers)
         command = in_log_time(record, command)
-        kind = type(command)
         if isinstance(command, QueryWorkflow):
             self._query(record.offset, command)
         elif isinstance(command, SkipInput):
             self._skips.came(record, command)
-        elif kind in READS:
+        elif isinstance(command, ReadCommand):
             self._asking.ask(record.offset, command)
-        elif kind not in COMMANDS:
-            self._outcomes.dead(record, f"a {kind.__name__} record is no command")
         else:
             self._take_command(record, command, now_ms)
 
@@ -233,7 +232,7 @@ class Inbox:
         else:
             shard.owed.answer(ask.reply, answer)
 
-    def _take_command(self, record: StoredRecord, command: Any, now_ms: int) -> None:
+    def _take_command(self, record: StoredRecord, command: Command, now_ms: int) -> None:
         """Decide a command, unless it belongs elsewhere or was taken before."""
         moved = self._once.misrouted(record, command)
         if isinstance(moved, str):
@@ -252,10 +251,10 @@ class Inbox:
         else:
             self._decide(record, command, now_ms)
 
-    def _decide(self, record: StoredRecord, command: Any, now_ms: int) -> None:
+    def _decide(self, record: StoredRecord, command: Command, now_ms: int) -> None:
         shard = self._shard
         verdict = decide_fully(shard, command, now_ms)
-        reply: ReplyTo | None = getattr(command, "reply", None)
+        reply = command.reply
         if isinstance(verdict, Ignored):
             if verdict.reason:
                 shard.count(f"ignored: {verdict.reason}")
@@ -279,7 +278,7 @@ class Inbox:
                 shard.owed.waits.append((verdict.reply or reply, verdict.run_id, verdict.waits_for))
             elif reply.wait == "completed" and not verdict.note:
                 shard.owed.waits.append((reply, verdict.run_id, ""))
-        shard.decide_taken(verdict.steps, getattr(command, "workflow_id", ""))
+        shard.decide_taken(verdict.steps, command.workflow_id)
         for word in verdict.words:
             propose_word(shard, word, covers=True)
 

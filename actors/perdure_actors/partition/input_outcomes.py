@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from perdure_actors import table_layout
 from perdure_actors.partition.failed_input import internal, look_at
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.decision import Rejection
     from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.dedup_entries import DedupEntries
+    from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import EffectId, Errand
     from perdure_topics.ports import StoredRecord
 
@@ -49,7 +50,7 @@ class InputOutcomes:
     def add(
         self,
         record: StoredRecord,
-        command: Any,
+        command: Command,
         outcome: str,
         *,
         run_id: str = "",
@@ -57,9 +58,8 @@ class InputOutcomes:
         errands: tuple[Errand, ...] = (),
     ) -> None:
         """What became of a command, by which it is known when it comes again."""
-        workflow_id = getattr(command, "workflow_id", "")
-        request_id = getattr(command, "request_id", "")
-        source: EffectId | None = getattr(command, "source", None)
+        workflow_id, request_id = command.workflow_id, command.request_id
+        source = command.source
         self._shard.owed.outcomes.append(
             Outcome(
                 offset=record.offset,
@@ -93,13 +93,13 @@ class InputOutcomes:
     def refuse(
         self,
         record: StoredRecord,
-        command: Any,
+        command: Command,
         rejection: Rejection,
         errands: tuple[Errand, ...] = (),
     ) -> None:
         """A refusal is recorded; where nobody is named to hear it, people find it."""
-        reply: ReplyTo | None = getattr(command, "reply", None)
-        if reply is None and getattr(command, "source", None) is None:
+        reply = command.reply
+        if reply is None and command.source is None:
             self.put_aside(record, "dead", f"{rejection.code}: {rejection.message}")
             return
         self.add(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Effect
     from perdure_actors.partition.capabilities import Owned
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.command_headers import AttemptReport
 
 REPORTS_A_TURN = 256
 
@@ -42,7 +42,7 @@ class LocalActivities:
         self._is_closed = False
         self._lost: deque[tuple[str, str]] = deque()
         # Filled from the threads that run them; a deque's ends may be used by two at once.
-        self._mail: deque[tuple[bytes, Record]] = deque()
+        self._mail: deque[tuple[bytes, AttemptReport]] = deque()
 
     def act(self, effects: list[Effect]) -> None:
         """Start and stop what is local among accepted effects."""
@@ -73,7 +73,7 @@ class LocalActivities:
         if token in self._running:
             self._shard.services.local.stop(token, reason)
 
-    def _deliver(self, token: bytes, report: Record) -> None:
+    def _deliver(self, token: bytes, report: AttemptReport) -> None:
         """Take a report; on any thread."""
         self._mail.append((token, report))
         self._on_ready()
@@ -99,7 +99,7 @@ class LocalActivities:
         """What is taken next, as what may kill its host."""
         if not self._mail:
             return Trial("the lost local activity", *self._lost[0])
-        report: Any = self._mail[0][1]
+        report = self._mail[0][1]
         return Trial("the local activity", report.run_id, report.activity_id)
 
     def _attempt(self, act: Callable[[Any, int], None], what: Any, now_ms: int) -> None:
@@ -110,14 +110,14 @@ class LocalActivities:
             text = f"word of a local activity cannot be taken: {reason_of(error)}"
             shard.fence.tell(shard.services, "report_failed", text, error)
 
-    def _decide(self, report: Record, now_ms: int) -> None:
+    def _decide(self, report: AttemptReport, now_ms: int) -> None:
         shard = self._shard
         verdict = COMMANDS[type(report)](shard.world, report, now_ms)
         if not isinstance(verdict, Decision):
             shard.count("ignored: a local attempt that nobody waits for")
             return
         for step in verdict.steps:
-            shard.propose(step, report.workflow_id, covers=False)  # type: ignore[attr-defined]
+            shard.propose(step, report.workflow_id, covers=False)
 
     def _lose(self, lost: tuple[str, str], now_ms: int) -> None:
         run_id, activity_id = lost

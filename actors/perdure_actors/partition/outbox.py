@@ -239,7 +239,7 @@ class Outbox:
         if isinstance(effect, SendTask):
             return self._task(held, effect, topic, count)
         if isinstance(effect, SendCommand):
-            workflow_id: str = effect.command.workflow_id  # type: ignore[attr-defined]
+            workflow_id = effect.command.workflow_id
             value = encode(_with_source(effect.command, self._address, held))
             to, key = partition_of(workflow_id, count), workflow_id.encode()
             return Outgoing(pseq, topic, to, key, value, (), held.place)
@@ -405,7 +405,7 @@ def _named(effect: Effect) -> str:
         )
     if isinstance(effect, SendCommand):
         command = effect.command
-        where = getattr(command, "workflow_id", "")
+        where = command.workflow_id
         return f"a {type(command).__name__} to workflow {where!r} on {effect.task_queue[:200]!r}"
     if isinstance(effect, SendDead | Forward):
         what = "a dead letter" if isinstance(effect, SendDead) else "a command of another partition"

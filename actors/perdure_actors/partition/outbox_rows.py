@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendDead
-from perdure_schemas.avro import decode, encode
+from perdure_schemas.avro import decode_as, encode
+from perdure_schemas.command_headers import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,9 @@ def outcome_rows(outcomes: Sequence[Outcome], time_ms: int, ops: Ops) -> list[Ef
             effects.append(Forward(outcome.offset, outcome.key, outcome.value))
         elif outcome.outcome == "handed_back":
             effects.append(SendAgain(outcome.run_id, outcome.activity_id))
-        effects += [SendCommand(one.task_queue, decode(one.command)) for one in outcome.errands]
+        for errand in outcome.errands:
+            command = decode_as(Command, errand.command)
+            effects.append(SendCommand(errand.task_queue, command))
     return effects
 
 
@@ -74,7 +77,7 @@ def kept_effect(data: bytes) -> tuple[int, Effect]:
     epoch, kind, *fields = table_layout.decode_any(data)
     if kind == "command":
         task_queue, command = fields
-        return epoch, SendCommand(task_queue, decode(command))
+        return epoch, SendCommand(task_queue, decode_as(Command, command))
     if kind == "again":
         return epoch, SendAgain(*fields)
     return epoch, SendDead(*fields) if kind == "dead" else Forward(*fields)

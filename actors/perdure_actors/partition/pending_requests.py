@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -17,6 +17,7 @@ from perdure_schemas.age_header import sending_in
 
 if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
+    from perdure_schemas.command_headers import Command, ReadCommand
     from perdure_schemas.commands import ReadHistory
     from perdure_schemas.message_commands import QueryWorkflow
     from perdure_schemas.payloads import ReplyTo
@@ -34,9 +35,12 @@ UNKNOWN_WAIT_MS = 60_000
 """How long an asker waits whose deadline is before its sending: its clock is far off."""
 
 
-def in_log_time(record: StoredRecord, ask: Any) -> Any:
-    """An ask whose deadline is by the log's clock: its sender's own may be days off."""
-    reply: ReplyTo | None = getattr(ask, "reply", None)
+C = TypeVar("C", bound="Command")
+
+
+def in_log_time(record: StoredRecord, ask: C) -> C:
+    """A command whose deadline is by the log's clock: its sender's own may be days off."""
+    reply = ask.reply
     if reply is None or reply.deadline_ms <= 0:
         return ask
     sending = sending_in(record.headers)
@@ -54,7 +58,7 @@ class PendingRequests:
 
     def __init__(self, shard: Owned) -> None:
         self._shard = shard
-        self._reads: deque[tuple[int, Any]] = deque()
+        self._reads: deque[tuple[int, ReadCommand]] = deque()
         self._watchers: dict[str, list[ReadHistory]] = {}
         self._waiters: dict[str, dict[str, ReplyTo]] = {}
         self._noticed: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -74,9 +78,9 @@ class PendingRequests:
         """How many runs somebody waits for."""
         return len(self._waiters)
 
-    def ask(self, offset: int, ask: Any) -> None:
+    def ask(self, offset: int, ask: ReadCommand) -> None:
         """Take an ask; one whose asker has given up is passed over."""
-        reply: ReplyTo = ask.reply
+        reply = ask.reply
         if reply.deadline_ms and reply.deadline_ms < self._shard.world.time_ms:
             return
         waits = WAITS.get(type(ask))
@@ -92,7 +96,7 @@ class PendingRequests:
         while self._reads and self._reads[0][0] <= upto:
             self._read(self._reads.popleft()[1])
 
-    def _read(self, ask: Any) -> None:
+    def _read(self, ask: ReadCommand) -> None:
         """Answer an ask. One that cannot be is answered all the same, and those behind it go on."""
         shard = self._shard
         try:

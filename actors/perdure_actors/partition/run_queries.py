@@ -13,7 +13,7 @@ from perdure_actors.core.decision import Rejection
 from perdure_actors.core.messages import blocked
 from perdure_actors.core.start import starting_now
 from perdure_actors.core.state import COMPLETED, CONTINUED_AS_NEW
-from perdure_actors.core.targets import target
+from perdure_actors.core.targets import named_run
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.replies import QueryAnswer, Refused
 
@@ -54,7 +54,7 @@ def ask_run(shard: Owned, ask: QueryWorkflow) -> Record | None:
     newest = shard.world.current(ask.workflow_id)
     if newest is not None and ask.run_id and ask.run_id == newest.actor.next_run_id:
         return _not_ready(ask, ask.run_id)
-    run = target(shard.world, _Target(ask.workflow_id, ask.run_id))
+    run = named_run(shard.world, ask.workflow_id, ask.run_id)
     if isinstance(run, Rejection):
         return _refused(run)
     if not run.state.is_open:
@@ -71,17 +71,6 @@ def ask_run(shard: Owned, ask: QueryWorkflow) -> Record | None:
 def _not_ready(ask: QueryWorkflow, run_id: str) -> Refused:
     text = f"workflow {ask.workflow_id!r} has not begun, so it cannot answer a query yet"
     return Refused(code="not_ready", message=text, run_id=run_id)
-
-
-class _Target:
-    """A query as a command that may be about the newest run."""
-
-    __slots__ = ("first_run_id", "run_id", "workflow_id")
-
-    def __init__(self, workflow_id: str, run_id: str) -> None:
-        self.workflow_id = workflow_id
-        self.run_id = run_id
-        self.first_run_id = ""
 
 
 def _start_what_is_due(shard: Owned, ask: QueryWorkflow) -> None:
@@ -102,7 +91,7 @@ def named(shard: Owned, ask: QueryWorkflow) -> QueryWorkflow:
 
 def ask_closed(shard: Owned, ask: QueryWorkflow) -> Record:
     """What a closed run answers, by the history in the table."""
-    run = target(shard.world, _Target(ask.workflow_id, ask.run_id))
+    run = named_run(shard.world, ask.workflow_id, ask.run_id)
     if isinstance(run, Rejection):
         return _refused(run)
     if _is_rejected(run.state, ask.reject_condition):
