@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure_actors.worker.attempt import Attempt
+from perdure_actors.worker.eager_intake import EagerIntake
 from perdure_actors.worker.lease import LeaseBook
 from perdure_actors.worker.protocol import ActivityDesk
 from perdure_actors.worker.record_sender import Outbox
@@ -46,6 +47,7 @@ class World:
         slots: int = 4,
         log: MemoryLog | None = None,
         rate: float | None = None,
+        eager: EagerIntake | None = None,
         **reader: Any,
     ) -> None:
         self.log = log or make_log()
@@ -73,6 +75,7 @@ class World:
             leases=LeaseBook(COMMANDS, 3),
             rate=TaskRate(rate),
             wake=self._wake,
+            eager=eager,
         )
         self.reader.assign(0, **reader)
         self.desk.turn()

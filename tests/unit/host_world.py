@@ -13,6 +13,7 @@ from perdure_actors.host.host import Host
 from perdure_actors.partition.attribute_types_seen import AttributeTypes
 from perdure_actors.partition.schema_framing import Framing
 from perdure_actors.partition.services import Services
+from perdure_actors.worker.eager_intake import EagerIntake
 from perdure_schemas.avro import UnreadableRecordError, decode, encode
 from perdure_schemas.commands import DescribeWorkflow, StartWorkflow
 from perdure_schemas.converters import DefaultPayloadConverter
@@ -53,8 +54,10 @@ class HostWorld:
         partitions: int = 1,
         replies: int = 2,
         announces: bool = False,
+        eager: EagerIntake | None = None,
     ) -> None:
         self._announces = announces
+        self.eager = eager
         self.broker = SimulatedBroker(1, wall_ms=WALL_MS)
         self.log = SimulatedLog(self.broker, "host")
         self.partitions = partitions
@@ -100,6 +103,7 @@ class HostWorld:
             types=AttributeTypes(),
             finding=lambda code, text: self.findings.append(f"{code}: {text}"),
             framing=self.framing,
+            eager=self.eager,
         )
         return Host(services, answers, ring=lambda: None, announces=self._announces)
 

@@ -18,7 +18,13 @@ from perdure_actors.partition.attribute_types_seen import AttributeTypes
 from perdure_actors.partition.recorded_log import check_recorded
 from perdure_actors.partition.run_memory import RUNS_MAX, RunMemory
 from perdure_actors.partition.schema_framing import Framing
-from perdure_actors.partition.services import Code, NoLocalRunner, Services, Viewer
+from perdure_actors.partition.services import (
+    Code,
+    EagerWorker,
+    NoLocalRunner,
+    Services,
+    Viewer,
+)
 from perdure_actors.trouble_log import TroubleLog
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import group_name, topic_name
@@ -135,6 +141,7 @@ class HostThread:
         checkpoint_every: int = CHECKPOINT_EVERY,
         viewer: Viewer | None = None,
         local: LocalWorker | None = None,
+        eager: EagerWorker | None = None,
         clock: Clock | None = None,
         pace: Pace | None = None,
         registry: SchemaRegistry | None = None,
@@ -154,6 +161,7 @@ class HostThread:
         self._checkpoint_every = checkpoint_every
         self._viewer = viewer
         self._local = local
+        self._eager = eager
         self._clock = clock or SystemClock()
         self._pace = pace
         self._registry = registry
@@ -269,6 +277,7 @@ class HostThread:
             viewer=self._viewer,
             trouble=self._trouble,
             local=self._local or NoLocalRunner(),
+            eager=self._eager,
             framing=Framing(self._registry, self._bell.set),
         )
 

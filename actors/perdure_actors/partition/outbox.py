@@ -72,6 +72,11 @@ def _nobody_hears(_text: str, _error: Exception) -> None:
     """Where nobody asked to be told."""
 
 
+def _by_the_topic(_held: Held) -> bool:
+    """Where no worker is in this process, tasks go by their topic."""
+    return False
+
+
 def _nobody_waits(_command: Record, _reason: str) -> Sequence[Effect]:
     """Where no actor waits for what a command brings."""
     return ()
@@ -101,8 +106,12 @@ class Outbox:
         on_ready: Callable[[], None],
         tell: Callable[[str, Exception], None] = _nobody_hears,
         refused: Callable[[Record, str], Sequence[Effect]] = _nobody_waits,
+        eager: Callable[[Held], bool] = _by_the_topic,
     ) -> None:
-        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it."""
+        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it.
+
+        `eager` takes a task over for a worker of this process, if it can.
+        """
         self._log = log
         self._address = address
         self._token = token
@@ -111,6 +120,7 @@ class Outbox:
         self._on_ready = on_ready
         self._tell = tell
         self._refused = refused
+        self._eager = eager
         self._appender: Appender | None = None
         self._unacked: OrderedDict[int, Outgoing] = OrderedDict()
         self._serial = 0
@@ -190,9 +200,21 @@ class Outbox:
     def _send_one(self, held: Held) -> None:
         """Send an effect; one that cannot be is parked, so that those behind it go out."""
         try:
+            if not isinstance(held.effect, SendTask) or not self._eager(held):
+                self._try_to_send(held)
+        except Exception as error:
+            self._park(held, error)
+
+    def send_by_topic(self, held: Held) -> None:
+        """Append a task that was taken over and given back."""
+        try:
             self._try_to_send(held)
         except Exception as error:
             self._park(held, error)
+
+    def release(self, held: Held) -> None:
+        """Let `dispatched` pass a task that was taken over."""
+        self._settle(held.pseq, -1)
 
     def _try_to_send(self, held: Held) -> None:
         topic, queue = self._target(held.effect)

@@ -15,6 +15,7 @@ from perdure_actors import table_layout
 from perdure_actors.core.decision import Step
 from perdure_actors.partition.context import PartitionContext
 from perdure_actors.partition.doubt import Doubt, add_mark, live, purge_marks
+from perdure_actors.partition.eager_tasks import EagerTasks
 from perdure_actors.partition.executor import Executor
 from perdure_actors.partition.failed_input import told_of_refusal
 from perdure_actors.partition.fence import AppendFailedError
@@ -116,6 +117,8 @@ class PartitionProcessor:
         self.intake = Inbox(self, self.asking, self.horizon)
         self.firing = TimerService(self, self.horizon)
         self.locals = LocalActivities(self, on_ready)
+        self.eager = EagerTasks(self, on_ready)
+        self.horizon.is_behind = self.eager.has_word
         self.dispatch = Outbox(
             services.log,
             Address(services.namespace, services.task_queue, partition, services.events_topic_id),
@@ -126,6 +129,7 @@ class PartitionProcessor:
             on_ready=on_ready,
             tell=partial(fence.tell, services, "effect_parked"),
             refused=partial(told_of_refusal, self.world),
+            eager=self.eager.take_over,
         )
 
     # -- the turn --
@@ -145,9 +149,11 @@ class PartitionProcessor:
     def _take_turn(self) -> int | None:
         self.world.now_ms()
         self._accept()
+        self.eager.flush()
         self.dispatch.step()
         now_ms = self.world.now_ms()
         busy = self.locals.take(now_ms)
+        busy |= self.eager.take(now_ms)
         busy |= self.intake.take()
         self.firing.keep_house(now_ms)
         busy |= self.firing.fire(now_ms)
@@ -356,6 +362,7 @@ class PartitionProcessor:
             self.asking.moved(pending.resident.run.state.run_id)
         for alarm in pending.alarms:
             self.alarms.add(alarm)
+        self.eager.accepted(pending)
         if envelope.part == envelope.parts:
             # Parts without the last may be dropped, and their pseqs given to others.
             self.dispatch.send(pending.first_pseq, pending.effects, epoch=envelope.epoch)
@@ -410,6 +417,13 @@ class PartitionProcessor:
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Let go: flush for so long, then close; what is not accepted is the next owner's."""
+        self.eager.end()
+        try:
+            self._let_go(flush_s)
+        finally:
+            self.eager.close()
+
+    def _let_go(self, flush_s: float) -> None:
         self.services.types.leave(self.residents.attribute_type)
         self.showing.flush(flush_s)
         if flush_s and self.showing.owes_word:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from perdure_actors.core.decision import Limits
     from perdure_actors.definitions.payload_codecs import Door
     from perdure_actors.partition.attribute_types_seen import AttributeTypes
+    from perdure_actors.partition.eager_mailbox import TaskMailbox
     from perdure_actors.partition.run_memory import RunMemory
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
     from perdure_actors.trouble_log import TroubleLog
@@ -105,6 +106,22 @@ class LocalRunner(Protocol):
         """Ask an attempt to stop."""
 
 
+class EagerWorker(Protocol):
+    """The activity worker of this process, as shards hand tasks to it."""
+
+    def offer(self, task: ActivityTask, headers: Headers, mailbox: TaskMailbox) -> bool:
+        """Hand over a task for a free slot; False, and nothing happens, when there is none."""
+
+    def flush(self) -> None:
+        """Wake the worker for what was offered."""
+
+    def settled(self, token: bytes) -> None:
+        """An outcome is accepted, or nobody wants it: it need not go by the log."""
+
+    def lose(self, mailbox: TaskMailbox, outcomes: list[bytes]) -> None:
+        """An owner is no more: what it was told goes by the log, and so does all that follows."""
+
+
 class NoLocalRunner:
     """What a host has that was given no activities."""
 
@@ -181,6 +198,8 @@ class Services(NamedTuple):
     """The room for runs that the shards share; each has its own without one."""
     viewer: Viewer | None = None
     local: LocalRunner = NoLocalRunner()
+    eager: EagerWorker | None = None
+    """The activity worker of this process, where tasks may go to it directly."""
     framing: Framing = Framing(None, _nobody_waits)
     """How commands are read: with a schema registry, or without."""
     trouble: TroubleLog | None = None

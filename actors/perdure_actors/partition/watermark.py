@@ -57,6 +57,8 @@ class Watermark:
         self._say_at_ms = 0
         self.is_in_hand: Callable[[], bool] = lambda: False
         """Whether an input was taken from the log that is not decided yet; the inbox says."""
+        self.is_behind: Callable[[], bool] = lambda: False
+        """Whether word of workers that never comes by the log waits to be decided on."""
         self.held_by = ""
         """What keeps inputs from being decided, where this host knows it."""
 
@@ -70,6 +72,8 @@ class Watermark:
 
     def has_read_to(self, due_ms: int) -> bool:
         """Whether every input appended before a moment has been taken; if not, the log is asked."""
+        if self.is_behind():
+            return False
         if self._read_to_ms >= due_ms:
             return True
         self._ask()

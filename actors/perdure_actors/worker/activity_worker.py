@@ -16,6 +16,7 @@ from perdure_actors.definitions.payload_codecs import Edge
 from perdure_actors.definitions.registry import ActivityRegistry
 from perdure_actors.trouble_log import TroubleLog
 from perdure_actors.worker.activity_watchdog import LoopWatchdog
+from perdure_actors.worker.eager_intake import EagerIntake
 from perdure_actors.worker.executors import AsyncExecutor
 from perdure_actors.worker.interceptors import Intercept
 from perdure_actors.worker.lease import LeaseBook
@@ -77,7 +78,9 @@ class ActivityWorker:
         edge: Edge | None = None,
         intercept: Intercept | None = None,
         slots: Slots | None = None,
+        eager: EagerIntake | None = None,
     ) -> None:
+        """Make one; `eager` is what a host of this process hands its tasks to."""
         if settings.max_concurrent_activities < 1:
             raise ValueError("max_concurrent_activities must be at least 1")
         self._log = log
@@ -86,6 +89,7 @@ class ActivityWorker:
         self._converter = converter
         self._user_executor = executor
         self._edge = edge
+        self._eager = eager
         self._slots = slots or FixedSlots(settings.max_concurrent_activities)
         self._intercept = intercept
         self._trouble = TroubleLog()
@@ -235,6 +239,8 @@ class ActivityWorker:
         self._watch()
         self._is_open = True
         self._slots.open(self.ring)
+        if self._eager is not None:
+            self._eager.open(wake=self.ring, later=self._do_later)
         self._turn()
         self._ready.set()
         return True
@@ -254,6 +260,7 @@ class ActivityWorker:
             rate=self._rate,
             slots=on_loop,
             trouble=self._trouble,
+            eager=self._eager,
         )
         locked = on_loop.desk = LockedDesk(self._desk, self._lock)
         self._counts = self._desk.counts
@@ -291,6 +298,13 @@ class ActivityWorker:
             except LogError as error:
                 logger.debug("how many workers share the queue is not known: %s", error)
             await asyncio.sleep(SHARE_EVERY_S)
+
+    def _do_later(self, call: Callable[[], None]) -> None:
+        """Do something once all that the loop has at hand is done."""
+        if threading.get_ident() == self._loop_thread_id:
+            self._loop.call_soon(call)
+        else:
+            call()
 
     def _note_change(self) -> None:
         """Somebody who waits for a change looks again; the pulse's thread may say so, too."""
@@ -339,7 +353,7 @@ class ActivityWorker:
             )
             with self._lock:
                 self._desk.give_up(attempt)
-        await self._until(lambda: not self._outbox.outcomes_unacked, FLUSH_S)
+        await self._until(lambda: not self._outbox.outcomes_unacked and self._is_settled, FLUSH_S)
         with self._lock:
             self._desk.say_farewell()
         await self._until(lambda: not self._outbox.unacked, FAREWELL_S)
@@ -358,6 +372,11 @@ class ActivityWorker:
         await asyncio.to_thread(self._intake.close)
         await asyncio.to_thread(self._outbox.close)
         self._replies.close()
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether what was left with the host of this process is accepted."""
+        return self._eager is None or self._eager.is_settled
 
     def _is_quiet(self) -> bool:
         """Whether nothing runs, and no outcome is still being encoded."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from typing import Protocol
 
 from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
 from perdure_schemas.bounds import cut, fit_failure
@@ -16,7 +17,7 @@ from perdure_schemas.commands import (
     HandBackActivity,
     HeartbeatActivity,
 )
-from perdure_schemas.payloads import Failure, FailureCause, Payload, ReplyTo
+from perdure_schemas.payloads import Failure, FailureCause, Payload, Record, ReplyTo
 from perdure_schemas.tasks import ActivityTask
 from perdure_topics.ports import Headers
 
@@ -41,6 +42,24 @@ class Phase(IntEnum):
     """Its outcome is on the way, or nobody wants one."""
 
 
+class Mailbox(Protocol):
+    """Where an owner of a partition takes word of the tasks that it handed over."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether that owner is no more."""
+
+    def deliver(self, token: bytes, outcome: Record, size: int) -> bool:
+        """Leave an outcome; False, and nothing is left, when it must go by the log."""
+
+    def decline(self, token: bytes) -> bool:
+        """Say that an attempt has not begun and will not; False when nobody is left to hear it."""
+
+    @property
+    def ring(self) -> Callable[[], None]:
+        """Wakes the owner for what was left."""
+
+
 class Attempt:
     """A task that this worker holds, from the moment it was taken until it is reported."""
 
@@ -53,6 +72,7 @@ class Attempt:
         "details_sent_ms",
         "headers",
         "key",
+        "mailbox",
         "may_be_redelivery",
         "offset",
         "other_places",
@@ -79,9 +99,12 @@ class Attempt:
         headers: Headers = (),
         place: tuple[int, int] = (-1, -1),
         may_be_redelivery: bool = False,
+        mailbox: Mailbox | None = None,
     ) -> None:
         """An attempt that came at a partition and offset of the tasks topic, if it came by it."""
         self.task = task
+        self.mailbox = mailbox
+        """Where its outcome goes, if its host handed it over within this process."""
         self.token = task.token
         self.key = task.workflow_id.encode()
         self.headers = trace_headers(headers)
@@ -149,22 +172,25 @@ class Reports:
         self._identity = identity
         self._reply_partition = reply_partition
 
+    def completion(self, attempt: Attempt, result: Payload | None) -> CompleteActivity:
+        """The result, before it is encoded."""
+        task = attempt.task
+        return CompleteActivity(
+            workflow_id=task.workflow_id,
+            run_id=task.run_id,
+            activity_id=task.activity_id,
+            attempt=task.attempt,
+            token=attempt.token,
+            result=result,
+            worker_id=self._worker_id,
+            identity=self._identity,
+            started_ms=attempt.started_wall_ms,
+        )
+
     def completed(self, attempt: Attempt, result: Payload | None) -> bytes:
         """The result; a failure that says so instead of one the log would not take."""
         task = attempt.task
-        value = encode(
-            CompleteActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=attempt.token,
-                result=result,
-                worker_id=self._worker_id,
-                identity=self._identity,
-                started_ms=attempt.started_wall_ms,
-            )
-        )
+        value = encode(self.completion(attempt, result))
         if len(value) > COMMAND_BYTES_MAX:
             return self.failed(attempt, too_large(task, "result", len(value)))
         return value

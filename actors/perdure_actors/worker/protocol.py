@@ -18,6 +18,7 @@ from perdure_actors.worker.attempt import (
     TIMED_OUT,
     WORKER_SHUTDOWN,
     Attempt,
+    Mailbox,
     Phase,
     application_failure,
     stop_failure,
@@ -26,6 +27,7 @@ from perdure_actors.worker.attempt import (
 from perdure_actors.worker.attempt_table import AttemptBook
 from perdure_actors.worker.attempt_timers import Alarm, AttemptAlarms
 from perdure_actors.worker.claims import ClaimBook
+from perdure_actors.worker.eager_intake import EagerIntake, Offer
 from perdure_actors.worker.lease import LeaseBook
 from perdure_actors.worker.record_sender import UNACKED_MAX, Outbox
 from perdure_actors.worker.replies import ReplyReader
@@ -73,8 +75,10 @@ class ActivityDesk:
         rate: TaskRate | None = None,
         slots: Slots | None = None,
         trouble: TroubleLog | None = None,
+        eager: EagerIntake | None = None,
     ) -> None:
         self._facts = facts
+        self._eager = eager
         self._trouble = trouble or TroubleLog()
         self._slots = slots or FixedSlots(facts.slots)
         self._runner = runner
@@ -84,7 +88,7 @@ class ActivityDesk:
         self._replies = replies
         self._leases = leases
         self._wake = wake
-        self._mail = ActivityMail(facts, outbox, intake=intake, clock=clock)
+        self._mail = ActivityMail(facts, outbox, intake=intake, clock=clock, eager=eager)
         self._claims = ClaimBook(self._mail, leases, facts.worker_id)
         self._alarms = AttemptAlarms()
         self._rate = rate or TaskRate(None)
@@ -134,9 +138,15 @@ class ActivityDesk:
             self._ring_alarms(now)
         if now >= self._tick_at_ms:
             self._tick(now)
-        if begins and not self._stopping:
+        begins = begins and not self._stopping
+        if self._eager is not None:
+            self._take_eager(self._eager, now, begins=begins)
+        if begins:
             self._fill(now)
             self._take(now)
+        if self._eager is not None:
+            self._eager.publish(self._room_for_eager(now) if begins else 0)
+            self._eager.ring_out()
         if self._leases.is_urgent:
             self._send_leases(now)
         self._intake.settle(now)
@@ -223,6 +233,8 @@ class ActivityDesk:
     def stop_taking(self) -> None:
         """Take nothing more, and hand back all that has not begun."""
         self._stopping = True
+        if self._eager is not None:
+            self._eager.begin_close()
         self._intake.pause()
         self._room.clear()
         for attempt in self.held:
@@ -274,6 +286,52 @@ class ActivityDesk:
             self._room.remove(attempt)
             attempt.permit = permit
             self._admit(attempt, now)
+
+    def _take_eager(self, eager: EagerIntake, now: int, *, begins: bool) -> None:
+        """Begin what the host of this process hands over; what cannot begin now is declined."""
+        for mailbox, outcomes in eager.take_lost():
+            self._outlive(mailbox)
+            for posted in outcomes:
+                self._mail.post_by_log(posted)
+        for offer in eager.take():
+            if offer.mailbox.is_closed:
+                # The next owner of its partition sends it again.
+                continue
+            if not begins or not self._begin_eager(offer, now):
+                self.counts["declined"] += 1
+                eager.decline(offer)
+
+    def _begin_eager(self, offer: Offer, now: int) -> bool:
+        if self._outbox.unacked >= UNACKED_MAX or self._rate.room(now) < 1:
+            return False
+        permit = self._slots.take(offer.task.activity_type, now)
+        if permit is None:
+            return False
+        attempt = self._attempts.adopt(offer, now)
+        if attempt is None:
+            self._slots.release(permit)
+            return False
+        self.counts["eager"] += 1
+        self._rate.spend(1)
+        attempt.permit = permit
+        self._admit(attempt, now)
+        return True
+
+    def _outlive(self, mailbox: Mailbox) -> None:
+        """An owner of a partition is no more: the next one is told of what it had begun here."""
+        now = self._clock.monotonic_ms()
+        for attempt in self.held:
+            if attempt.mailbox is mailbox:
+                attempt.mailbox = None
+                if attempt.phase is Phase.RUNNING and not attempt.promoted:
+                    self._promote(attempt, now)
+
+    def _room_for_eager(self, now: int) -> int:
+        """Free slots that nobody waits for: tasks of the topic came first."""
+        if self._starved or self._outbox.unacked >= UNACKED_MAX:
+            return 0
+        free = self._slots.free(now) - len(self._room)
+        return min(free, self._rate.room(now), TAKE_MAX)
 
     def _admit(self, attempt: Attempt, now: int) -> None:
         self._slots_used += 1

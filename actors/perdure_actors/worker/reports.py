@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perdure_actors.worker.attempt import Attempt, Reports, application_failure
+from perdure_actors.worker.eager_intake import EagerIntake, Posted
 from perdure_actors.worker.lease import DueLease
 from perdure_actors.worker.record_sender import Outbox, Parcel
 from perdure_actors.worker.task_reader import TaskIntake
-from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
-from perdure_schemas.commands import WorkerLease
+from perdure_schemas.avro import COMMAND_BYTES_MAX, decode, encode
+from perdure_schemas.commands import CompleteActivity, WorkerLease
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.version import VERSION
 from perdure_topics.ports import Clock
@@ -37,9 +38,16 @@ class ActivityMail:
     """Sends reports; an attempt's offset is done with once the log has its result or claim."""
 
     def __init__(
-        self, facts: WorkerFacts, outbox: Outbox, *, intake: TaskIntake, clock: Clock
+        self,
+        facts: WorkerFacts,
+        outbox: Outbox,
+        *,
+        intake: TaskIntake,
+        clock: Clock,
+        eager: EagerIntake | None = None,
     ) -> None:
         self._facts = facts
+        self._eager = eager
         self._outbox = outbox
         self._intake = intake
         self._clock = clock
@@ -49,17 +57,39 @@ class ActivityMail:
 
     def completed(self, attempt: Attempt, result: Payload | None) -> None:
         """Send the result."""
+        if attempt.mailbox is not None and self._eager is not None:
+            size = len(result.data) if result is not None else 0
+            if self._eager.post(attempt, self._reports.completion(attempt, result), size):
+                return
         self._send(attempt, self._reports.completed(attempt, result))
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """Send the failure, and before it what the last heartbeat left."""
-        self.flush_details(attempt)
-        self._send(attempt, self._reports.failed(attempt, failure))
+        value = self._reports.failed(attempt, failure)
+        if not self._post(attempt, value):
+            self.flush_details(attempt)
+            self._send(attempt, value)
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload]) -> None:
         """Send the confirmation, and before it what the last heartbeat left."""
-        self.flush_details(attempt)
-        self._send(attempt, self._reports.canceled(attempt, details))
+        value = self._reports.canceled(attempt, details)
+        if not self._post(attempt, value):
+            self.flush_details(attempt)
+            self._send(attempt, value)
+
+    def _post(self, attempt: Attempt, value: bytes) -> bool:
+        """Leave an outcome with the host of this process, if it handed the attempt over."""
+        if attempt.mailbox is None or self._eager is None:
+            return False
+        return self._eager.post(attempt, decode(value), len(value))
+
+    def post_by_log(self, posted: Posted) -> None:
+        """Send an outcome whose host lets go of its partition before it is accepted."""
+        outcome = posted.outcome
+        if isinstance(outcome, CompleteActivity):
+            self._send(posted.attempt, self._reports.completed(posted.attempt, outcome.result))
+        else:
+            self._send(posted.attempt, encode(outcome))
 
     def detached(self, attempt: Attempt) -> None:
         """Say that somebody else will report it, and before it what the last heartbeat left."""
@@ -68,6 +98,8 @@ class ActivityMail:
 
     def handed_back(self, attempt: Attempt, reason: str) -> None:
         """Give the attempt back, and before it what the last heartbeat left."""
+        if self._eager is not None and self._eager.decline_attempt(attempt):
+            return
         self.flush_details(attempt)
         self._send(attempt, self._reports.handed_back(attempt, reason))
 
