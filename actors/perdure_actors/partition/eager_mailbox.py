@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.command_headers import AttemptReport
 
 LETTERS_MAX = 2_000
 BYTES_MAX = 8 * 1024 * 1024
@@ -22,7 +22,7 @@ class Letter(NamedTuple):
     """What a worker says of a task that was handed over: its outcome, or that it declines."""
 
     token: bytes
-    outcome: Record | None
+    outcome: AttemptReport | None
     size: int = 0
 
 
@@ -39,7 +39,7 @@ class TaskMailbox:
     def __len__(self) -> int:
         return len(self._letters)
 
-    def deliver(self, token: bytes, outcome: Record, size: int) -> bool:
+    def deliver(self, token: bytes, outcome: AttemptReport, size: int) -> bool:
         """Leave an outcome; False, and nothing is left, when it must go by the log."""
         if size > OUTCOME_BYTES_MAX:
             return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.outbox import Held
     from perdure_actors.partition.transition import InFlight
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.command_headers import AttemptReport
 
 OUTCOME: Final = "outcome of an eager activity"
 OPEN_MAX = 2_000
@@ -168,7 +168,7 @@ class EagerTasks:
             self._forget(token)
             self._shard.dispatch.send_by_topic(task.held)
 
-    def _take_outcome(self, token: bytes, outcome: Record, now_ms: int) -> None:
+    def _take_outcome(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
         """Decide on an outcome; one that cannot be goes by the log, where inputs are set aside."""
         shard = self._shard
         key = type(outcome).__name__
@@ -178,7 +178,7 @@ class EagerTasks:
             shard.fence.tell(shard.services, "report_failed", text, error)
             self._give_back([token])
 
-    def _decide(self, token: bytes, outcome: Record, now_ms: int) -> None:
+    def _decide(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
         shard = self._shard
         verdict = COMMANDS[type(outcome)](shard.world, outcome, now_ms)
         if not isinstance(verdict, Decision) or not verdict.steps:
@@ -186,7 +186,7 @@ class EagerTasks:
             self._settle(token)
             return
         for step in verdict.steps:
-            shard.propose(step, outcome.workflow_id, covers=False)  # type: ignore[attr-defined]
+            shard.propose(step, outcome.workflow_id, covers=False)
         self._decided.append((shard.pending[-1], token))
 
     # -- the end --

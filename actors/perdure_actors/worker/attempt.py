@@ -8,6 +8,7 @@ from typing import Protocol
 
 from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
 from perdure_schemas.bounds import cut, fit_failure
+from perdure_schemas.command_headers import AttemptReport
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
@@ -17,7 +18,7 @@ from perdure_schemas.commands import (
     HandBackActivity,
     HeartbeatActivity,
 )
-from perdure_schemas.payloads import Failure, FailureCause, Payload, Record, ReplyTo
+from perdure_schemas.payloads import Failure, FailureCause, Payload, ReplyTo
 from perdure_schemas.tasks import ActivityTask
 from perdure_topics.ports import Headers
 
@@ -49,7 +50,7 @@ class Mailbox(Protocol):
     def is_closed(self) -> bool:
         """Whether that owner is no more."""
 
-    def deliver(self, token: bytes, outcome: Record, size: int) -> bool:
+    def deliver(self, token: bytes, outcome: AttemptReport, size: int) -> bool:
         """Leave an outcome; False, and nothing is left, when it must go by the log."""
 
     def decline(self, token: bytes) -> bool:

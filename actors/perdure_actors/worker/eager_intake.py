@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from perdure_actors.worker.attempt import Attempt, Mailbox
-    from perdure_schemas.payloads import Record
+    from perdure_schemas.command_headers import AttemptReport
     from perdure_schemas.tasks import ActivityTask
     from perdure_topics.ports import Headers
 
@@ -31,7 +31,7 @@ class Posted(NamedTuple):
     """An outcome in a mailbox, and the attempt it is of."""
 
     attempt: Attempt
-    outcome: Record
+    outcome: AttemptReport
 
 
 class EagerIntake:
@@ -141,7 +141,7 @@ class EagerIntake:
         self._ring(mailbox)
         return True
 
-    def post(self, attempt: Attempt, outcome: Record, size: int) -> bool:
+    def post(self, attempt: Attempt, outcome: AttemptReport, size: int) -> bool:
         """Leave an outcome with the owner that handed the attempt over; False: it goes by the log.
 
         Word of an attempt of which something is on the log, or that came again, stays there.

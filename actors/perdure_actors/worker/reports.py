@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from perdure_actors.worker.attempt import Attempt, Reports, application_failure
 from perdure_actors.worker.eager_intake import EagerIntake, Posted
@@ -12,6 +13,7 @@ from perdure_actors.worker.lease import DueLease
 from perdure_actors.worker.record_sender import Outbox, Parcel
 from perdure_actors.worker.task_reader import TaskIntake
 from perdure_schemas.avro import COMMAND_BYTES_MAX, decode, encode
+from perdure_schemas.command_headers import AttemptReport
 from perdure_schemas.commands import CompleteActivity, WorkerLease
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.version import VERSION
@@ -81,7 +83,7 @@ class ActivityMail:
         """Leave an outcome with the host of this process, if it handed the attempt over."""
         if attempt.mailbox is None or self._eager is None:
             return False
-        return self._eager.post(attempt, decode(value), len(value))
+        return self._eager.post(attempt, cast("AttemptReport", decode(value)), len(value))
 
     def post_by_log(self, posted: Posted) -> None:
         """Send an outcome whose host lets go of its partition before it is accepted."""
