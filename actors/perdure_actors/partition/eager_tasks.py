@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.outbox import Held
     from perdure_actors.partition.transition import InFlight
+    from perdure_actors.partition.watermark import Watermark
     from perdure_schemas.command_headers import AttemptReport
 
 OUTCOME: Final = "outcome of an eager activity"
@@ -47,8 +48,9 @@ class _Open(NamedTuple):
 class EagerTasks:
     """The tasks that one owner of a partition has handed to the worker of its process."""
 
-    def __init__(self, shard: Owned, on_ready: Callable[[], None]) -> None:
+    def __init__(self, shard: Owned, horizon: Watermark, on_ready: Callable[[], None]) -> None:
         services = shard.services
+        horizon.is_behind = self._has_word
         self._shard = shard
         self._worker = services.eager
         self.mailbox = TaskMailbox(on_ready)
@@ -136,7 +138,7 @@ class EagerTasks:
 
     # -- in --
 
-    def has_word(self) -> bool:
+    def _has_word(self) -> bool:
         """Whether outcomes wait to be decided on, which a deadline must not overtake."""
         return len(self.mailbox) > 0
 

@@ -96,17 +96,15 @@ class PartitionProcessor:
         )
         services.types.join(self.residents.attribute_type)
         self.activation = Executor(services, table)
-        self.alarms = TimerQueue(table)
+        self.alarms, self.listed = TimerQueue(table), Listed()
         self.alarms.load()
-        self.listed = Listed()
         self.pending: deque[InFlight] = deque()
         self.counters: dict[str, int] = {}
         self._appender = appender
         self._events_topic = topic_name("events", services.namespace, services.task_queue)
         self._pseq, self.upto = self.cursor.pseq, self.cursor.upto
         """Inputs up to here are taken."""
-        self.input_leader_epoch = -1
-        self._proposed_upto = self.cursor.upto
+        self._proposed_upto, self.input_leader_epoch = self.cursor.upto, -1
         """Inputs up to here are covered by what is proposed."""
         self._covered_at_ms = self.world.mono_ms
         self.owed = PendingReplies()
@@ -117,8 +115,7 @@ class PartitionProcessor:
         self.intake = Inbox(self, self.asking, self.horizon)
         self.firing = TimerService(self, self.horizon)
         self.locals = LocalActivities(self, on_ready)
-        self.eager = EagerTasks(self, on_ready)
-        self.horizon.is_behind = self.eager.has_word
+        self.eager = EagerTasks(self, self.horizon, on_ready)
         self.dispatch = Outbox(
             services.log,
             Address(services.namespace, services.task_queue, partition, services.events_topic_id),
