@@ -7,11 +7,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from benchmarks.requests import count_requests
 from perdure import activity, workflow
 from perdure.common import RetryPolicy
 from perdure.exceptions import ApplicationError
 
 TASK_QUEUE = "bench"
+count_requests()
 MINUTE = timedelta(minutes=1)
 RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), backoff_coefficient=2.0, maximum_attempts=5

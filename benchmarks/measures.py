@@ -82,10 +82,12 @@ async def orders(stage: Stage) -> Figures:
     client = await stage.client()
     await warm(client, stage)
     one_by_one = [await run_order(client, stage, number, "one") for number in range(200)]
+    asked_before = await stage.requests()
     before = stage.cpu_by_process()
-    count = 5000
+    count = int(os.environ.get("PERDURE_BENCH_ORDERS", "5000"))
     took = await run_many(client, stage, count, "many")
     after = stage.cpu_by_process()
+    asked = await stage.requests() - asked_before
     cpu = {name: (after[name] - before[name]) / count * 1000 for name in after}
     return {
         "one at a time, p50 ms": percentile(one_by_one, 0.5) * 1000,
@@ -93,6 +95,9 @@ async def orders(stage: Stage) -> Figures:
         "100 in flight, workflows/s": count / took,
         "CPU ms a workflow, all processes": sum(cpu.values()),
         "CPU ms a workflow, by process": ", ".join(f"{k} {v:.2f}" for k, v in cpu.items()),
+        "requests to the broker, a workflow": ", ".join(
+            f"{kind} {number / count:.2f}" for kind, number in asked.items()
+        ),
     }
 
 

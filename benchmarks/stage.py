@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks.requests import EVERY_MS, FOLDER, count_requests, requests_in
 from perdure._assembly import open_log
 from perdure.client import Client
 from perdure_topics.task_queue_topics import create_topics
@@ -52,6 +54,7 @@ class Stage:
         self._scratch = tempfile.TemporaryDirectory(prefix="perdure-bench-")
         self.directory = Path(self._scratch.name)
         self.broker_pid = broker_pid
+        self._requests = self.directory / "requests"
         self.target = bootstrap
         self._bootstrap = bootstrap
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -61,6 +64,9 @@ class Stage:
 
     def __enter__(self) -> Self:
         if self.log == "kafka":
+            self._requests.mkdir()
+            os.environ[FOLDER] = str(self._requests)
+            count_requests()
             self.make_topics()
         return self
 
@@ -161,6 +167,11 @@ class Stage:
     async def client(self) -> Client:
         """A client of this log."""
         return await Client.connect(self.target, namespace=self.namespace)
+
+    async def requests(self) -> Counter[str]:
+        """What all processes have asked of the broker so far, as their clients count it."""
+        await asyncio.sleep(1.5 * EVERY_MS / 1000)  # Until the last of it is written.
+        return requests_in(self._requests)
 
     def cpu_by_process(self) -> dict[str, float]:
         """The processor time used so far: by each process, the client, and the broker."""

@@ -105,6 +105,26 @@ class WritingContract(Contract):
             writer.close()
         assert sorted(offsets) == list(range(300))
 
+    def test_a_burst_of_many_sizes_keeps_its_order_in_each_partition(self, make_log, wait):
+        log = make_log()
+        topic = new_topic(log)
+        appender = log.appender(on_ready=no_bell)
+        for at in range(1_200):
+            value = b"%d " % at + b"x" * (300_000 if at % 200 == 7 else at % 50)
+            appender.append(topic, at % 3, value, tag=at)
+        reports = collect_reports(appender, wait, 1_200)
+        appender.close()
+        tail = log.tail(on_ready=no_bell, committed=False)
+        for partition in range(3):
+            tags = list(range(partition, 1_200, 3))
+            mine = [report for report in reports if report.tag in tags]
+            assert [report.tag for report in mine] == tags
+            assert [report.offset for report in mine] == list(range(400))
+            tail.assign(topic, partition, 0)
+            records = collect(tail, wait, topic, partition, 400)
+            assert [int((record.value or b"").split()[0]) for record in records] == tags
+        tail.close()
+
     def test_a_record_too_large_for_its_topic_is_refused_and_the_next_one_lands(
         self, make_log, wait
     ):

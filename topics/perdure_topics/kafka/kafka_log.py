@@ -9,6 +9,7 @@ from confluent_kafka import Consumer
 from perdure_topics.kafka.admin import KafkaAdmin
 from perdure_topics.kafka.group import KafkaGroupReader, KafkaMember
 from perdure_topics.kafka.offsets import OffsetQueries
+from perdure_topics.kafka.producers import PipePool
 from perdure_topics.kafka.reader import KafkaTail
 from perdure_topics.kafka.schema_registry import open_registry
 from perdure_topics.kafka.settings import (
@@ -20,7 +21,7 @@ from perdure_topics.kafka.settings import (
     writer_settings,
 )
 from perdure_topics.kafka.watch import BrokerWatch
-from perdure_topics.kafka.writer import KafkaAppender, PipePool
+from perdure_topics.kafka.writer import KafkaAppender
 from perdure_topics.ports import LogUnavailableError
 
 if TYPE_CHECKING:

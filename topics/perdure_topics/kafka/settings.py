@@ -55,6 +55,9 @@ POLL_INTERVAL_MAX_MS: Final = 30_000
 HOST_POLL_INTERVAL_MAX_MS: Final = 25_000
 # The largest record with its key, headers and framing; a request holds at least one of them.
 MESSAGE_BYTES_MAX: Final = RECORD_BYTES_MAX + 1024 * 1024
+# What one request to write holds of a partition, at most; a larger record goes alone.
+REQUEST_RECORDS: Final = 10_000
+REQUEST_BYTES: Final = 1_000_000
 
 # Errors of the way to the broker: they say nothing about the record or the topic.
 PASSING: Final = frozenset(
@@ -143,6 +146,8 @@ def writer_settings(bootstrap: str, extra: Settings, *, timeout_ms: int) -> Sett
         # Records gather while requests are under way; with 2 instead of 5 on the way more of
         # them do, which cost a quarter less processor time here and at the broker.
         "max.in.flight.requests.per.connection": 2,
+        "batch.num.messages": REQUEST_RECORDS,
+        "batch.size": REQUEST_BYTES,
         "message.timeout.ms": timeout_ms,
         "message.max.bytes": MESSAGE_BYTES_MAX,
         "queue.buffering.max.messages": 100_000,

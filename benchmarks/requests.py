@@ -1,0 +1,61 @@
+"""What Kafka's clients ask of the broker: their own statistics, written to files while they run.
+
+Every process of a stage imports `benchmarks.app`, which calls `count_requests` where the stage
+names a folder; nothing of this is in the product.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from perdure_topics.kafka import settings
+
+FOLDER: Final = "PERDURE_BENCH_REQUESTS"
+"""The environment variable that names the folder."""
+EVERY_MS: Final = 1_000
+KINDS: Final = ("Produce", "Fetch", "Metadata", "OffsetCommit", "Heartbeat")
+
+_PLAIN: Final = settings.shared_settings
+
+
+def count_requests() -> None:
+    """Have every client that this process opens from now on write what it has asked so far."""
+    if FOLDER in os.environ:
+        settings.shared_settings = _counting
+
+
+def _counting(bootstrap: str, extra: settings.Settings) -> settings.Settings:
+    folder = Path(os.environ[FOLDER])
+
+    def write(text: str) -> None:
+        found = json.loads(text)
+        with suppress(FileNotFoundError):  # The stage is gone, the client not yet.
+            _write(folder / f"{os.getpid()}-{found['name']}.json", found)
+
+    more = {"statistics.interval.ms": EVERY_MS, "stats_cb": write}
+    return {**_PLAIN(bootstrap, extra), **more}
+
+
+def requests_in(folder: Path) -> Counter[str]:
+    """The sums over all clients so far: requests by kind, and how often producers' threads woke."""
+    total: Counter[str] = Counter()
+    for path in folder.glob("*.json"):
+        total.update(json.loads(path.read_text()))
+    return total
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    asked: Counter[str] = Counter()
+    for broker in found["brokers"].values():
+        asked.update({kind: broker["req"].get(kind, 0) for kind in KINDS})
+        if found["type"] == "producer":
+            asked["wakeups"] += broker["wakeups"]
+    # Renamed, so that whoever reads sees all of it.
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(asked))
+    partial.rename(path)
