@@ -21,10 +21,9 @@ from msgspec.structs import replace
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure._records.workflow_names import workflow_facts
 from perdure.client import Client
+from perdure.client._commands import buffer_ms_of, start_command
+from perdure.client._exceptions import refusal
 from perdure.client._inputs import StartWorkflowInput
-from perdure.client._message_outbound import buffer_ms_of
-from perdure.client._outcomes import refusal
-from perdure.client._start_record import start_command
 from perdure.common import (
     Priority,
     RetryPolicy,

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from perdure.client import Client
-from perdure.client import _requests as asks
-from perdure.client import _rpc as asker
+from perdure.client import _rpc as rpc
 from perdure_schemas import events as ev
 from perdure_topics.names import partition_of
 from tests.broker.conftest import MakeBroker
@@ -78,8 +77,8 @@ async def test_waiting_clients_hear_of_a_fail_over(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is not said to them is not heard of: nothing is repeated by the clock.
-    monkeypatch.setattr(asks, "FIRST_REPEAT_S", 600.0)
-    monkeypatch.setattr(asker, "REPEAT_S", 600.0)
+    monkeypatch.setattr(rpc, "FIRST_REPEAT_S", 600.0)
+    monkeypatch.setattr(rpc, "REPEAT_S", 600.0)
     first = crew.host("first")
     crew.host("second")
     crew.worker()

@@ -19,7 +19,7 @@ from perdure.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
 )
-from perdure.client import _all_queues as everywhere
+from perdure.client import _visibility as visibility
 from perdure.worker import Worker
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(90)]
@@ -121,8 +121,8 @@ async def test_a_queue_that_is_silent_holds_up_no_list(
 ) -> None:
     await idle_queue(client)
     # As on a broker, where no process has the log to itself.
-    client.connection._unserved.is_local = False
-    monkeypatch.setattr(everywhere, "PATIENCE_S", 0.5)
+    client.connection._offline.is_local = False
+    monkeypatch.setattr(visibility, "PATIENCE_S", 0.5)
     async with Worker(client, task_queue="live", workflows=[Waiting]):
         await client.start_workflow(Waiting.run, "x", id="here", task_queue="live")
 

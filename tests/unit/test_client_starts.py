@@ -240,6 +240,13 @@ async def test_what_is_no_workflow_is_said_to_be_none(client: Client) -> None:
         await client.start_workflow(cast("str", make_order), id="o-1", task_queue="orders")
 
 
+async def test_an_option_that_there_is_not_is_named(client: Client) -> None:
+    options = cast("Any", {"run_timout": timedelta(seconds=1)})
+
+    with pytest.raises(TypeError, match="a start has no option 'run_timout'"):
+        await client.start_workflow("Orders", id="o-1", task_queue="orders", **options)
+
+
 async def test_one_argument_or_several_not_both(client: Client) -> None:
     with pytest.raises(ValueError, match="not both"):
         await client.start_workflow("Orders", 1, args=[2], id="o-1", task_queue="orders")

@@ -14,8 +14,7 @@ import pytest
 
 from perdure import _assembly as assembly
 from perdure.client import Client, RPCError, RPCStatusCode
-from perdure.client import _requests as asks
-from perdure.client import _rpc as asker
+from perdure.client import _rpc as rpc
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import Accepted, Notice, RunClosed
@@ -141,8 +140,8 @@ async def test_a_waiting_result_on_a_served_partition_stays_quiet(
 async def test_an_unanswered_start_is_repeated_as_it_was(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asks, "FIRST_REPEAT_S", 0.3)
-    monkeypatch.setattr(asker, "SILENCE_S", 0.2)
+    monkeypatch.setattr(rpc, "FIRST_REPEAT_S", 0.3)
+    monkeypatch.setattr(rpc, "SILENCE_S", 0.2)
     seen: list[StartWorkflow] = []
 
     def script(command: StartWorkflow) -> Accepted | None:
@@ -161,8 +160,8 @@ async def test_an_unanswered_start_is_repeated_as_it_was(
 async def test_a_start_that_was_accepted_goes_on_waiting_by_a_smaller_ask(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asker, "REPEAT_S", 0.3)
-    monkeypatch.setattr(asker, "SILENCE_S", 0.1)
+    monkeypatch.setattr(rpc, "REPEAT_S", 0.3)
+    monkeypatch.setattr(rpc, "SILENCE_S", 0.1)
 
     def script(command: object) -> Accepted | RunClosed:
         return DONE if isinstance(command, AwaitResult) else TAKEN
@@ -201,7 +200,7 @@ async def test_a_cancelled_caller_leaves_nothing_behind(client: Client) -> None:
             await client.start_workflow("Orders", id="o-1", task_queue="orders")
     host.stop()
 
-    assert (await client.connection.asker())._pending == {}
+    assert (await client.connection.rpc())._pending == {}
 
 
 async def test_calls_of_a_closed_client_fail(tmp_path: Path) -> None:

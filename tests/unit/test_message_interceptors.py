@@ -19,6 +19,7 @@ from perdure.worker import (
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
+from perdure_schemas.replies import UpdateAnswer
 from tests.unit.test_interceptors import (
     SEEN,
     USER,
@@ -102,6 +103,10 @@ class ListeningOut(OutOfClient):
         input.headers = {USER: convert.to_payload("updater")}
         return await super().start_workflow_update(input)
 
+    async def await_workflow_update(self, input: client.AwaitWorkflowUpdateInput) -> UpdateAnswer:
+        SEEN.append(f"waits for {input.update_id}")
+        return await super().await_workflow_update(input)
+
 
 class Listeners(Everywhere):
     def intercept_client(self, next: client.OutboundInterceptor) -> client.OutboundInterceptor:
@@ -121,6 +126,7 @@ async def test_messages_go_through(tmp_path: Path) -> None:
         assert await handle.query(Talking.last, "nobody") == "nobody as asker asked"
         await handle.signal("hear", "one")
         assert await handle.execute_update(Talking.count, 1, id="u-1") == 101
+        assert await handle.get_update_handle("u-1").result() == 101
         with pytest.raises(client.WorkflowUpdateFailedError):
             await handle.execute_update(Talking.count, -1, id="u-2")
         assert await handle.query(Talking.last, "nobody") == "one! as asker asked"
@@ -132,6 +138,7 @@ async def test_messages_go_through(tmp_path: Path) -> None:
         "signal hear ['one'] for signaller",
         "validates u-1",
         "updates u-1 for updater",
+        "waits for u-1",
         "validates u-2",
         "signal stop [] for signaller",
     ]

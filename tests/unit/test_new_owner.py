@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from perdure.client import Client
-from perdure.client import _requests as asks
-from perdure.client import _rpc as asker
+from perdure.client import _rpc as rpc
 from perdure_schemas.avro import decode, decode_as, encode
 from perdure_schemas.commands import AwaitResult, StartWorkflow
 from perdure_schemas.payloads import Payload, Record
@@ -29,8 +28,8 @@ DONE = RunClosed(
 @pytest.fixture
 async def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     # Nothing is repeated by the clock within the time of a test.
-    monkeypatch.setattr(asks, "FIRST_REPEAT_S", 600.0)
-    monkeypatch.setattr(asker, "REPEAT_S", 600.0)
+    monkeypatch.setattr(rpc, "FIRST_REPEAT_S", 600.0)
+    monkeypatch.setattr(rpc, "REPEAT_S", 600.0)
     client = await Client.connect(f"file:{tmp_path}")
     yield client
     await client.close()

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from perdure._records.rpc_errors import RPCError
-from perdure.client._message_errors import (
+from perdure.client._exceptions import (
     RPCTimeoutOrCancelledError,
+    ScheduleAlreadyRunningError,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from perdure.client._schedule_outbound import ScheduleAlreadyRunningError
 from perdure_topics.ports import LogError, LogUnavailableError
 from perdure_views.gateway.backend import DeskError
 

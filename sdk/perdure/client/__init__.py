@@ -1,4 +1,4 @@
-"""The client under Temporal's names: starts workflows, asks and tells them. Names only."""
+"""The client under Temporal's names: starts workflows, queries and messages them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from perdure._connect_config import (
     RetryConfig,
     TLSConfig,
 )
-from perdure._records.rpc_errors import RPCError, RPCStatusCode
+from perdure._records.rpc_errors import (
+    RPCError,
+    RPCStatusCode,
+)
 from perdure._schedules.schedule import (
     Schedule,
     ScheduleAction,
@@ -33,17 +36,25 @@ from perdure._schedules.spec import (
     ScheduleRange,
     ScheduleSpec,
 )
-from perdure.client._async_activity import (
-    AsyncActivityCancelledError,
+from perdure.client._activity_handles import (
     AsyncActivityHandle,
-    AsyncActivityIDReference,
-    CompleteAsyncActivityInput,
-    FailAsyncActivityInput,
-    HeartbeatAsyncActivityInput,
-    ReportCancellationAsyncActivityInput,
+    PendingActivities,
+    PendingActivityState,
 )
-from perdure.client._client import Client
-from perdure.client._config import ClientConfig
+from perdure.client._client import (
+    Client,
+)
+from perdure.client._exceptions import (
+    AsyncActivityCancelledError,
+    RPCTimeoutOrCancelledError,
+    ScheduleAlreadyRunningError,
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from perdure.client._executions import (
     WorkflowExecution,
     WorkflowExecutionAsyncIterator,
@@ -52,37 +63,48 @@ from perdure.client._executions import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
 )
-from perdure.client._handle import Interceptor, OutboundInterceptor, WorkflowHandle
-from perdure.client._history import HistoryEvent, WorkflowHistory, WorkflowHistoryEventAsyncIterator
+from perdure.client._history import (
+    HistoryEvent,
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+)
 from perdure.client._inputs import (
+    AsyncActivityIDReference,
     AwaitWorkflowResultInput,
+    AwaitWorkflowUpdateInput,
+    BackfillScheduleInput,
     CancelWorkflowInput,
+    CompleteAsyncActivityInput,
     CountWorkflowsInput,
+    CreateScheduleInput,
+    DeleteScheduleInput,
+    DescribeScheduleInput,
     DescribeWorkflowInput,
+    FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
+    HeartbeatAsyncActivityInput,
+    ListSchedulesInput,
     ListWorkflowsInput,
-    StartWorkflowInput,
-    TerminateWorkflowInput,
-    WorkflowHistoryEventFilterType,
-)
-from perdure.client._message_errors import (
-    RPCTimeoutOrCancelledError,
-    WorkflowQueryFailedError,
-    WorkflowQueryRejectedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from perdure.client._message_inputs import (
+    PauseScheduleInput,
     QueryWorkflowInput,
+    ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
+    StartWorkflowInput,
     StartWorkflowUpdateInput,
     StartWorkflowUpdateWithStartInput,
+    TerminateWorkflowInput,
+    TriggerScheduleInput,
+    UnpauseScheduleInput,
+    UpdateScheduleInput,
     UpdateWithStartStartWorkflowInput,
     UpdateWithStartUpdateWorkflowInput,
+    WorkflowHistoryEventFilterType,
     WorkflowUpdateStage,
 )
-from perdure.client._outcomes import WorkflowContinuedAsNewError, WorkflowFailureError
-from perdure.client._pending_activities import PendingActivities, PendingActivityState
+from perdure.client._interceptors import (
+    Interceptor,
+    OutboundInterceptor,
+)
 from perdure.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -94,23 +116,25 @@ from perdure.client._schedule_descriptions import (
     ScheduleListState,
     ScheduleUpdateInput,
 )
-from perdure.client._schedule_handle import ScheduleHandle
-from perdure.client._schedule_inputs import (
-    BackfillScheduleInput,
-    CreateScheduleInput,
-    DeleteScheduleInput,
-    DescribeScheduleInput,
-    ListSchedulesInput,
-    PauseScheduleInput,
-    TriggerScheduleInput,
-    UnpauseScheduleInput,
-    UpdateScheduleInput,
+from perdure.client._schedule_handle import (
+    ScheduleHandle,
 )
-from perdure.client._schedule_outbound import ScheduleAlreadyRunningError
-from perdure.client._service_client import ServiceClient
-from perdure.client._update_handle import WorkflowUpdateHandle
-from perdure.client._update_with_start import WithStartWorkflowOperation
-from perdure.common import HeaderCodecBehavior
+from perdure.client._service_client import (
+    ClientConfig,
+    ServiceClient,
+)
+from perdure.client._update_handle import (
+    WorkflowUpdateHandle,
+)
+from perdure.client._with_start import (
+    WithStartWorkflowOperation,
+)
+from perdure.client._workflow_handle import (
+    WorkflowHandle,
+)
+from perdure.common import (
+    HeaderCodecBehavior,
+)
 from perdure.converter import (
     ActivitySerializationContext,
     DataConverter,
@@ -122,8 +146,12 @@ from perdure.converter import (
     WithSerializationContext,
     WorkflowSerializationContext,
 )
-from perdure.envconfig import ClientConnectConfig
-from perdure_actors.worker.activity_context import ActivityCancellationDetails
+from perdure.envconfig import (
+    ClientConnectConfig,
+)
+from perdure_actors.worker.activity_context import (
+    ActivityCancellationDetails,
+)
 
 __all__ = [
     "ActivityCancellationDetails",
@@ -132,6 +160,7 @@ __all__ = [
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
     "AwaitWorkflowResultInput",
+    "AwaitWorkflowUpdateInput",
     "BackfillScheduleInput",
     "CancelWorkflowInput",
     "Client",

@@ -1,10 +1,11 @@
-"""A client's side of the log: which topics there are, and asks to their partitions."""
+"""A client's connection to the log: the topics of task queues, and requests to partitions."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import copy
+import logging
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,25 +17,33 @@ from perdure._connect_config import PayloadLimitsConfig
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure._telemetry.environment import trace_headers
 from perdure._test_overrides import Surroundings
-from perdure.client._locate import first_found, only_one
-from perdure.client._payload_warnings import warn_large
-from perdure.client._requests import KEPT_S, Ask, Question
-from perdure.client._rpc import Asker
-from perdure.client._task_queues import QueueNames
-from perdure.client._unserved import Unserved
+from perdure.client._exceptions import expect
+from perdure.client._rpc import KEPT_S, PendingRequest, Request, RpcClient
+from perdure.client._task_queues import OfflineReads, QueueNames, first_found, only_one
 from perdure_actors.definitions.payload_codecs import Edge, decode_records, encode_payloads
 from perdure_actors.replay.contexts import from_elsewhere
-from perdure_schemas.commands import DescribeWorkflow
+from perdure_schemas.commands import DescribeTaskQueue, DescribeWorkflow
 from perdure_schemas.contexts import SerializationContext, WorkflowSerializationContext
+from perdure_schemas.operator_commands import SkipInput
 from perdure_schemas.payload_places import payloads_in, with_payloads
-from perdure_schemas.payloads import Record, ReplyTo
-from perdure_schemas.replies import Accepted, HistoryPage, Notice, Refused, RunDescription, RunPage
+from perdure_schemas.payloads import Payload, Record, ReplyTo
+from perdure_schemas.replies import (
+    Accepted,
+    HistoryPage,
+    Notice,
+    Refused,
+    RunDescription,
+    RunPage,
+    TaskQueueInfo,
+)
 from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 from perdure_topics.task_queue_topics import create_topics
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, TopicInfo
+
+logger = logging.getLogger("perdure.client")
 
 RPC_TIMEOUT_S: Final = 30.0
 EMBEDDED: Final = ("file:", "http:", "https:")
@@ -45,7 +54,7 @@ LEFT_ENCODED: Final = (HistoryPage, RunDescription, RunPage)
 
 
 class Connection:
-    """What all calls of a client share. Usable from any event loop, from each on its own asker."""
+    """What all calls of a client share. Each event loop has an RPC client of its own."""
 
     def __init__(
         self, log: Log, *, namespace: str, identity: str, close_log: Callable[[], None]
@@ -63,12 +72,14 @@ class Connection:
         self.surroundings = Surroundings()
         """What workers of this client have instead of the machine's own, in tests."""
         self._origin: Connection | None = None
-        self._askers: list[Asker] = []
-        self._opening: dict[int, asyncio.Task[Asker]] = {}
+        self._rpc_clients: list[RpcClient] = []
+        self._opening: dict[int, asyncio.Task[RpcClient]] = {}
         self._partitions: dict[str, int] = {}
         self._queue_names = QueueNames(log, namespace)
-        self._unserved = Unserved(log, namespace)
-        self._finalizer = weakref.finalize(self, _close_all, self._process, self._askers, close_log)
+        self._offline = OfflineReads(log, namespace)
+        self._finalizer = weakref.finalize(
+            self, _close_all, self._process, self._rpc_clients, close_log
+        )
 
     @property
     def log(self) -> Log:
@@ -94,7 +105,7 @@ class Connection:
             return self
         view = copy.copy(self)
         view.edge, view.identity = edge, identity or self.identity
-        # Askers and log are let go of when the one that opened them is forgotten.
+        # RPC clients and log are let go of when the one that opened them is forgotten.
         view._origin = self
         return view
 
@@ -107,16 +118,16 @@ class Connection:
         other.on_notice, other._origin = self.on_notice, self
         return other
 
-    async def asker(self) -> Asker:
-        """The asker of the running loop, opened at its first call."""
+    async def rpc(self) -> RpcClient:
+        """The RPC client of the running loop, opened at its first call."""
         self.check_process()
         loop = asyncio.get_running_loop()
-        for asker in self._askers:
-            if asker.loop is loop:
-                return asker
+        for rpc in self._rpc_clients:
+            if rpc.loop is loop:
+                return rpc
         opening = self._opening.get(id(loop))
         if opening is None or opening.get_loop() is not loop:
-            opening = loop.create_task(self._open_asker())
+            opening = loop.create_task(self._open_rpc())
             self._opening[id(loop)] = opening
         try:
             return await asyncio.shield(opening)
@@ -125,7 +136,7 @@ class Connection:
                 self._opening.pop(id(loop), None)
 
     async def prepare(self) -> None:
-        """Look for the log, and be ready for the first ask where its topics are there.
+        """Look for the log, and be ready for the first request where its topics are there.
 
         Raises RPCError when the log cannot be reached.
         """
@@ -135,37 +146,37 @@ class Connection:
         except LogError as error:
             raise unavailable("connecting", error) from error
         if info is not None:
-            await self.asker()
+            await self.rpc()
 
-    async def _open_asker(self) -> Asker:
-        for stale in [asker for asker in self._askers if asker.loop.is_closed()]:
-            self._askers.remove(stale)
+    async def _open_rpc(self) -> RpcClient:
+        for stale in [rpc for rpc in self._rpc_clients if rpc.loop.is_closed()]:
+            self._rpc_clients.remove(stale)
             await asyncio.to_thread(stale.close)
         topic = topic_name("replies", self.namespace)
         try:
             info = await asyncio.to_thread(self.log.topic, topic)
             if info is None:
                 raise self._no_topics("no task queue has been made here", topic, "QUEUE")
-            asker = Asker(self.log, topic, info.partitions, clock=self.surroundings.clock)
-            asker.awaiting = self.surroundings.awaiting
+            rpc = RpcClient(self.log, topic, info.partitions, clock=self.surroundings.clock)
+            rpc.awaiting = self.surroundings.awaiting
             # Time that leaps would take a host past the deadline of whoever waits for that.
-            asker.says_deadlines = self.surroundings.pace is None
-            await asker.open()
+            rpc.says_deadlines = self.surroundings.pace is None
+            await rpc.open()
             if self.surroundings.watch is not None:
-                self.surroundings.watch(asker.is_behind)
+                self.surroundings.watch(rpc.is_behind)
         except LogError as error:
             raise unavailable("connecting", error) from error
-        self._askers.append(asker)
-        return asker
+        self._rpc_clients.append(rpc)
+        return rpc
 
     async def close(self) -> None:
         """Let go of the log; calls under way fail."""
         if os.getpid() != self._process:
             return  # It is its parent's to close.
         here = asyncio.get_running_loop()
-        for asker in [asker for asker in self._askers if asker.loop is here]:
-            self._askers.remove(asker)
-            asker.close()
+        for rpc in [rpc for rpc in self._rpc_clients if rpc.loop is here]:
+            self._rpc_clients.remove(rpc)
+            rpc.close()
         await asyncio.to_thread(self._finalizer)
         if self._origin is not None:
             await self._origin.close()
@@ -223,7 +234,7 @@ class Connection:
             f"{what}: there is no topic {topic} on {address}; {remedy}", RPCStatusCode.NOT_FOUND
         )
 
-    # Asks.
+    # Requests.
 
     @contextlib.asynccontextmanager
     async def within(self, what: str, timeout_s: float | None) -> AsyncIterator[None]:
@@ -251,22 +262,22 @@ class Connection:
         again: Callable[[Accepted, ReplyTo], Record] | None = None,
         is_kept: bool = False,
         is_start: bool = False,
-    ) -> tuple[Asker, Ask]:
-        """Send an ask to the partition that a workflow id belongs to."""
+    ) -> tuple[RpcClient, PendingRequest]:
+        """Send a request to the partition that a workflow id belongs to."""
         check_workflow_id(workflow_id)
         began_s = asyncio.get_running_loop().time()
         async with self.within(what, timeout_s):
             partitions = await self.partitions(task_queue, is_start=is_start)
-            asker = await self.asker()
+            rpc = await self.rpc()
         if timeout_s is not None:
             timeout_s = max(0.0, timeout_s - asyncio.get_running_loop().time() + began_s)
         kept_s = None
         if is_kept:
             # Where it is known at once that nobody listens, nobody is waited for.
-            kept_s = KEPT_S if await self._unserved.is_served(task_queue) else 0.0
+            kept_s = KEPT_S if await self._offline.is_served(task_queue) else 0.0
         make = await self._encoded(what, make)
-        return asker, asker.send(
-            Question(
+        return rpc, rpc.send(
+            Request(
                 what=what,
                 task_queue=task_queue,
                 topic=topic_name("commands", self.namespace, task_queue),
@@ -298,7 +309,7 @@ class Connection:
         read = await self._read(make, workflow_id=workflow_id, task_queue=task_queue)
         if read is not None:
             return await self.opened(what, read, workflow_id=workflow_id)
-        asker, ask = await self.send_to_workflow(
+        rpc, pending = await self.send_to_workflow(
             what,
             make,
             workflow_id=workflow_id,
@@ -307,18 +318,18 @@ class Connection:
             is_prompt=is_prompt,
             is_kept=is_kept,
         )
-        return await self.opened(what, await finish(asker, ask), workflow_id=workflow_id)
+        return await self.opened(what, await finish(rpc, pending), workflow_id=workflow_id)
 
     async def _read(
         self, make: Callable[[ReplyTo], Record], *, workflow_id: str, task_queue: str
     ) -> Record | None:
         """What an embedded log says itself, where nobody serves the queue."""
-        if not self._unserved.is_local:
+        if not self._offline.is_local:
             return None
         check_workflow_id(workflow_id)
         partition = partition_of(workflow_id, await self.partitions(task_queue))
         draft = make(ReplyTo(partition=0, correlation_id=""))
-        return await self._unserved.answer(draft, task_queue, partition, self.surroundings.clock)
+        return await self._offline.answer(draft, task_queue, partition, self.surroundings.clock)
 
     async def _encoded(
         self, what: str, make: Callable[[ReplyTo], Record]
@@ -326,14 +337,14 @@ class Connection:
         """What makes the command with its payloads encoded. Raises CodecError."""
         draft = make(ReplyTo(partition=0, correlation_id=""))
         if self.edge is None:
-            warn_large(what, draft, self.limits)
+            _warn_large(what, draft, self.limits)
             return make
         edge = self._edge_for(draft)
         found = payloads_in(draft, headers=edge.headers)
         if not found:
             return make
         encoded = await encode_payloads(found, edge, what=what)
-        warn_large(what, with_payloads(draft, encoded, headers=edge.headers), self.limits)
+        _warn_large(what, with_payloads(draft, encoded, headers=edge.headers), self.limits)
         return lambda reply: with_payloads(make(reply), encoded, headers=edge.headers)
 
     def _edge_for(self, command: Record) -> Edge:
@@ -369,12 +380,12 @@ class Connection:
         if read is not None:
             return [await self.opened(what, answer) for answer in read]
         async with self.within(what, timeout_s):
-            asker = await self.asker()
+            rpc = await self.rpc()
         topic = topic_name("commands", self.namespace, task_queue)
 
-        def ask(partition: int) -> Ask:
-            return asker.send(
-                Question(
+        def send(partition: int) -> PendingRequest:
+            return rpc.send(
+                Request(
                     what=what,
                     task_queue=task_queue,
                     topic=topic,
@@ -386,13 +397,13 @@ class Connection:
                 )
             )
 
-        asks = [ask(partition) for partition in partitions]
+        requests = [send(partition) for partition in partitions]
         try:
-            answers = await asyncio.gather(*(ask.answer for ask in asks))
+            answers = await asyncio.gather(*(one.answer for one in requests))
             return [await self.opened(what, answer) for answer in answers]
         finally:
-            for one in asks:
-                asker.drop(one)
+            for one in requests:
+                rpc.drop(one)
 
     async def _read_partitions(
         self, make: Callable[[int, ReplyTo], Record], task_queue: str, partitions: Sequence[int]
@@ -400,9 +411,9 @@ class Connection:
         """What an embedded log says itself of some partitions, where nobody serves the queue."""
         nobody = ReplyTo(partition=0, correlation_id="")
         found = []
-        for partition in partitions if self._unserved.is_local else ():
-            ask, clock = make(partition, nobody), self.surroundings.clock
-            answer = await self._unserved.answer(ask, task_queue, partition, clock)
+        for partition in partitions if self._offline.is_local else ():
+            command, clock = make(partition, nobody), self.surroundings.clock
+            answer = await self._offline.answer(command, task_queue, partition, clock)
             if answer is None:
                 return None
             found.append(answer)
@@ -450,16 +461,60 @@ class Connection:
         return "" if isinstance(answer, Refused) and answer.code == "not_found" else "unknown"
 
 
-async def finish(asker: Asker, ask: Ask) -> Record:
-    """Wait for an answer, and forget the ask when its caller is cancelled."""
+async def describe_task_queue(
+    connection: Connection, task_queue: str, timeout_s: float | None
+) -> list[TaskQueueInfo]:
+    """How every partition of a task queue stands."""
+    what = f"describe of task queue {task_queue!r}"
+    async with connection.within(what, timeout_s):
+        partitions = await connection.partitions(task_queue)
+    answers = await connection.ask_partitions(
+        what,
+        lambda partition, reply: DescribeTaskQueue(partition=partition, reply=reply),
+        task_queue=task_queue,
+        partitions=range(partitions),
+        timeout_s=timeout_s,
+    )
+    return [expect(TaskQueueInfo, what, answer) for answer in answers]
+
+
+async def skip_input(
+    connection: Connection,
+    task_queue: str,
+    partition: int,
+    offset: int,
+    reason: str,
+    timeout_s: float | None,
+) -> None:
+    """Put one input that holds its partition up with the dead letters."""
+    what = f"skip of input {offset} in partition {partition} of task queue {task_queue!r}"
+    answers = await connection.ask_partitions(
+        what,
+        lambda number, reply: SkipInput(
+            partition=number,
+            offset=offset,
+            reason=reason,
+            request_id=reply.correlation_id,
+            reply=reply,
+            identity=connection.identity,
+        ),
+        task_queue=task_queue,
+        partitions=[partition],
+        timeout_s=timeout_s,
+    )
+    expect(Accepted, what, answers[0])
+
+
+async def finish(rpc: RpcClient, pending: PendingRequest) -> Record:
+    """Wait for an answer, and forget the request when its caller is cancelled."""
     try:
-        return await ask.answer
+        return await pending.answer
     finally:
-        asker.drop(ask)
+        rpc.drop(pending)
 
 
 def seconds(timeout: timedelta | None, *, default_s: float | None = RPC_TIMEOUT_S) -> float | None:
-    """A call's timeout as the asker counts it."""
+    """A call's timeout in seconds."""
     return default_s if timeout is None else timeout.total_seconds()
 
 
@@ -473,15 +528,43 @@ def unavailable(what: str, error: LogError) -> RPCError:
     return RPCError(f"{what}: {error}", code)
 
 
+def _warn_large(what: str, command: Record, limits: PayloadLimitsConfig) -> None:
+    """Log which fields of a command hold more than the limits say."""
+    for name in command.__struct_fields__:
+        held = getattr(command, name)
+        if not held or not isinstance(held, list | dict | Payload):
+            continue
+        limit = limits.memo_warn_size if name == "memo" else limits.payloads_warn_size
+        size = _size_of(held)
+        if 0 < limit < size:
+            logger.warning(
+                "%s: its %s takes %d bytes, more than the %d from which on a warning is logged;"
+                " keep large values in a store (ExternalStorage) and pass where they are",
+                what,
+                name,
+                size,
+                limit,
+            )
+
+
+def _size_of(held: object) -> int:
+    """The bytes of payloads; 0 of anything else."""
+    if isinstance(held, Payload):
+        return len(held.data)
+    if isinstance(held, dict):
+        return sum(map(_size_of, held.values()))
+    return sum(map(_size_of, held)) if isinstance(held, list) else 0
+
+
 def _nothing() -> None:
     """The log is another connection's to let go of."""
 
 
-def _close_all(process: int, askers: list[Asker], close_log: Callable[[], None]) -> None:
+def _close_all(process: int, rpc_clients: list[RpcClient], close_log: Callable[[], None]) -> None:
     """The end of a client that was closed, forgotten, or outlived by the interpreter."""
     if os.getpid() != process:
         return  # A forked process has none of its threads, and its files are the parent's.
-    for asker in askers:
-        asker.close()
-    askers.clear()
+    for rpc in rpc_clients:
+        rpc.close()
+    rpc_clients.clear()
     close_log()

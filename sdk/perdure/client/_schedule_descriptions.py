@@ -1,4 +1,4 @@
-"""Schedules as `describe` and lists show them, read off what their actors tell."""
+"""Schedules as `describe` and lists show them, from what their workflows keep."""
 
 from __future__ import annotations
 
@@ -34,44 +34,16 @@ from perdure.common import SearchAttributes, TypedSearchAttributes
 from perdure.converter import DataConverter, records_converter
 from perdure_actors.replay.contexts import for_workflow
 from perdure_schemas.contexts import WorkflowSerializationContext
-from perdure_schemas.payloads import Payload
 
 T = TypeVar("T")
 NEXT_SHOWN = 10
 
 
 @dataclass
-class _WithMemo:
-    """What has a memo that was given when the schedule was made."""
-
-    id: str
-
-    async def memo(self) -> Mapping[str, Any]:
-        """The values that were kept with the schedule when it was made."""
-        return {key: await self.memo_value(key) for key in self._memo()}
-
-    async def memo_value(
-        self, key: str, default: Any = ..., *, type_hint: type[T] | None = None
-    ) -> Any:
-        """One of these values. Raises KeyError when there is none and no default."""
-        payload = self._memo().get(key)
-        if payload is not None:
-            return await self._value(key, payload, type_hint)
-        if default is ...:
-            raise KeyError(f"the memo of schedule {self.id!r} has no {key!r}")
-        return default
-
-    def _memo(self) -> Mapping[str, Payload]:
-        raise NotImplementedError
-
-    async def _value(self, key: str, payload: Payload, type_hint: Any) -> Any:
-        raise NotImplementedError
-
-
-@dataclass
-class ScheduleDescription(_WithMemo):
+class ScheduleDescription:
     """A schedule, and what it has done and will do."""
 
+    id: str
     schedule: Schedule
     info: ScheduleInfo
     typed_search_attributes: TypedSearchAttributes
@@ -79,13 +51,27 @@ class ScheduleDescription(_WithMemo):
     data_converter: DataConverter = field(repr=False)
     raw_description: Described = field(repr=False)
 
-    def _memo(self) -> Mapping[str, Payload]:
-        return self.raw_description.memo
+    async def memo(self) -> Mapping[str, Any]:
+        """The values that were kept with the schedule when it was made."""
+        return {key: await self.memo_value(key) for key in self.raw_description.memo}
 
-    async def _value(self, key: str, payload: Payload, type_hint: Any) -> Any:
+    async def memo_value(
+        self, key: str, default: Any = ..., *, type_hint: type[T] | None = None
+    ) -> Any:
+        """One of these values. Raises KeyError when there is none and no default."""
+        payload = self.raw_description.memo.get(key)
+        if payload is None:
+            return _default(self.id, key, default)
         # The actor has decoded it; only its answer went through the codec.
         what = f"the memo {key!r} of schedule {self.id!r}"
         return records_converter(self.data_converter).from_payload(payload, type_hint, what=what)
+
+
+def _default(schedule_id: str, key: str, default: Any) -> Any:
+    """What a schedule's memo holds under a key that it does not have."""
+    if default is ...:
+        raise KeyError(f"the memo of schedule {schedule_id!r} has no {key!r}")
+    return default
 
 
 @dataclass
@@ -136,9 +122,10 @@ class ScheduleListInfo:
 
 
 @dataclass
-class ScheduleListDescription(_WithMemo):
+class ScheduleListDescription:
     """A schedule as a list shows it. One made just now may show neither schedule nor info."""
 
+    id: str
     schedule: ScheduleListSchedule | None
     info: ScheduleListInfo | None
     typed_search_attributes: TypedSearchAttributes
@@ -149,12 +136,17 @@ class ScheduleListDescription(_WithMemo):
     raw_listed: Listed | None = field(default=None, repr=False)
     """What its actor keeps for lists."""
 
-    def _memo(self) -> Mapping[str, Payload]:
-        memo = self.raw_entry.raw_info.memo
-        return {key: value for key, value in memo.items() if key != LISTED_KEY}
+    async def memo(self) -> Mapping[str, Any]:
+        """The values that were kept with the schedule when it was made."""
+        held = self.raw_entry.raw_info.memo
+        return {key: await self.memo_value(key) for key in held if key != LISTED_KEY}
 
-    async def _value(self, key: str, payload: Payload, type_hint: Any) -> Any:
-        del payload
+    async def memo_value(
+        self, key: str, default: Any = ..., *, type_hint: type[T] | None = None
+    ) -> Any:
+        """One of these values. Raises KeyError when there is none and no default."""
+        if key == LISTED_KEY or key not in self.raw_entry.raw_info.memo:
+            return _default(self.id, key, default)
         return await self.raw_entry.memo_value(key, type_hint=type_hint)
 
 

@@ -1,81 +1,44 @@
-"""The handle of a schedule, and the links of a client's chain that its calls go through."""
+"""The handle of a schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from perdure._schedules.schedule import ScheduleBackfill, ScheduleOverlapPolicy
-from perdure.client._schedule_descriptions import ScheduleAsyncIterator, ScheduleDescription
-from perdure.client._schedule_inputs import (
+from perdure.client._inputs import (
+    NO_METADATA,
     BackfillScheduleInput,
-    CreateScheduleInput,
     DeleteScheduleInput,
     DescribeScheduleInput,
-    ListSchedulesInput,
     PauseScheduleInput,
     TriggerScheduleInput,
     UnpauseScheduleInput,
     Updater,
     UpdateScheduleInput,
 )
-
-NO_METADATA: Mapping[str, str | bytes] = {}
-
-
-class SchedulesOutbound:
-    """The part of a link that calls about schedules go through."""
-
-    next: Any
-    """The link after this one."""
-
-    async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
-        """Make a schedule."""
-        made: ScheduleHandle = await self.next.create_schedule(input)
-        return made
-
-    def list_schedules(self, input: ListSchedulesInput) -> ScheduleAsyncIterator:
-        """List schedules."""
-        found: ScheduleAsyncIterator = self.next.list_schedules(input)
-        return found
-
-    async def backfill_schedule(self, input: BackfillScheduleInput) -> None:
-        """Take the actions of spans of time."""
-        await self.next.backfill_schedule(input)
-
-    async def delete_schedule(self, input: DeleteScheduleInput) -> None:
-        """End a schedule."""
-        await self.next.delete_schedule(input)
-
-    async def describe_schedule(self, input: DescribeScheduleInput) -> ScheduleDescription:
-        """Ask how a schedule stands."""
-        found: ScheduleDescription = await self.next.describe_schedule(input)
-        return found
-
-    async def pause_schedule(self, input: PauseScheduleInput) -> None:
-        """Pause a schedule."""
-        await self.next.pause_schedule(input)
-
-    async def trigger_schedule(self, input: TriggerScheduleInput) -> None:
-        """Take an action now."""
-        await self.next.trigger_schedule(input)
-
-    async def unpause_schedule(self, input: UnpauseScheduleInput) -> None:
-        """Let a schedule go on."""
-        await self.next.unpause_schedule(input)
-
-    async def update_schedule(self, input: UpdateScheduleInput) -> None:
-        """Change a schedule."""
-        await self.next.update_schedule(input)
+from perdure.client._schedule_descriptions import ScheduleDescription
 
 
-class SchedulesClient(Protocol):
-    """What schedules need of a client."""
+class ScheduleCalls(Protocol):
+    """The calls of a client's interceptor chain that the handle of a schedule makes."""
+
+    async def backfill_schedule(self, input: BackfillScheduleInput) -> None: ...
+    async def delete_schedule(self, input: DeleteScheduleInput) -> None: ...
+    async def describe_schedule(self, input: DescribeScheduleInput) -> ScheduleDescription: ...
+    async def pause_schedule(self, input: PauseScheduleInput) -> None: ...
+    async def trigger_schedule(self, input: TriggerScheduleInput) -> None: ...
+    async def unpause_schedule(self, input: UnpauseScheduleInput) -> None: ...
+    async def update_schedule(self, input: UpdateScheduleInput) -> None: ...
+
+
+class ScheduleClient(Protocol):
+    """What the handle of a schedule needs of its client."""
 
     @property
-    def outbound(self) -> SchedulesOutbound:
-        """The first link of the client's chain."""
+    def outbound(self) -> ScheduleCalls:
+        """The first link of the client's interceptor chain."""
 
 
 class ScheduleHandle:
@@ -88,7 +51,7 @@ class ScheduleHandle:
         await handle.pause(note="the warehouse moves")
     """
 
-    def __init__(self, client: SchedulesClient, id: str) -> None:
+    def __init__(self, client: ScheduleClient, id: str) -> None:
         self._client = client
         self._id = id
 

@@ -1,4 +1,4 @@
-"""A log that is connected to, before it is any namespace's: what clients are made of."""
+"""The connection that clients of one or several namespaces share, and how it is made."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Self
+from typing import Final, Self, TypedDict
 
 from perdure import _assembly as assembly
-from perdure._connect_config import ConnectConfig
+from perdure._connect_config import ConnectConfig, TLSConfig
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure.client._connection import Connection, seconds, unavailable
-from perdure.client._kafka_access import reach_settings
+from perdure.client._interceptors import Interceptor
+from perdure.common import HeaderCodecBehavior, QueryRejectCondition
+from perdure.converter import DataConverter
 from perdure_topics.ports import Log, LogError
 
 logger = logging.getLogger(__name__)
@@ -106,33 +108,15 @@ class ServiceClient:
         return self
 
 
-class OnService:
-    """The part of a client that says which connection it is on."""
+class ClientConfig(TypedDict, total=False):
+    """The arguments of a client."""
 
-    _service_client: ServiceClient
-
-    @property
-    def service_client(self) -> ServiceClient:
-        """The connection, for other clients on it."""
-        return self._service_client
-
-    @property
-    def api_key(self) -> str | None:
-        """The token for a gateway that asks; another one counts from the next connection on."""
-        return self._service_client.config.api_key
-
-    @api_key.setter
-    def api_key(self, value: str | None) -> None:
-        self._service_client.update_api_key(value)
-
-    @property
-    def rpc_metadata(self) -> Mapping[str, str | bytes]:
-        """What was given; without effect, because no gRPC call carries it."""
-        return self._service_client.config.rpc_metadata
-
-    @rpc_metadata.setter
-    def rpc_metadata(self, value: Mapping[str, str | bytes]) -> None:
-        self._service_client.update_rpc_metadata(value)
+    service_client: ServiceClient
+    namespace: str
+    data_converter: DataConverter
+    interceptors: Sequence[Interceptor]
+    default_workflow_query_reject_condition: QueryRejectCondition | None
+    header_codec_behavior: HeaderCodecBehavior
 
 
 async def _opened(
@@ -148,7 +132,7 @@ async def _opened(
             return await asyncio.to_thread(
                 assembly.open_log,
                 config.target_host,
-                settings=reach_settings(kafka_config, config.tls),
+                settings=_kafka_settings(kafka_config, config.tls),
                 api_key=config.api_key or os.environ.get(API_KEY, ""),
             )
     except LogError as error:
@@ -156,3 +140,36 @@ async def _opened(
     except TimeoutError:
         message = f"connecting to {config.target_host} took longer than {limit}"
         raise RPCError(message, RPCStatusCode.UNAVAILABLE) from None
+
+
+def _kafka_settings(
+    kafka_config: str | os.PathLike[str] | Mapping[str, str] | None,
+    tls: bool | TLSConfig | None,  # noqa: FBT001 - Temporal's keyword
+) -> dict[str, str] | None:
+    """Librdkafka's settings of the way; None leaves them to file and environment.
+
+    Raises ValueError for a file or a setting that cannot be used.
+    """
+    if kafka_config is None and not tls:
+        return None
+    from perdure_topics.kafka.access import access_settings, checked_settings
+
+    if isinstance(kafka_config, Mapping):
+        settings = checked_settings(kafka_config, "kafka_config")
+    else:
+        settings = access_settings(kafka_config)
+    if tls:
+        settings |= _tls_settings(settings, tls if isinstance(tls, TLSConfig) else TLSConfig())
+    return settings
+
+
+def _tls_settings(settings: Mapping[str, str], tls: TLSConfig) -> dict[str, str]:
+    """What TLS adds: the protocol, keeping SASL where it is spoken, and the certificates."""
+    is_sasl = settings.get("security.protocol", "").upper().startswith("SASL")
+    pems = {
+        "ssl.ca.pem": tls.server_root_ca_cert,
+        "ssl.certificate.pem": tls.client_cert,
+        "ssl.key.pem": tls.client_private_key,
+    }
+    found = {name: pem.decode() for name, pem in pems.items() if pem is not None}
+    return {"security.protocol": "SASL_SSL" if is_sasl else "SSL", **found}

@@ -6,29 +6,35 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Generic, Protocol
 
-from perdure._records.rpc_errors import RPCError, RPCStatusCode
-from perdure.client._message_errors import (
+from perdure._records.rpc_errors import RPCError
+from perdure.client._exceptions import (
+    TIMED_OUT,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from perdure.client._message_inputs import AwaitUpdateInput
+from perdure.client._inputs import NO_METADATA, AwaitWorkflowUpdateInput
 from perdure.types import LocalReturnType
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import UpdateAnswer
 
-NO_METADATA: Mapping[str, str | bytes] = {}
-LATE = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+class UpdateCalls(Protocol):
+    """The call of a client's interceptor chain that the handle of an update makes."""
+
+    async def await_workflow_update(self, input: AwaitWorkflowUpdateInput) -> UpdateAnswer:
+        """Wait for the outcome of an update."""
 
 
-class UpdatesClient(Protocol):
+class UpdateClient(Protocol):
     """What the handle of an update needs of its client."""
 
     def values_for(self, workflow_id: str) -> PayloadConverter:
         """What reads and writes the values of a workflow."""
 
-    async def await_update(self, input: AwaitUpdateInput) -> UpdateAnswer:
-        """Wait for the outcome of an update."""
+    @property
+    def outbound(self) -> UpdateCalls:
+        """The first link of the client's interceptor chain."""
 
 
 class WorkflowUpdateHandle(Generic[LocalReturnType]):
@@ -36,7 +42,7 @@ class WorkflowUpdateHandle(Generic[LocalReturnType]):
 
     def __init__(
         self,
-        client: UpdatesClient,
+        client: UpdateClient,
         id: str,
         workflow_id: str,
         *,
@@ -81,17 +87,18 @@ class WorkflowUpdateHandle(Generic[LocalReturnType]):
         """
         if self._known_outcome is None:
             try:
-                self._known_outcome = await self._client.await_update(
-                    AwaitUpdateInput(
+                self._known_outcome = await self._client.outbound.await_workflow_update(
+                    AwaitWorkflowUpdateInput(
                         id=self._workflow_id,
                         run_id=self._workflow_run_id,
                         update_id=self._id,
+                        rpc_metadata=rpc_metadata,
                         rpc_timeout=rpc_timeout,
                         task_queue=self._task_queue,
                     )
                 )
             except RPCError as error:
-                if error.status in LATE:
+                if error.status in TIMED_OUT:
                     raise WorkflowUpdateRPCTimeoutOrCancelledError from error
                 raise
         return self._value(self._known_outcome)

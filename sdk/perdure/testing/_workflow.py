@@ -15,7 +15,7 @@ from perdure import _assembly as assembly
 from perdure._test_overrides import Surroundings
 from perdure.client import Client, WorkflowHandle
 from perdure.client._connection import Connection
-from perdure.client._handle import Interceptor
+from perdure.client._interceptors import Interceptor
 from perdure.converter import DataConverter
 from perdure.testing._clock import SkippingClock, TimeKeeper
 from perdure.testing._time_skipping import SkipsTime, TimeSkippingConfig

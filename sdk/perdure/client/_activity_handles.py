@@ -1,19 +1,32 @@
-"""Pending activities of a run, for people: pause, unpause, reset, retry, fail, other options."""
+"""Activities reached by a client: handles that complete them, and operations on pending ones."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from perdure._records.policies import milliseconds, retry_record
+from perdure._records.task_tokens import read_token
 from perdure.client._connection import seconds
-from perdure.client._outcomes import refusal, surprise
+from perdure.client._exceptions import refusal, surprise
+from perdure.client._inputs import (
+    NO_METADATA,
+    UNSET,
+    AsyncActivityIDReference,
+    CompleteAsyncActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ReportCancellationAsyncActivityInput,
+)
+from perdure.client._interceptors import HandleClient
 from perdure.common import RetryPolicy
+from perdure.converter import DataConverter
 from perdure_actors.replay.contexts import from_elsewhere
 from perdure_actors.replay.failures import failure_of
+from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.operator_commands import (
     FailActivityNow,
     PauseActivity,
@@ -28,6 +41,136 @@ from perdure_schemas.replies import Accepted, PendingActivity, Refused
 if TYPE_CHECKING:
     from perdure.client._connection import Connection
     from perdure_schemas.converters import PayloadConverter
+
+
+class AsyncActivityHandle:
+    """An activity that somebody else than its worker reports."""
+
+    def __init__(
+        self,
+        client: HandleClient,
+        id_or_token: AsyncActivityIDReference | bytes,
+        data_converter_override: DataConverter | None = None,
+    ) -> None:
+        """A handle, made by `Client.get_async_activity_handle`.
+
+        Raises ValueError for bytes that are no token.
+        """
+        self._client = client
+        self._id_or_token = id_or_token
+        self._data_converter_override = data_converter_override
+        if isinstance(id_or_token, bytes):
+            read_token(id_or_token)
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """The handle with the client's data converter in a context, for converters that ask.
+
+        Without it they know no more of the activity than its ids.
+
+        Example:
+            handle = handle.with_context(ActivitySerializationContext(...))
+        """
+        converter = self._data_converter_override or self._client.data_converter
+        return type(self)(self._client, self._id_or_token, converter.with_context(context))
+
+    async def heartbeat(
+        self,
+        *details: Any,
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Say that the activity is alive, and leave details for its next attempt.
+
+        Raises AsyncActivityCancelledError when it should stop, RPCError of status NOT_FOUND when
+        nobody waits for it any more.
+        """
+        await self._client.outbound.heartbeat_async_activity(
+            HeartbeatAsyncActivityInput(
+                self._id_or_token,
+                details,
+                rpc_metadata,
+                rpc_timeout,
+                self._data_converter_override,
+            )
+        )
+
+    async def complete(
+        self,
+        result: Any = UNSET,
+        *,
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Complete the activity.
+
+        Raises RPCError of status NOT_FOUND when nobody waits for it any more.
+        """
+        given = None if result is UNSET else result
+        await self._client.outbound.complete_async_activity(
+            CompleteAsyncActivityInput(
+                self._id_or_token, given, rpc_metadata, rpc_timeout, self._data_converter_override
+            )
+        )
+
+    async def fail(
+        self,
+        error: Exception,
+        *,
+        last_heartbeat_details: Sequence[Any] = (),
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Fail the attempt; another one may follow, by the retry policy.
+
+        Raises RPCError of status NOT_FOUND when nobody waits for it any more.
+        """
+        await self._client.outbound.fail_async_activity(
+            FailAsyncActivityInput(
+                self._id_or_token,
+                error,
+                last_heartbeat_details,
+                rpc_metadata,
+                rpc_timeout,
+                self._data_converter_override,
+            )
+        )
+
+    async def report_cancellation(
+        self,
+        *details: Any,
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Say that the activity has stopped because it was asked to.
+
+        Raises RPCError of status NOT_FOUND when nobody waits for it any more.
+        """
+        await self._client.outbound.report_cancellation_async_activity(
+            ReportCancellationAsyncActivityInput(
+                self._id_or_token,
+                details,
+                rpc_metadata,
+                rpc_timeout,
+                self._data_converter_override,
+            )
+        )
+
+
+def activity_reference(
+    workflow_id: str | None,
+    run_id: str | None,
+    activity_id: str | None,
+    task_token: bytes | None,
+    task_queue: str | None,
+) -> AsyncActivityIDReference | bytes:
+    """What names an activity: its task token, or ids. Raises ValueError for neither, or both."""
+    if task_token is not None:
+        if workflow_id is not None or run_id is not None or activity_id is not None:
+            raise ValueError("give the task token or ids, not both")
+        return task_token
+    if workflow_id is None or activity_id is None:
+        raise ValueError("give task_token, or workflow_id and activity_id")
+    return AsyncActivityIDReference(workflow_id, run_id, activity_id, task_queue)
 
 
 class PendingActivityState(IntEnum):

@@ -1,10 +1,11 @@
-"""How a run's end reaches its caller: as a result or as an error; and refusals as errors."""
+"""The errors of a client's calls, and answers of the log as errors."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
+from perdure.client._executions import WorkflowExecutionStatus
 from perdure.exceptions import (
     ActivityError,
     CancelledError,
@@ -16,20 +17,102 @@ from perdure.exceptions import (
     TimeoutType,
     WorkflowAlreadyStartedError,
 )
+from perdure_actors.worker.activity_context import ActivityCancellationDetails
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import Refused
 from perdure_schemas.version import VERSION
 
 R = TypeVar("R", bound=Record)
 
-CAUSES_MAX = 20
+CAUSES_MAX: Final = 20
+TIMED_OUT: Final = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+"""What a call that nobody answered in time ends with."""
+_CODES: Final = {
+    "not_found": RPCStatusCode.NOT_FOUND,
+    "closed": RPCStatusCode.NOT_FOUND,
+    "already_closed": RPCStatusCode.NOT_FOUND,
+    "invalid": RPCStatusCode.INVALID_ARGUMENT,
+    "unsupported": RPCStatusCode.UNIMPLEMENTED,
+    "internal": RPCStatusCode.INTERNAL,
+    "too_large": RPCStatusCode.RESOURCE_EXHAUSTED,
+    "too_many": RPCStatusCode.RESOURCE_EXHAUSTED,
+    "too_old": RPCStatusCode.FAILED_PRECONDITION,
+    "busy": RPCStatusCode.RESOURCE_EXHAUSTED,
+    "buffer_full": RPCStatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class RPCTimeoutOrCancelledError(PerdureError):
+    """A call took longer than it was given, or was given up."""
+
+
+class WorkflowQueryRejectedError(PerdureError):
+    """A query was refused because of how its run stands."""
+
+    def __init__(self, status: WorkflowExecutionStatus | None) -> None:
+        super().__init__(f"Query rejected, workflow status: {status.name if status else 'unknown'}")
+        self._status = status
+
+    @property
+    def status(self) -> WorkflowExecutionStatus | None:
+        """How the run stands."""
+        return self._status
+
+
+class WorkflowQueryFailedError(PerdureError):
+    """The handler of a query raised, or there is none."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._message = message
+
+    @property
+    def message(self) -> str:
+        """What went wrong."""
+        return self._message
+
+
+class WorkflowUpdateFailedError(PerdureError):
+    """An update was refused by its validator, or its handler failed."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"Workflow update failed: {cause}")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        """The failure of the update."""
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class WorkflowUpdateRPCTimeoutOrCancelledError(RPCTimeoutOrCancelledError):
+    """Nobody said in time how an update went; whether it was accepted is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("Timeout or cancellation waiting for update")
+
+
+class AsyncActivityCancelledError(PerdureError):
+    """The activity should stop: confirm it with `report_cancellation`."""
+
+    def __init__(self, details: ActivityCancellationDetails | None = None) -> None:
+        super().__init__("Activity cancelled")
+        self.details = details
+
+
+class ScheduleAlreadyRunningError(PerdureError):
+    """A schedule of that id exists."""
+
+    def __init__(self) -> None:
+        super().__init__("Schedule already running")
 
 
 class WorkflowFailureError(PerdureError):
     """A workflow did not complete; the first line says why, the cause has the whole chain."""
 
     def __init__(self, *, cause: BaseException) -> None:
-        super().__init__(f"Workflow execution failed: {telling(cause)}")
+        super().__init__(f"Workflow execution failed: {first_telling_text(cause)}")
         self.__cause__ = cause
 
     @property
@@ -52,7 +135,7 @@ class WorkflowContinuedAsNewError(PerdureError):
         return self._new_execution_run_id
 
 
-def telling(error: BaseException) -> str:
+def first_telling_text(error: BaseException) -> str:
     """The text of the first error of a chain that says more than that a step failed."""
     for _ in range(CAUSES_MAX):
         if not isinstance(error, ActivityError | ChildWorkflowError) or error.__cause__ is None:
@@ -74,21 +157,6 @@ def failure_of_status(status: str, reason: str = "") -> FailureError:
             last_heartbeat_details=[],
         )
     return FailureError(reason or f"the run ended as {status} and recorded no failure")
-
-
-_CODES = {
-    "not_found": RPCStatusCode.NOT_FOUND,
-    "closed": RPCStatusCode.NOT_FOUND,
-    "already_closed": RPCStatusCode.NOT_FOUND,
-    "invalid": RPCStatusCode.INVALID_ARGUMENT,
-    "unsupported": RPCStatusCode.UNIMPLEMENTED,
-    "internal": RPCStatusCode.INTERNAL,
-    "too_large": RPCStatusCode.RESOURCE_EXHAUSTED,
-    "too_many": RPCStatusCode.RESOURCE_EXHAUSTED,
-    "too_old": RPCStatusCode.FAILED_PRECONDITION,
-    "busy": RPCStatusCode.RESOURCE_EXHAUSTED,
-    "buffer_full": RPCStatusCode.RESOURCE_EXHAUSTED,
-}
 
 
 def refusal(
