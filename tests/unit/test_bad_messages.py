@@ -68,7 +68,12 @@ class Book:
 
     @workflow.update
     def odd(self) -> Any:
+        self.total += 1
         return object()
+
+    @workflow.update
+    def missing(self) -> Any:
+        raise KeyError("price")
 
 
 @pytest.fixture
@@ -87,7 +92,7 @@ CASES: dict[str, tuple[Callable[[Handle], Awaitable[object]], type[Exception], s
     "unknown update": (
         lambda book: book.execute_update("nope"),
         WorkflowUpdateFailedError,
-        r"update 'nope' has no handler in Book; known updates: enter, odd",
+        r"update 'nope' has no handler in Book; known updates: enter, missing, odd",
     ),
     "unknown query": (
         lambda book: book.query("nope"),
@@ -196,13 +201,30 @@ async def test_who_waits_for_an_update_hears_that_its_run_is_blocked(client: Cli
     book = await opened(client)
 
     with pytest.raises(WorkflowUpdateRPCTimeoutOrCancelledError) as late:
-        await book.execute_update(Book.odd, rpc_timeout=timedelta(seconds=2))
+        await book.execute_update(Book.missing, rpc_timeout=timedelta(seconds=2))
 
     cause = late.value.__cause__
     assert isinstance(cause, RPCError)
     assert cause.status is RPCStatusCode.DEADLINE_EXCEEDED
-    assert "update 'odd' of workflow 'book': not done within 2" in str(cause)
-    assert "the result of update 'odd' (tests/unit/test_bad_messages.py:" in str(cause)
+    assert "update 'missing' of workflow 'book': not done within 2" in str(cause)
+    assert "Book raised KeyError: 'price' at tests/unit/test_bad_messages.py:" in str(cause)
+
+
+async def test_an_update_whose_result_cannot_be_written_fails_and_its_run_goes_on(
+    client: Client,
+) -> None:
+    book = await opened(client)
+    said = rf"the result of update 'odd' \({HERE}\) of type object cannot be written as JSON: "
+
+    for _ in range(2):
+        # The handler has done its work: the second time it is told of the same outcome.
+        with pytest.raises(WorkflowUpdateFailedError, match=said):
+            await book.execute_update(Book.odd, id="u")
+
+    assert await book.query(Book.above, 0)
+    assert not await book.query(Book.above, 1)
+    assert await book.execute_update(Book.enter, Entry(1)) == 2
+    assert (await book.describe()).block is None
 
 
 async def test_a_message_that_cannot_be_decrypted_names_the_key(tmp_path: Path) -> None:

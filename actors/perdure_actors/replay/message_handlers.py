@@ -250,9 +250,7 @@ class Messages:
                 result = _at_once(result, name)
             if inspect.isawaitable(result):
                 raise TypeError(f"query {name!r} returned an awaitable; a query only looks")
-            return run.converter.to_payload(
-                result, what=f"the result of query {name!r} ({handler.where})"
-            )
+            return self._written(result, f"the result of query {name!r} ({handler.where})")
         except DeadlockError:
             raise
         except BaseException as error:
@@ -292,17 +290,32 @@ class Messages:
                 result = await _maybe(handler.call(run.instance, args))
             else:
                 result = await run.inbound.handle_update(update_id, name, args, event.header)
-            what = f"the result of update {name!r} ({handler.where})"
-            payload = run.converter.to_payload(result, what=what)
-            done = WorkflowUpdateCompleted(update_id=update_id, update_name=name, result=payload)
         except (Exception, asyncio.CancelledError) as error:
             if not is_failure(error, run):
                 raise
-            failure = failure_of(error, run.converter)
-            done = WorkflowUpdateCompleted(update_id=update_id, update_name=name, failure=failure)
+            outcome: Payload | Failure = failure_of(error, run.converter)
+        else:
+            outcome = self._written(result, f"the result of update {name!r} ({handler.where})")
         finally:
             self._at_work.pop(number, None)
-        run.ask(done)
+        run.ask(
+            WorkflowUpdateCompleted(
+                update_id=update_id,
+                update_name=name,
+                result=outcome if isinstance(outcome, Payload) else None,
+                failure=outcome if isinstance(outcome, Failure) else None,
+            )
+        )
+
+    def _written(self, result: Any, what: str) -> Payload | Failure:
+        """A handler's result, or why it cannot be written: that concerns its asker alone."""
+        converter = self._run.converter
+        try:
+            return converter.to_payload(result, what=what)
+        except DeadlockError:
+            raise
+        except BaseException as error:
+            return failure_of_any(error, converter)
 
 
 def _at_once(call: Coroutine[Any, Any, Any], name: str) -> Any:
