@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -55,6 +57,12 @@ def begin_again(crew: Crew, topics: Iterable[str]) -> None:
     consumer.close()
 
 
+def produce_odd_headers(crew: Crew, topic: str) -> None:
+    """Records that no client of librdkafka's would write, among honest ones."""
+    command = [sys.executable, "-m", "tests.broker.odd_headers", crew.target, topic, "0"]
+    subprocess.run(command, check=True, timeout=30)
+
+
 def triggers(crew: Crew, folder: Path) -> Process:
     where = [*crew.where, "--state-dir", str(folder)]
     return crew.process("triggers", "triggers", f"{APP}:triggers", *where)
@@ -65,6 +73,7 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
 ) -> None:
     log, names = topics
     crew.host(app=APP)
+    await asyncio.to_thread(produce_odd_headers, crew, names["orders"])
     running = triggers(crew, tmp_path / "faust")
     for number in range(EARLY):
         produce(crew, names["remarks"], f"o-{number}", json.dumps(f"remark {number}"))
@@ -109,8 +118,8 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
 
     assert told == [[f"remark {number}"] for number in range(40)]
     assert found.count == 40
-    (bad,) = {record.value for record in dump_topic(log, f"{names['orders']}.dead")}
-    assert bad == b"no JSON"
+    bad = {record.value for record in dump_topic(log, f"{names['orders']}.dead")}
+    assert bad == {b"no JSON", b"junk"}
     (remark, *_) = dump_topic(log, f"{names['remarks']}.dead")
     assert dict(remark.headers)["perdure-reason"] == b"the record has no key"
     assert dict(remark.headers)["perdure-source"].decode().startswith(f"{names['remarks']}-")

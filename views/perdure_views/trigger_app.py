@@ -16,6 +16,7 @@ import faust
 
 from perdure_topics.ports import StoredRecord
 from perdure_views.faust_broker import LIFE_SIGN, broker_urls, credentials
+from perdure_views.header_names import take_any_header_names
 from perdure_views.keyed_work import KeyedWork, place_of
 
 logger = logging.getLogger("perdure.triggers")
@@ -54,6 +55,7 @@ def run(settings: TriggerSettings, sources: Sequence[Source]) -> None:
 
 def make_app(settings: TriggerSettings, sources: Sequence[Source]) -> faust.App:
     """The app over some topics."""
+    take_any_header_names()
     app = faust.App(
         settings.group,
         broker=broker_urls(settings.bootstrap),

@@ -25,6 +25,7 @@ from perdure_schemas.payloads import Record
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import StoredRecord
 from perdure_views.faust_broker import LIFE_SIGN, broker_urls, credentials
+from perdure_views.header_names import take_any_header_names
 from perdure_views.held_partitions import HeldPartitions
 from perdure_views.insights.aggregate import place_of, take
 from perdure_views.insights.rows import RUNS, WINDOWS, decode_figures, decode_run
@@ -84,6 +85,7 @@ def _mark(partition: int) -> bytes:
 def make_app(settings: InsightsSettings) -> faust.App:
     """The app over a task queue's events."""
     register(CODEC, AvroCodec())
+    take_any_header_names()
     name = group_name("insights", settings.namespace, settings.task_queue)
     app = faust.App(
         name,
