@@ -39,7 +39,7 @@ class Writing:
             workflow.side_effect(Odd)
         if where == "the record for topic 'topic'":
             workflow.emit("topic", "key", Odd())
-        await workflow.wait_condition(lambda: False)
+        return await workflow.wait_condition(lambda: False)
 
     @workflow.update
     def odd(self) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, get_type_hin
 
 import msgspec
 
-from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.avro import UnreadableRecordError, decode, decode_as
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Cursor, fold_record
 from perdure_topics.spans import read_span
@@ -39,19 +39,44 @@ class EventRow(NamedTuple):
     code_version: str
 
 
+class Unread(NamedTuple):
+    """What of an events topic cannot be read, where it is, and why."""
+
+    what: str
+    partition: int
+    offset: int
+    reason: str
+    run_id: str = ""
+    """Whose event it is; empty where nobody knows."""
+
+    def __str__(self) -> str:
+        return f"{self.what}, partition {self.partition}, offset {self.offset}: {self.reason}"
+
+
+OnUnread = Callable[[Unread, UnreadableRecordError], None]
+
+
+def _raise(_unread: Unread, error: UnreadableRecordError) -> None:
+    raise error
+
+
 def rows_of(
     log: Log,
     topic: TopicInfo,
     place: tuple[str, str],
     *,
     on_read: Callable[[int], None] = lambda _records: None,
+    on_unread: OnUnread = _raise,
 ) -> Iterator[EventRow]:
     """The accepted events of an events topic as it ends now, partition by partition.
 
-    `place` is namespace and task queue; `on_read` hears of records read. Read access is enough.
+    `place` is namespace and task queue; `on_read` hears of records read, `on_unread` of what may
+    count and cannot be read, such as what a newer release wrote: an event, a transition, or the
+    rest of a partition, for nobody knows what counts behind a record that cannot be judged. Read
+    access is enough.
 
-    Raises UnreadableRecordError for a record that may count and cannot be read, LogStuckError
-    when the log does not give what it holds.
+    Raises UnreadableRecordError where `on_unread` is not given, LogStuckError when the log does
+    not give what it holds.
     """
     bell = threading.Event()
     tail = log.tail(on_ready=bell.set, committed=False)
@@ -59,45 +84,57 @@ def rows_of(
         for partition in range(topic.partitions):
             cursor = Cursor()
             span = log.offsets(topic.name, partition)
-            for records in read_span(tail, bell, (topic.name, partition), span):
-                for record in records:
-                    cursor, rows = _fold(cursor, record, place)
-                    yield from rows
-                on_read(len(records))
+            batches = read_span(tail, bell, (topic.name, partition), span)
+            for record in (record for records in batches for record in records):
+                on_read(1)
+                try:
+                    cursor, verdict = fold_record(cursor, record)
+                except UnreadableRecordError as error:
+                    what = "a record that may count, and all that follows it in its partition"
+                    on_unread(Unread(what, partition, record.offset, str(error)), error)
+                    break
+                if isinstance(verdict, Accepted):
+                    yield from _rows(verdict, record, place, on_unread)
+            tail.unassign(topic.name, partition)
     finally:
         tail.close()
 
 
-def _fold(
-    cursor: Cursor, record: StoredRecord, place: tuple[str, str]
-) -> tuple[Cursor, list[EventRow]]:
-    cursor, verdict = fold_record(cursor, record)
-    if not isinstance(verdict, Accepted):
-        return cursor, []
-    body = decode_as(TransitionBody, verdict.body)
-    if not body.run_id:
-        return cursor, []
-    envelope = verdict.envelope
-    rows = []
-    for seq, data in enumerate(body.events, body.seq):
-        event = decode(data)
-        rows.append(
-            EventRow(
-                *place,
-                record.partition,
-                record.offset,
-                envelope.pseq,
-                envelope.epoch,
-                envelope.time_ms,
-                body.workflow_id,
-                body.run_id,
-                seq,
-                type(event).__name__,
-                msgspec.json.encode(event).decode(),
-                body.code_version,
-            )
+def _rows(
+    accepted: Accepted, record: StoredRecord, place: tuple[str, str], on_unread: OnUnread
+) -> Iterator[EventRow]:
+    """The events of a transition, but for those that cannot be read."""
+    partition, offset, envelope = record.partition, record.offset, accepted.envelope
+    try:
+        body = decode_as(TransitionBody, accepted.body)
+    except UnreadableRecordError as error:
+        on_unread(
+            Unread("a transition, nobody knows of which run", partition, offset, f"{error}"), error
         )
-    return cursor, rows
+        return
+    if not body.run_id:
+        return
+    for seq, data in enumerate(body.events, body.seq):
+        try:
+            event = decode(data)
+        except UnreadableRecordError as error:
+            what = f"event {seq} of workflow {body.workflow_id!r}, run {body.run_id}"
+            on_unread(Unread(what, partition, offset, str(error), body.run_id), error)
+            continue
+        yield EventRow(
+            *place,
+            partition,
+            offset,
+            envelope.pseq,
+            envelope.epoch,
+            envelope.time_ms,
+            body.workflow_id,
+            body.run_id,
+            seq,
+            type(event).__name__,
+            msgspec.json.encode(event).decode(),
+            body.code_version,
+        )
 
 
 def write_jsonl(rows: Iterator[EventRow], out: BinaryIO) -> int:

@@ -12,7 +12,7 @@ import typer
 
 from perdure import _assembly as assembly
 from perdure.cli.output import print_json, progress_bar
-from perdure.cli.schema_commands import records_in
+from perdure.cli.schema_commands import LeftOut, records_in
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure.cli.user_modules import load
 from perdure.client._history import HistoryEvent, WorkflowHistory, moment
@@ -49,10 +49,12 @@ def replay(
 ) -> None:
     """Replay the histories of a task queue on the workflows of a module; 1 when one does not fit.
 
+    A history with an event that this release cannot read is named and counts as one of those.
+
     Read access to the events topic is enough: nothing is written, no host is asked, no table is
     needed. Run it before a deploy.
     """
-    found = load(module)
+    found, left_out = load(module), LeftOut()
     log, close = assembly.open_log(target(broker, engine))
     try:
         info = log.topic(topic_name("events", namespace, task_queue))
@@ -65,6 +67,7 @@ def replay(
                 info,
                 (namespace, task_queue),
                 on_read=lambda count: progress.advance(bar, count),
+                on_unread=left_out.take,
             )
             histories = _histories(rows)
     finally:
@@ -73,10 +76,19 @@ def replay(
     replayer = Replayer(
         workflows=found.workflows, namespace=namespace, data_converter=found.data_converter
     )
-    failures = asyncio.run(_replay_all(replayer, chosen))
+    whole = [one for one in chosen if one.run_id not in left_out.runs]
+    failures = asyncio.run(_replay_all(replayer, whole))
+    failures |= {run_id: UnreadHistoryError(said) for run_id, said in left_out.runs.items()}
     _report(chosen, failures, output)
-    if failures:
+    left_out.tell()
+    if failures or left_out.count:
         raise typer.Exit(1)
+
+
+class UnreadHistoryError(Exception):
+    """A history of which an event cannot be read here."""
+
+    kind = "unreadable"
 
 
 def _histories(rows: Iterator[EventRow]) -> list[WorkflowHistory]:

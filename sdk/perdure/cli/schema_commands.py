@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -18,7 +18,11 @@ from perdure_schemas.avro import COMMAND_MODULES, frame, framed_records, schema_
 from perdure_topics.names import task_queues_of, topic_name
 from perdure_topics.ports import Log, LogError, TopicInfo
 from perdure_topics.schema_registry_port import RegistryError
-from perdure_views.export import EventRow, rows_of, write_jsonl, write_parquet
+from perdure_views.export import EventRow, Unread, rows_of, write_jsonl, write_parquet
+
+RUNS_MAX: Final = 10_000
+NAMED_MAX: Final = 20
+"""So many parts of the log that cannot be read are named, one by one."""
 
 
 class Format(StrEnum):
@@ -125,19 +129,24 @@ def export(
     """Write every accepted event of a namespace or a task queue, one a row, as the log has it.
 
     Read access to the events topics is enough. Payloads are written as they are: what a codec
-    encrypted stays encrypted.
+    encrypted stays encrypted. An event that this release cannot read is left out and named, and
+    the exit status is 1.
     """
     log, close = assembly.open_log(target(broker, engine))
     try:
         places = _places(log, namespace, task_queue)
         with progress_bar() as progress:
             bar = progress.add_task("records", total=records_in(log, [info for _, info in places]))
-            encrypted = _Encrypted()
+            encrypted, left_out = _Encrypted(), LeftOut()
             rows = encrypted.watch(
                 row
                 for place, info in places
                 for row in rows_of(
-                    log, info, place, on_read=lambda count: progress.advance(bar, count)
+                    log,
+                    info,
+                    place,
+                    on_read=lambda count: progress.advance(bar, count),
+                    on_unread=left_out.take,
                 )
             )
             if str(out) == "-":
@@ -150,6 +159,34 @@ def export(
     finally:
         close()
     error_console().print(f"{count} events written to {text(str(out))}{encrypted.note()}")
+    left_out.tell()
+    if left_out.count:
+        raise typer.Exit(1)
+
+
+class LeftOut:
+    """What of the log could not be read: named, as far as people read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.runs: dict[str, str] = {}
+        """The runs that miss an event, and the first of them that each does."""
+        self._first: list[str] = []
+
+    def take(self, unread: Unread, _error: Exception) -> None:
+        """Note something down."""
+        self.count += 1
+        if unread.run_id and len(self.runs) < RUNS_MAX:
+            self.runs.setdefault(unread.run_id, str(unread))
+        if len(self._first) < NAMED_MAX:
+            self._first.append(str(unread))
+
+    def tell(self) -> None:
+        """Say what was left out."""
+        for one in self._first:
+            error_console().print(f"left out: {text(one)}", highlight=False)
+        if self.count > len(self._first):
+            error_console().print(f"left out: {self.count - len(self._first)} more")
 
 
 class _Encrypted:
