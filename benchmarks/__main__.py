@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.folds import folds
+from benchmarks.idle import idle
 from benchmarks.measures import MEASURES as MAIN
 from benchmarks.measures import Figures, Measure
 from benchmarks.messages import MEASURES as TALK
@@ -21,7 +23,14 @@ from benchmarks.stage import Stage
 from benchmarks.telemetry import telemetry
 
 app = typer.Typer(add_completion=False)
-MEASURES: dict[str, Measure] = {**MAIN, **TALK, "moves": moves, "telemetry": telemetry}
+MEASURES: dict[str, Measure] = {
+    **MAIN,
+    **TALK,
+    "folds": folds,
+    "idle": idle,
+    "moves": moves,
+    "telemetry": telemetry,
+}
 ON_KAFKA_ONLY = {"spread", "moves"}
 
 

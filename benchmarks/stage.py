@@ -51,7 +51,9 @@ class Stage:
         self.partitions = partitions
         self.namespace = f"bench-{uuid.uuid4().hex[:8]}"
         self.queue = "bench"
-        self._scratch = tempfile.TemporaryDirectory(prefix="perdure-bench-")
+        self._scratch = tempfile.TemporaryDirectory(
+            prefix="perdure-bench-", ignore_cleanup_errors=True
+        )
         self.directory = Path(self._scratch.name)
         self.broker_pid = broker_pid
         self._requests = self.directory / "requests"
@@ -134,6 +136,16 @@ class Stage:
         where = "--broker" if self.log == "kafka" else "--engine"
         more = ["--max-concurrent-activities", str(slots)]
         self._start(name, "worker", "--activities-only", where, self.target, *more)
+
+    def start_all(self) -> str:
+        """Start the one process that runs workflow code and activities; its name."""
+        if self.log == "kafka":
+            where = ["--broker", self.target, "--state-dir", str(self.directory / "all")]
+            self._start("all", "worker", *where)
+        else:
+            data = ["--data", str(self.directory / "data"), "--port", "0"]
+            self.target = _address_in(self._start("all", "engine", *data), self.processes["all"], 0)
+        return "all"
 
     def _start(self, name: str, command: str, *options: str) -> Path:
         out = self.directory / f"{name}.log"

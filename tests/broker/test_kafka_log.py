@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
 
-from perdure_topics.kafka import KafkaLog
-from perdure_topics.kafka.reader import QUEUED_RECORDS_MAX
+from perdure_topics.kafka import KafkaLog, reader
+from perdure_topics.kafka.reader import KafkaTail
 from perdure_topics.names import topic_settings
 from perdure_topics.ports import (
     Appender,
     LogError,
     LogUnavailableError,
     Report,
+    StoredRecord,
     Tail,
     TopicMismatchError,
     TopicSpec,
@@ -117,24 +117,59 @@ def test_a_partition_refused_for_good_does_not_take_the_others_along_twice(log: 
     healthy.close()
 
 
-def test_a_reader_that_is_not_emptied_pauses_and_loses_nothing(log: KafkaLog) -> None:
-    topic = new_topic(log, "events")
-    count = 5 * QUEUED_RECORDS_MAX
-    appender = log.appender(on_ready=no_bell)
-    for n in range(count):
-        appender.append(topic, 0, b"%d" % n)
-    appender.append(topic, 1, b"other")
-    assert len(collect_reports(appender, wait_for, count + 1)) == count + 1
+@pytest.fixture
+def small_tail(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaTail]:
+    """A tail that holds some thousand small records."""
+    monkeypatch.setattr(reader, "TAIL_BYTES_MAX", 2_000_000)
     tail = log.tail(on_ready=no_bell, committed=False)
-    tail.assign(topic, 0, 0)
-    time.sleep(1.5)
-    tail.assign(topic, 1, 0)
-    # The full partition does not hold the other one up.
-    assert [r.value for r in collect(tail, wait_for, topic, 1, 1)] == [b"other"]
-    got = collect(tail, wait_for, topic, 0, count)
-    assert [record.offset for record in got] == list(range(count))
+    yield tail
     tail.close()
+
+
+def _write_small(log: KafkaLog, topic: str, counts: dict[int, int]) -> None:
+    appender = log.appender(on_ready=no_bell)
+    for partition, count in counts.items():
+        for n in range(count):
+            appender.append(topic, partition, b"%d" % n)
+    assert len(collect_reports(appender, wait_for, sum(counts.values()))) == sum(counts.values())
     appender.close()
+
+
+def test_a_reader_that_is_not_emptied_stops_polling_pauses_nothing_and_loses_nothing(
+    log: KafkaLog, small_tail: KafkaTail
+) -> None:
+    topic = new_topic(log, "events")
+    _write_small(log, topic, {0: 20_000})
+    small_tail.assign(topic, 0, 0)
+    assert wait_for(lambda: small_tail._is_full)
+    (queue,) = small_tail._queues.values()
+    assert queue.bytes() < 2 * 2_000_000
+
+    got: list[StoredRecord] = []
+    while len(got) < 20_000:
+        assert not queue.paused
+        assert wait_for(lambda: queue.messages), f"{len(got)} records, and no more"
+        got += small_tail.take(topic, 0, 500)
+
+    assert [record.offset for record in got] == list(range(20_000))
+
+
+def test_a_full_partition_does_not_hold_others_up(log: KafkaLog, small_tail: KafkaTail) -> None:
+    topic = new_topic(log, "events")
+    _write_small(log, topic, {0: 20_000, 1: 10, 2: 10})
+    small_tail.assign(topic, 0, 0)
+    assert wait_for(lambda: small_tail._is_full)
+
+    small_tail.assign(topic, 1, 0)
+    small_tail.assign(topic, 2, 0)
+
+    # Nobody takes anything of the full one meanwhile.
+    assert len(collect(small_tail, wait_for, topic, 1, 10)) == 10
+    assert len(collect(small_tail, wait_for, topic, 2, 10)) == 10
+    _write_small(log, topic, {1: 10})
+    assert len(collect(small_tail, wait_for, topic, 1, 10)) == 10
+    got = collect(small_tail, wait_for, topic, 0, 20_000)
+    assert [record.offset for record in got] == list(range(20_000))
 
 
 def test_the_ground_is_checked_setting_by_setting(log: KafkaLog) -> None:

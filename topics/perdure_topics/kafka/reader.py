@@ -26,15 +26,22 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _call_headers = methodcaller("headers")
-# How long an order may have to wait for a poll to end.
+# How long an order may have to wait for a poll to end: where orders come, and elsewhere.
 _POLL_S: Final = 0.02
+_REST_POLL_S: Final = 0.25
+# So long after an order others are to be expected.
+_BUSY_S: Final = 2.0
 _FIRST_CALL_S: Final = 2.0
 _IDLE_S: Final = 1.0
 _CLOSE_S: Final = 5.0
 _DRAIN: Final = 2_000
-# Above these a partition is paused until half is taken.
+# Above these a group's partition is paused until half is taken.
 QUEUED_RECORDS_MAX: Final = 4_096
 QUEUED_BYTES_MAX: Final = 8 * 1024 * 1024
+# What a tail holds of all its partitions; a host has two of them.
+TAIL_BYTES_MAX: Final = 32 * 1024 * 1024
+# What a message takes in memory beyond its key and value, by estimate.
+_MESSAGE_BYTES: Final = 500
 
 PartitionKey = tuple[str, int]
 
@@ -136,24 +143,27 @@ class Queue:
         """Add a message; the reading thread calls it."""
         self.messages.append(message)
         self.come = _number(message.offset()) + 1
-        self.bytes_in += len(message)
+        self.bytes_in += len(message) + _MESSAGE_BYTES
+
+    def bytes(self) -> int:
+        """What it holds now."""
+        return self.bytes_in - self.bytes_out
 
     def full(self) -> bool:
-        """Whether no more should come in."""
-        bytes_ = self.bytes_in - self.bytes_out
-        return len(self.messages) >= QUEUED_RECORDS_MAX or bytes_ >= QUEUED_BYTES_MAX
+        """Whether no more should come in, of a group's partition."""
+        return len(self.messages) >= QUEUED_RECORDS_MAX or self.bytes() >= QUEUED_BYTES_MAX
 
     def low(self) -> bool:
         """Whether there is room again."""
-        bytes_ = self.bytes_in - self.bytes_out
-        return len(self.messages) <= QUEUED_RECORDS_MAX // 2 and bytes_ <= QUEUED_BYTES_MAX // 2
+        few = len(self.messages) <= QUEUED_RECORDS_MAX // 2
+        return few and self.bytes() <= QUEUED_BYTES_MAX // 2
 
     def take(self, records_max: int) -> list[StoredRecord]:
         """Take from the front; the owner calls it."""
         taken: list[StoredRecord] = []
         while self.messages and len(taken) < records_max:
             message = self.messages.popleft()
-            self.bytes_out += len(message)
+            self.bytes_out += len(message) + _MESSAGE_BYTES
             taken.append(stored(message))
         if taken:
             self.next = taken[-1].offset + 1
@@ -187,6 +197,11 @@ class KafkaTail:
     Only the reading thread speaks to the consumer: another thread that assigns while it polls
     was found to hang for ever. So the owner leaves orders, carried out between two polls. Each
     assignment has a queue of its own: what still comes in of an old one goes nowhere.
+
+    What it holds is bounded by bytes, over all its partitions. Above that nothing is polled until
+    the owner has taken half: a pause would throw away what librdkafka has fetched ahead, and was
+    measured to make a take-over three times slower. Only where a partition has next to nothing
+    left, and so would wait for others' owners, are those paused that hold more than their share.
     """
 
     def __init__(
@@ -207,6 +222,9 @@ class KafkaTail:
         self._orders: deque[Callable[[], None]] = deque()
         self._doubts: list[_Doubt] = []
         self._ordered = threading.Event()
+        self._ordered_at = time.monotonic()
+        # The reading thread's: set while nothing is polled until half is taken.
+        self._is_full = False
         self._closed = False
         self._consumer = Consumer({**settings, "error_cb": watch.error})
         keep_in_forks(self)
@@ -236,9 +254,11 @@ class KafkaTail:
             return []
         queue.rung = False
         taken = queue.take(records_max)
-        if queue.paused and queue.low():
+        if queue.paused and self._is_lean(queue):
             queue.paused = False
             self._order(partial(self._resume, key))
+        elif self._is_full and (self._is_lean(queue) or self._bytes() <= TAIL_BYTES_MAX // 2):
+            self._ordered.set()
         if not taken and queue.lost:
             raise PositionLostError(queue.lost)
         return taken
@@ -263,8 +283,42 @@ class KafkaTail:
         self._thread.join(_CLOSE_S)
 
     def _order(self, order: Callable[[], None]) -> None:
+        self._ordered_at = time.monotonic()
         self._orders.append(order)
         self._ordered.set()
+
+    def _bytes(self) -> int:
+        return sum(queue.bytes() for queue in tuple(self._queues.values()))
+
+    def _is_lean(self, queue: Queue) -> bool:
+        """Whether a partition has so little that it may soon wait for more."""
+        return queue.bytes() <= TAIL_BYTES_MAX // (4 * max(len(self._queues), 1))
+
+    def _may_poll(self) -> bool:
+        """Whether there is room for more; those that hold too much of it are paused for others."""
+        limit = TAIL_BYTES_MAX // 2 if self._is_full else TAIL_BYTES_MAX
+        if self._bytes() <= limit:
+            self._is_full = False
+            return True
+        flowing = [(key, queue) for key, queue in self._reading.items() if not queue.paused]
+        if not any(self._is_lean(queue) for _, queue in flowing):
+            self._is_full = True
+            return False
+        self._is_full = False
+        share = TAIL_BYTES_MAX // len(self._reading)
+        fat = [(key, queue) for key, queue in flowing if queue.bytes() > share]
+        for _, queue in fat:
+            queue.paused = True
+        if fat:
+            self._consumer.pause([TopicPartition(*key) for key, _ in fat])
+        return True
+
+    def _poll_s(self) -> float:
+        """How long a poll may take: only where orders come must it end soon."""
+        is_busy = self._doubts or time.monotonic() - self._ordered_at < _BUSY_S
+        if is_busy or any(queue.paused for queue in self._reading.values()):
+            return _POLL_S
+        return _REST_POLL_S
 
     def _read(self) -> None:
         consumer = self._consumer
@@ -282,7 +336,12 @@ class KafkaTail:
                     continue
                 if self._doubts:
                     self._doubts = [one for one in self._doubts if not self._settle(one)]
-                first = consumer.poll(_POLL_S)
+                if not self._may_poll():
+                    self._ordered.clear()
+                    if self._is_full:
+                        self._ordered.wait(_POLL_S)
+                    continue
+                first = consumer.poll(self._poll_s())
                 if first is not None:
                     self._sort([first, *consumer.consume(_DRAIN, 0)])
             except Exception:
@@ -310,7 +369,6 @@ class KafkaTail:
 
     def _sort(self, messages: list[Message]) -> None:
         ring = False
-        full: list[TopicPartition] = []
         for message in messages:
             key = (message.topic() or "", _number(message.partition()))
             queue = self._reading.get(key)
@@ -327,11 +385,6 @@ class KafkaTail:
             queue.put(message)
             if not queue.rung:
                 queue.rung = ring = True
-            if not queue.paused and queue.full():
-                queue.paused = True
-                full.append(TopicPartition(*key))
-        if full:
-            self._consumer.pause(full)
         if ring:
             self._on_ready()
 
