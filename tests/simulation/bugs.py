@@ -15,6 +15,7 @@ from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.core.state import ActorState
 from perdure_actors.partition import outbox_rows, processor
 from perdure_actors.partition.input_outcomes import InputOutcomes
+from perdure_actors.partition.journal import Journal
 from perdure_actors.partition.outbox import Outbox
 from perdure_actors.partition.pending_requests import PendingRequests
 from perdure_actors.partition.processor import PartitionProcessor
@@ -24,6 +25,7 @@ from perdure_actors.partition.run_memory import RunMemory
 from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.partition.takeover import Takeover
 from perdure_actors.partition.timer_queue import TimerQueue
+from perdure_actors.partition.transition import Transitions
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
 from perdure_topics.simulated.probes import SimulatedEndProbe
@@ -95,29 +97,30 @@ def parts_singly(cursor: Cursor, envelope: Any) -> Any:
 
 # -- the owner --
 
-_accept = PartitionProcessor._accept
+_accept = Journal.accept
 
 
-def successes_only(self: PartitionProcessor) -> None:
+def successes_only(self: Journal[Any]) -> list[Any]:
     """Errors are logged, and that is all."""
+    accepted = []
     for report in self._appender.reports():
-        found = [p for p in self.pending if p.envelope.pseq == report.tag]
-        for pending in found:
-            self.pending.remove(pending)
+        for entry in [one for one in self.in_flight if one.envelope.pseq == report.tag]:
+            self.in_flight.remove(entry)
             if report.error is None and report.offset is not None:
-                _take(self, pending, report.offset)
+                _take(self, entry, report.offset)
+                accepted.append(entry)
+    return accepted
 
 
-def _take(self: PartitionProcessor, pending: Any, offset: int) -> None:
+def _take(self: Journal[Any], entry: Any, offset: int) -> None:
     ops: dict[bytes, bytes | None] = {}
-    envelope = pending.envelope
+    envelope = entry.envelope
     self.cursor = replace(self.cursor, pseq=envelope.pseq - 1, upto=envelope.after)
-    self._fold(pending, offset, ops)
-    self._write(ops)
-    self._act(pending)
+    self._fold(entry, offset, ops)
+    self.write(ops)
 
 
-def none_is_fine(self: PartitionProcessor) -> None:
+def none_is_fine(self: Journal[Any]) -> list[Any]:
     """A success without an offset is one."""
     taken = self._appender.reports()
     at = self.meta.offset
@@ -127,10 +130,10 @@ def none_is_fine(self: PartitionProcessor) -> None:
         unknown = report.error is None and report.offset is None
         mended.append(report._replace(offset=at) if unknown else report)
     with patch.object(self._appender, "reports", lambda: mended):
-        _accept(self)
+        return _accept(self)
 
 
-def gaps_are_fine(self: PartitionProcessor) -> None:
+def gaps_are_fine(self: Journal[Any]) -> list[Any]:
     """Where a record landed is not looked at."""
     at = self.meta.offset
     mended = []
@@ -138,7 +141,7 @@ def gaps_are_fine(self: PartitionProcessor) -> None:
         mended.append(report if report.offset is None else report._replace(offset=number))
     real = {report.tag: report for report in mended}
     with patch.object(self._appender, "reports", lambda: list(real.values())):
-        _accept(self)
+        return _accept(self)
 
 
 def unknown_is_an_offset(self: SimulatedEndProbe) -> tuple[int, int] | None:
@@ -165,39 +168,38 @@ def own_at_ack(self: Takeover, recovery: Recovery) -> Any:
     return found
 
 
-def act_first(self: PartitionProcessor, resident: Any, draft: Any, *, covers: bool) -> None:
+_append = Transitions.append
+
+
+def act_first(self: Any, resident: Any, draft: Any, *, covers: bool) -> Any:
     """Tasks go out as soon as they are decided."""
-    _append_draft(self, resident, draft, covers=covers)
-    last = self.pending[-1]
-    pseq = last.envelope.pseq - last.envelope.part + 1
-    self.dispatch.send(pseq, last.effects, epoch=last.envelope.epoch)
+    last = _append(self, resident, draft, covers=covers)
+    self._outbox.send(last.first_pseq, last.effects, epoch=last.envelope.epoch)
     last.effects = []
+    return last
 
 
-_append_draft = PartitionProcessor.append_draft
-
-
-def write_first(self: PartitionProcessor, resident: Any, draft: Any, *, covers: bool) -> None:
+def write_first(self: Any, resident: Any, draft: Any, *, covers: bool) -> Any:
     """The table is written as soon as it is decided."""
-    _append_draft(self, resident, draft, covers=covers)
-    ops = self.pending[-1].ops
-    puts = [(key, value) for key, value in ops.items() if value is not None]
-    self.table.write(puts, [key for key, value in ops.items() if value is None])
+    last = _append(self, resident, draft, covers=covers)
+    puts = [(key, value) for key, value in last.ops.items() if value is not None]
+    self._journal._table.write(puts, [key for key, value in last.ops.items() if value is None])
+    return last
 
 
-_write = PartitionProcessor._write
+_write = Journal.write
 
 
-def effects_kept(self: PartitionProcessor, ops: Any) -> None:
+def effects_kept(self: Journal[Any], ops: Any) -> None:
     """The row of an effect stays when it has been acknowledged."""
-    self.dispatch.done.clear()
+    self._sent.done.clear()
     _write(self, ops)
 
 
 def only_late(self: PartitionProcessor) -> None:
     """Asks are not worth a Progress."""
-    if self.owed or self.upto - self._proposed_upto >= processor.PROGRESS_INPUTS:
-        self.propose(None, covers=True)
+    if self.owed or self.journal.uncovered >= processor.PROGRESS_INPUTS:
+        self._transitions.propose(None, covers=True)
 
 
 def one_too_far(self: Any, topic: str, partition: int, offset: int) -> None:
@@ -280,13 +282,13 @@ _refuse = InputOutcomes.refuse
 
 
 def refuses_at_once(self: Any, *what: Any) -> None:
-    answers = self._shard.owed.answers
+    answers = self._owed.answers
     before = len(answers)
     _refuse(self, *what)
     late = answers[before:]
     del answers[before:]
     for reply, answer in late:
-        self._shard.answer(reply, answer)
+        self._services.answers.send(reply, answer, self._partition, 0)
 
 
 def answers_at_once(self: PendingRequests, _offset: int, ask: Any) -> None:

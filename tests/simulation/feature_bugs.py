@@ -106,9 +106,11 @@ def the_dead_report() -> Iterator[None]:
     """A process has one mailbox a partition, and a report counts by the number of its attempt."""
     mail: dict[Any, deque[Any]] = {}
 
-    def begin(self: LocalActivities, shard: Any, on_ready: Any) -> None:
-        _new_locals(self, shard, on_ready)
-        self._mail = mail.setdefault((id(shard.services.local), shard.partition), deque())
+    def begin(
+        self: LocalActivities, services: Any, partition: int, *parts: Any, **more: Any
+    ) -> None:
+        _new_locals(self, services, partition, *parts, **more)
+        self._mail = mail.setdefault((id(services.local), partition), deque())
 
     def of_number(world: Any, command: Any) -> Any:
         found = _attempt(world, command)
@@ -121,13 +123,13 @@ def the_dead_report() -> Iterator[None]:
     with (
         patch.object(LocalActivities, "__init__", begin),
         patch.object(LocalActivities, "close", lambda _self: None),
-        patch.object(LocalActivities, "recover", lambda _self: None),
+        patch.object(LocalActivities, "recover", lambda _self, _table: None),
         patch.object(attempts, "_attempt", of_number),
     ):
         yield
 
 
-def never_lost(_self: LocalActivities) -> None:
+def never_lost(_self: LocalActivities, _table: Any) -> None:
     """A new owner does not ask what was under way."""
 
 

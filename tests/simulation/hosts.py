@@ -158,7 +158,7 @@ class SimHost:
             host.services.inputs.close()
             for slot in host.slots.values():
                 if slot.shard is not None:
-                    slot.shard.residents.clear()
+                    slot.shard.run_cache.clear()
         self.store.crash()
 
     def _die(self) -> None:
@@ -249,6 +249,6 @@ class SimHost:
                 found.append(f"{open_runs} runs are open in partition {number}")
             if any(True for _ in shard.table.scan(*table_layout.alarms_range(), limit=1)):
                 found.append(f"an alarm is set in partition {number}")
-            if shard.pending or not shard.dispatch.is_idle:
+            if shard.journal.in_flight or not shard.outbox.is_idle:
                 found.append(f"partition {number} waits for the log")
         return found

@@ -8,19 +8,18 @@ from msgspec.structs import replace
 
 from perdure_actors.core import messages
 from perdure_actors.core.decision import Decision, Step
-from perdure_actors.partition import decide_command
 from perdure_actors.partition.buffered_signals import SignalBufferStore
+from perdure_actors.partition.decide_command import CommandDecider, Concluded
 from perdure_actors.partition.inbox import Inbox
 from perdure_actors.partition.recovery import Recovery
-from perdure_actors.partition.run_queries import ask_run
 from perdure_schemas.avro import decode
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.message_events import SignalBuffered
 from perdure_schemas.replies import Accepted, UpdateAnswer
 
 _decide_signal = messages.decide_signal
-_decide = decide_command._decide
-_begun_with_update = decide_command._begun_with_update
+_decide_one = CommandDecider._decide_one
+_begun_with_update = CommandDecider._begun_with_update
 _query = Inbox._query
 _apply_partition = Recovery._apply_partition
 
@@ -47,20 +46,22 @@ def buffer_starts_twice(self: SignalBufferStore, workflow_id: str) -> Any:
     return {}
 
 
-def answered_before_acceptance(shard: Any, command: Any, now_ms: int) -> Any:
+def answered_before_acceptance(self: Any, command: Any, now_ms: int) -> Any:
     """An update is told to be accepted when it was decided."""
-    verdict: Any = _decide(shard, command, now_ms)
+    verdict: Any = _decide_one(self, command, now_ms)
     is_new = isinstance(verdict, Decision) and verdict.is_checked
     if is_new and isinstance(command, UpdateWorkflow) and command.reply is not None:
         answer = UpdateAnswer(update_id=command.update_id, run_id=verdict.run_id, stage="accepted")
-        shard.answer(command.reply, answer)
+        journal = self._proposes._journal
+        place = journal._partition, journal.meta.offset
+        self._code._services.answers.send(command.reply, answer, *place)
     return verdict
 
 
-def begun_apart(shard: Any, workflow_id: str, decision: Any) -> Any:
+def begun_apart(self: Any, workflow_id: str, decision: Any) -> Any:
     """A start and the update that it brings are two records; a host may die between them."""
-    done = _begun_with_update(shard, workflow_id, decision)
-    if not isinstance(done, decide_command.Concluded):
+    done = _begun_with_update(self, workflow_id, decision)
+    if not isinstance(done, Concluded):
         return done
     *before, last = done.steps
     apart = [Step(last.run_id, [event]) for event in last.events]
@@ -69,8 +70,8 @@ def begun_apart(shard: Any, workflow_id: str, decision: Any) -> Any:
 
 def query_at_once(self: Inbox, offset: int, ask: Any) -> None:
     """A query of an open run is answered without waiting for a record that covers it."""
-    answer = ask_run(self._shard, ask)
+    answer = self._code_queries.ask_run(ask)
     if answer is None:
         _query(self, offset, ask)
     else:
-        self._shard.answer(ask.reply, answer)
+        self._requests._answer(ask.reply, answer)

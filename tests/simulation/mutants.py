@@ -6,13 +6,15 @@ from unittest.mock import patch
 
 from perdure._schedules.scheduler import Scheduler
 from perdure_actors.core import attempts, child_reports
-from perdure_actors.partition import decide_command, recovery
 from perdure_actors.partition import local_activities as locals_
+from perdure_actors.partition import recovery
 from perdure_actors.partition.buffered_signals import SignalBufferStore
+from perdure_actors.partition.decide_command import CommandDecider
 from perdure_actors.partition.dedup import Dedup
 from perdure_actors.partition.fence import Fence
 from perdure_actors.partition.inbox import Inbox
 from perdure_actors.partition.input_outcomes import InputOutcomes
+from perdure_actors.partition.journal import Journal
 from perdure_actors.partition.local_activities import LocalActivities
 from perdure_actors.partition.outbox import Outbox
 from perdure_actors.partition.pending_requests import PendingRequests
@@ -23,6 +25,7 @@ from perdure_actors.partition.run_memory import RunMemory
 from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.partition.takeover import Takeover
 from perdure_actors.partition.timer_queue import TimerQueue
+from perdure_actors.partition.transition import Transitions
 from perdure_actors.partition.watermark import Watermark
 from perdure_actors.replay import coroutine
 from perdure_topics import fold
@@ -42,19 +45,19 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "successes only, errors are logged",
-        bugs.patched(PartitionProcessor, "_accept", bugs.successes_only),
+        bugs.patched(Journal, "accept", bugs.successes_only),
         LOST,
         "ABCDEFGHRX",
     ),
     Mutant(
         "a success without offset is one",
-        bugs.patched(PartitionProcessor, "_accept", bugs.none_is_fine),
+        bugs.patched(Journal, "accept", bugs.none_is_fine),
         ("no_offset", *OWNERS, *LOST),
         "ABCDEFGHRX",
     ),
     Mutant(
         "gaps are not looked at",
-        bugs.patched(PartitionProcessor, "_accept", bugs.gaps_are_fine),
+        bugs.patched(Journal, "accept", bugs.gaps_are_fine),
         (*OWNERS, *LOST),
         "ABCDEFGHRX",
     ),
@@ -120,13 +123,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "table written before acceptance",
-        bugs.patched(PartitionProcessor, "append_draft", bugs.write_first),
+        bugs.patched(Transitions, "append", bugs.write_first),
         (*LOST, *OWNERS),
         "ABCDEFGHRX",
     ),
     Mutant(
         "tasks leave before acceptance",
-        bugs.patched(PartitionProcessor, "append_draft", bugs.act_first),
+        bugs.patched(Transitions, "append", bugs.act_first),
         (*LOST, *OWNERS),
         "BF",
     ),
@@ -144,7 +147,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "effects that were acknowledged are kept for ever",
-        bugs.patched(PartitionProcessor, "_write", bugs.effects_kept),
+        bugs.patched(Journal, "write", bugs.effects_kept),
         (),
         "R",
         ("children",),
@@ -270,13 +273,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an update is answered before it is accepted",
-        bugs.patched(decide_command, "_decide", message_bugs.answered_before_acceptance),
+        bugs.patched(CommandDecider, "_decide_one", message_bugs.answered_before_acceptance),
         ("slow_append", *LOST, *OWNERS),
         "A",
     ),
     Mutant(
         "a start and the update that it brings are two records",
-        bugs.patched(decide_command, "_begun_with_update", message_bugs.begun_apart),
+        bugs.patched(CommandDecider, "_begun_with_update", message_bugs.begun_apart),
         (),
         "A",
     ),

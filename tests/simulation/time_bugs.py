@@ -30,8 +30,8 @@ _now_ms = LogTime.now_ms
 def aged_by_now(self: Dedup, _record: Any, command: Any) -> bool:
     """A command is as old as it looks by its sender's clock and the time it is decided."""
     first_ms = getattr(command, "first_sent_ms", 0)
-    limit_ms = self._shard.world.limits.request_age_ms_max
-    return bool(0 < first_ms < self._shard.world.time_ms - limit_ms)
+    limit_ms = self._world.limits.request_age_ms_max
+    return bool(0 < first_ms < self._world.time_ms - limit_ms)
 
 
 def owns_by_the_clock(self: Takeover, stamp_ms: int) -> None:

@@ -17,7 +17,7 @@ from unittest.mock import patch
 from perdure._schedules.scheduler import Scheduler
 from perdure.workflow import _info as information
 from perdure_actors.definitions.workflow_code import WorkflowCode
-from perdure_actors.partition import transition
+from perdure_actors.partition import journal
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import StoredRecord, TopicSpec
@@ -159,9 +159,9 @@ class World:
 
     def run(self) -> list[Violation]:
         """Live, heal, rest, and be checked; what was wrong."""
-        part_bytes = 700 if self.settings.strength("parts") else transition.PART_BYTES_MAX
+        part_bytes = 700 if self.settings.strength("parts") else journal.PART_BYTES_MAX
         with (
-            patch.object(transition, "PART_BYTES_MAX", part_bytes),
+            patch.object(journal, "PART_BYTES_MAX", part_bytes),
             patch.object(information, "HISTORY_LENGTH_SUGGESTED_MAX", LONG_HISTORY),
             failing_at_faulty_commands(),
         ):

@@ -114,7 +114,7 @@ class HostWorld:
         self.host.services.inputs.close()
         for slot in self.host.slots.values():
             if slot.shard is not None:
-                slot.shard.residents.clear()
+                slot.shard.run_cache.clear()
         self.store.crash()
         self.deaths += 1
         self.log = SimulatedLog(self.broker, f"host-{self.deaths}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,10 +36,23 @@ def test_every_blocked_run_that_time_may_mend_is_tried_again_each_time() -> None
     table = MemoryTableStore().open("t")
     table.write([(table_layout.blocked_key(f"{number:04}"), b"") for number in range(RUNS)], [])
     tried: list[str] = []
-    residents = SimpleNamespace(find=tried.append)
-    shard: Any = SimpleNamespace(world=_World(), table=table, residents=residents)
-    no_watermark: Any = SimpleNamespace()
-    firing = TimerService(shard, no_watermark)
+    nothing: Any = SimpleNamespace()
+    run_cache: Any = SimpleNamespace(find=tried.append)
+    world: Any = _World()
+    firing = TimerService(
+        nothing,
+        0,
+        table,
+        world=world,
+        run_cache=run_cache,
+        executor=nothing,
+        transitions=nothing,
+        queue=nothing,
+        watermark=nothing,
+        doubt=nothing,
+        fence=nothing,
+        counters=Counter(),
+    )
 
     for number in range(1, 4):
         firing.keep_house(number * SLOW_RETRY_MS - 1)

@@ -141,17 +141,17 @@ def test_dispatched_does_not_pass_a_task_until_its_outcome_is_accepted() -> None
     issued = world.issued()
     (offer,) = world.offers()
     world.run(15_000)
-    assert world.shard.dispatch.dispatched == issued - 1
+    assert world.shard.outbox.dispatched == issued - 1
 
     world.end(offer)
     world.host.step()
     # It is decided on, and not accepted yet.
-    assert world.shard.pending
-    assert world.shard.dispatch.dispatched == issued - 1
+    assert world.shard.journal.in_flight
+    assert world.shard.outbox.dispatched == issued - 1
     assert not world.intake.is_settled
     world.run(200)
 
-    assert world.shard.dispatch.dispatched > issued
+    assert world.shard.outbox.dispatched > issued
     assert world.intake.is_settled
 
 
@@ -174,7 +174,7 @@ def test_dispatched_passes_a_task_once_its_start_is_accepted() -> None:
     world.run(200)
 
     assert world.events()[-1] == "ActivityStarted"
-    assert world.shard.dispatch.dispatched > issued
+    assert world.shard.outbox.dispatched > issued
 
 
 def test_a_declined_task_goes_by_the_topic_and_holds_dispatched_back_until_its_ack() -> None:
@@ -184,13 +184,13 @@ def test_a_declined_task_goes_by_the_topic_and_holds_dispatched_back_until_its_a
     (offer,) = world.offers()
     world.intake.decline(offer)
     world.host.step()
-    assert world.shard.dispatch.dispatched == issued - 1
+    assert world.shard.outbox.dispatched == issued - 1
     world.run(200)
 
     (task,) = world.tasks()
     assert task == offer.task
     assert not task.wants_claim
-    assert world.shard.dispatch.dispatched > issued - 1
+    assert world.shard.outbox.dispatched > issued - 1
 
 
 def test_a_take_over_sends_again_what_has_no_accepted_outcome() -> None:
@@ -246,7 +246,7 @@ def test_a_run_that_ends_lets_dispatched_pass(end: type[Record]) -> None:
     world.end(offer)
     world.run(200)
 
-    assert world.shard.dispatch.dispatched > issued
+    assert world.shard.outbox.dispatched > issued
     assert world.intake.is_settled
 
 

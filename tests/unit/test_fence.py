@@ -203,7 +203,7 @@ def test_code_that_escapes_three_times_is_blocked(
     here.code.make = escapes  # type: ignore[method-assign]
     for slot in here.host.slots.values():
         assert slot.shard is not None
-        slot.shard.residents.clear()
+        slot.shard.run_cache.clear()
 
     here.send(SignalWorkflow(workflow_id="bad", signal_name="poke"))
     here.send(SignalWorkflow(workflow_id="good", signal_name="poke"))

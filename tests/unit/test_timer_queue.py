@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,18 +112,40 @@ def shard(monkeypatch: pytest.MonkeyPatch) -> Any:
     alarms = TimerQueue(table_of(MANY))
     alarms.load()
     fired: list[object] = []
+    position = SimpleNamespace(upto=3)
+    watermark = Watermark(
+        inputs,
+        ("n.q.commands", 0),
+        position,
+        time=world,
+        deadlines=alarms,
+        finding=lambda *_: None,
+    )
+    transitions = SimpleNamespace(
+        has_room=True, propose_events=lambda _run, events: fired.append(events)
+    )
+    firing = TimerService(
+        services,  # type: ignore[arg-type]
+        0,
+        MemoryTableStore().open("t"),
+        world=world,  # type: ignore[arg-type]
+        run_cache=SimpleNamespace(),  # type: ignore[arg-type]
+        executor=SimpleNamespace(),  # type: ignore[arg-type]
+        transitions=transitions,  # type: ignore[arg-type]
+        queue=alarms,
+        watermark=watermark,
+        doubt=SimpleNamespace(clears=lambda _trial: True, over=lambda: None),  # type: ignore[arg-type]
+        fence=_Fence,  # type: ignore[arg-type]
+        counters=Counter(),
+    )
     shard = SimpleNamespace(
-        services=services,
-        world=world,
+        inputs=inputs,
+        position=position,
         alarms=alarms,
-        fence=_Fence,
-        upto=3,
-        partition=0,
-        has_room=True,
-        doubt=SimpleNamespace(clears=lambda _trial: True, over=lambda: None),
+        watermark=watermark,
+        firing=firing,
         fired=fired,
         probe=probe,
-        propose_events=lambda _run, events: fired.append(events),
     )
     decided = SimpleNamespace(refutable=True, at_ms=0, events=["timed out"])
     monkeypatch.setattr(
@@ -135,8 +158,7 @@ def test_deadlines_that_wait_for_unread_input_end_the_turn_and_fire_once_it_is_r
     shard: Any,
 ) -> None:
     assert MANY > HELD_BACK_MAX
-    horizon = Watermark(shard)
-    firing = TimerService(shard, horizon)
+    horizon, firing = shard.watermark, shard.firing
 
     turns = 0
     while firing.fire(NOW_MS):
@@ -155,27 +177,27 @@ def test_deadlines_that_wait_for_unread_input_end_the_turn_and_fire_once_it_is_r
 
 def test_an_input_that_was_appended_and_is_not_read_holds_deadlines_back(shard: Any) -> None:
     """The position must be the log's end: not one below it."""
-    horizon = Watermark(shard)
+    horizon = shard.watermark
     assert not horizon.has_read_to(NOW_MS)
     shard.probe.answer = 5
     horizon.check(NOW_MS)
     assert not horizon.has_read_to(NOW_MS), "the input at offset 4 is not read"
 
-    shard.services.inputs.position = lambda *_: 5
+    shard.inputs.position = lambda *_: 5
     horizon.check(NOW_MS)
     assert horizon.has_read_to(NOW_MS)
 
 
 def test_an_input_in_hand_is_not_read_yet(shard: Any) -> None:
-    horizon = Watermark(shard)
+    horizon = shard.watermark
     horizon.is_in_hand = lambda: True
     assert not horizon.has_read_to(NOW_MS)
     shard.probe.answer = 5
-    shard.upto = 3
+    shard.position.upto = 3
     horizon.check(NOW_MS)
     assert not horizon.has_read_to(NOW_MS)
 
-    shard.upto = 4
+    shard.position.upto = 4
     horizon.check(NOW_MS)
     assert horizon.has_read_to(NOW_MS)
 
@@ -185,7 +207,7 @@ def test_deadlines_that_are_over_or_later_do_not_hold_up_a_turn(
 ) -> None:
     later = {"activity": lambda *_: Later(NOW_MS + 1)}
     monkeypatch.setattr("perdure_actors.partition.timer_service.ALARMS", later)
-    firing = TimerService(shard, Watermark(shard))
+    firing = shard.firing
 
     turns = 0
     while firing.fire(NOW_MS):

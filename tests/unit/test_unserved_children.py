@@ -55,7 +55,7 @@ def test_a_child_that_was_cancelled_is_not_started_when_its_queue_is_made(
     assert StartWorkflow not in kinds
     (slot,) = here.host.slots.values()
     assert slot.shard is not None
-    assert slot.shard.dispatch.is_idle
+    assert slot.shard.outbox.is_idle
 
 
 def test_nor_is_one_whose_parent_was_terminated() -> None:

@@ -53,11 +53,11 @@ TURN_WAITS_MS = int(1000 * (EDGE_S_MAX + GRACE_S))
 
 def counts_of(shard: PartitionProcessor) -> Counter[str]:
     """What a shard has counted so far, by name."""
-    activation = shard.activation
+    activation = shard.executor
     return Counter(
         {
             **shard.counters,
-            "transitions": shard.showing.accepted_count,
+            "transitions": shard.observer.accepted_count,
             "activations": activation.activations,
             "cache hits": activation.cache_hits,
             "replays": activation.replays,
@@ -154,8 +154,8 @@ class Host:
     def _commit(self) -> None:
         """Show lag tools how far commands are read. Nobody goes on from there."""
         for number, slot in self.slots.items():
-            if slot.shard is not None and slot.shard.cursor.upto != slot.committed:
-                slot.committed = slot.shard.cursor.upto
+            if slot.shard is not None and slot.shard.journal.cursor.upto != slot.committed:
+                slot.committed = slot.shard.journal.cursor.upto
                 self._member.commit(number, slot.committed + 1)
 
     def _turn(self, number: int, slot: _Slot) -> int:
@@ -166,7 +166,7 @@ class Host:
             # A person must see what a log has lost before anything is done: the host ends with it.
             raise
         except BaseException as error:
-            was_epoch = slot.shard.cursor.epoch if slot.shard else 0
+            was_epoch = slot.shard.journal.cursor.epoch if slot.shard else 0
             deed = slot.fence.escaped(error)
             wait_ms = self._fallen(number, slot, error, deed)
             self._drop(number, slot)

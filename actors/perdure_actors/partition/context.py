@@ -22,7 +22,7 @@ class PartitionContext:
 
     def __init__(
         self,
-        residents: RunCache,
+        run_cache: RunCache,
         cursor: Cursor,
         log_time: LogTime,
         *,
@@ -33,7 +33,7 @@ class PartitionContext:
     ) -> None:
         self.limits = limits
         self.task_queue = task_queue
-        self._residents = residents
+        self._run_cache = run_cache
         self.log_time = log_time
         self._engine_key = engine_key
         self._types = types
@@ -46,7 +46,7 @@ class PartitionContext:
     @property
     def buffers(self) -> SignalBuffers:
         """The signals of this partition that wait for a start."""
-        return self._residents.keeping.buffers
+        return self._run_cache.signal_buffer.buffers
 
     def next_record(self, pseq: int) -> None:
         """The record that is decided next has this number."""
@@ -70,17 +70,17 @@ class PartitionContext:
 
     def run(self, run_id: str) -> Run | None:
         """A run of this partition."""
-        resident = self._residents.find(run_id)
+        resident = self._run_cache.find(run_id)
         return resident.run if resident else None
 
     def current(self, workflow_id: str) -> Run | None:
         """The newest run of a workflow id."""
-        resident = self._residents.current(workflow_id)
+        resident = self._run_cache.current(workflow_id)
         return resident.run if resident else None
 
     def actor(self, workflow_id: str) -> ActorState | None:
         """What is known of a workflow id over its runs."""
-        resident = self._residents.current(workflow_id)
+        resident = self._run_cache.current(workflow_id)
         return resident.run.actor if resident else None
 
     def attribute_type(self, name: str) -> str:

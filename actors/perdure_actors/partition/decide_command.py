@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +19,8 @@ from perdure_schemas.replies import Refused
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.partition.context import PartitionContext
+    from perdure_actors.partition.run_cache import CachedRun
     from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.replies import UpdateAnswer
@@ -45,98 +46,134 @@ class Concluded(msgspec.Struct):
     """The activity whose task goes out again."""
 
 
-def decide_fully(shard: Owned, command: Command, now_ms: int) -> Concluded | Rejection | Ignored:
-    """Decide a command, and what it brings with it, in order."""
-    workflow_id, first, run_id = command.workflow_id, command, ""
-    answers: list[Record] = []
-    for _ in range(AGAIN_MAX):
-        verdict = _decide(shard, command, now_ms)
-        if not isinstance(verdict, Decision):
-            break
-        run_id = verdict.run_id or run_id
-        answers += [verdict.answer] if verdict.answer is not None else []
-        again = verdict.again
-        if again is None:
-            reply = command.reply if command is not first else None
-            return Concluded(
-                verdict.steps,
-                answers,
-                run_id,
-                verdict.waits_for,
-                reply,
-                words=verdict.words,
-                handed_back=verdict.handed_back,
-            )
-        together = _begun_with_update(shard, workflow_id, verdict)
-        if isinstance(together, Concluded):
-            return replace(together, answers=answers)
-        for step in verdict.steps:
-            shard.propose(step, workflow_id, covers=False)
-        if together is not None:
-            verdict = together
-            break
-        command = again
-    else:
-        text = f"workflow {workflow_id!r} ends and begins too often: send it again"
-        verdict = Rejection("busy", text)
-    if isinstance(verdict, Ignored) or not answers:
-        return verdict
-    refused = verdict.answer or Refused(code=verdict.code, message=verdict.message, run_id=run_id)
-    note = f"{verdict.code}: {verdict.message}"
-    return Concluded([], [*answers, refused], run_id, note=note)
+class Consults(Protocol):
+    """Whoever asks the code whether it refuses a message."""
+
+    def consult(self, resident: CachedRun, event: Record) -> UpdateAnswer | None:
+        """Why the code refuses a message that has not happened yet; None when it does not."""
+
+    def consult_new(
+        self, workflow_id: str, run_id: str, events: list[Record], now_ms: int
+    ) -> UpdateAnswer | None:
+        """Why the code of a run that is yet to begin refuses the second event of it."""
 
 
-def _begun_with_update(
-    shard: Owned, workflow_id: str, decision: Decision
-) -> Concluded | Rejection | None:
-    """A start and the update that it brings, as one transition: handled before the run method.
+class FindsRuns(Protocol):
+    """Whoever holds the runs of a partition."""
 
-    None when the code cannot be asked now: then the update comes after the start.
-    """
-    update = decision.again
-    if not isinstance(update, UpdateWorkflow) or not decision.steps:
-        return None
-    *before, step = decision.steps
-    started = step.events[0]
-    if not isinstance(started, WorkflowStarted) or started.first_activation_delay_ms > 0:
-        return None
-    brought = UpdateInput(update_name=update.update_name, update_id=update.update_id)
-    events = [replace(started, update=brought), accepted_of(update)]
-    run_id, now_ms = step.run_id, shard.world.time_ms
-    try:
-        refused = shard.activation.consult_new(workflow_id, run_id, events, now_ms)
-    except BlockedError:
-        return None
-    if refused is not None:
-        return _rejected(refused, run_id)
-    steps = [*before, Step(run_id, events)]
-    return Concluded(steps, [], run_id, update.update_id, update.reply)
+    def find(self, run_id: str) -> CachedRun | None:
+        """A run by its id, loaded when it must be."""
 
 
-def _decide(shard: Owned, command: Command, now_ms: int) -> Verdict:
-    verdict = COMMANDS[type(command)](shard.world, command, now_ms)
-    if not isinstance(verdict, Decision) or not verdict.is_checked:
-        return verdict
-    return _shown_to_code(shard, verdict)
+class Proposes(Protocol):
+    """Whoever makes transitions of decided steps."""
+
+    def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> object:
+        """Append a transition."""
 
 
-def _shown_to_code(shard: Owned, decision: Decision) -> Decision | Rejection:
-    """What a decision becomes once the code has seen the one event it may refuse."""
-    step = decision.steps[0]
-    event = step.events[0]
-    resident = shard.residents.find(step.run_id)
-    assert resident is not None, f"a decision about run {step.run_id}, which is not here"
-    try:
-        refused = shard.activation.consult(resident, event)
-    except BlockedError as error:
-        # A signal is recorded all the same, and shows that the run is blocked.
-        is_update = isinstance(event, WorkflowUpdateAccepted)
-        return Rejection("blocked", error.message, step.run_id) if is_update else decision
-    if refused is None:
-        return decision
-    if isinstance(event, WorkflowUpdateAccepted):
-        return _rejected(refused, step.run_id)
-    return Rejection("invalid", _message_of(refused), step.run_id)
+class CommandDecider:
+    """Decides the commands of one partition."""
+
+    def __init__(
+        self, world: PartitionContext, runs: FindsRuns, code: Consults, proposes: Proposes
+    ) -> None:
+        self._world = world
+        self._runs = runs
+        self._code = code
+        self._proposes = proposes
+
+    def decide(self, command: Command, now_ms: int) -> Concluded | Rejection | Ignored:
+        """Decide a command, and what it brings with it, in order."""
+        workflow_id, first, run_id = command.workflow_id, command, ""
+        answers: list[Record] = []
+        for _ in range(AGAIN_MAX):
+            verdict = self._decide_one(command, now_ms)
+            if not isinstance(verdict, Decision):
+                break
+            run_id = verdict.run_id or run_id
+            answers += [verdict.answer] if verdict.answer is not None else []
+            again = verdict.again
+            if again is None:
+                reply = command.reply if command is not first else None
+                return Concluded(
+                    verdict.steps,
+                    answers,
+                    run_id,
+                    verdict.waits_for,
+                    reply,
+                    words=verdict.words,
+                    handed_back=verdict.handed_back,
+                )
+            together = self._begun_with_update(workflow_id, verdict)
+            if isinstance(together, Concluded):
+                return replace(together, answers=answers)
+            for step in verdict.steps:
+                self._proposes.propose(step, workflow_id, covers=False)
+            if together is not None:
+                verdict = together
+                break
+            command = again
+        else:
+            text = f"workflow {workflow_id!r} ends and begins too often: send it again"
+            verdict = Rejection("busy", text)
+        if isinstance(verdict, Ignored) or not answers:
+            return verdict
+        refused = verdict.answer or Refused(
+            code=verdict.code, message=verdict.message, run_id=run_id
+        )
+        note = f"{verdict.code}: {verdict.message}"
+        return Concluded([], [*answers, refused], run_id, note=note)
+
+    def _begun_with_update(
+        self, workflow_id: str, decision: Decision
+    ) -> Concluded | Rejection | None:
+        """A start and the update that it brings, as one transition: handled before the run method.
+
+        None when the code cannot be asked now: then the update comes after the start.
+        """
+        update = decision.again
+        if not isinstance(update, UpdateWorkflow) or not decision.steps:
+            return None
+        *before, step = decision.steps
+        started = step.events[0]
+        if not isinstance(started, WorkflowStarted) or started.first_activation_delay_ms > 0:
+            return None
+        brought = UpdateInput(update_name=update.update_name, update_id=update.update_id)
+        events = [replace(started, update=brought), accepted_of(update)]
+        run_id, now_ms = step.run_id, self._world.time_ms
+        try:
+            refused = self._code.consult_new(workflow_id, run_id, events, now_ms)
+        except BlockedError:
+            return None
+        if refused is not None:
+            return _rejected(refused, run_id)
+        steps = [*before, Step(run_id, events)]
+        return Concluded(steps, [], run_id, update.update_id, update.reply)
+
+    def _decide_one(self, command: Command, now_ms: int) -> Verdict:
+        verdict = COMMANDS[type(command)](self._world, command, now_ms)
+        if not isinstance(verdict, Decision) or not verdict.is_checked:
+            return verdict
+        return self._shown_to_code(verdict)
+
+    def _shown_to_code(self, decision: Decision) -> Decision | Rejection:
+        """What a decision becomes once the code has seen the one event it may refuse."""
+        step = decision.steps[0]
+        event = step.events[0]
+        resident = self._runs.find(step.run_id)
+        assert resident is not None, f"a decision about run {step.run_id}, which is not here"
+        try:
+            refused = self._code.consult(resident, event)
+        except BlockedError as error:
+            # A signal is recorded all the same, and shows that the run is blocked.
+            is_update = isinstance(event, WorkflowUpdateAccepted)
+            return Rejection("blocked", error.message, step.run_id) if is_update else decision
+        if refused is None:
+            return decision
+        if isinstance(event, WorkflowUpdateAccepted):
+            return _rejected(refused, step.run_id)
+        return Rejection("invalid", _message_of(refused), step.run_id)
 
 
 def _rejected(refused: UpdateAnswer, run_id: str) -> Rejection:

@@ -13,11 +13,15 @@ from perdure_schemas.command_headers import RoutedCommand
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.replies import Accepted, Refused
-from perdure_topics.names import partition_of, topic_name
+from perdure_topics.names import partition_of
 
 if TYPE_CHECKING:
-    from perdure_actors.partition.capabilities import Owned
+    from collections import Counter
+
+    from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.dedup_entries import DedupEntries
+    from perdure_actors.partition.services import Services
+    from perdure_actors.partition.transition import PendingReplies
     from perdure_schemas.command_headers import Command
     from perdure_topics.ports import StoredRecord
 
@@ -29,39 +33,50 @@ TOO_OLD = "too_old"
 
 
 class Dedup:
-    """What one shard remembers of the commands it took."""
+    """What one owner remembers of the commands it took."""
 
-    def __init__(self, shard: Owned, taken: DedupEntries) -> None:
-        self._shard = shard
+    def __init__(
+        self,
+        services: Services,
+        place: tuple[str, int],
+        world: PartitionContext,
+        taken: DedupEntries,
+        *,
+        owed: PendingReplies,
+        counters: Counter[str],
+    ) -> None:
+        self._partitions = services.partitions
+        self._topic, self._partition = place
+        self._world = world
         self._taken = taken
+        self._owed = owed
+        self._counters = counters
         self._read_to_ms = 0
         """The log's stamp of the newest input that was taken."""
-        self._forget_at_ms = shard.world.time_ms + FORGET_EVERY_MS
+        self._forget_at_ms = world.time_ms + FORGET_EVERY_MS
         self._forgetting = b""
         """Where the walk over request ids goes on; empty when none is under way."""
-        self._topic = topic_name("commands", shard.services.namespace, shard.services.task_queue)
 
     @property
     def age_h(self) -> int:
         """How long request ids are remembered, in hours."""
-        return self._shard.world.limits.request_age_ms_max // 3_600_000
+        return self._world.limits.request_age_ms_max // 3_600_000
 
     def wanted(self, command: Command) -> int:
         """The partition that a command belongs to."""
-        return partition_of(command.workflow_id, self._shard.services.partitions)
+        return partition_of(command.workflow_id, self._partitions)
 
     def misrouted(self, record: StoredRecord, command: Command) -> StoredRecord | str | None:
         """A command of another partition: a client's as it is sent on, an actor's by a reason."""
-        shard = self._shard
         if not isinstance(command, RoutedCommand):
             return None
         wanted = self.wanted(command)
-        if wanted == shard.partition:
+        if wanted == self._partition:
             return None
         if command.source is not None:
             return f"an actor's command for partition {wanted}"
         if not command.request_id:
-            first = f"{self._topic}-{shard.partition}-{record.offset}"
+            first = f"{self._topic}-{self._partition}-{record.offset}"
             command = replace(command, request_id=first)
         sending = sending_in(record.headers)
         if sending is not None and command.first_sent_ms > 0:
@@ -72,7 +87,7 @@ class Dedup:
     def answer_again(self, command: Command) -> bool:
         """Whether a command was taken before; it is answered as then, or dropped."""
         if command.source is not None and self._taken.has_source(command.source):
-            self._shard.count("doubled actor command")
+            self._counters["doubled actor command"] += 1
             return True
         request_id = command.request_id
         row = self._taken.request(command.workflow_id, request_id) if request_id else None
@@ -94,7 +109,7 @@ class Dedup:
             return False
         sending = sending_in(record.headers)
         age_ms = sending.age_ms if sending else record.timestamp_ms - first_ms
-        return age_ms > self._shard.world.limits.request_age_ms_max
+        return age_ms > self._world.limits.request_age_ms_max
 
     def read_to(self, stamp_ms: int) -> None:
         """An input was taken that the log stamped then."""
@@ -111,12 +126,12 @@ class Dedup:
             self._forgetting = table_layout.REQUESTS
         if self._forgetting:
             newest_ms = min(now_ms, self._read_to_ms)
-            kept_ms = self._shard.world.limits.request_age_ms_max + ON_THE_WAY_MS
+            kept_ms = self._world.limits.request_age_ms_max + ON_THE_WAY_MS
             self._forgetting = self._taken.forget_requests(newest_ms - kept_ms, self._forgetting)
 
     def _answer(self, command: Command, row: table_layout.RequestRow) -> None:
         reply = command.reply
-        owed = self._shard.owed
+        owed = self._owed
         code, _, message = row.reason.partition(": ")
         refused = Refused(code=code, message=message, run_id=row.run_id)
         if row.outcome == "refused":
@@ -126,7 +141,7 @@ class Dedup:
             if reply is not None:
                 owed.waits.append((reply, row.run_id, command.update_id))
             return
-        run = self._shard.world.run(row.run_id)
+        run = self._world.run(row.run_id)
         started = run is not None and run.started.request_id == command.request_id
         accepted = Accepted(
             workflow_id=command.workflow_id,

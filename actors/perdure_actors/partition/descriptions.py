@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from perdure_schemas.replies import PendingActivity, PendingChild
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from perdure_actors.core.state import ActivityState, ChildState
-    from perdure_actors.partition.capabilities import Owned
 
 
-def pending_record(shard: Owned, run_id: str, activity: ActivityState) -> PendingActivity:
+def pending_record(
+    heartbeats: Mapping[tuple[str, str], int], run_id: str, activity: ActivityState
+) -> PendingActivity:
     """An activity without an outcome, as describe shows it."""
     scheduled = activity.scheduled
     policy = scheduled.retry_policy
@@ -25,7 +28,7 @@ def pending_record(shard: Owned, run_id: str, activity: ActivityState) -> Pendin
         started_ms=activity.started_ms,
         next_attempt_ms=activity.retry_ms,
         last_failure=activity.last_failure,
-        heartbeat_ms=shard.world.soft.heartbeats.get((run_id, scheduled.activity_id), 0),
+        heartbeat_ms=heartbeats.get((run_id, scheduled.activity_id), 0),
         heartbeat_details=activity.heartbeat_details,
         worker_id=activity.worker_id,
         identity=activity.identity,

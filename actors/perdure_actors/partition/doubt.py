@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from perdure_schemas.events import InputTrying
 
 if TYPE_CHECKING:
-    from collections import deque
+    from collections.abc import Callable
 
-    from perdure_actors.partition.executor import Executor
-    from perdure_actors.partition.fence import Fence
-    from perdure_actors.partition.services import Services
-    from perdure_actors.partition.transition import InFlight
     from perdure_actors.table_layout import Meta
     from perdure_schemas.transition import EpochBump, Transition
-    from perdure_topics.fold import Cursor
+    from perdure_topics.ports import Clock
 
 BUMPS_IN_DOUBT = 4
 """The own bump, and three before it with nothing accepted between them."""
@@ -64,33 +60,49 @@ class Trial(NamedTuple):
         return f"{self.kind} {self.id} of {self.owner}" if self.id else f"{self.kind} {self.owner}"
 
 
-class Doubtful(Protocol):
-    """What is needed of an owned partition."""
+class Marks(Protocol):
+    """Whoever says in the log what is about to be tried."""
 
-    services: Services
-    meta: Meta
-    cursor: Cursor
-    pending: deque[InFlight]
-    activation: Executor
-    fence: Fence
+    @property
+    def all_accepted(self) -> bool:
+        """Whether nothing that is proposed waits for its acceptance."""
 
-    def propose_mark(self, trial: Trial) -> None:
+    def propose_mark(self, event: InputTrying) -> None:
         """Say in the log that something is about to be run that may have killed its host."""
 
 
-class Doubt:
-    """What one shard does one at a time, because hosts have died there."""
+class Refuses(Protocol):
+    """Whoever runs code, unless it is told why not."""
 
-    def __init__(self, shard: Doubtful) -> None:
-        self._shard = shard
-        meta = shard.meta
+    refusal: str
+
+
+class Doubt:
+    """What one owner does one at a time, because hosts have died there."""
+
+    def __init__(
+        self,
+        meta: Meta,
+        clock: Clock,
+        *,
+        bumps: int,
+        marks: Marks,
+        code: Refuses,
+        put_off: Callable[[], None],
+    ) -> None:
+        """`put_off` is told that what was begun is not done yet."""
+        self._meta = meta
+        self._clock = clock
+        self._marks = marks
+        self._code = code
+        self._put_off = put_off
         in_doubt = (
-            shard.cursor.bumps >= BUMPS_IN_DOUBT
+            bumps >= BUMPS_IN_DOUBT
             or meta.short_lives >= LIVES_IN_DOUBT
             or not all(map(_is_kept, meta.marks))
         )
         self._left = DOUBTS if in_doubt else 0
-        self._began_ms = shard.services.clock.monotonic_ms()
+        self._began_ms = clock.monotonic_ms()
         self._trial: Trial | None = None
         self._wanted: Trial | None = None
         self._asked_ms = 0
@@ -114,40 +126,43 @@ class Doubt:
             return True
         if self._may(trial):
             return True
-        self._shard.fence.put_off()
+        self._put_off()
         return False
 
     def _may(self, trial: Trial) -> bool:
-        shard, now_ms = self._shard, self._shard.services.clock.monotonic_ms()
         if self._trial not in (None, trial) and not self._is_forgotten():
             self._want(trial)
             return False
-        self._asked_ms = now_ms
-        if shard.pending:
+        self._asked_ms = self._clock.monotonic_ms()
+        if not self._marks.all_accepted:
             self._want(trial)
             return False
         if self._trial != trial:
             self._trial, self._wanted = trial, None
-            shard.propose_mark(trial)
+            self._marks.propose_mark(trial.event())
             return False
         self._trial = self._wanted = None
-        shard.activation.refusal = self.refusal(trial)
+        self._code.refusal = self.refusal(trial)
         return True
 
     def refusal(self, trial: Trial) -> str:
         """Why no code may be run on something; empty when it may."""
-        if self._shard.meta.marks.get(trial.mark, 0) <= MARKS_MAX:
+        if self.marks_of(trial) <= MARKS_MAX:
             return ""
         return (
             f"{trial} was tried {MARKS_MAX} times and each time its host died; the code is not run"
             " on it again"
         )
 
+    def marks_of(self, trial: Trial) -> int:
+        """How often the log says that something was tried and not lived through."""
+        return self._meta.marks.get(trial.mark, 0) if self._meta.marks else 0
+
     def over(self) -> None:
         """What was cleared is done, and its host lives."""
         if self._left:
-            self._shard.activation.refusal = ""
-            lived_ms = self._shard.services.clock.monotonic_ms() - self._began_ms
+            self._code.refusal = ""
+            lived_ms = self._clock.monotonic_ms() - self._began_ms
             if self._left > 1 or lived_ms >= LIFE_MS:
                 self._left -= 1
 
@@ -155,11 +170,10 @@ class Doubt:
         """Inputs wait for what else is to be done: there is no end to them."""
         if trial.kind != INPUT and (self._wanted is None or self._is_forgotten()):
             self._wanted = trial
-            self._asked_ms = self._shard.services.clock.monotonic_ms()
+            self._asked_ms = self._clock.monotonic_ms()
 
     def _is_forgotten(self) -> bool:
-        now_ms = self._shard.services.clock.monotonic_ms()
-        return now_ms - self._asked_ms > FORGOTTEN_MS
+        return self._clock.monotonic_ms() - self._asked_ms > FORGOTTEN_MS
 
 
 def add_mark(meta: Meta, event: InputTrying) -> None:

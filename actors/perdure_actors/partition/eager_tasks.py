@@ -19,13 +19,16 @@ from perdure_actors.task_records import Home, task_record, trace_headers
 from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from perdure_actors.core.state import RecordId
-    from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.outbox import Held
-    from perdure_actors.partition.transition import InFlight
-    from perdure_actors.partition.watermark import Watermark
+    from perdure_actors.partition.context import PartitionContext
+    from perdure_actors.partition.doubt import Doubt
+    from perdure_actors.partition.fence import Fence
+    from perdure_actors.partition.outbox import Held, Outbox
+    from perdure_actors.partition.services import Services
+    from perdure_actors.partition.transition import InFlight, Transitions
     from perdure_schemas.command_headers import AttemptReport
 
 OUTCOME: Final = "outcome of an eager activity"
@@ -48,14 +51,30 @@ class _Open(NamedTuple):
 class EagerTasks:
     """The tasks that one owner of a partition has handed to the worker of its process."""
 
-    def __init__(self, shard: Owned, horizon: Watermark, on_ready: Callable[[], None]) -> None:
-        services = shard.services
-        horizon.is_behind = self._has_word
-        self._shard = shard
+    def __init__(
+        self,
+        services: Services,
+        partition: int,
+        world: PartitionContext,
+        transitions: Transitions,
+        outbox: Outbox,
+        *,
+        doubt: Doubt,
+        fence: Fence,
+        counters: Counter[str],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._services = services
+        self._world = world
+        self._transitions = transitions
+        self._outbox = outbox
+        self._doubt = doubt
+        self._fence = fence
+        self._counters = counters
         self._worker = services.eager
         self.mailbox = TaskMailbox(on_ready)
         commands = topic_name("commands", services.namespace, services.task_queue)
-        self._home = Home(services.namespace, commands, shard.partition)
+        self._home = Home(services.namespace, commands, partition)
         self._open: dict[bytes, _Open] = {}
         self._of_run: dict[str, set[bytes]] = {}
         self._decided: deque[tuple[InFlight, bytes]] = deque()
@@ -71,7 +90,7 @@ class EagerTasks:
         if worker is None or not isinstance(effect, SendTask) or not self._may(effect):
             return False
         issued = effect.activity.issued
-        token = self._shard.world.token(issued)
+        token = self._world.token(issued)
         task = task_record(effect, token=token, home=self._home)
         # First, because its outcome may come at once.
         run_id, activity_id = task.run_id, task.activity_id
@@ -80,7 +99,7 @@ class EagerTasks:
         if not worker.offer(task, trace_headers(effect), self.mailbox):
             self._forget(token)
             return False
-        self._shard.count("tasks handed over in the process")
+        self._counters["tasks handed over in the process"] += 1
         return True
 
     def _may(self, effect: SendTask) -> bool:
@@ -96,9 +115,9 @@ class EagerTasks:
             effect.resent
             or effect.moved
             or activity.attempt > 1
-            or scheduled.task_queue != self._shard.task_queue
+            or scheduled.task_queue != self._services.task_queue
             or (policy is not None and policy.maximum_attempts == 1)
-            or self._shard.doubt.is_on
+            or self._doubt.is_on
             or self.mailbox.is_closed
             or len(self._open) >= OPEN_MAX
         )
@@ -123,7 +142,7 @@ class EagerTasks:
             row = pending.ops.get(key, _UNTOUCHED)
             if row is not _UNTOUCHED and not _sends_again(row, task.issued):
                 self._forget(token)
-                self._shard.dispatch.release(task.held)
+                self._outbox.release(task.held)
 
     def _forget(self, token: bytes) -> None:
         task = self._open.pop(token)
@@ -138,21 +157,21 @@ class EagerTasks:
 
     # -- in --
 
-    def _has_word(self) -> bool:
+    def has_word(self) -> bool:
         """Whether outcomes wait to be decided on, which a deadline must not overtake."""
         return len(self.mailbox) > 0
 
     def take(self, now_ms: int) -> bool:
         """Decide on what was left, as far as there is room; whether there is more."""
-        shard, mailbox = self._shard, self.mailbox
+        transitions, mailbox = self._transitions, self.mailbox
         if not mailbox:
             return False
-        clock = shard.services.clock
+        clock = self._services.clock
         over_ms = clock.monotonic_ms() + TURN_MS
         number = 0
         while (letter := mailbox.first()) is not None:
             number += 1
-            if not shard.has_room:
+            if not transitions.has_room:
                 return False
             if number % OUTCOMES_AT_ONCE == 0 and clock.monotonic_ms() >= over_ms:
                 return True
@@ -168,28 +187,26 @@ class EagerTasks:
         task = self._open.get(token)
         if task is not None:
             self._forget(token)
-            self._shard.dispatch.send_by_topic(task.held)
+            self._outbox.send_by_topic(task.held)
 
     def _take_outcome(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
         """Decide on an outcome; one that cannot be goes by the log, where inputs are set aside."""
-        shard = self._shard
         key = type(outcome).__name__
-        error = shard.fence.attempt(OUTCOME, key, self._decide, token, outcome, now_ms)
+        error = self._fence.attempt(OUTCOME, key, self._decide, token, outcome, now_ms)
         if error is not None:
             text = f"an outcome cannot be taken, and goes by the log: {reason_of(error)}"
-            shard.fence.tell(shard.services, "report_failed", text, error)
+            self._fence.tell(self._services, "report_failed", text, error)
             self._give_back([token])
 
     def _decide(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
-        shard = self._shard
-        verdict = COMMANDS[type(outcome)](shard.world, outcome, now_ms)
+        verdict = COMMANDS[type(outcome)](self._world, outcome, now_ms)
         if not isinstance(verdict, Decision) or not verdict.steps:
-            shard.count("ignored: an attempt that nobody waits for")
+            self._counters["ignored: an attempt that nobody waits for"] += 1
             self._settle(token)
             return
         for step in verdict.steps:
-            shard.propose(step, outcome.workflow_id, covers=False)
-        self._decided.append((shard.pending[-1], token))
+            entry = self._transitions.propose(step, outcome.workflow_id, covers=False)
+        self._decided.append((entry, token))
 
     # -- the end --
 

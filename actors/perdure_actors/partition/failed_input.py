@@ -12,7 +12,7 @@ from perdure_schemas.replies import Refused
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import World
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.partition.schema_framing import Framing
     from perdure_schemas.payloads import EffectId, Errand, ReplyTo
     from perdure_topics.ports import StoredRecord
 
@@ -43,10 +43,10 @@ def told_of_refusal(world: World, command: Command, reason: str) -> list[SendCom
     return [SendCommand(one.task_queue, decode_as(Command, one.command)) for one in errands]
 
 
-def look_at(shard: Owned, record: StoredRecord, reason: str) -> FailedInput:
+def look_at(framing: Framing, world: World, record: StoredRecord, reason: str) -> FailedInput:
     """What can be known of an input that failed, whatever it is."""
     try:
-        command = shard.services.framing.decode(record.value)
+        command = framing.decode(record.value)
     except ValueError:
         return FailedInput(is_ask=False)
     if not isinstance(command, Command):
@@ -57,7 +57,7 @@ def look_at(shard: Owned, record: StoredRecord, reason: str) -> FailedInput:
     errands: tuple[Errand, ...] = ()
     if source is not None:
         try:
-            errands = errands_of(shard.world, command, Rejection(INTERNAL, reason))
+            errands = errands_of(world, command, Rejection(INTERNAL, reason))
         except Exception:
             # Its sender cannot be told in its own way; the finding and the dead letter say it.
             errands = ()

@@ -12,9 +12,15 @@ from perdure_schemas.replies import Refused
 from perdure_schemas.transition import Outcome
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from perdure_actors.core.decision import Rejection
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.dedup_entries import DedupEntries
+    from perdure_actors.partition.failed_input import FailedInput
+    from perdure_actors.partition.fence import Fence
+    from perdure_actors.partition.services import Services
+    from perdure_actors.partition.transition import PendingReplies
     from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import EffectId, Errand
     from perdure_topics.ports import StoredRecord
@@ -24,19 +30,36 @@ _REPLY: Final = re.compile(rb"([0-9]{1,9})\|([!-{}~]{1,200})\|([ -~]{0,100})")
 
 
 class InputOutcomes:
-    """The outcomes of one shard's inputs, owed to the next record that covers them."""
+    """The outcomes of one owner's inputs, owed to the next record that covers them."""
 
-    def __init__(self, shard: Owned, taken: DedupEntries, topic: str) -> None:
-        self._shard = shard
+    def __init__(
+        self,
+        services: Services,
+        place: tuple[str, int],
+        world: PartitionContext,
+        taken: DedupEntries,
+        *,
+        owed: PendingReplies,
+        fence: Fence,
+        counters: Counter[str],
+    ) -> None:
+        self._services = services
+        self._topic, self._partition = place
+        self._world = world
         self._taken = taken
-        self._topic = topic
+        self._owed = owed
+        self._fence = fence
+        self._counters = counters
+
+    def look_at(self, record: StoredRecord, reason: str) -> FailedInput:
+        """What can be known of an input that failed, whatever it is."""
+        return look_at(self._services.framing, self._world, record, reason)
 
     def fail(self, record: StoredRecord, reason: str, error: Exception | None) -> None:
         """An input that cannot be decided: kept, its sender told, and passed."""
-        shard = self._shard
-        found = look_at(shard, record, reason)
-        shard.owed.answer(found.reply, internal(reason))
-        where = f"{self._topic}-{shard.partition}, offset {record.offset}"
+        found = self.look_at(record, reason)
+        self._owed.answer(found.reply, internal(reason))
+        where = f"{self._topic}-{self._partition}, offset {record.offset}"
         if found.is_ask:
             text = f"an ask could not be answered ({where}): {reason}"
         else:
@@ -45,7 +68,7 @@ class InputOutcomes:
                 f"a command could not be decided and is in the dead letters ({where}): {reason}."
                 " Its sender was told where it can be; send it again once this is mended"
             )
-        shard.fence.tell(shard.services, "input_failed", text, error)
+        self._fence.tell(self._services, "input_failed", text, error)
 
     def add(
         self,
@@ -60,7 +83,7 @@ class InputOutcomes:
         """What became of a command, by which it is known when it comes again."""
         workflow_id, request_id = command.workflow_id, command.request_id
         source = command.source
-        self._shard.owed.outcomes.append(
+        self._owed.outcomes.append(
             Outcome(
                 offset=record.offset,
                 outcome=outcome,
@@ -75,12 +98,12 @@ class InputOutcomes:
         if source is not None:
             self._taken.add_source(source)
         if request_id:
-            row = table_layout.RequestRow(self._shard.world.now_ms(), outcome, run_id, reason)
+            row = table_layout.RequestRow(self._world.now_ms(), outcome, run_id, reason)
             self._taken.add_request(workflow_id, request_id, row)
 
     def hand_back(self, record: StoredRecord, run_id: str, activity_id: str) -> None:
         """A task goes out again once this is in the log; that is no event of its run."""
-        self._shard.owed.outcomes.append(
+        self._owed.outcomes.append(
             Outcome(
                 offset=record.offset,
                 outcome="handed_back",
@@ -88,7 +111,7 @@ class InputOutcomes:
                 activity_id=activity_id,
             )
         )
-        self._shard.count("handed_back")
+        self._counters["handed_back"] += 1
 
     def refuse(
         self,
@@ -110,7 +133,7 @@ class InputOutcomes:
             reason=f"{rejection.code}: {rejection.message}",
             errands=errands,
         )
-        self._shard.owed.answer(
+        self._owed.answer(
             reply,
             rejection.answer
             or Refused(
@@ -136,7 +159,7 @@ class InputOutcomes:
         """An outcome that carries the record itself: dead, or forwarded."""
         if source is not None:
             self._taken.add_source(source)
-        self._shard.owed.outcomes.append(
+        self._owed.outcomes.append(
             Outcome(
                 offset=record.offset,
                 outcome=outcome,
@@ -147,7 +170,7 @@ class InputOutcomes:
                 errands=list(errands),
             )
         )
-        self._shard.count(outcome)
+        self._counters[outcome] += 1
 
     def dead(
         self,
@@ -165,7 +188,7 @@ class InputOutcomes:
             if found is not None:
                 partition, correlation, version = (part.decode() for part in found.groups())
                 hint = f" (the client is of version {version})" if unknown else ""
-                self._shard.owed.answer(
+                self._owed.answer(
                     ReplyTo(partition=int(partition), correlation_id=correlation),
                     Refused(code="unreadable", message=reason + hint),
                 )

@@ -17,10 +17,12 @@ from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.transition import TransitionBody
 
 if TYPE_CHECKING:
-    from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.run_cache import CachedRun
+    from perdure_actors.partition.run_cache import CachedRun, RunCache
+    from perdure_actors.partition.services import Services
     from perdure_actors.partition.transition import InFlight
+    from perdure_actors.table_layout import Meta
     from perdure_schemas.payloads import Record
+    from perdure_topics.ports import Table
 
 RECENT_MAX = 1_000
 RECENT_BYTES_MAX = 16 * 1024 * 1024
@@ -54,19 +56,24 @@ class RecentTransitions:
 
 
 class Observer:
-    """Shows the accepted transitions of one shard incarnation to its viewer."""
+    """Shows the accepted transitions of one incarnation of an owner to its viewer."""
 
-    def __init__(self, shard: Owned) -> None:
-        self._shard = shard
-        viewer = shard.services.viewer
-        self._view = None if viewer is None else viewer.open(shard.partition, shard.meta.shown)
-        self._last = self._said = shard.meta.shown
+    def __init__(
+        self, services: Services, partition: int, table: Table, meta: Meta, run_cache: RunCache
+    ) -> None:
+        self._table = table
+        self._meta = meta
+        self._run_cache = run_cache
+        self._trouble = services.trouble
+        viewer = services.viewer
+        self._view = None if viewer is None else viewer.open(partition, meta.shown)
+        self._last = self._said = meta.shown
         self.accepted_count = 0
 
     @property
     def shown(self) -> int:
         """The pseq up to which everything has been shown."""
-        return self._shard.meta.shown if self._view is None else self._view.shown()
+        return self._meta.shown if self._view is None else self._view.shown()
 
     @property
     def owes_word(self) -> bool:
@@ -87,7 +94,7 @@ class Observer:
         """Show a transition that has just been accepted."""
         resident, envelope = pending.resident, pending.envelope
         self.accepted_count += 1
-        trouble = self._shard.services.trouble
+        trouble = self._trouble
         if trouble is not None and resident is not None and pending.events:
             trouble.accepted(resident.run, pending.events, now_ms=envelope.time_ms)
         if self._view is None:
@@ -104,7 +111,7 @@ class Observer:
             return
         for one in recent.after(self._view.shown()):
             body = decode_as(TransitionBody, one.body)
-            resident = self._shard.residents.find(body.run_id) if body.run_id else None
+            resident = self._run_cache.find(body.run_id) if body.run_id else None
             if resident is None:
                 self._view.passed(one.pseq)
                 continue
@@ -126,7 +133,7 @@ class Observer:
         """Make a view anew from the run's history; what that shows has been shown before."""
         assert self._view is not None
         state = resident.run.state
-        for _, _, time_ms, body in history_of(self._shard.table, state.run_id):
+        for _, _, time_ms, body in history_of(self._table, state.run_id):
             if body.seq >= before_seq:
                 return
             events = [decode(data) for data in body.events]

@@ -106,12 +106,8 @@ class Outbox:
         on_ready: Callable[[], None],
         tell: Callable[[str, Exception], None] = _nobody_hears,
         refused: Callable[[Record, str], Sequence[Effect]] = _nobody_waits,
-        eager: Callable[[Held], bool] = _by_the_topic,
     ) -> None:
-        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it.
-
-        `eager` takes a task over for a worker of this process, if it can.
-        """
+        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it."""
         self._log = log
         self._address = address
         self._token = token
@@ -120,7 +116,8 @@ class Outbox:
         self._on_ready = on_ready
         self._tell = tell
         self._refused = refused
-        self._eager = eager
+        self.eager: Callable[[Held], bool] = _by_the_topic
+        """Takes a task over for a worker of this process, if it can."""
         self._appender: Appender | None = None
         self._unacked: OrderedDict[int, Outgoing] = OrderedDict()
         self._serial = 0
@@ -200,7 +197,7 @@ class Outbox:
     def _send_one(self, held: Held) -> None:
         """Send an effect; one that cannot be is parked, so that those behind it go out."""
         try:
-            if not isinstance(held.effect, SendTask) or not self._eager(held):
+            if not isinstance(held.effect, SendTask) or not self.eager(held):
                 self._try_to_send(held)
         except Exception as error:
             self._park(held, error)

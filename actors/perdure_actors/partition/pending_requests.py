@@ -9,20 +9,29 @@ from msgspec.structs import replace
 
 from perdure_actors.partition.failed_input import internal
 from perdure_actors.partition.fence import PASSING, reason_of
-from perdure_actors.partition.queries import READS, WAITS, notices_of
-from perdure_actors.partition.run_queries import ask_run, begins_soon, named
+from perdure_actors.partition.queries import READS, WAITS, Queries
 from perdure_actors.partition.transition import closing_of
 from perdure_actors.partition.update_waits import UpdateWaits
 from perdure_schemas.age_header import sending_in
 
 if TYPE_CHECKING:
-    from perdure_actors.partition.capabilities import Owned
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    from perdure_actors.partition.context import PartitionContext
+    from perdure_actors.partition.executor import Executor
+    from perdure_actors.partition.fence import Fence
+    from perdure_actors.partition.journal import Journal
+    from perdure_actors.partition.run_cache import RunCache
+    from perdure_actors.partition.run_queries import CodeQueries
+    from perdure_actors.partition.services import Services
+    from perdure_actors.partition.transition import InFlight
     from perdure_schemas.command_headers import Command, ReadCommand
     from perdure_schemas.commands import ReadHistory
     from perdure_schemas.message_commands import QueryWorkflow
-    from perdure_schemas.payloads import ReplyTo
+    from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.replies import RunClosed
-    from perdure_topics.ports import StoredRecord
+    from perdure_topics.ports import StoredRecord, Table
 
 FORGET_EVERY_MS = 1_000
 WAITERS_NOTICED = 50
@@ -54,10 +63,41 @@ def in_log_time(record: StoredRecord, ask: C) -> C:
 
 
 class PendingRequests:
-    """The asks of one shard."""
+    """The asks of one partition."""
 
-    def __init__(self, shard: Owned) -> None:
-        self._shard = shard
+    def __init__(
+        self,
+        services: Services,
+        partition: int,
+        table: Table,
+        *,
+        journal: Journal[InFlight],
+        world: PartitionContext,
+        run_cache: RunCache,
+        executor: Executor,
+        code: CodeQueries,
+        fence: Fence,
+        missing: AbstractSet[str],
+        answer: Callable[[ReplyTo, Record], None],
+    ) -> None:
+        self._services = services
+        self._partition = partition
+        self._journal = journal
+        self._world = world
+        self._run_cache = run_cache
+        self._code = code
+        self._fence = fence
+        self._answer = answer
+        self._queries = Queries(
+            table,
+            partition,
+            world,
+            host=services,
+            position=journal,
+            waits=self,
+            code=code,
+            missing=missing,
+        )
         self._reads: deque[tuple[int, ReadCommand]] = deque()
         self._watchers: dict[str, list[ReadHistory]] = {}
         self._waiters: dict[str, dict[str, ReplyTo]] = {}
@@ -66,7 +106,7 @@ class PendingRequests:
         """Queries that wait for the first step of a run, by workflow id."""
         self._forgot_at_ms = 0
         self._notice_next: deque[str] = deque()
-        self.updates = UpdateWaits(shard)
+        self._updates = UpdateWaits(table, executor, answer)
 
     @property
     def reads_wait(self) -> bool:
@@ -81,10 +121,10 @@ class PendingRequests:
     def ask(self, offset: int, ask: ReadCommand) -> None:
         """Take an ask; one whose asker has given up is passed over."""
         reply = ask.reply
-        if reply.deadline_ms and reply.deadline_ms < self._shard.world.time_ms:
+        if reply.deadline_ms and reply.deadline_ms < self._world.time_ms:
             return
         waits = WAITS.get(type(ask))
-        run_id = waits(self._shard, ask) if waits else ""
+        run_id = waits(self._queries, ask) if waits else ""
         if run_id:
             self._waiters.setdefault(run_id, {})[reply.correlation_id] = reply
         else:
@@ -92,24 +132,23 @@ class PendingRequests:
 
     def answer_reads(self) -> None:
         """Answer the asks that an accepted record covers."""
-        upto = self._shard.cursor.upto
+        upto = self._journal.cursor.upto
         while self._reads and self._reads[0][0] <= upto:
             self._read(self._reads.popleft()[1])
 
     def _read(self, ask: ReadCommand) -> None:
         """Answer an ask. One that cannot be is answered all the same, and those behind it go on."""
-        shard = self._shard
         try:
-            answer = READS[type(ask)](shard, ask)
+            answer = READS[type(ask)](self._queries, ask)
         except PASSING:
             raise
         except Exception as error:
             answer = internal(reason_of(error))
-            where = f"partition {shard.partition} of {shard.task_queue!r}"
+            where = f"partition {self._partition} of {self._services.task_queue!r}"
             text = f"a {type(ask).__name__} could not be answered in {where}: {reason_of(error)}"
-            shard.fence.tell(shard.services, "ask_failed", text, error)
+            self._fence.tell(self._services, "ask_failed", text, error)
         if answer is not None:
-            shard.answer(ask.reply, answer)
+            self._answer(ask.reply, answer)
 
     def watch(self, run_id: str, ask: ReadHistory) -> None:
         """Answer a history ask once there are events for it."""
@@ -131,46 +170,56 @@ class PendingRequests:
 
     def _ask_held(self, run_id: str) -> None:
         """A run has taken a step, and that is accepted: queries that waited for its first."""
-        resident = self._shard.residents.peek(run_id)
+        resident = self._run_cache.peek(run_id)
         if resident is None or resident.pinned:
             # What its code has done since is not accepted yet.
             return
         for ask in self._held.pop(resident.run.state.workflow_id, ()):
-            if begins_soon(self._shard, ask):
+            if self._code.begins_soon(ask):
                 self.hold(ask)
                 continue
-            answer = ask_run(self._shard, ask)
+            answer = self._code.ask_run(ask)
             if answer is None:
-                self._read(named(self._shard, ask))
+                self._read(self._code.named(ask))
             else:
-                self._shard.answer(ask.reply, answer)
+                self._answer(ask.reply, answer)
 
-    def wait(self, reply: ReplyTo, run_id: str) -> None:
-        """Answer an asker once a run has closed; at once if that is accepted."""
-        resident = self._shard.residents.find(run_id)
+    def wait(self, reply: ReplyTo, run_id: str, update_id: str = "", stage: str = "") -> None:
+        """Answer an asker once a run has closed, or an update of it is so far.
+
+        At once if that is accepted.
+        """
+        if update_id:
+            self._updates.wait(reply, run_id, update_id, stage)
+            return
+        resident = self._run_cache.find(run_id)
         closed = closing_of(resident) if resident and not resident.pinned else None
         if closed is not None:
-            self._shard.answer(reply, closed)
+            self._answer(reply, closed)
         else:
             self._waiters.setdefault(run_id, {})[reply.correlation_id] = reply
+
+    def happened(self, run_id: str, events: list[Record]) -> None:
+        """Events of a run are accepted: tell those who wait for outcomes among them."""
+        self._updates.happened(run_id, events)
 
     def closed(self, closed: RunClosed) -> None:
         """A run has closed, and that is accepted: tell those who wait."""
         for reply in self._waiters.pop(closed.run_id, {}).values():
-            self._shard.answer(reply, closed)
-        self.updates.closed(closed.run_id)
+            self._answer(reply, closed)
+        self._updates.closed(closed.run_id)
 
     def keep_house(self) -> None:
         """Tell those who wait why a run stands; once a second, forget who has given up."""
-        now_ms = self._shard.services.clock.monotonic_ms()
+        now_ms = self._services.clock.monotonic_ms()
         if now_ms - self._forgot_at_ms >= FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
-            self._forget(self._shard.world.time_ms)
+            self._forget(self._world.time_ms)
         if not self._notice_next:
-            self._notice_next.extend((*self._waiters, *self.updates.runs))
+            self._notice_next.extend((*self._waiters, *self._updates.runs))
         for _ in range(min(WAITERS_NOTICED, len(self._notice_next))):
             run_id = self._notice_next.popleft()
-            self._shard.fence.let_out(self._shard.services, self._notice, run_id)
+            self._fence.let_out(self._services, self._notice, run_id)
         while len(self._noticed) > NOTICED_HELD:
             self._noticed.popitem(last=False)
 
@@ -187,19 +236,19 @@ class PendingRequests:
                 self._held[workflow_id] = left
             else:
                 del self._held[workflow_id]
-        self.updates.keep_house(now_ms)
+        self._updates.keep_house(now_ms)
 
     def _notice(self, run_id: str) -> None:
         # Only what is in memory: a look must not push out runs that are at work.
-        resident = self._shard.residents.peek(run_id)
+        resident = self._run_cache.peek(run_id)
         if resident is None:
             return
         run = resident.run
-        for notice in notices_of(
-            self._shard, run.state, list(run.activities.values()), list(run.children.values())
+        for notice in self._queries.notices_of(
+            run.state, list(run.activities.values()), list(run.children.values())
         ):
-            for reply in (*self._waiters.get(run_id, {}).values(), *self.updates.of_run(run_id)):
+            for reply in (*self._waiters.get(run_id, {}).values(), *self._updates.of_run(run_id)):
                 key = (reply.correlation_id, notice.code)
                 if key not in self._noticed:
                     self._noticed[key] = None
-                    self._shard.answer(reply, notice)
+                    self._answer(reply, notice)

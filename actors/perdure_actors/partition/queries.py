@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure_actors import table_layout
 from perdure_actors.core.state import ActivityState, ChildState, RunState
 from perdure_actors.partition.descriptions import pending_child_record, pending_record
 from perdure_actors.partition.executor import history_from
-from perdure_actors.partition.run_queries import ask_closed
 from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.counting import open_and_blocked
 from perdure_actors.visibility.listing import list_runs
+from perdure_actors.visibility.row_cache import Listed
 from perdure_actors.visibility.run_row import RunRow
 from perdure_schemas import commands, message_commands
 from perdure_schemas.payloads import RunRef
@@ -30,12 +30,12 @@ from perdure_schemas.replies import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
-    from perdure_actors.partition.capabilities import Owned
-    from perdure_schemas.payloads import Record
-
-    Read = Callable[[Owned, Any], Record | None]
-    Wait = Callable[[Owned, Any], str]
+    from perdure_actors.partition.context import PartitionContext
+    from perdure_schemas.payloads import Record, ReplyTo
+    from perdure_topics.fold import Cursor
+    from perdure_topics.ports import Table
 
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 DESCRIBED_BYTES = 3 * 1024 * 1024
@@ -44,140 +44,302 @@ NOT_STARTED_MS = 300
 """An activity nobody took for so long is worth a word."""
 
 
-def _state(shard: Owned, workflow_id: str, run_id: str) -> RunState | Refused:
-    """A run as the table has it: the named one, or the newest."""
-    if not run_id:
-        actor = shard.table.get(table_layout.actor_key(workflow_id))
-        run_id = table_layout.decode_actor(actor).current_run_id if actor else ""
-    data = shard.table.get(table_layout.run_key(run_id)) if run_id else None
-    state = table_layout.decode_run(data) if data else None
-    if state is None or state.workflow_id != workflow_id:
-        which = f" run {run_id}" if run_id else ""
-        message = f"no workflow {workflow_id!r}{which} on task queue {shard.task_queue!r}"
-        return Refused(code="not_found", message=message)
-    return state
+class Waits(Protocol):
+    """Whoever keeps those who wait."""
+
+    def wait(self, reply: ReplyTo, run_id: str, update_id: str = "", stage: str = "") -> None:
+        """Answer an asker once a run has closed, or an update of it is so far."""
+
+    def watch(self, run_id: str, ask: commands.ReadHistory) -> None:
+        """Answer a history ask once there are events for it."""
 
 
-def await_result(shard: Owned, ask: commands.AwaitResult) -> Record | None:
-    """How a run ended; an open one is waited for."""
-    state = _state(shard, ask.workflow_id, ask.run_id)
-    if isinstance(state, Refused):
-        if _is_to_follow(shard, ask.workflow_id, ask.run_id):
-            shard.wait(ask.reply, ask.run_id)
+class Position(Protocol):
+    """Whoever knows how much of the log is in the table."""
+
+    cursor: Cursor
+
+
+class Owner(Protocol):
+    """Who answers, and what it knows of workers."""
+
+    @property
+    def owner(self) -> str:
+        """Who this process is."""
+
+    def workers_of(self, task_queue: str, /) -> int | None:
+        """How many workers listen on a task queue; None when that is not known."""
+
+
+class AsksClosed(Protocol):
+    """Whoever asks the code of runs that have closed."""
+
+    def ask_closed(self, ask: message_commands.QueryWorkflow) -> Record:
+        """What a closed run answers, by its history."""
+
+
+class Queries:
+    """Reads one partition's table, for those who ask."""
+
+    def __init__(
+        self,
+        table: Table,
+        partition: int,
+        world: PartitionContext,
+        *,
+        host: Owner,
+        position: Position,
+        waits: Waits,
+        code: AsksClosed,
+        missing: AbstractSet[str],
+    ) -> None:
+        """`missing` has the task queues that have no topics."""
+        self.table = table
+        self.partition = partition
+        self.world = world
+        self.task_queue = world.task_queue
+        self.listed = Listed()
+        self._host = host
+        self._position = position
+        self._waits = waits
+        self._code = code
+        self._missing = missing
+
+    def waits_for_result(self, ask: commands.AwaitResult) -> str:
+        """The open run that an ask will wait for; empty when it must be read.
+
+        Only a named run is waited for without a record that covers the ask: how it ended is final,
+        whoever says so. Which run is the newest, only an owner can say.
+        """
+        run = self.world.run(ask.run_id) if ask.run_id else None
+        if run is None or run.state.workflow_id != ask.workflow_id or not run.state.is_open:
+            return ""
+        return run.state.run_id
+
+    def await_result(self, ask: commands.AwaitResult) -> Record | None:
+        """How a run ended; an open one is waited for."""
+        state = self._state(ask.workflow_id, ask.run_id)
+        if isinstance(state, Refused):
+            if self._is_to_follow(ask.workflow_id, ask.run_id):
+                self._waits.wait(ask.reply, ask.run_id)
+                return None
+            return state
+        closing = state.closing
+        if closing is None:
+            self._waits.wait(ask.reply, state.run_id)
             return None
-        return state
-    closing = state.closing
-    if closing is None:
-        shard.wait(ask.reply, state.run_id)
-        return None
-    return RunClosed(
-        workflow_id=state.workflow_id,
-        run_id=state.run_id,
-        status=closing.status,
-        result=closing.result,
-        failure=closing.failure,
-        next_run_id=closing.next_run_id,
-        close_ms=closing.time_ms,
-    )
-
-
-def await_update(shard: Owned, ask: message_commands.AwaitUpdate) -> Record | None:
-    """How far an update is; one that is not so far is waited for."""
-    state = _state(shard, ask.workflow_id, ask.run_id)
-    if isinstance(state, Refused):
-        return state
-    shard.wait(ask.reply, state.run_id, ask.update_id, ask.stage)
-    return None
-
-
-def _is_to_follow(shard: Owned, workflow_id: str, run_id: str) -> bool:
-    """Whether a run will follow the current one, and only its time has not come."""
-    data = shard.table.get(table_layout.actor_key(workflow_id))
-    return (
-        data is not None and bool(run_id) and table_layout.decode_actor(data).next_run_id == run_id
-    )
-
-
-def waits_for_result(shard: Owned, ask: commands.AwaitResult) -> str:
-    """The open run that an ask will wait for; empty when it must be read.
-
-    Only a named run is waited for without a record that covers the ask: how it ended is final,
-    whoever says so. Which run is the newest, only an owner can say.
-    """
-    run = shard.world.run(ask.run_id) if ask.run_id else None
-    if run is None or run.state.workflow_id != ask.workflow_id or not run.state.is_open:
-        return ""
-    return run.state.run_id
-
-
-def describe(shard: Owned, ask: commands.DescribeWorkflow) -> Record:
-    """How a run stands; with very much pending, page by page."""
-    state = _state(shard, ask.workflow_id, ask.run_id)
-    if isinstance(state, Refused):
-        return state
-    run_id = state.run_id
-    row = RunRow(shard, state)
-    started = row.started
-    activities = [
-        table_layout.decode_activity(value)
-        for _, value in shard.table.scan(*table_layout.activities_range(run_id))
-    ]
-    pending, token = _pending_page(shard, run_id, activities, ask.page_token)
-    if ask.page_token:
-        return RunDescription(
-            summary=row.summary(), pending_activities=pending, next_page_token=token
+        return RunClosed(
+            workflow_id=state.workflow_id,
+            run_id=state.run_id,
+            status=closing.status,
+            result=closing.result,
+            failure=closing.failure,
+            next_run_id=closing.next_run_id,
+            close_ms=closing.time_ms,
         )
-    timers = [
-        table_layout.decode_timer(value)
-        for _, value in shard.table.scan(*table_layout.timers_range(run_id))
-    ]
-    children = [
-        table_layout.decode_child(value)
-        for _, value in shard.table.scan(*table_layout.children_range(run_id))
-    ]
-    return RunDescription(
-        summary=row.summary(),
-        history_size=state.history_bytes,
-        execution_ms=state.begin_ms or state.start_ms,
-        input=started.input,
-        pending_activities=pending,
-        next_page_token=token,
-        pending_timers=[
-            PendingTimer(timer_id=timer.timer_id, due_ms=timer.alarm_ms) for timer in timers
-        ],
-        cancel_requested=state.cancel_requested,
-        notices=notices_of(shard, state, activities, children),
-        pending_children=[pending_child_record(child) for child in children],
-        run_timeout_ms=started.run_timeout_ms,
-        execution_timeout_ms=started.execution_timeout_ms,
-        task_timeout_ms=started.task_timeout_ms,
-        retry_policy=started.retry_policy,
-        cron_schedule=started.cron_schedule,
-        static_summary=started.static_summary,
-        static_details=started.static_details,
-        root=started.root or RunRef(workflow_id=state.workflow_id, run_id=run_id),
-        identity=started.identity,
-    )
 
+    def await_update(self, ask: message_commands.AwaitUpdate) -> Record | None:
+        """How far an update is; one that is not so far is waited for."""
+        state = self._state(ask.workflow_id, ask.run_id)
+        if isinstance(state, Refused):
+            return state
+        self._waits.wait(ask.reply, state.run_id, ask.update_id, ask.stage)
+        return None
 
-def _pending_page(
-    shard: Owned, run_id: str, activities: list[ActivityState], token: bytes
-) -> tuple[list[PendingActivity], bytes]:
-    """A run's pending activities behind a page token, in the order of their rows; where to go on.
+    def describe(self, ask: commands.DescribeWorkflow) -> Record:
+        """How a run stands; with very much pending, page by page."""
+        state = self._state(ask.workflow_id, ask.run_id)
+        if isinstance(state, Refused):
+            return state
+        run_id = state.run_id
+        row = RunRow(self, state)
+        started = row.started
+        activities = [
+            table_layout.decode_activity(value)
+            for _, value in self.table.scan(*table_layout.activities_range(run_id))
+        ]
+        pending, token = self._pending_page(run_id, activities, ask.page_token)
+        if ask.page_token:
+            return RunDescription(
+                summary=row.summary(), pending_activities=pending, next_page_token=token
+            )
+        timers = [
+            table_layout.decode_timer(value)
+            for _, value in self.table.scan(*table_layout.timers_range(run_id))
+        ]
+        children = [
+            table_layout.decode_child(value)
+            for _, value in self.table.scan(*table_layout.children_range(run_id))
+        ]
+        return RunDescription(
+            summary=row.summary(),
+            history_size=state.history_bytes,
+            execution_ms=state.begin_ms or state.start_ms,
+            input=started.input,
+            pending_activities=pending,
+            next_page_token=token,
+            pending_timers=[
+                PendingTimer(timer_id=timer.timer_id, due_ms=timer.alarm_ms) for timer in timers
+            ],
+            cancel_requested=state.cancel_requested,
+            notices=self.notices_of(state, activities, children),
+            pending_children=[pending_child_record(child) for child in children],
+            run_timeout_ms=started.run_timeout_ms,
+            execution_timeout_ms=started.execution_timeout_ms,
+            task_timeout_ms=started.task_timeout_ms,
+            retry_policy=started.retry_policy,
+            cron_schedule=started.cron_schedule,
+            static_summary=started.static_summary,
+            static_details=started.static_details,
+            root=started.root or RunRef(workflow_id=state.workflow_id, run_id=run_id),
+            identity=started.identity,
+        )
 
-    What an activity said last may have as much as a command.
-    """
-    found: list[PendingActivity] = []
-    room = DESCRIBED_BYTES
-    for activity in activities:
-        place = activity.scheduled.activity_id.encode()
-        if token and place <= token:
-            continue
-        if room <= 0:
-            return found, found[-1].activity_id.encode()
-        found.append(pending_record(shard, run_id, activity))
-        room -= _said_bytes(activity)
-    return found, b""
+    def _pending_page(
+        self, run_id: str, activities: list[ActivityState], token: bytes
+    ) -> tuple[list[PendingActivity], bytes]:
+        """Pending activities behind a page token, in the order of their rows; where to go on.
+
+        What an activity said last may have as much as a command.
+        """
+        found: list[PendingActivity] = []
+        room = DESCRIBED_BYTES
+        for activity in activities:
+            place = activity.scheduled.activity_id.encode()
+            if token and place <= token:
+                continue
+            if room <= 0:
+                return found, found[-1].activity_id.encode()
+            found.append(pending_record(self.world.soft.heartbeats, run_id, activity))
+            room -= _said_bytes(activity)
+        return found, b""
+
+    def notices_of(
+        self, state: RunState, activities: list[ActivityState], children: list[ChildState]
+    ) -> list[Notice]:
+        """What somebody who waits for a run should know."""
+        notices = []
+        block = block_of(self.table, state) if state.is_open else None
+        if block is not None:
+            text = f"workflow {state.workflow_id!r} is blocked ({block.cause}): {block.message}"
+            notices.append(Notice(code="blocked", message=text))
+        now_ms = self.world.now_ms()
+        queues = {
+            activity.scheduled.task_queue: activity
+            for activity in activities
+            if activity.state == "scheduled"
+            and not activity.scheduled.local
+            and now_ms - activity.attempt_ms >= NOT_STARTED_MS
+        }
+        wanted = [*queues, *(child.task_queue for child in children if not child.run_id)]
+        for queue in dict.fromkeys(wanted):
+            if queue in self._missing:
+                text = (
+                    f"task queue {queue!r} has no topics:"
+                    f" perdure topics create --task-queue {queue}"
+                )
+                notices.append(Notice(code="no_queue", message=text))
+        for queue, activity in queues.items():
+            if queue not in self._missing and self._host.workers_of(queue) == 0:
+                text = (
+                    f"no worker listens on task queue {queue!r}: activity"
+                    f" {activity.scheduled.activity_type} waits for one"
+                )
+                notices.append(Notice(code="no_worker", message=text))
+        return notices
+
+    def read_history(self, ask: commands.ReadHistory) -> Record | None:
+        """Events of a run from a seq on; with wait_new, once there are any."""
+        state = self._state(ask.workflow_id, ask.run_id)
+        if isinstance(state, Refused):
+            return state
+        if ask.wait_new and ask.from_seq > state.seq and state.is_open:
+            self._waits.watch(state.run_id, ask)
+            return None
+        batches: list[HistoryBatch] = []
+        size, next_seq, more = 0, ask.from_seq, False
+        bytes_max = min(max(ask.max_bytes, 1), PAGE_BYTES_MAX)
+        for offset, pseq, time_ms, body in history_from(self.table, state.run_id, ask.from_seq):
+            if batches and size >= bytes_max:
+                more = True
+                break
+            events = _first_events(body.events, bytes_max - size)
+            batches.append(
+                HistoryBatch(
+                    offset=offset,
+                    pseq=pseq,
+                    time_ms=time_ms,
+                    seq=body.seq,
+                    code_version=body.code_version,
+                    events=events,
+                )
+            )
+            size += sum(len(event) for event in events)
+            next_seq = body.seq + len(events)
+            if len(events) < len(body.events):
+                more = True
+                break
+        return HistoryPage(
+            run_id=state.run_id,
+            status=state.shown_status,
+            batches=batches,
+            next_seq=next_seq,
+            more=more,
+        )
+
+    def describe_queue(self, _ask: commands.DescribeTaskQueue) -> Record:
+        """How a partition of the task queue stands."""
+        table = self.table
+        open_runs, blocked_runs = open_and_blocked(table)
+        pending = table.get(table_layout.PENDING_ACTIVITIES)
+        return TaskQueueInfo(
+            partition=self.partition,
+            epoch=self._position.cursor.epoch,
+            pseq=self._position.cursor.pseq,
+            upto=self._position.cursor.upto,
+            owner=self._host.owner,
+            workers=[
+                WorkerInfo(
+                    worker_id=lease.worker_id,
+                    identity=lease.identity,
+                    task_queue=lease.task_queue,
+                    slots=lease.slots,
+                    slots_used=lease.slots_used,
+                    last_seen_ms=lease.seen_ms,
+                    version=lease.version,
+                )
+                for lease in self.world.soft.leases.values()
+            ],
+            open_runs=open_runs,
+            blocked_runs=blocked_runs,
+            pending_activities=table_layout.unpack_count(pending) if pending else 0,
+        )
+
+    def _is_to_follow(self, workflow_id: str, run_id: str) -> bool:
+        """Whether a run will follow the current one, and only its time has not come."""
+        data = self.table.get(table_layout.actor_key(workflow_id))
+        return (
+            data is not None
+            and bool(run_id)
+            and table_layout.decode_actor(data).next_run_id == run_id
+        )
+
+    def _state(self, workflow_id: str, run_id: str) -> RunState | Refused:
+        """A run as the table has it: the named one, or the newest."""
+        if not run_id:
+            actor = self.table.get(table_layout.actor_key(workflow_id))
+            run_id = table_layout.decode_actor(actor).current_run_id if actor else ""
+        data = self.table.get(table_layout.run_key(run_id)) if run_id else None
+        state = table_layout.decode_run(data) if data else None
+        if state is None or state.workflow_id != workflow_id:
+            which = f" run {run_id}" if run_id else ""
+            message = f"no workflow {workflow_id!r}{which} on task queue {self.task_queue!r}"
+            return Refused(code="not_found", message=message)
+        return state
+
+    def ask_code(self, ask: message_commands.QueryWorkflow) -> Record:
+        """What a closed run answers, by its history."""
+        return self._code.ask_closed(ask)
 
 
 def _said_bytes(activity: ActivityState) -> int:
@@ -186,78 +348,6 @@ def _said_bytes(activity: ActivityState) -> int:
     payloads = [*activity.heartbeat_details, *(one for cause in chain for one in cause.details)]
     texts = sum(len(cause.message) + len(cause.stack_trace) for cause in chain)
     return 1_000 + texts + sum(len(payload.data) for payload in payloads)
-
-
-def notices_of(
-    shard: Owned, state: RunState, activities: list[ActivityState], children: list[ChildState]
-) -> list[Notice]:
-    """What somebody who waits for a run should know."""
-    notices = []
-    block = block_of(shard.table, state) if state.is_open else None
-    if block is not None:
-        text = f"workflow {state.workflow_id!r} is blocked ({block.cause}): {block.message}"
-        notices.append(Notice(code="blocked", message=text))
-    now_ms = shard.world.now_ms()
-    queues = {
-        activity.scheduled.task_queue: activity
-        for activity in activities
-        if activity.state == "scheduled"
-        and not activity.scheduled.local
-        and now_ms - activity.attempt_ms >= NOT_STARTED_MS
-    }
-    wanted = [*queues, *(child.task_queue for child in children if not child.run_id)]
-    for queue in dict.fromkeys(wanted):
-        if queue in shard.dispatch.missing:
-            text = f"task queue {queue!r} has no topics: perdure topics create --task-queue {queue}"
-            notices.append(Notice(code="no_queue", message=text))
-    for queue, activity in queues.items():
-        if queue not in shard.dispatch.missing and shard.services.workers_of(queue) == 0:
-            text = (
-                f"no worker listens on task queue {queue!r}: activity"
-                f" {activity.scheduled.activity_type} waits for one"
-            )
-            notices.append(Notice(code="no_worker", message=text))
-    return notices
-
-
-def read_history(shard: Owned, ask: commands.ReadHistory) -> Record | None:
-    """Events of a run from a seq on; with wait_new, once there are any."""
-    state = _state(shard, ask.workflow_id, ask.run_id)
-    if isinstance(state, Refused):
-        return state
-    if ask.wait_new and ask.from_seq > state.seq and state.is_open:
-        shard.watch(state.run_id, ask)
-        return None
-    batches: list[HistoryBatch] = []
-    size, next_seq, more = 0, ask.from_seq, False
-    bytes_max = min(max(ask.max_bytes, 1), PAGE_BYTES_MAX)
-    for offset, pseq, time_ms, body in history_from(shard.table, state.run_id, ask.from_seq):
-        if batches and size >= bytes_max:
-            more = True
-            break
-        events = _first_events(body.events, bytes_max - size)
-        batches.append(
-            HistoryBatch(
-                offset=offset,
-                pseq=pseq,
-                time_ms=time_ms,
-                seq=body.seq,
-                code_version=body.code_version,
-                events=events,
-            )
-        )
-        size += sum(len(event) for event in events)
-        next_seq = body.seq + len(events)
-        if len(events) < len(body.events):
-            more = True
-            break
-    return HistoryPage(
-        run_id=state.run_id,
-        status=state.shown_status,
-        batches=batches,
-        next_seq=next_seq,
-        more=more,
-    )
 
 
 def _first_events(events: list[bytes], room: int) -> list[bytes]:
@@ -269,47 +359,18 @@ def _first_events(events: list[bytes], room: int) -> list[bytes]:
     return events
 
 
-def describe_queue(shard: Owned, _ask: commands.DescribeTaskQueue) -> Record:
-    """How a partition of the task queue stands."""
-    table = shard.table
-    open_runs, blocked_runs = open_and_blocked(table)
-    pending = table.get(table_layout.PENDING_ACTIVITIES)
-    return TaskQueueInfo(
-        partition=shard.partition,
-        epoch=shard.cursor.epoch,
-        pseq=shard.cursor.pseq,
-        upto=shard.cursor.upto,
-        owner=shard.services.owner,
-        workers=[
-            WorkerInfo(
-                worker_id=lease.worker_id,
-                identity=lease.identity,
-                task_queue=lease.task_queue,
-                slots=lease.slots,
-                slots_used=lease.slots_used,
-                last_seen_ms=lease.seen_ms,
-                version=lease.version,
-            )
-            for lease in shard.world.soft.leases.values()
-        ],
-        open_runs=open_runs,
-        blocked_runs=blocked_runs,
-        pending_activities=table_layout.unpack_count(pending) if pending else 0,
-    )
-
-
-READS: dict[type[Record], Read] = {
-    commands.AwaitResult: await_result,
-    commands.DescribeWorkflow: describe,
-    commands.ReadHistory: read_history,
-    message_commands.AwaitUpdate: await_update,
-    message_commands.QueryWorkflow: ask_closed,
+READS: dict[type[Record], Callable[[Queries, Any], Record | None]] = {
+    commands.AwaitResult: Queries.await_result,
+    commands.DescribeWorkflow: Queries.describe,
+    commands.ReadHistory: Queries.read_history,
+    message_commands.AwaitUpdate: Queries.await_update,
+    message_commands.QueryWorkflow: Queries.ask_code,
     commands.ListWorkflows: list_runs,
-    commands.DescribeTaskQueue: describe_queue,
+    commands.DescribeTaskQueue: Queries.describe_queue,
 }
-"""Ask -> read(shard, ask) -> the answer, or None when it will come later."""
+"""Ask -> read(queries, ask) -> the answer, or None when it will come later."""
 
-WAITS: dict[type[Record], Wait] = {
-    commands.AwaitResult: waits_for_result,
+WAITS: dict[type[Record], Callable[[Queries, Any], str]] = {
+    commands.AwaitResult: Queries.waits_for_result,
 }
 """Ask -> the open run it only waits for, so that no answer is owed now."""

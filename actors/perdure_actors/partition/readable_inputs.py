@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure_actors.partition.capabilities import Owned
+    from perdure_actors.partition.services import Services
     from perdure_actors.partition.watermark import Watermark
     from perdure_topics.ports import StoredRecord
 
@@ -21,19 +21,17 @@ AHEAD_MAX = 1_000
 class ReadableInputs:
     """The inputs of one shard, as far as they can be read now."""
 
-    def __init__(self, shard: Owned, horizon: Watermark, topic: str) -> None:
-        self._shard = shard
-        self._horizon = horizon
-        self._topic = topic
+    def __init__(self, services: Services, place: tuple[str, int], watermark: Watermark) -> None:
+        self._services = services
+        self._topic, self._partition = place
+        self._watermark = watermark
         self._held: list[StoredRecord] = []
         self._said = -1
 
     def take(self, records_max: int) -> list[StoredRecord]:
         """Take inputs up to the first that must wait for its schema."""
-        services = self._shard.services
-        records = self._held or services.inputs.take(
-            self._topic, self._shard.partition, records_max
-        )
+        services = self._services
+        records = self._held or services.inputs.take(self._topic, self._partition, records_max)
         ready = records[:records_max]
         for place, record in enumerate(ready):
             problem = services.framing.held_by(record.value)
@@ -43,7 +41,7 @@ class ReadableInputs:
                 break
         self._held = records[len(ready) :]
         if not self._held:
-            self._horizon.held_by = ""
+            self._watermark.held_by = ""
         return ready
 
     def look_ahead(self) -> list[StoredRecord]:
@@ -51,8 +49,7 @@ class ReadableInputs:
         room = AHEAD_MAX - len(self._held)
         if room <= 0:
             return []
-        inputs = self._shard.services.inputs
-        records = inputs.take(self._topic, self._shard.partition, room)
+        records = self._services.inputs.take(self._topic, self._partition, room)
         self._held += records
         return records
 
@@ -64,23 +61,23 @@ class ReadableInputs:
     def release(self) -> StoredRecord:
         """Give the held input out, whatever it waits for."""
         record = self._held.pop(0)
-        self._horizon.held_by = ""
+        self._watermark.held_by = ""
         return record
 
     def forget(self) -> None:
         """Give up what is held: it is read again."""
         self._held = []
-        self._horizon.held_by = ""
+        self._watermark.held_by = ""
 
     def _hold(self, record: StoredRecord, problem: str) -> None:
         if not problem:
             return
-        where = f"{self._topic}-{self._shard.partition}"
+        where = f"{self._topic}-{self._partition}"
         text = (
             f"{where}: the record at offset {record.offset} waits for its schema, and those behind"
             f" it wait with it: {problem}"
         )
-        self._horizon.held_by = text
+        self._watermark.held_by = text
         if record.offset != self._said:
             self._said = record.offset
-            self._shard.services.finding("registry_away", text)
+            self._services.finding("registry_away", text)

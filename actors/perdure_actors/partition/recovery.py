@@ -67,7 +67,7 @@ class Recovery:
         self.next_offset = verified.next_offset
         self._verified = verified
         self._mark = verified.mark
-        self._residents = RunCache(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
+        self._run_cache = RunCache(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
         self._ops: Ops = {}
         self._changed: dict[str, CachedRun] = {}
         """The runs that the batch has changed: each is saved once, as the batch leaves it."""
@@ -148,9 +148,9 @@ class Recovery:
         events = [decode(data) for data in body.events]
         first = events[0]
         if isinstance(first, WorkflowStarted):
-            resident = self._residents.open(body.workflow_id, body.run_id, first, envelope.time_ms)
+            resident = self._run_cache.open(body.workflow_id, body.run_id, first, envelope.time_ms)
         else:
-            found = self._residents.find(body.run_id)
+            found = self._run_cache.find(body.run_id)
             if found is None:
                 msg = f"offset {record.offset} is about run {body.run_id}, which the table lacks"
                 raise TableDivergedError(msg)
@@ -175,17 +175,17 @@ class Recovery:
             event = decode(data)
             if isinstance(event, InputTrying):
                 add_mark(self.meta, event)
-            self._residents.keeping.happened(event, pseq, self._ops)
+            self._run_cache.signal_buffer.happened(event, pseq, self._ops)
 
     def save(self) -> None:
         """Write what has been folded."""
         while self._kept and table_layout.place_of_effect(self._kept[0])[0] <= self.meta.dispatched:
             self._ops[self._kept.popleft()] = None
         for resident in self._changed.values():
-            self._residents.save(resident, self._ops)
+            self._run_cache.save(resident, self._ops)
             resident.pinned -= 1
         self._changed.clear()
-        self._residents.end_turn()
+        self._run_cache.end_turn()
         self._ops[table_layout.META] = table_layout.encode(self.meta)
         verified = table_layout.Verified(
             next_offset=self.next_offset, cursor=self.cursor, mark=self._mark
@@ -206,7 +206,7 @@ class Recovery:
         ):
             raise TableDivergedError(self._difference())
         self.save()
-        self._residents.clear()
+        self._run_cache.clear()
         return replace(self.meta)
 
 

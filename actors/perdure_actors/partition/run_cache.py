@@ -70,7 +70,7 @@ class RunCache:
         self._table = table
         self._memory = RunMemory() if memory is None else memory
         self._indexing = Indexing(table)
-        self.keeping = SignalBufferStore(table)
+        self.signal_buffer = SignalBufferStore(table)
         self._runs: dict[str, CachedRun] = {}
         self._current: dict[str, CachedRun] = {}
         self.actor_alarms: dict[str, int] = {}
@@ -89,7 +89,7 @@ class RunCache:
         self._current.clear()
         self.actor_alarms.clear()
         self._indexing.clear()
-        self.keeping.clear()
+        self.signal_buffer.clear()
 
     def attribute_type(self, name: str) -> str:
         """The type that runs here have given a search attribute; empty when none has it."""
@@ -139,7 +139,7 @@ class RunCache:
         before = self.current(workflow_id)
         actor = before.run.actor if before else ActorState(workflow_id)
         resident = CachedRun(open_run(actor, run_id, event, now_ms))
-        resident.delivered = self.keeping.delivered(workflow_id)
+        resident.delivered = self.signal_buffer.delivered(workflow_id)
         self._add(resident)
         return resident
 

@@ -393,14 +393,14 @@ class Takeover:
             log_time=LogTime(services.clock, meta.cursor.time_ms, record.timestamp_ms),
         )
         commands = topic_name("commands", services.namespace, services.task_queue)
-        services.inputs.assign(commands, self._partition, shard.upto + 1)
+        services.inputs.assign(commands, self._partition, shard.journal.upto + 1)
         saved = self._table.get(table_layout.VERIFIED)
         verified = table_layout.decode_verified(saved) if saved else table_layout.Verified()
-        shard.upkeep.trailing = Scrubber(self._events, self._topic, self._partition, verified)
+        shard.upkeep.scrubber = Scrubber(self._events, self._topic, self._partition, verified)
         shard.upkeep.checkpoints = self._checkpoints
         shard.counters["stale"] = recovery.stale
         shard.recover()
-        self._fence.let_out(services, shard.showing.repeat, recovery.recent)
+        self._fence.let_out(services, shard.observer.repeat, recovery.recent)
         return shard
 
     def close(self) -> None:

@@ -6,11 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
+from perdure_actors.core.buffer_signal import decide_expired
 from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.next_run import decide_next_run
 from perdure_actors.core.rules import ALARMS
-from perdure_actors.partition.buffered_signal_expiry import expire
 from perdure_actors.partition.buffered_signals import KIND
 from perdure_actors.partition.doubt import Trial
 from perdure_actors.partition.fence import BLOCKED_RUN, DEADLINE, LOST_WORKER, reason_of
@@ -18,10 +18,19 @@ from perdure_actors.partition.transition import blocked_event
 from perdure_actors.replay.blocked import BlockedError
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from perdure_actors.core.state import Run
-    from perdure_actors.partition.capabilities import Owned
-    from perdure_actors.partition.run_cache import CachedRun
+    from perdure_actors.partition.context import PartitionContext
+    from perdure_actors.partition.doubt import Doubt
+    from perdure_actors.partition.executor import Executor
+    from perdure_actors.partition.fence import Fence
+    from perdure_actors.partition.run_cache import CachedRun, RunCache
+    from perdure_actors.partition.services import Services
+    from perdure_actors.partition.timer_queue import TimerQueue
+    from perdure_actors.partition.transition import Transitions
     from perdure_actors.partition.watermark import Watermark
+    from perdure_topics.ports import Table
 
 RESUMED_A_TURN = 16
 SLOW_RETRY_MS = 60_000
@@ -43,11 +52,36 @@ LOST_ATTEMPT = "the lost attempt"
 class TimerService:
     """The deadlines and blocked runs of one shard."""
 
-    def __init__(self, shard: Owned, horizon: Watermark) -> None:
-        self._shard = shard
-        self._horizon = horizon
+    def __init__(
+        self,
+        services: Services,
+        partition: int,
+        table: Table,
+        *,
+        world: PartitionContext,
+        run_cache: RunCache,
+        executor: Executor,
+        transitions: Transitions,
+        queue: TimerQueue,
+        watermark: Watermark,
+        doubt: Doubt,
+        fence: Fence,
+        counters: Counter[str],
+    ) -> None:
+        self._services = services
+        self._partition = partition
+        self._table = table
+        self._world = world
+        self._run_cache = run_cache
+        self._executor = executor
+        self._transitions = transitions
+        self._queue = queue
+        self._watermark = watermark
+        self._doubt = doubt
+        self._fence = fence
+        self._counters = counters
         self._resumes: deque[str] = deque()
-        self._slow_at_ms = shard.world.time_ms + SLOW_RETRY_MS
+        self._slow_at_ms = world.time_ms + SLOW_RETRY_MS
         self._slow_from = b""
         """Where the walk over the blocked runs is; empty when none is under way."""
         self._house_at_ms = 0
@@ -67,16 +101,15 @@ class TimerService:
 
     def keep_house(self, now_ms: int) -> None:
         """Every now and then: lost workers, and runs that time or another machine may mend."""
-        shard = self._shard
         if now_ms - self._house_at_ms >= HOUSE_MS:
             self._house_at_ms = now_ms
             self._may_lose = LOST_A_TURN
-            shard.world.soft.turned(now_ms)
-            for worker_id in shard.world.soft.lost_workers(now_ms):
+            self._world.soft.turned(now_ms)
+            for worker_id in self._world.soft.lost_workers(now_ms):
                 self._attempt_to_lose(worker_id, now_ms)
             if not self._may_lose:
                 self._house_at_ms = 0
-            shard.world.soft.drop_expired(now_ms)
+            self._world.soft.drop_expired(now_ms)
         if now_ms >= self._slow_at_ms:
             self._slow_at_ms = now_ms + SLOW_RETRY_MS
             self._slow_from = self._slow_from or table_layout.BLOCKED
@@ -85,15 +118,14 @@ class TimerService:
 
     def _find_slow(self) -> None:
         """Let those of the next blocked runs try again that time may mend: so many a turn."""
-        shard = self._shard
         end = table_layout.prefix_range(table_layout.BLOCKED)[1]
-        found = list(shard.table.scan(self._slow_from, end, limit=RESUMED_A_TURN))
+        found = list(self._table.scan(self._slow_from, end, limit=RESUMED_A_TURN))
         self._slow_from = found[-1][0] + b"\0" if len(found) == RESUMED_A_TURN else b""
         for key, _ in found:
-            run = shard.world.run(key[1:].decode())
+            run = self._world.run(key[1:].decode())
             if run is None or not run.state.block or run.state.block.cause not in SLOW_CAUSES:
                 continue
-            if self._looped.get(run.state.run_id, (0, 0))[1] <= shard.world.mono_ms:
+            if self._looped.get(run.state.run_id, (0, 0))[1] <= self._world.mono_ms:
                 self._resumes.append(run.state.run_id)
 
     def try_again(self, run_id: str) -> None:
@@ -102,17 +134,16 @@ class TimerService:
 
     def fire(self, now_ms: int) -> bool:
         """Fire what is due, as far as there is room, for a turn; whether more may be due."""
-        shard = self._shard
-        clock = shard.services.clock
+        clock = self._services.clock
         over_ms = clock.monotonic_ms() + TURN_MS
         for _ in range(FIRED_A_TURN):
-            alarm = shard.alarms.take(now_ms) if shard.has_room else None
+            alarm = self._queue.take(now_ms) if self._transitions.has_room else None
             if alarm is None:
                 return False
             self._fire_one(alarm, now_ms)
             if self._held is not None:
                 # Hosts have died here: nothing behind it is fired before it.
-                shard.alarms.again(self._held)
+                self._queue.again(self._held)
                 return True
             if clock.monotonic_ms() >= over_ms:
                 break
@@ -121,7 +152,7 @@ class TimerService:
     def _fire_one(self, alarm: table_layout.Alarm, now_ms: int) -> None:
         """Fire a deadline; one that fails is put off, so that those behind it are fired."""
         self._held = None
-        shard, fence = self._shard, self._shard.fence
+        fence = self._fence
         # Not by its due time: what is put off is the same deadline later.
         key = (alarm.kind, alarm.owner, alarm.id)
         reason = fence.is_set_aside(DEADLINE, key)
@@ -131,49 +162,63 @@ class TimerService:
         fire = {"actor": self._fire_actor, KIND: self._fire_buffered}.get(alarm.kind)
         refusal = fence.refusal(DEADLINE, key)
         if refusal:
-            shard.activation.refusal = refusal
+            self._executor.refusal = refusal
         error = fence.attempt(DEADLINE, key, fire or self._fire_run, alarm, now_ms)
         if refusal:
-            shard.activation.refusal = ""
+            self._executor.refusal = ""
         if error is not None:
             self._put_off(alarm, now_ms, reason_of(error), error)
 
     def _put_off(
         self, alarm: table_layout.Alarm, now_ms: int, reason: str, error: Exception | None
     ) -> None:
-        shard = self._shard
-        shard.alarms.again(alarm._replace(due_ms=now_ms + SLOW_RETRY_MS))
+        self._queue.again(alarm._replace(due_ms=now_ms + SLOW_RETRY_MS))
         text = (
-            f"a deadline ({alarm.kind} {alarm.id}) of {alarm.owner} in partition {shard.partition}"
-            f" of {shard.task_queue!r} cannot be decided and is put off by a minute: {reason}"
+            f"a deadline ({alarm.kind} {alarm.id}) of {alarm.owner} in partition {self._partition}"
+            f" of {self._services.task_queue!r} cannot be decided and is put off by a minute:"
+            f" {reason}"
         )
-        shard.fence.tell(shard.services, "deadline_failed", text, error)
+        self._fence.tell(self._services, "deadline_failed", text, error)
 
     def _fire_actor(self, alarm: table_layout.Alarm, now_ms: int) -> None:
-        actor = self._shard.world.actor(alarm.owner)
+        actor = self._world.actor(alarm.owner)
         verdict = decide_next_run(actor, now_ms) if actor else Later()
         if isinstance(verdict, Step):
             if self._clears(alarm):
-                self._shard.propose(verdict, alarm.owner, covers=False)
-                self._shard.doubt.over()
+                self._transitions.propose(verdict, alarm.owner, covers=False)
+                self._doubt.over()
         elif verdict.at_ms:
-            self._shard.alarms.again(alarm._replace(due_ms=verdict.at_ms))
+            self._queue.again(alarm._replace(due_ms=verdict.at_ms))
 
     def _fire_buffered(self, alarm: table_layout.Alarm, _now_ms: int) -> None:
         """A signal waited long enough, unless a start that is not read yet takes it."""
-        if self._horizon.has_read_to(alarm.due_ms):
-            expire(self._shard, alarm)
+        if self._watermark.has_read_to(alarm.due_ms):
+            self._expire(alarm)
         else:
-            self._horizon.hold_back(alarm)
+            self._watermark.hold_back(alarm)
+
+    def _expire(self, alarm: table_layout.Alarm) -> None:
+        """Say in the log, and to people, that a signal waited long enough."""
+        event = decide_expired(self._world, alarm.owner, int(alarm.id))
+        if event is None:
+            return
+        self._transitions.propose_event(event, covers=False)
+        self._counters["signal expired"] += 1
+        self._services.finding(
+            "signal_expired",
+            f"signal {event.signal_name!r} (request {event.request_id!r}) waited for workflow"
+            f" {event.workflow_id!r} on task queue {self._services.task_queue!r} to be started, in"
+            " vain: it is dropped. Start the workflow earlier, or give the signal a longer buffer",
+        )
 
     def _fire_run(self, alarm: table_layout.Alarm, now_ms: int) -> None:
-        run = self._shard.world.run(alarm.owner)
+        run = self._world.run(alarm.owner)
         if run is None or not run.state.is_open:
             return
-        verdict = ALARMS[alarm.kind](self._shard.world, run, alarm.id, now_ms)
+        verdict = ALARMS[alarm.kind](self._world, run, alarm.id, now_ms)
         if isinstance(verdict, Later):
             if verdict.at_ms:
-                self._shard.alarms.again(alarm._replace(due_ms=verdict.at_ms))
+                self._queue.again(alarm._replace(due_ms=verdict.at_ms))
             return
         self._fire_due(verdict, run, alarm)
 
@@ -182,15 +227,15 @@ class TimerService:
         if due.at_ms > alarm.due_ms:
             # Looked at late: what it is about has become due since its alarm's own time.
             alarm = alarm._replace(due_ms=due.at_ms)
-        if due.refutable and not self._horizon.has_read_to(alarm.due_ms):
-            self._horizon.hold_back(alarm)
+        if due.refutable and not self._watermark.has_read_to(alarm.due_ms):
+            self._watermark.hold_back(alarm)
         elif self._clears(alarm):
-            self._shard.propose_events(run, due.events)
-            self._shard.doubt.over()
+            self._transitions.propose_events(run, due.events)
+            self._doubt.over()
 
     def _clears(self, alarm: table_layout.Alarm) -> bool:
         """Whether the code may be told of a deadline now; if not, it is held."""
-        cleared = self._shard.doubt.clears(Trial(DEADLINES[alarm.kind], alarm.owner, alarm.id))
+        cleared = self._doubt.clears(Trial(DEADLINES[alarm.kind], alarm.owner, alarm.id))
         if not cleared:
             self._held = alarm
         return cleared
@@ -203,7 +248,7 @@ class TimerService:
                 self._is_held = False
                 return
             run_id = self._resumes.popleft()
-            resident = self._shard.residents.find(run_id)
+            resident = self._run_cache.find(run_id)
             if resident is None or resident.run.state.block is None:
                 continue
             if resident.pinned:
@@ -222,82 +267,81 @@ class TimerService:
         if block is None or block.cause != "deadlock":
             self._looped.pop(run_id, None)
             return True
-        if not self._shard.services.code.may_run(run.started.workflow_type):
+        if not self._services.code.may_run(run.started.workflow_type):
             return False
         if len(self._looped) >= LOOPED_MAX:
             self._looped.clear()
         tried = self._looped.get(run_id, (0, 0))[0]
         wait_ms = min(SLOW_RETRY_MS << min(tried, 10), LOOPED_RETRY_MS_MAX)
-        self._looped[run_id] = (tried + 1, self._shard.world.mono_ms + wait_ms)
+        self._looped[run_id] = (tried + 1, self._world.mono_ms + wait_ms)
         return True
 
     def _attempt_to_resume(self, run_id: str, resident: CachedRun) -> None:
         """Resume a run. One that cost its partition three times waits for another process."""
-        shard, fence = self._shard, self._shard.fence
+        fence = self._fence
         if fence.refusal(BLOCKED_RUN, run_id):
             return
         error = fence.attempt(BLOCKED_RUN, run_id, self._resume_one, run_id, resident)
         if error is not None:
             state = resident.run.state
             text = f"blocked workflow {state.workflow_id!r} run {run_id} cannot be tried again"
-            fence.tell(shard.services, "resume_failed", f"{text}: {reason_of(error)}", error)
+            fence.tell(self._services, "resume_failed", f"{text}: {reason_of(error)}", error)
 
     def _resume_one(self, run_id: str, resident: CachedRun) -> None:
         state = resident.run.state
-        block, version = state.block, self._shard.services.code.version
+        block, version = state.block, self._services.code.version
         if block is None or (block.cause == "killer" and block.code_version == version):
             # What killed its hosts would kill this one; only other code is let near it.
             return
         seq = state.waiting[0] if state.waiting else 0
-        event = self._shard.activation.event_at(run_id, seq) if seq else None
+        event = self._executor.event_at(run_id, seq) if seq else None
         if event is None:
             return
         # Other code is another trial.
-        if not self._shard.doubt.clears(Trial(RESUMED, run_id, f"{seq} on {version}")):
+        if not self._doubt.clears(Trial(RESUMED, run_id, f"{seq} on {version}")):
             self._resumes.appendleft(run_id)
             self._is_held = True
             return
-        refusal = self._shard.activation.refusal
+        refusal = self._executor.refusal
         if refusal:
             killer = BlockedError("killer", refusal)
             blocked = blocked_event(killer, seq, version)
-            self._shard.propose_events(resident.run, [blocked])
-            self._shard.doubt.over()
+            self._transitions.propose_events(resident.run, [blocked])
+            self._doubt.over()
             return
-        draft = self._shard.draft()
+        draft = self._transitions.draft()
         if draft.resume(resident, event, seq):
-            self._shard.append_draft(resident, draft, covers=False)
+            self._transitions.append(resident, draft, covers=False)
             if resident.run.state.block is not None:
                 self._resumes.append(run_id)
-        self._shard.doubt.over()
+        self._doubt.over()
 
     def _attempt_to_lose(self, worker_id: str, now_ms: int) -> None:
-        shard, fence = self._shard, self._shard.fence
+        fence = self._fence
         reason = fence.is_set_aside(LOST_WORKER, worker_id)
         error = (
             None if reason else fence.attempt(LOST_WORKER, worker_id, self._lose, worker_id, now_ms)
         )
         if error is not None:
             text = f"the attempts of lost worker {worker_id} cannot be failed: {reason_of(error)}"
-            fence.tell(shard.services, "deadline_failed", text, error)
+            fence.tell(self._services, "deadline_failed", text, error)
 
     def _lose(self, worker_id: str, now_ms: int) -> None:
         """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""
-        shard = self._shard
-        if not self._horizon.has_read_to(shard.world.soft.lease_ends_ms(worker_id)):
+        if not self._watermark.has_read_to(self._world.soft.lease_ends_ms(worker_id)):
             return
-        for run_id, activity_id in sorted(shard.world.soft.held.get(worker_id, ())):
-            if not self._may_lose or not shard.has_room:
+        for run_id, activity_id in sorted(self._world.soft.held.get(worker_id, ())):
+            if not self._may_lose or not self._transitions.has_room:
                 return
-            run = shard.world.run(run_id)
+            run = self._world.run(run_id)
             if run is None:
-                shard.world.soft.forget(worker_id, run_id, activity_id)
+                self._world.soft.forget(worker_id, run_id, activity_id)
                 continue
-            due = decide_worker_lost(shard.world, run, activity_id, worker_id, now_ms)
+            due = decide_worker_lost(self._world, run, activity_id, worker_id, now_ms)
             if isinstance(due, Due):
-                if not shard.doubt.clears(Trial(LOST_ATTEMPT, run_id, activity_id)):
+                if not self._doubt.clears(Trial(LOST_ATTEMPT, run_id, activity_id)):
                     return
                 self._may_lose -= 1
-                shard.propose_events(run, due.events)
-                shard.doubt.over()
-                shard.world.soft.forget(worker_id, run_id, activity_id)
+                self._transitions.propose_events(run, due.events)
+                self._doubt.over()
+                self._world.soft.forget(worker_id, run_id, activity_id)

@@ -7,31 +7,43 @@ has accepted it.
 from __future__ import annotations
 
 import struct
-import time
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from perdure_actors import table_layout
+from perdure_actors.core.decision import Step
 from perdure_actors.core.rules import CHECKS, FITS, apply, effects_of, settle
 from perdure_actors.core.state import RecordId
 from perdure_actors.core.weights import check_weights
+from perdure_actors.partition.journal import Entry
+from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
 from perdure_actors.replay.blocked import BlockedError
-from perdure_schemas.avro import write
+from perdure_schemas.avro import encode, write
 from perdure_schemas.bounds import MESSAGE_CHARS_MAX, STACK_CHARS_MAX, cut
-from perdure_schemas.events import INPUTS, WorkflowBlocked, WorkflowResumed, WorkflowStarted
+from perdure_schemas.events import (
+    INPUTS,
+    InputLost,
+    InputRewound,
+    WorkflowBlocked,
+    WorkflowResumed,
+    WorkflowStarted,
+)
 from perdure_schemas.replies import RunClosed
 from perdure_schemas.transition import Outcome, Transition, TransitionBody
 from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Effect, Step, World
+    from perdure_actors.core.decision import Effect, World
+    from perdure_actors.core.state import Run
+    from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.executor import Executor
-    from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache
+    from perdure_actors.partition.fence import Fence
+    from perdure_actors.partition.journal import Journal
+    from perdure_actors.partition.run_cache import CachedRun, RunCache
     from perdure_schemas.events import InputTrying
     from perdure_schemas.payloads import Record, ReplyTo
 
-PART_BYTES_MAX = 7 * 1024 * 1024
-PARTS_MAX = 64
+IN_FLIGHT_MAX = 2_000
 
 
 class PendingReplies:
@@ -58,36 +70,25 @@ class PendingReplies:
         """Owe no more than at a mark."""
         del self.outcomes[mark[0] :], self.answers[mark[1] :], self.waits[mark[2] :]
 
+    def take(self) -> PendingReplies:
+        """What is owed, for the record that covers it; nothing is owed here then."""
+        taken = PendingReplies()
+        taken.outcomes, self.outcomes = self.outcomes, []
+        taken.answers, self.answers = self.answers, []
+        taken.waits, self.waits = self.waits, []
+        return taken
+
     def __bool__(self) -> bool:
         return bool(self.answers or self.outcomes or self.waits)
 
 
-class InFlight:
-    """A record that is proposed and not yet accepted, with all that follows its acceptance."""
+class InFlight(Entry):
+    """A record that is appended and not yet accepted, with all that follows its acceptance."""
 
-    __slots__ = (
-        "alarms",
-        "began_s",
-        "body",
-        "closed",
-        "effects",
-        "envelope",
-        "events",
-        "first_seq",
-        "history_key",
-        "mark",
-        "ops",
-        "owed",
-        "resident",
-        "sent_mono_ms",
-    )
+    __slots__ = ("alarms", "closed", "effects", "events", "first_seq", "owed", "resident")
 
     def __init__(self, envelope: Transition, body: bytes) -> None:
-        self.envelope = envelope
-        self.body = body
-        self.began_s = time.perf_counter()
-        self.ops: Ops = {}
-        self.history_key: bytes | None = None
+        super().__init__(envelope, body)
         self.alarms: list[table_layout.Alarm] = []
         self.effects: list[Effect] = []
         self.events: list[Record] = []
@@ -95,15 +96,6 @@ class InFlight:
         self.owed: PendingReplies | None = None
         self.resident: CachedRun | None = None
         self.closed: RunClosed | None = None
-        self.sent_mono_ms = -1
-        """When the last part was appended, by this machine's monotonic clock."""
-        self.mark: InputTrying | None = None
-        """What this record says is about to be tried."""
-
-    @property
-    def first_pseq(self) -> int:
-        """The number of the first part: that by which a transition and its effects are known."""
-        return self.envelope.pseq - self.envelope.part + 1
 
     @property
     def run_id(self) -> str:
@@ -224,6 +216,147 @@ class TransitionBuilder:
         return True
 
 
+class HasRoom(Protocol):
+    """Whoever sends effects, and may have too many under way."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is unacknowledged that nothing more should be decided."""
+
+
+class SaysShown(Protocol):
+    """Whoever shows accepted records, and says how far."""
+
+    def say(self) -> int:
+        """What the next record says: the pseq up to which everything has been shown."""
+
+
+class Transitions:
+    """What one owner proposes: transitions of its runs, and records of the partition."""
+
+    def __init__(
+        self,
+        journal: Journal[InFlight],
+        world: PartitionContext,
+        run_cache: RunCache,
+        executor: Executor,
+        *,
+        owed: PendingReplies,
+        fence: Fence,
+        outbox: HasRoom,
+        observer: SaysShown,
+    ) -> None:
+        self._journal = journal
+        self._world = world
+        self._run_cache = run_cache
+        self._executor = executor
+        self._owed = owed
+        self._fence = fence
+        self._outbox = outbox
+        self._observer = observer
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be decided before what is proposed is accepted."""
+        return len(self._journal.in_flight) < IN_FLIGHT_MAX and not self._outbox.is_full
+
+    @property
+    def all_accepted(self) -> bool:
+        """Whether nothing that is proposed waits for its acceptance."""
+        return not self._journal.in_flight
+
+    def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> InFlight:
+        """Append a transition, or without a step a Progress; `covers` takes in what is owed."""
+        resident = None
+        draft = self.draft()
+        if step is not None:
+            resident = draft_step(draft, self._run_cache, workflow_id, step)
+        return self.append(resident, draft, covers=covers)
+
+    def propose_all(self, steps: list[Step], workflow_id: str) -> None:
+        """Propose what a taken command brings: a record a step; the last covers its input.
+
+        What is about a run that ended with a step before is left out.
+        """
+        for step in steps[:-1]:
+            if not self._is_over(step):
+                self.propose(step, workflow_id, covers=False)
+        if steps and not self._is_over(steps[-1]):
+            self.propose(steps[-1], workflow_id, covers=True)
+
+    def _is_over(self, step: Step) -> bool:
+        run = self._world.run(step.run_id)
+        return run is not None and not run.state.is_open
+
+    def propose_events(self, run: Run, events: list[Record]) -> None:
+        """Propose events of a run that no input brought."""
+        state = run.state
+        self.propose(Step(state.run_id, events), state.workflow_id, covers=False)
+
+    def propose_event(self, event: Record, *, covers: bool) -> InFlight:
+        """Propose an event of the partition: a record without a run."""
+        draft = self.draft()
+        draft.events.append(encode(event))
+        entry = self.append(None, draft, covers=covers)
+        buffer = self._run_cache.signal_buffer
+        entry.alarms += buffer.happened(event, entry.first_pseq, entry.ops)
+        return entry
+
+    def propose_mark(self, event: InputTrying) -> None:
+        """Say in the log that something is about to be run that may have killed its host."""
+        self.propose_event(event, covers=False).mark = event
+
+    def propose_lost(self, first: int, end: int) -> None:
+        """Say in the log that inputs are gone, or were cut back, and go on from there."""
+        journal = self._journal
+        after, journal.upto = journal.upto, (first if first > journal.upto else end) - 1
+        if journal.upto > after:
+            self.propose_event(InputLost(after=after, upto=journal.upto), covers=True)
+        else:
+            self.propose_event(InputRewound(offset=after, to_offset=journal.upto), covers=True)
+
+    def draft(self) -> TransitionBuilder:
+        """A transition in the making, with the number of the next record."""
+        self._fence.drafts += 1
+        cursor, pseq = self._journal.cursor, self._journal.next_pseq
+        self._world.next_record(pseq)
+        draft = TransitionBuilder(self._world, self._executor, (cursor.epoch, cursor.nonce, pseq))
+        draft.now_ms = self._world.time_ms
+        return draft
+
+    def append(
+        self, resident: CachedRun | None, draft: TransitionBuilder, *, covers: bool
+    ) -> InFlight:
+        """Propose what a draft holds."""
+        owed = self._owed.take() if covers and self._owed else None
+        version, shown = self._executor.code_version, self._observer.say()
+        body = body_of(resident, draft, owed, code_version=version, shown=shown)
+        key = body.workflow_id.encode() or None
+        entry = self._journal.append(encode(body), key, covers=covers)
+        envelope = entry.envelope
+        if resident is not None:
+            self._follow_up(entry, resident, draft)
+        if owed is not None:
+            entry.owed = owed
+            entry.effects += outcome_rows(owed.outcomes, envelope.time_ms, entry.ops)
+        effect_rows(entry.effects, entry.first_pseq, envelope.epoch, entry.ops)
+        return entry
+
+    def _follow_up(self, entry: InFlight, resident: CachedRun, draft: TransitionBuilder) -> None:
+        """What the acceptance of a transition of a run brings."""
+        state = resident.run.state
+        entry.resident = resident
+        entry.owners = (state.run_id, state.workflow_id)
+        resident.pinned += 1
+        entry.history_key = table_layout.history_key(state.run_id, draft.first_seq)
+        entry.effects = draft.effects
+        entry.events, entry.first_seq = draft.records, draft.first_seq
+        entry.alarms = self._run_cache.save(resident, entry.ops, draft.now_ms)
+        entry.closed = closing_of(resident)
+        if entry.closed is not None:
+            resident.drop_code()
+
+
 def blocked_event(error: BlockedError, input_seq: int, code_version: str) -> WorkflowBlocked:
     """The event that says why a run's code cannot go on."""
     return WorkflowBlocked(
@@ -238,14 +371,14 @@ def blocked_event(error: BlockedError, input_seq: int, code_version: str) -> Wor
 
 
 def draft_step(
-    draft: TransitionBuilder, residents: RunCache, workflow_id: str, step: Step
+    draft: TransitionBuilder, run_cache: RunCache, workflow_id: str, step: Step
 ) -> CachedRun:
     """Play one step: its events, and the code's part after its input."""
     first = step.events[0]
     if isinstance(first, WorkflowStarted):
-        resident = residents.open(workflow_id, step.run_id, first, draft.now_ms)
+        resident = run_cache.open(workflow_id, step.run_id, first, draft.now_ms)
     else:
-        found = residents.find(step.run_id)
+        found = run_cache.find(step.run_id)
         assert found is not None, f"a decision about run {step.run_id}, which is not here"
         resident = found
     for events in _activations(step.events):
@@ -285,27 +418,6 @@ def closing_of(resident: CachedRun) -> RunClosed | None:
         next_run_id=closing.next_run_id,
         close_ms=closing.time_ms,
     )
-
-
-def pack_parts(envelope: dict[str, Any], body: bytes) -> list[Transition]:
-    """The records of a transition: one, or several with consecutive pseqs.
-
-    Raises ValueError when there would be too many.
-    """
-    if len(body) <= PART_BYTES_MAX:
-        return [Transition(body=body, **envelope)]
-    chunks = [body[at : at + PART_BYTES_MAX] for at in range(0, len(body), PART_BYTES_MAX)]
-    if len(chunks) > PARTS_MAX:
-        msg = f"a transition of {len(body)} bytes; {PARTS_MAX * PART_BYTES_MAX} is the most"
-        raise ValueError(msg)
-    first, upto = envelope["pseq"], envelope["upto"]
-    out = []
-    for number, chunk in enumerate(chunks):
-        last = number == len(chunks) - 1
-        fields = {**envelope, "pseq": first + number, "part": number + 1, "parts": len(chunks)}
-        fields["upto"] = upto if last else envelope["after"]
-        out.append(Transition(body=chunk, **fields))
-    return out
 
 
 def body_of(

@@ -7,42 +7,42 @@ from typing import TYPE_CHECKING
 from perdure_actors import table_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from perdure_actors.partition.capabilities import Owned
     from perdure_actors.partition.checkpoints import Checkpoints
+    from perdure_actors.partition.journal import Journal
     from perdure_actors.partition.scrubber import Scrubber
+    from perdure_actors.partition.transition import InFlight
+    from perdure_topics.ports import Table
 
 
 class TableUpkeep:
-    """The upkeep of one shard's table."""
+    """The upkeep of one owner's table."""
 
-    def __init__(self, shard: Owned, save: Callable[[], None]) -> None:
-        self._shard = shard
-        self._save = save
-        self.trailing: Scrubber | None = None
+    def __init__(self, table: Table, journal: Journal[InFlight], checkpoint_every: int) -> None:
+        self._table = table
+        self._journal = journal
+        self._every = checkpoint_every
+        self.scrubber: Scrubber | None = None
         self.checkpoints: Checkpoints | None = None
 
     @property
     def is_reading(self) -> bool:
         """Whether the second look is on its way."""
-        return self.trailing is not None and self.trailing.is_reading
+        return self.scrubber is not None and self.scrubber.is_reading
 
-    def step(self) -> None:
+    def step(self, mono_ms: int) -> None:
         """Compare the log with the table, some time later; copy the table, now and then."""
-        shard = self._shard
-        meta = shard.meta
-        if self.trailing is not None:
-            verified = self.trailing.step(meta.offset, shard.cursor, shard.world.mono_ms)
+        journal, meta = self._journal, self._journal.meta
+        if self.scrubber is not None:
+            verified = self.scrubber.step(meta.offset, journal.cursor, mono_ms)
             if verified is not None:
-                shard.table.write([(table_layout.VERIFIED, table_layout.encode(verified))], ())
-        every = shard.services.checkpoint_every
+                self._table.write([(table_layout.VERIFIED, table_layout.encode(verified))], ())
+        every = self._every
         if every and self.checkpoints and meta.transitions - meta.copied >= every:
             meta.copied = meta.transitions
-            self._save()
-            self.checkpoints.write(shard.table, shard.cursor.pseq)
+            journal.write({})
+            self.checkpoints.write(self._table, journal.cursor.pseq)
 
     def stop(self) -> None:
         """Stop reading."""
-        if self.trailing is not None:
-            self.trailing.stop()
+        if self.scrubber is not None:
+            self.scrubber.stop()

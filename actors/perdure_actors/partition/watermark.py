@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from perdure_actors.core.liveness import STOOD_MS
-from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors import table_layout
-    from perdure_actors.partition.capabilities import Owned
-    from perdure_topics.ports import EndProbe
+    from perdure_actors.core.liveness import Soft
+    from perdure_topics.ports import EndProbe, Tail
 
 HELD_BACK_MAX = 1_000
 """So many deadlines that wait are kept in memory; more are found in the table again."""
@@ -28,6 +27,31 @@ READING_MS = 50
 """How often to look whether inputs are read to there."""
 
 
+class Position(Protocol):
+    """How far inputs are taken."""
+
+    upto: int
+
+
+class KeepsTime(Protocol):
+    """Whoever has recorded time, and knows of the workers."""
+
+    soft: Soft
+
+    def now_ms(self) -> int:
+        """Recorded time."""
+
+
+class DueAgain(Protocol):
+    """Whoever looks at deadlines when they are due."""
+
+    def again(self, alarm: table_layout.Alarm) -> None:
+        """Look at one again."""
+
+    def load(self) -> None:
+        """Look at all of them again."""
+
+
 class Watermark:
     """Up to which time the inputs of one shard are taken.
 
@@ -37,10 +61,23 @@ class Watermark:
     marks behind them that are no records, and hide what was appended while they are open.
     """
 
-    def __init__(self, shard: Owned) -> None:
-        services = shard.services
-        self._shard = shard
-        self._topic = topic_name("commands", services.namespace, services.task_queue)
+    def __init__(
+        self,
+        inputs: Tail,
+        place: tuple[str, int],
+        position: Position,
+        *,
+        time: KeepsTime,
+        deadlines: DueAgain,
+        finding: Callable[[str, str], None],
+    ) -> None:
+        """`place` is the topic and partition that inputs come from."""
+        self._inputs = inputs
+        self._topic, self._partition = place
+        self._taken = position
+        self._time = time
+        self._deadlines = deadlines
+        self._finding = finding
         self._read_to_ms = 0
         self._probe: EndProbe | None = None
         self._asked_ms = 0
@@ -51,7 +88,7 @@ class Watermark:
         self._held_back: list[table_layout.Alarm] = []
         self._holds_more = False
         """Whether there are more of them than are kept here."""
-        self._idle: tuple[int, int] = (shard.upto, 0)
+        self._idle: tuple[int, int] = (position.upto, 0)
         """The last input taken, and when the log is asked whether there are others."""
         self._stands_at = -1
         self._say_at_ms = 0
@@ -67,7 +104,7 @@ class Watermark:
         if self._probe is None:
             if not self._held_back:
                 return most_ms
-            return max(0, min(most_ms, self._again_ms - self._shard.world.now_ms()))
+            return max(0, min(most_ms, self._again_ms - self._time.now_ms()))
         return min(most_ms, ANSWER_MS if self._end is None else READING_MS)
 
     def has_read_to(self, due_ms: int) -> bool:
@@ -111,7 +148,7 @@ class Watermark:
             self._read_to_ms = max(self._read_to_ms, self._asked_ms)
             if now_ms - self._asked_ms >= STOOD_MS:
                 # What workers said while the log was away may still be on its way.
-                self._shard.world.soft.renew(now_ms)
+                self._time.soft.renew(now_ms)
             self._let_go()
         elif position != self._stands_at:
             self._stands_at = position
@@ -122,7 +159,7 @@ class Watermark:
             self._probe = self._new_probe()
 
     def _ask(self) -> None:
-        now_ms = self._shard.world.now_ms()
+        now_ms = self._time.now_ms()
         if self._probe is None and now_ms >= self._again_ms:
             self._probe = self._new_probe()
             self._asked_ms = now_ms
@@ -130,27 +167,26 @@ class Watermark:
             self._stands_at = -1
 
     def _new_probe(self) -> EndProbe:
-        return self._shard.services.inputs.probe_end(self._topic, self._shard.partition)
+        return self._inputs.probe_end(self._topic, self._partition)
 
     def _position(self) -> int:
         """Below this offset every input was decided, or is nothing that is ever read."""
-        shard = self._shard
         if self.is_in_hand():
-            return shard.upto + 1
-        return shard.services.inputs.position(self._topic, shard.partition)
+            return self._taken.upto + 1
+        return self._inputs.position(self._topic, self._partition)
 
     def _look_when_idle(self, now_ms: int) -> None:
         """Nothing comes in: either there is nothing, or something stands before it."""
         upto, at_ms = self._idle
-        if upto != self._shard.upto or not at_ms:
-            self._idle = (self._shard.upto, now_ms + HELD_MS)
+        if upto != self._taken.upto or not at_ms:
+            self._idle = (self._taken.upto, now_ms + HELD_MS)
         elif now_ms >= at_ms:
             self._idle = (upto, now_ms + HELD_MS)
             self._ask()
 
     def _say_held(self, position: int, end: int) -> None:
-        where = f"{self._topic}-{self._shard.partition}"
-        self._shard.services.finding(
+        where = f"{self._topic}-{self._partition}"
+        self._finding(
             "inputs_held",
             self.held_by
             or f"{where} can be read to offset {position} and was appended to offset {end}: a"
@@ -167,7 +203,7 @@ class Watermark:
         if self._holds_more:
             # Their rows are where they were: the walk over them begins again.
             self._holds_more = False
-            self._shard.alarms.load()
+            self._deadlines.load()
             return
         for alarm in held:
-            self._shard.alarms.again(alarm)
+            self._deadlines.again(alarm)

@@ -128,7 +128,7 @@ class ProcessMetrics:
                 _, end = services.log.offsets(topic, shard.partition)
             except LogError:
                 return
-            yield Observation(max(end - shard.upto - 1, 0), facts)
+            yield Observation(max(end - shard.journal.upto - 1, 0), facts)
 
     def _table_size(self) -> Iterator[Observation]:
         for shard, facts in self._shards():
@@ -136,7 +136,7 @@ class ProcessMetrics:
 
     def _unacked(self) -> Iterator[Observation]:
         for shard, facts in self._shards():
-            yield Observation(len(shard.pending), facts)
+            yield Observation(len(shard.journal.in_flight), facts)
 
     def _slots(self) -> Iterator[Observation]:
         for worker, facts in list(self._workers.items()):

@@ -95,7 +95,9 @@ class TimeKeeper:
             turn.is_idle = not is_waiting and all(_is_idle(shard) for shard in shards)
             due = [at for shard in shards if (at := _due_ms(shard)) is not None]
             turn.due_ms = min(due, default=None)
-            turn.read = [(_commands_of(shard), shard.partition, shard.upto) for shard in shards]
+            turn.read = [
+                (_commands_of(shard), shard.partition, shard.journal.upto) for shard in shards
+            ]
         with self._lock:
             self._turns[id(key)] = turn
             self._leap()
@@ -228,7 +230,7 @@ def _commands_of(shard: PartitionProcessor) -> str:
 
 def _is_idle(shard: PartitionProcessor) -> bool:
     """Whether a shard waits for nothing but time, and no activity of its runs is under way."""
-    if shard.pending or shard.owed or not shard.dispatch.is_idle or shard.firing.is_busy:
+    if shard.journal.in_flight or shard.owed or not shard.outbox.is_idle or shard.timers.is_busy:
         return False
     found = shard.table.scan(*table_layout.prefix_range(table_layout.ACTIVITIES))
     return not any(table_layout.decode_activity(value).state in _UNDER_WAY for _, value in found)
