@@ -124,6 +124,7 @@ def shard(monkeypatch: pytest.MonkeyPatch) -> Any:
     transitions = SimpleNamespace(
         has_room=True, propose_events=lambda _run, events: fired.append(events)
     )
+    no_doubt: Any = SimpleNamespace(clears=lambda _trial: True, over=lambda: None)
     firing = TimerService(
         services,  # type: ignore[arg-type]
         0,
@@ -134,7 +135,7 @@ def shard(monkeypatch: pytest.MonkeyPatch) -> Any:
         transitions=transitions,  # type: ignore[arg-type]
         queue=alarms,
         watermark=watermark,
-        doubt=SimpleNamespace(clears=lambda _trial: True, over=lambda: None),  # type: ignore[arg-type]
+        doubt=no_doubt,
         fence=_Fence,  # type: ignore[arg-type]
         counters=Counter(),
     )

@@ -82,8 +82,20 @@ class PartitionProcessor:
             types=services.types,
         )
         services.types.join(self.run_cache.attribute_type)
+        self.timer_queue = TimerQueue(table)
+        self.timer_queue.load()
         self.executor = Executor(services, table)
         self.observer = Observer(services, partition, table, meta, self.run_cache)
+        self._let_out(appender, log_time, on_ready)
+        self.upkeep = TableUpkeep(table, self.journal, services.checkpoint_every)
+        watermark = self._take_in()
+        self._take_reports(watermark, on_ready)
+        self._house_at_ms = 0
+
+    def _let_out(self, appender: Appender, log_time: LogTime, on_ready: Callable[[], None]) -> None:
+        """The parts by which something leaves: records, and the effects of accepted ones."""
+        services, partition, fence = self.services, self.partition, self.fence
+        table, meta = self.table, self.meta
         self.outbox = Outbox(
             services.log,
             Address(services.namespace, services.task_queue, partition, services.events_topic_id),
@@ -124,16 +136,14 @@ class PartitionProcessor:
             code=self.executor,
             put_off=fence.put_off,
         )
-        self.upkeep = TableUpkeep(table, self.journal, services.checkpoint_every)
-        self._house_at_ms = 0
-        self._take_in(on_ready)
 
-    def _take_in(self, on_ready: Callable[[], None]) -> None:
-        """The parts by which something comes in: inputs, deadlines, reports of local activities."""
+    def _take_in(self) -> Watermark:
+        """The parts by which something comes in: inputs, and deadlines."""
         services, partition, table, fence = self.services, self.partition, self.table, self.fence
         world, run_cache, executor = self.world, self.run_cache, self.executor
         transitions, doubt, counters = self._transitions, self.doubt, self.counters
-        self._code_queries = CodeQueries(world, run_cache, executor, transitions)
+        decider = CommandDecider(world, run_cache, executor, transitions)
+        code_queries = CodeQueries(world, run_cache, executor, transitions)
         self.requests = PendingRequests(
             services,
             partition,
@@ -142,21 +152,15 @@ class PartitionProcessor:
             world=world,
             run_cache=run_cache,
             executor=executor,
-            code=self._code_queries,
+            code=code_queries,
             fence=fence,
             missing=self.outbox.missing,
             answer=self.answer,
         )
-        self.timer_queue = TimerQueue(table)
-        self.timer_queue.load()
         place = (topic_name("commands", services.namespace, services.task_queue), partition)
+        inputs, queue = services.inputs, self.timer_queue
         watermark = Watermark(
-            services.inputs,
-            place,
-            self.journal,
-            time=world,
-            deadlines=self.timer_queue,
-            finding=services.finding,
+            inputs, place, self.journal, time=world, deadlines=queue, finding=services.finding
         )
         self.inbox = Inbox(
             services,
@@ -166,10 +170,10 @@ class PartitionProcessor:
             world=world,
             executor=executor,
             transitions=transitions,
-            decider=CommandDecider(world, run_cache, executor, transitions),
+            decider=decider,
             owed=self.owed,
             requests=self.requests,
-            code_queries=self._code_queries,
+            code_queries=code_queries,
             watermark=watermark,
             doubt=doubt,
             fence=fence,
@@ -189,6 +193,12 @@ class PartitionProcessor:
             fence=fence,
             counters=counters,
         )
+        return watermark
+
+    def _take_reports(self, watermark: Watermark, on_ready: Callable[[], None]) -> None:
+        """The parts by which attempts report that run in this process."""
+        services, partition, world, fence = self.services, self.partition, self.world, self.fence
+        transitions, doubt, counters = self._transitions, self.doubt, self.counters
         self.local_activities = LocalActivities(
             services,
             partition,
