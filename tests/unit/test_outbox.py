@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
-from perdure_actors.partition.outbox import Address, Outbox
+from perdure_actors.partition.outbox import AT_ONCE_MAX, Address, Outbox
 from perdure_actors.partition.outbox_rows import effect_rows, kept_effect
 from perdure_actors.partition.run_cache import Ops
 from perdure_schemas.avro import decode, decode_as
@@ -12,7 +12,7 @@ from perdure_schemas.commands import CancelWorkflow
 from perdure_schemas.events import ActivityScheduled
 from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.tracing import TraceContext, attempt_span_id
-from perdure_topics.names import topic_name, topic_settings
+from perdure_topics.names import partition_of, topic_name, topic_settings
 from perdure_topics.ports import TopicSpec
 from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
 
@@ -24,6 +24,7 @@ class Sender:
         self.broker = SimulatedBroker(1)
         self.log = SimulatedLog(self.broker, "host")
         self.make("commands", "orders")
+        self.told: list[str] = []
         self.dispatch = Outbox(
             self.log,
             Address("ns", "orders", 0, "events-id"),
@@ -32,6 +33,7 @@ class Sender:
             answer=lambda _reply, _record: None,
             again=self._again,
             on_ready=lambda: None,
+            tell=lambda text, _error: self.told.append(text),
         )
 
     def _again(self, effect: SendAgain) -> SendTask | None:
@@ -156,6 +158,65 @@ def test_an_appender_that_ends_is_followed_by_one_that_keeps_the_order() -> None
         (1, 5, 0),
         (1, 6, 0),
     ]
+
+
+def test_what_goes_to_a_topic_that_was_deleted_waits_for_it_and_others_are_sent() -> None:
+    sender = Sender()
+    sender.make("commands", "later")
+    sender.cancel(4, "later")
+    assert sender.turn() == 4
+    del sender.broker.topics[topic_name("commands", "ns", "later")]
+
+    sender.cancel(5, "later")
+    sender.forward(6)
+    sender.cancel(7, "later")
+    for _ in range(5):
+        assert sender.turn() == 4
+
+    assert len(sender.broker.partition(topic_name("commands", "ns", "orders"), 0).records) == 1
+    (said,) = sender.told
+    assert said.startswith("there is no topic ns.later.commands any more: ")
+    assert "perdure topics create --task-queue later" in said
+    assert sender.dispatch.missing == {"later"}
+
+    sender.make("commands", "later")
+    sender.dispatch.retry_waiting()
+    assert sender.turn() == 7
+    assert sender.sources("later") == [(1, 5, 0), (1, 7, 0)]
+    assert not sender.dispatch.missing
+
+
+def test_a_topic_made_anew_with_fewer_partitions_is_sent_to() -> None:
+    sender = Sender()
+    name = topic_name("commands", "ns", "later")
+    for partitions in (8, 1):
+        sender.broker.topics.pop(name, None)
+        spec = TopicSpec(name, partitions, 1, topic_settings("commands"))
+        sender.log.create_topics([spec])
+        sender.cancel(12 - partitions, "later")
+        sender.turn()
+    assert partition_of("wf", 8) > 0
+
+    assert sender.turn() == 11
+    assert sender.sources("later") == [(1, 11, 0)]
+
+
+def test_a_log_that_takes_nothing_is_tried_once_a_second() -> None:
+    sender = Sender()
+    partition = sender.broker.topics[topic_name("commands", "ns", "orders")][1].pop()
+
+    sender.forward(4)
+    for _ in range(20):
+        sender.turn()
+    tried = sender.dispatch._failures
+    assert tried <= AT_ONCE_MAX + 1
+    sender.dispatch.retry_waiting()
+    sender.turn()
+    assert sender.dispatch._failures == tried + 1
+
+    sender.broker.topics[topic_name("commands", "ns", "orders")][1].append(partition)
+    sender.dispatch.retry_waiting()
+    assert sender.turn() == 4
 
 
 def test_a_command_sent_again_says_where_it_came_from_first() -> None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Appender, Headers, Log
 
 UNACKED_MAX = 20_000
+AT_ONCE_MAX = 3
+"""So many incarnations in a row may end without an acknowledgement before the next one waits."""
 REASON_CHARS_MAX = 1_000
 
 
@@ -138,6 +140,10 @@ class Outbox:
         """How many effects could not be sent, and were put aside."""
         self.missing: set[str] = set()
         """Task queues that have no topics, so that their tasks wait."""
+        self._doubted: dict[str, str] = {}
+        """Topics that an append failed at, with their queues: they may be gone."""
+        self._failures = 0
+        """How many incarnations in a row have ended without an acknowledgement."""
         self._commands = topic_name("commands", address.namespace, address.task_queue)
         self._home = Home(address.namespace, self._commands, address.partition)
 
@@ -325,7 +331,7 @@ class Outbox:
         except RecordTooLargeError as error:
             self._park_sent(serial, error)
         except LogError:
-            self._restart()
+            self._restart(outgoing)
         except Exception as error:
             self._park_sent(serial, error)
 
@@ -362,8 +368,12 @@ class Outbox:
         if place >= 0:
             self.done.append((pseq, place))
 
-    def _restart(self) -> None:
-        """End this incarnation; the next turn starts behind the last acknowledgement."""
+    def _restart(self, failed: Outgoing | None = None) -> None:
+        """End this incarnation, of which an append failed; the next one begins again behind it."""
+        self._failures += 1
+        if failed is not None and failed.held is not None:
+            topic, queue = self._target(failed.held.effect)
+            self._doubted[topic] = queue
         if self._appender is not None:
             self._appender.close()
             self._appender = None
@@ -371,24 +381,69 @@ class Outbox:
     def step(self) -> None:
         """Take acknowledgements; after an error, send again what has none."""
         if self._appender is None:
-            for serial, outgoing in list(self._unacked.items()):
-                self._append(serial, outgoing)
-                if self._appender is None:
-                    return
+            # A log that takes nothing is tried at once, and then once a second.
+            if self._failures <= AT_ONCE_MAX:
+                self._send_again()
             return
         for report in self._appender.reports():
             if report.error is not None or report.offset is None:
+                failed = self._unacked.get(cast("int", report.tag))
                 if report.error is not None and report.error.startswith(TOO_LARGE):
                     self._park_sent(cast("int", report.tag), LogError(report.error))
-                self._restart()
+                    failed = None
+                self._restart(failed)
                 return
             # Reports of different partitions come in any order; progress is by the oldest.
             done = self._unacked.pop(report.tag, None)  # type: ignore[call-overload]
             if done is not None:
+                self._failures = 0
                 self._settle(done.pseq, done.place)
+
+    def _send_again(self) -> None:
+        """Send what has no acknowledgement, but for what goes to topics that are gone."""
+        for topic, queue in self._doubted.items():
+            self._look_again_at(topic, queue)
+        self._doubted.clear()
+        for serial, outgoing in list(self._unacked.items()):
+            self._append(serial, outgoing)
+            if self._appender is None:
+                return
+
+    def _look_again_at(self, topic: str, queue: str) -> None:
+        """A topic that took nothing may have been deleted, or made anew with other partitions."""
+        before = self._partitions.pop(topic, None)
+        try:
+            info = self._log.topic(topic)
+        except LogError:
+            return
+        if info is None:
+            self._give_up(topic, queue)
+        elif info.partitions != before:
+            for serial, one in self._unacked.items():
+                if one.topic == topic and one.held is not None:
+                    made = self._outgoing(one.held, topic, info.partitions)
+                    self._unacked[serial] = made._replace(held=one.held)
+
+    def _give_up(self, topic: str, queue: str) -> None:
+        """Let what goes to a topic that was deleted wait for it to be made, and nothing else."""
+        gone = [serial for serial, one in self._unacked.items() if one.topic == topic]
+        waiting = self._waiting.pop(topic, deque())
+        for serial in gone:
+            held = self._unacked.pop(serial).held
+            if held is not None:
+                self._wait(held, topic)
+        self._waiting.setdefault(topic, deque()).extend(waiting)
+        self.missing.add(queue)
+        text = (
+            f"there is no topic {topic} any more: {len(gone)} records for it wait until it is made"
+            f" again (perdure topics create --task-queue {queue}); others are sent"
+        )
+        self._tell(text, LogError(f"{topic} was deleted"))
 
     def retry_waiting(self) -> None:
         """Try again what waits for a topic to be made; once a second is enough."""
+        if self._appender is None and self._unacked:
+            self._send_again()
         for topic, waiting in list(self._waiting.items()):
             count = self._count(topic, self._target(waiting[0].effect)[1])
             if count is not None:
