@@ -53,8 +53,6 @@ FEATURES = (
     "stops",
 )
 """What only some worlds have: each is in a share of the seeds."""
-NOT_DRAWN = ("killers",)
-"""Only by --features: code that kills its host after a timer does so for ever."""
 FEATURE_SHARE = 0.25
 
 
@@ -132,9 +130,7 @@ def draw(seed: int, *, truncation: bool = False) -> Settings:
 def draw_whole(seed: int, *, truncation: bool = False) -> Settings:
     """The world of a seed, with the features that it draws; its faults are the same without."""
     rng = Random(f"features {seed}")
-    drawn = tuple(
-        name for name in FEATURES if rng.random() < FEATURE_SHARE and name not in NOT_DRAWN
-    )
+    drawn = tuple(name for name in FEATURES if rng.random() < FEATURE_SHARE)
     return replace(draw(seed, truncation=truncation), features=drawn)
 
 

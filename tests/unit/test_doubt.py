@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from perdure import workflow
 from perdure_actors.partition.doubt import DOUBTS, LIVES_IN_DOUBT, MARKS_MAX
 from perdure_actors.replay.coroutine import Coroutine
 from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.commands import WorkerLease
 from perdure_schemas.events import (
     ActivityFailed,
     ActivityTimedOut,
@@ -235,6 +237,27 @@ def test_a_blocked_run_that_kills_as_it_is_tried_again_is_left_alone(killer: Kil
     assert 3 <= killer.times <= DEATHS_MAX
     assert here.describe("bad").summary.block.cause == "killer"
     assert here.describe("good").summary.status == "completed"
+
+
+def test_an_input_that_changes_nothing_is_not_taken_for_what_kills_behind_it(
+    killer: Killer,
+) -> None:
+    here = made()
+    for number in range(3):
+        here.start("Waiting", f"bad-{number}")
+    here.run(1_000)
+    killer.on = WorkflowSignaled
+    here.send(WorkerLease(worker_id="w", task_queue="q", reply_partition=0, lease_ms=60_000))
+    for number in range(3):
+        killer.workflow_id = f"bad-{number}"
+        here.send(SignalWorkflow(workflow_id=f"bad-{number}", signal_name="poke"))
+        live_through(here, 90_000)
+
+    assert here.deaths > 2 * MARKS_MAX
+    assert not here.said("input_failed")
+    assert not here.dead()
+    tried = Counter(mark.offset for mark in marks(here))
+    assert max(tried.values()) <= MARKS_MAX + 2
 
 
 @pytest.mark.parametrize("name", ["Napping", "Waiting"])

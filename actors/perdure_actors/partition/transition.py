@@ -303,8 +303,12 @@ class Transitions:
         return entry
 
     def propose_mark(self, event: InputTrying) -> None:
-        """Say in the log that something is about to be run that may have killed its host."""
-        self.propose_event(event, covers=False).mark = event
+        """Say in the log that something is about to be run that may have killed its host.
+
+        It covers what has been lived through: an input that changes nothing would be marked again
+        by every next owner, until it is taken for what kills them.
+        """
+        self.propose_event(event, covers=True).mark = event
 
     def propose_lost(self, first: int, end: int) -> None:
         """Say in the log that inputs are gone, or were cut back, and go on from there."""
