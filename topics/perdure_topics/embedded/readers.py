@@ -108,10 +108,17 @@ class EmbeddedMember:
         self.group = group
         self.on_ready = on_ready
         self._changes: deque[Change] = deque()
+        self._turns = 0
         group.join(self)
 
+    @property
+    def turns(self) -> int | None:
+        """How often its owner has asked for changes."""
+        return self._turns
+
     def changes(self) -> list[Change]:
-        """Take the changes that have come in."""
+        """Take the changes that have come in. An owner that does not ask any more owns nothing."""
+        self._turns += 1
         changes = self._changes
         return [changes.popleft() for _ in range(len(changes))]
 
@@ -143,6 +150,11 @@ class EmbeddedGroupReader(EmbeddedMember):
         self._paused: set[int] = set()
         self._turn = 0
         super().__init__(group, on_ready=on_ready)
+
+    @property
+    def turns(self) -> int | None:
+        """A worker says by its leases that it lives."""
+        return None
 
     def take(self, records_max: int) -> list[StoredRecord]:
         """Take what has come in, over all its partitions, each first in turn."""

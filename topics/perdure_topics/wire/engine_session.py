@@ -151,6 +151,11 @@ class _Member:
         self._feeds: dict[int, int] = {}
         group.join(self)
 
+    @property
+    def turns(self) -> int | None:
+        """Its connection says whether it lives."""
+        return None
+
     def on_ready(self) -> None:
         self._session.outbox.mark(self)
 
