@@ -17,6 +17,7 @@ from perdure_schemas.commands import (
 )
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.fact_events import RecordEmitted
+from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.payloads import Payload, Priority, ReplyTo, RetryPolicy
 from perdure_schemas.replies import CanceledAttempt, Reply, WorkerOrders
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody
@@ -25,7 +26,7 @@ from perdure_topics.ports import LogError, TopicSpec
 from perdure_topics.publisher_port import Emission, Mark
 from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
 from perdure_topics.wire.frames import Place
-from perdure_views.gateway.admission import admit
+from perdure_views.gateway.admission import READ_BYTES_MAX, admit
 from perdure_views.gateway.principals import Person
 from perdure_views.insights.cursor import Following
 from perdure_views.relay import Relay
@@ -258,6 +259,16 @@ def test_a_reader_writes_no_command() -> None:
     row = ("ns.q.commands", HERE.partition, encode(start), b"w", ())
 
     with pytest.raises(LogError, match="has the role 'read'"):
+        admit(RITA, row, HERE, names=True)
+    assert admit(OSKAR, row, HERE, names=True).key == b"w"
+
+
+def test_a_reader_asks_with_few_bytes() -> None:
+    payload = Payload(data=b'"' + b"x" * READ_BYTES_MAX + b'"')
+    ask = QueryWorkflow(workflow_id="w", query_name="q", input=[payload], reply=FINE)
+    row = ("ns.q.commands", HERE.partition, encode(ask), b"w", ())
+
+    with pytest.raises(LogError, match="who may only read asks with 262144 at most"):
         admit(RITA, row, HERE, names=True)
     assert admit(OSKAR, row, HERE, names=True).key == b"w"
 

@@ -50,6 +50,8 @@ _CORRELATION: Final = re.compile(r"[!-{}~]{1,200}")
 _VERSION: Final = re.compile(rb"[0-9A-Za-z.+-]{0,40}")
 TRACE_BYTES_MAX: Final = 512
 WAIT_CHARS_MAX: Final = 20
+READ_BYTES_MAX: Final = 256 * 1024
+"""So much of the log one ask of somebody may take who may only read."""
 
 
 def admit(person: Person, row: AppendRow, place: Place, *, names: bool) -> Admitted:
@@ -70,6 +72,11 @@ def admit(person: Person, row: AppendRow, place: Place, *, names: bool) -> Admit
         raise LogError(f"{DENIED}a gateway takes no {kind.__name__} from a client")
     if not person.may(role):
         raise LogError(f"{DENIED}{person.name} has the role {person.role!r}; this needs {role!r}")
+    if len(value) > READ_BYTES_MAX and not person.may("operate"):
+        raise LogError(
+            f"{DENIED}a {kind.__name__} of {len(value)} bytes: who may only read asks with"
+            f" {READ_BYTES_MAX} at most; give it less, or use the role 'operate'"
+        )
     if any(getattr(record, name, None) is not None for name in _OF_ACTORS):
         raise LogError(f"{DENIED}only an actor's host sends such a {kind.__name__}")
     problem = problem_of(record, place)
