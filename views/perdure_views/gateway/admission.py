@@ -98,8 +98,8 @@ def problem_of(record: Any, place: Place) -> str:
     """What no client of ours would have written; empty when one may have."""
     if not 0 <= place.partition < place.partitions:
         return f"partition {place.partition} of {place.partitions}"
-    workflow_id = getattr(record, "workflow_id", None)
-    if workflow_id is not None:
+    if "workflow_id" in record.__struct_fields__:
+        workflow_id = record.workflow_id
         try:
             check_workflow_id(workflow_id)
         except InvalidNameError as error:
