@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from perdure_actors.core.deadlines import CANCEL_GRACE_MS
-from perdure_actors.core.decision import Decision, Effect, Limits
-from perdure_actors.core.liveness import Soft
+from perdure_actors.core.decision import Decision, Effect, Limits, Rejection
+from perdure_actors.core.liveness import Liveness
 from perdure_actors.core.rules import COMMANDS, apply, effects_of, settle
 from perdure_actors.core.search_attribute_types import type_of
 from perdure_actors.core.signal_buffer import BufferedSignal, SignalBuffers, size_of
@@ -27,7 +31,7 @@ class CoreWorld:
     def __init__(self, *, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.task_queue = "orders"
-        self.soft = Soft(NOW_MS)
+        self.liveness = Liveness(NOW_MS)
         self.runs: dict[str, Run] = {}
         self.actors: dict[str, ActorState] = {}
         self.effects: list[Effect] = []
@@ -54,9 +58,6 @@ class CoreWorld:
         actor = self.actors.get(workflow_id)
         return self.runs.get(actor.current_run_id) if actor else None
 
-    def actor(self, workflow_id: str) -> ActorState | None:
-        return self.actors.get(workflow_id)
-
     def attribute_type(self, name: str) -> str:
         held = (run.search_attributes.get(name) for run in self.runs.values())
         return next((type_of(payload) for payload in held if payload is not None), "")
@@ -65,11 +66,25 @@ class CoreWorld:
 
     def decide(self, command: Command) -> Any:
         """What the rules say to a command now; nothing happens yet."""
-        return COMMANDS[type(command)](self, command, self.now_ms)
+        with self._unchanged():
+            return COMMANDS[type(command)](self, command, self.now_ms)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """What is decided is returned: the world it was decided by stays as it was."""
+        before = self._seen()
+        yield
+        assert self._seen() == before, "deciding wrote into the world"
+
+    def _seen(self) -> object:
+        """All that deciding can reach."""
+        return [_marked(one) for one in (self.runs, self.actors, self.liveness, self.buffers)]
 
     def do(self, command: Command) -> Any:
         """Decide, and let what was decided happen."""
         verdict = self.decide(command)
+        if not isinstance(verdict, Rejection):
+            self.liveness.take(verdict.liveness)
         if isinstance(verdict, Decision):
             for step in verdict.steps:
                 self.record(step.run_id, *step.events, workflow_id=_id_of(command))
@@ -91,8 +106,9 @@ class CoreWorld:
         workflow_id = run.state.workflow_id
         for place, event in enumerate(events):
             at = RecordId(1, b"n", self._pseq, place)
-            settled = settle(self, run, event, self.now_ms)
-            self.effects += effects_of(run, settled, at, self.now_ms)
+            with self._unchanged():
+                settled = settle(self, run, event, self.now_ms)
+                self.effects += effects_of(run, settled, at, self.now_ms)
             apply(run, settled, at, self.now_ms)
             self.log.append((workflow_id, run_id, settled, at, self.now_ms))
         return run
@@ -171,6 +187,26 @@ class CoreWorld:
         assert {run_id: _facts(run) for run_id, run in again.items()} == {
             run_id: _facts(run) for run_id, run in self.runs.items()
         }
+
+
+def _marked(value: Any) -> Any:
+    """What tells a value from what it is after something of it was written."""
+    if isinstance(value, msgspec.Struct):
+        if value.__struct_config__.frozen:
+            return value
+        return [_marked(getattr(value, name)) for name in value.__struct_fields__]
+    if isinstance(value, Run | Liveness):
+        return [_marked(getattr(value, name)) for name in value.__slots__]
+    if isinstance(value, SignalBuffers):
+        return _marked(vars(value))
+    if isinstance(value, dict):
+        first = next(iter(value.values()), None)
+        if isinstance(first, msgspec.Struct) and first.__struct_config__.frozen:
+            return dict(value)
+        return [(key, _marked(one)) for key, one in value.items()]
+    if isinstance(value, list | tuple):
+        return [_marked(one) for one in value]
+    return sorted(value) if isinstance(value, set) else value
 
 
 def _facts(run: Run) -> tuple[object, ...]:

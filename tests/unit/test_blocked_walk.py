@@ -20,7 +20,7 @@ class _World:
     def __init__(self) -> None:
         self.time_ms = 0
         self.mono_ms = 0
-        self.soft = SimpleNamespace(
+        self.liveness = SimpleNamespace(
             lost_workers=lambda _now: (),
             drop_expired=lambda _now: None,
             turned=lambda _now: None,

@@ -19,6 +19,7 @@ from perdure_actors.core.decision import (
     SendTask,
     Step,
 )
+from perdure_actors.core.liveness import Heard, Liveness
 from perdure_actors.core.state import Run
 from perdure_schemas import commands as cmd
 from perdure_schemas import events as ev
@@ -184,8 +185,8 @@ def test_a_heartbeat_without_details_is_not_logged(world: CoreWorld, run: Run) -
 
     verdict = world.do(world.report(cmd.HeartbeatActivity, run))
 
-    assert verdict == Ignored("")
-    assert world.soft.heartbeats["run-1", "1"] == NOW_MS
+    assert verdict == Ignored("", liveness=(Heard("run-1", "1", NOW_MS),))
+    assert world.liveness.heartbeat_ms("run-1", "1") == NOW_MS
 
 
 def test_details_reach_the_next_attempt(world: CoreWorld, run: Run) -> None:
@@ -292,8 +293,7 @@ def test_a_take_over_renews_heartbeats_once(world: CoreWorld) -> None:
     world.schedule(run, heartbeat_ms=100)
     claim(world, run)
     world.pass_ms(500)
-    world.soft.heartbeats.clear()
-    world.soft.taken_over_ms = world.now_ms
+    world.liveness = Liveness(world.now_ms)
 
     assert alarm(world, run) == Later(world.now_ms + 100)
 
@@ -315,7 +315,8 @@ def test_a_cancel_reaches_the_worker_and_each_of_its_leases(world: CoreWorld, ru
 
     verdict = world.do(world.report(cmd.ConfirmActivityCanceled, run))
     assert verdict.steps[0].events == [ev.ActivityCanceled(activity_id="1", attempt=1)]
-    assert world.do(lease) == Ignored("")
+    ended = world.do(lease)
+    assert (ended.reason, ended.answer, ended.reply) == ("", None, None)
 
 
 def test_a_cancelled_attempt_is_not_tried_again(world: CoreWorld, run: Run) -> None:
@@ -341,10 +342,10 @@ def test_a_cancelled_activity_that_nobody_runs_ends_by_itself(world: CoreWorld, 
 
 def test_a_lost_worker_fails_its_attempt(world: CoreWorld, run: Run) -> None:
     claim(world, run)
-    assert world.soft.lost_workers(NOW_MS + 5_999) == []
-    assert world.soft.lost_workers(NOW_MS + 6_000) == ["w1"]
+    assert world.liveness.lost_workers(NOW_MS + 5_999) == []
+    assert world.liveness.lost_workers(NOW_MS + 6_000) == ["w1"]
 
-    verdict = decide_worker_lost(world, run, "1", "w1", NOW_MS + 6_000)
+    verdict = decide_worker_lost(run, "1", "w1", NOW_MS + 6_000)
 
     assert isinstance(verdict, Due)
     assert verdict.refutable
@@ -362,11 +363,11 @@ def test_forgetting_a_lost_worker_leaves_the_next_attempts_heartbeat(
     world.record(run.state.run_id, ev.ActivityAttemptScheduled(activity_id="1", attempt=2))
     claim(world, run, "w2")
 
-    verdict = decide_worker_lost(world, run, "1", "w1", world.now_ms)
+    verdict = decide_worker_lost(run, "1", "w1", world.now_ms)
 
     assert isinstance(verdict, Later)
-    assert "w1" not in world.soft.held
-    assert world.soft.heartbeats["run-1", "1"] == world.now_ms
+    world.liveness.forget("w1", "run-1", "1")
+    assert world.liveness.heartbeat_ms("run-1", "1") == world.now_ms
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure_actors.core.decision import Decision, Due, Ignored, Rejection
+from perdure_actors.core.liveness import Heard
 from perdure_schemas import commands as cmd
 from perdure_schemas import events as ev
 from perdure_schemas.payloads import Payload
@@ -83,14 +84,15 @@ def test_a_heartbeat_from_elsewhere_hears_whether_to_stop() -> None:
     world, run, activity = pending()
     beat = world.report(cmd.HeartbeatActivity, run, reply=REPLY)
     token = world.token(activity.issued)
-    assert world.decide(beat) == Ignored("", WorkerOrders(token=token, granted=True))
+    heard = (Heard("run-1", "1", NOW_MS),)
+    orders = WorkerOrders(token=token, granted=True)
+    assert world.decide(beat) == Ignored("", orders, liveness=heard)
 
     world.record("run-1", ev.ActivityCancelRequested(activity_id="1"))
 
     stop = CanceledAttempt(token=token, reason="cancel_requested")
-    assert world.decide(beat) == Ignored(
-        "", WorkerOrders(token=token, granted=True, canceled=[stop])
-    )
+    orders = WorkerOrders(token=token, granted=True, canceled=[stop])
+    assert world.decide(beat) == Ignored("", orders, liveness=heard)
     told = world.decide(world.report(cmd.HeartbeatActivity, run, reply=REPLY, details=[Payload()]))
     assert isinstance(told, Decision)
     assert told.answer == WorkerOrders(token=token, granted=True, canceled=[stop])

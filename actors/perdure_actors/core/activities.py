@@ -28,11 +28,12 @@ from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Effect, World
+    from perdure_actors.core.decision import Effect
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.payloads import Record
 
 
-def check_activities(world: World, run: Run, outputs: list[Record]) -> str:
+def check_activities(world: World, run: RunView, outputs: list[Record]) -> str:
     """Why the activities the code asked for cannot be had; empty when they can."""
     asked = [output for output in outputs if isinstance(output, ActivityScheduled)]
     limits = world.limits
@@ -61,7 +62,7 @@ def check_activities(world: World, run: Run, outputs: list[Record]) -> str:
 
 
 def decide_activity_scheduled(
-    world: World, _run: Run, output: ActivityScheduled, _now_ms: int
+    world: World, _run: RunView, output: ActivityScheduled, _now_ms: int
 ) -> Record:
     """An activity the code asked for, on the run's own queue unless it named another."""
     return output if output.task_queue else replace(output, task_queue=world.task_queue)
@@ -179,7 +180,7 @@ def apply_activity_outcome(
 
 
 def effects_of_scheduled(
-    run: Run, event: ActivityScheduled, at: RecordId, now_ms: int
+    run: RunView, event: ActivityScheduled, at: RecordId, now_ms: int
 ) -> list[Effect]:
     """The first task."""
     activity = ActivityState(event, run.state.seq + 1, now_ms, 1, at, now_ms)
@@ -187,7 +188,7 @@ def effects_of_scheduled(
 
 
 def effects_of_attempt(
-    run: Run, event: ActivityAttemptScheduled, at: RecordId, now_ms: int
+    run: RunView, event: ActivityAttemptScheduled, at: RecordId, now_ms: int
 ) -> list[Effect]:
     """The next task."""
     activity = replace(
@@ -196,7 +197,7 @@ def effects_of_attempt(
     return [_task(run, activity)]
 
 
-def _task(run: Run, activity: ActivityState) -> Effect:
+def _task(run: RunView, activity: ActivityState) -> Effect:
     state, started = run.state, run.started
     trace = trace_of(started, state.run_id)
     if activity.scheduled.local:
@@ -205,7 +206,7 @@ def _task(run: Run, activity: ActivityState) -> Effect:
 
 
 def effects_of_stop(
-    run: Run,
+    run: RunView,
     event: ActivityCancelRequested | ActivityTimedOut | ActivityRetryScheduled,
     _at: RecordId,
     _now_ms: int,
@@ -218,14 +219,18 @@ def effects_of_stop(
     return _stop(activity, "cancel_requested" if cancels else "timed_out")
 
 
-def effects_of_failed(run: Run, event: ActivityFailed, _at: RecordId, _now_ms: int) -> list[Effect]:
+def effects_of_failed(
+    run: RunView, event: ActivityFailed, _at: RecordId, _now_ms: int
+) -> list[Effect]:
     """Tell whoever runs an attempt that somebody has failed the activity meanwhile."""
     activity = run.activities.get(event.activity_id)
     is_told = activity is None or event.retry_state != OPERATOR
     return [] if activity is None or is_told else _stop(activity, "not_found")
 
 
-def effects_of_paused(run: Run, event: ActivityPaused, _at: RecordId, _now_ms: int) -> list[Effect]:
+def effects_of_paused(
+    run: RunView, event: ActivityPaused, _at: RecordId, _now_ms: int
+) -> list[Effect]:
     """Tell the worker of an attempt that no other will follow, or that its time is over."""
     activity = run.activities[event.activity_id]
     if event.failure is not None:
@@ -233,13 +238,15 @@ def effects_of_paused(run: Run, event: ActivityPaused, _at: RecordId, _now_ms: i
     return [] if activity.scheduled.local or event.attempt else _stop(activity, "paused")
 
 
-def effects_of_reset(run: Run, event: ActivityReset, _at: RecordId, _now_ms: int) -> list[Effect]:
+def effects_of_reset(
+    run: RunView, event: ActivityReset, _at: RecordId, _now_ms: int
+) -> list[Effect]:
     """Tell the worker of an attempt that the activity starts over."""
     activity = run.activities[event.activity_id]
     return [] if activity.scheduled.local else _stop(activity, "reset")
 
 
-def effects_of_closing(run: Run, _event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
+def effects_of_closing(run: RunView, _event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
     """Tell whoever runs an attempt that its run is over."""
     return [
         effect for activity in run.activities.values() for effect in _stop(activity, "not_found")

@@ -37,15 +37,16 @@ from perdure_schemas.replies import Accepted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.decision import Verdict
     from perdure_actors.core.state import ActivityState, RecordId
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.command_headers import ActivityOperation
     from perdure_schemas.payloads import Record
 
 
 def _pending(
     world: World, command: ActivityOperation
-) -> tuple[Run, list[ActivityState]] | Rejection:
+) -> tuple[RunView, list[ActivityState]] | Rejection:
     """The activities a command is about: the one of an id, or all of a type."""
     run = named_run(world, command.workflow_id, command.run_id)
     if isinstance(run, Rejection):

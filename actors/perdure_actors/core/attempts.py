@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.core.deadlines import after_failure
 from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
-from perdure_actors.core.liveness import Lease
+from perdure_actors.core.liveness import Detached, Heard, Held, Lease, Leased, Left
 from perdure_schemas.commands import (
     ClaimActivity,
     CompleteActivity,
@@ -30,15 +30,17 @@ from perdure_schemas.payloads import Failure, FailureCause, ReplyTo
 from perdure_schemas.replies import Accepted, CanceledAttempt, WorkerOrders
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict, World
-    from perdure_actors.core.state import ActivityState, Run
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.core.liveness import Notice
+    from perdure_actors.core.state import ActivityState
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.command_headers import AttemptReport
     from perdure_schemas.payloads import Record
 
 WORKER_SHUTDOWN = "worker_shutdown"
 
 
-def _attempt(world: World, command: AttemptReport) -> tuple[Run, ActivityState] | str:
+def _attempt(world: World, command: AttemptReport) -> tuple[RunView, ActivityState] | str:
     """The attempt a report is about, or why it is about none."""
     run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
     if run is None or run.state.workflow_id != command.workflow_id:
@@ -68,7 +70,7 @@ def _missed(command: AttemptReport, reason: str) -> Verdict:
     )
 
 
-def _taken(run: Run, event: Record, command: AttemptReport) -> Decision:
+def _taken(run: RunView, event: Record, command: AttemptReport) -> Decision:
     state = run.state
     answer = Accepted(
         workflow_id=state.workflow_id, run_id=state.run_id, first_run_id=state.first_run_id
@@ -90,8 +92,10 @@ def _stops(activity: ActivityState, token: bytes) -> list[CanceledAttempt]:
     return [CanceledAttempt(token=token, reason=reason)] if reason else []
 
 
-def _one(run: Run, *events: Record, answer: Record | None = None) -> Decision:
-    return Decision([Step(run.state.run_id, list(events))], answer, run.state.run_id)
+def _one(
+    run: RunView, event: Record, *, answer: Record | None = None, liveness: tuple[Notice, ...] = ()
+) -> Decision:
+    return Decision([Step(run.state.run_id, [event])], answer, run.state.run_id, liveness=liveness)
 
 
 def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
@@ -111,10 +115,13 @@ def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
     granted = WorkerOrders(
         token=command.token, granted=True, canceled=_stops(activity, command.token)
     )
-    world.soft.heartbeats[run.state.run_id, command.activity_id] = now_ms
-    world.soft.hold(command.worker_id, run.state.run_id, command.activity_id)
+    run_id, activity_id = run.state.run_id, command.activity_id
+    liveness = (
+        Heard(run_id, activity_id, now_ms),
+        Held(command.worker_id, run_id, activity_id),
+    )
     if activity.state == "started":
-        return Decision([], granted, run.state.run_id)
+        return Decision([], granted, run_id, liveness=liveness)
     event = ActivityStarted(
         activity_id=command.activity_id,
         attempt=command.attempt,
@@ -123,7 +130,7 @@ def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
         started_ms=command.started_ms,
         reply_partition=command.reply.partition if command.reply else -1,
     )
-    return _one(run, event, answer=granted)
+    return _one(run, event, answer=granted, liveness=liveness)
 
 
 def decide_complete(world: World, command: CompleteActivity, _now_ms: int) -> Verdict:
@@ -205,13 +212,13 @@ def decide_heartbeat(world: World, command: HeartbeatActivity, now_ms: int) -> V
     if command.reply is not None:
         stops = _stops(activity, command.token)
         answer = WorkerOrders(token=command.token, granted=True, canceled=stops)
-    world.soft.heartbeats[run.state.run_id, command.activity_id] = now_ms
+    heard = (Heard(run.state.run_id, command.activity_id, now_ms),)
     if not command.details:
-        return Ignored("", answer)
+        return Ignored("", answer, liveness=heard)
     event = ActivityHeartbeat(
         activity_id=command.activity_id, attempt=activity.attempt, details=command.details
     )
-    return _one(run, event, answer=answer)
+    return _one(run, event, answer=answer, liveness=heard)
 
 
 def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> Verdict:
@@ -261,34 +268,21 @@ def decide_detach(world: World, command: DetachActivity, _now_ms: int) -> Verdic
     if isinstance(found, str):
         return Ignored(found)
     run, activity = found
-    if activity.worker_id:
-        world.soft.forget(activity.worker_id, run.state.run_id, command.activity_id)
     event = ActivityDetached(
         activity_id=command.activity_id, attempt=activity.attempt, identity=command.identity
     )
-    return _one(run, event)
+    if not activity.worker_id:
+        return _one(run, event)
+    detached = Detached(activity.worker_id, run.state.run_id, command.activity_id)
+    return _one(run, event, liveness=(detached,))
 
 
 def decide_lease(world: World, command: WorkerLease, now_ms: int) -> Verdict:
     """A worker is alive, and is told which of its attempts should stop."""
-    soft = world.soft
-    if command.stopping:
-        soft.leases.pop(command.worker_id, None)
-    else:
-        soft.leases[command.worker_id] = Lease(
-            command.worker_id,
-            command.identity,
-            command.task_queue,
-            command.reply_partition,
-            command.lease_ms,
-            now_ms,
-            command.slots,
-            command.slots_used,
-            command.version,
-        )
+    said: Notice = Left(command.worker_id) if command.stopping else Leased(_lease(command, now_ms))
     canceled = [
         CanceledAttempt(token=world.token(activity.issued), reason=_why_stop(activity))
-        for run_id, activity_id in sorted(soft.held.get(command.worker_id, ()))
+        for run_id, activity_id in sorted(world.liveness.attempts_of(command.worker_id))
         if (run := world.run(run_id)) is not None
         and (activity := run.activities.get(activity_id)) is not None
         and _why_stop(activity)
@@ -296,9 +290,24 @@ def decide_lease(world: World, command: WorkerLease, now_ms: int) -> Verdict:
     ]
     elsewhere = _room_elsewhere(world, command) if command.waiting else 0
     if not canceled and not elsewhere:
-        return Ignored("")
+        return Ignored("", liveness=(said,))
     reply = ReplyTo(partition=command.reply_partition, correlation_id=command.worker_id)
-    return Ignored("", WorkerOrders(canceled=canceled, elsewhere=elsewhere), reply)
+    orders = WorkerOrders(canceled=canceled, elsewhere=elsewhere)
+    return Ignored("", orders, reply, liveness=(said,))
+
+
+def _lease(command: WorkerLease, now_ms: int) -> Lease:
+    return Lease(
+        command.worker_id,
+        command.identity,
+        command.task_queue,
+        command.reply_partition,
+        command.lease_ms,
+        now_ms,
+        command.slots,
+        command.slots_used,
+        command.version,
+    )
 
 
 def _room_elsewhere(world: World, command: WorkerLease) -> int:
@@ -308,7 +317,7 @@ def _room_elsewhere(world: World, command: WorkerLease) -> int:
         return 1
     free = sum(
         max(0, lease.slots - lease.slots_used)
-        for lease in world.soft.leases.values()
+        for lease in world.liveness.leases.values()
         if lease.worker_id != command.worker_id and lease.task_queue == command.task_queue
     )
     return min(free, command.waiting)

@@ -15,7 +15,8 @@ from perdure_schemas.payloads import SignalInput
 from perdure_schemas.replies import Accepted
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.core.world import World
     from perdure_schemas.message_commands import SignalWorkflow
 
 BUFFER_MS_MAX = 30 * 24 * 3600 * 1000

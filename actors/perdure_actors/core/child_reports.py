@@ -14,7 +14,6 @@ from perdure_actors.core.state import (
     TIMED_OUT,
     ChildState,
     RecordId,
-    Run,
 )
 from perdure_schemas.bounds import MESSAGE_CHARS_MAX, cut, fit_failure
 from perdure_schemas.child_commands import (
@@ -44,7 +43,8 @@ from perdure_schemas.payloads import Failure, FailureCause
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure_actors.core.decision import Effect, Verdict, World
+    from perdure_actors.core.decision import Effect, Verdict
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.commands import StartWorkflow
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record
@@ -105,7 +105,7 @@ def decide_report_closed(world: World, command: ReportChildClosed, now_ms: int) 
 
 def _child(
     world: World, command: Report, now_ms: int
-) -> tuple[Run, ChildState] | Ignored | Decision:
+) -> tuple[RunView, ChildState] | Ignored | Decision:
     """The open run and the child without an outcome that a report is about.
 
     A run that has taken the child over from the one that asked for it starts first, where it is
@@ -122,7 +122,7 @@ def _child(
 
 def _taken_over(
     world: World, command: Report, now_ms: int
-) -> tuple[Run, ChildState] | Ignored | Decision:
+) -> tuple[RunView, ChildState] | Ignored | Decision:
     newest = world.current(command.workflow_id)
     if newest is None:
         return Ignored("a child of no run here")
@@ -139,7 +139,7 @@ def _taken_over(
     return newest, child
 
 
-def _decided(run: Run, event: Record) -> Decision:
+def _decided(run: RunView, event: Record) -> Decision:
     return Decision([Step(run.state.run_id, [event])], run_id=run.state.run_id)
 
 
@@ -181,7 +181,7 @@ def errands_of_start(
 
 
 def effects_of_run_started(
-    run: Run, event: WorkflowStarted, _at: RecordId, _now_ms: int
+    run: RunView, event: WorkflowStarted, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The parent is told of the first run of its child; those that follow are no news to it."""
     parent = event.parent
@@ -196,7 +196,7 @@ def effects_of_run_started(
     return [SendCommand(parent.task_queue, report)]
 
 
-def effects_of_closing(run: Run, event: Closing, _at: RecordId, _now_ms: int) -> list[Effect]:
+def effects_of_closing(run: RunView, event: Closing, _at: RecordId, _now_ms: int) -> list[Effect]:
     """The parent is told how its child ended, once no other run follows."""
     parent = run.started.parent
     ended = _outcome(event)

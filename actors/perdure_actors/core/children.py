@@ -28,7 +28,8 @@ from perdure_schemas.tracing import beneath
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure_actors.core.decision import Effect, World
+    from perdure_actors.core.decision import Effect
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.payloads import Record
 
 TERMINATE = "terminate"
@@ -38,7 +39,7 @@ CANCEL_CALL = "cancel-child-"
 """The call by which a parent hears that its child was asked to cancel, before the child's id."""
 
 
-def check_children(world: World, run: Run, outputs: list[Record]) -> str:
+def check_children(world: World, run: RunView, outputs: list[Record]) -> str:
     """Why the children the code asked for cannot be had; empty when they can."""
     asked = [output for output in outputs if isinstance(output, ChildWorkflowInitiated)]
     if len(run.children) + len(asked) > world.limits.children_max:
@@ -58,7 +59,7 @@ def check_children(world: World, run: Run, outputs: list[Record]) -> str:
 
 
 def decide_initiated(
-    world: World, _run: Run, output: ChildWorkflowInitiated, _now_ms: int
+    world: World, _run: RunView, output: ChildWorkflowInitiated, _now_ms: int
 ) -> Record:
     """A child the code asked for, on the run's own queue unless it named another."""
     return output if output.task_queue else replace(output, task_queue=world.task_queue)
@@ -80,7 +81,7 @@ def apply_initiated(run: Run, event: ChildWorkflowInitiated, _at: RecordId, _now
 
 def apply_started(run: Run, event: ChildWorkflowStarted, _at: RecordId, _now_ms: int) -> None:
     """The child runs."""
-    run.children[event.child_id].run_id = event.run_id
+    run.children[event.child_id] = replace(run.children[event.child_id], run_id=event.run_id)
     run.touched.add(("child", event.child_id))
 
 
@@ -90,7 +91,7 @@ def apply_cancel_requested(
     """The child should stop; one that ended while its parent was blocked is left as it is."""
     child = run.children.get(event.child_id)
     if child is not None:
-        child.cancel_requested = True
+        run.children[event.child_id] = replace(child, cancel_requested=True)
         run.touched.add(("child", event.child_id))
         if child.cancellation_type == WAIT_REQUESTED:
             call_id = CANCEL_CALL + child.child_id
@@ -115,7 +116,7 @@ def apply_outcome(
 
 
 def effects_of_initiated(
-    run: Run, event: ChildWorkflowInitiated, _at: RecordId, _now_ms: int
+    run: RunView, event: ChildWorkflowInitiated, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The child's start."""
     me = run.ref()
@@ -148,7 +149,7 @@ def effects_of_initiated(
 
 
 def effects_of_cancel_requested(
-    run: Run, event: ChildCancelRequested, _at: RecordId, _now_ms: int
+    run: RunView, event: ChildCancelRequested, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The child is asked to cancel itself, or ended at once."""
     child = run.children.get(event.child_id)
@@ -160,7 +161,7 @@ def effects_of_cancel_requested(
     return [_cancel(run, child, event.reason, call)]
 
 
-def _cancel(run: Run, child: ChildState, reason: str, call_id: str = "") -> SendCommand:
+def _cancel(run: RunView, child: ChildState, reason: str, call_id: str = "") -> SendCommand:
     me = run.ref()
     command = CancelWorkflow(
         workflow_id=child.workflow_id,
@@ -172,7 +173,7 @@ def _cancel(run: Run, child: ChildState, reason: str, call_id: str = "") -> Send
     return SendCommand(child.task_queue, command)
 
 
-def carried_children(run: Run) -> list[CarriedChild]:
+def carried_children(run: RunView) -> list[CarriedChild]:
     """The children without an outcome, as the run that follows takes them over."""
     return [
         CarriedChild(
@@ -208,7 +209,7 @@ def take_over(run: Run, children: Sequence[CarriedChild]) -> None:
         run.touched.add(("child", child.child_id))
 
 
-def effects_of_closing(run: Run, event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
+def effects_of_closing(run: RunView, event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
     """What the end of a run means for its children: nothing where the next run takes them over."""
     if isinstance(event, WorkflowContinuedAsNew) and event.keeps_children:
         return []
@@ -219,19 +220,19 @@ def effects_of_closing(run: Run, event: Record, _at: RecordId, _now_ms: int) -> 
     ]
 
 
-def _parent_of(run: Run, child: ChildState) -> RunRef:
+def _parent_of(run: RunView, child: ChildState) -> RunRef:
     """The run as the child knows its parent."""
     me = run.ref()
     return replace(me, run_id=child.parent_run_id) if child.parent_run_id else me
 
 
-def _close_policy(run: Run, child: ChildState) -> SendCommand:
+def _close_policy(run: RunView, child: ChildState) -> SendCommand:
     if child.parent_close_policy == REQUEST_CANCEL:
         return _cancel(run, child, "its parent has closed")
     return _terminate(run, child, "its parent has closed")
 
 
-def _terminate(run: Run, child: ChildState, reason: str) -> SendCommand:
+def _terminate(run: RunView, child: ChildState, reason: str) -> SendCommand:
     me = run.ref()
     command = TerminateWorkflow(
         workflow_id=child.workflow_id,

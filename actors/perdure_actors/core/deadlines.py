@@ -17,15 +17,15 @@ from perdure_schemas.operator_events import ActivityPaused
 from perdure_schemas.payloads import Failure, FailureCause
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
     from perdure_actors.core.state import ActivityState, Run
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.payloads import Record
 
 CANCEL_GRACE_MS = 1_500
 """A worker reports a running attempt after a second; one not reported by then can be dropped."""
 
 
-def decide_activity_alarm(world: World, run: Run, activity_id: str, now_ms: int) -> Due | Later:
+def decide_activity_alarm(world: World, run: RunView, activity_id: str, now_ms: int) -> Due | Later:
     """The nearest deadline of an activity has come."""
     activity = run.activities.get(activity_id)
     if activity is None:
@@ -65,7 +65,7 @@ def _backoff_alarm(activity: ActivityState, now_ms: int) -> Due | Later:
     return Due([event])
 
 
-def _started_alarm(world: World, run: Run, activity: ActivityState, now_ms: int) -> Due | Later:
+def _started_alarm(world: World, run: RunView, activity: ActivityState, now_ms: int) -> Due | Later:
     scheduled = activity.terms
     times = []
     if scheduled.start_to_close_ms:
@@ -73,8 +73,7 @@ def _started_alarm(world: World, run: Run, activity: ActivityState, now_ms: int)
     if scheduled.heartbeat_ms:
         heard_ms = max(
             activity.started_ms,
-            world.soft.taken_over_ms,
-            world.soft.heartbeats.get((run.state.run_id, scheduled.activity_id), 0),
+            world.liveness.heard_ms(run.state.run_id, scheduled.activity_id),
         )
         times.append((heard_ms + scheduled.heartbeat_ms, "heartbeat"))
     if not times:
@@ -93,13 +92,10 @@ def _started_alarm(world: World, run: Run, activity: ActivityState, now_ms: int)
     return Due([event], refutable=True, at_ms=due_ms)
 
 
-def decide_worker_lost(
-    world: World, run: Run, activity_id: str, worker_id: str, now_ms: int
-) -> Due | Later:
+def decide_worker_lost(run: RunView, activity_id: str, worker_id: str, now_ms: int) -> Due | Later:
     """The lease of the worker that runs an attempt has run out: the attempt has failed."""
     activity = run.activities.get(activity_id)
     if activity is None or activity.state != "started" or activity.worker_id != worker_id:
-        world.soft.forget(worker_id, run.state.run_id, activity_id)
         return Later()
     cause = FailureCause(
         kind="timeout",
@@ -115,7 +111,7 @@ def decide_worker_lost(
     return Due([event], refutable=True)
 
 
-def decide_local_lost(run: Run, activity_id: str, now_ms: int) -> Due | Later:
+def decide_local_lost(run: RunView, activity_id: str, now_ms: int) -> Due | Later:
     """The host that ran an attempt of a local activity is gone, and its word with it."""
     activity = run.activities.get(activity_id)
     if activity is None or activity.state != "scheduled" or not activity.scheduled.local:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
-    from perdure_actors.core.liveness import Soft
-    from perdure_actors.core.signal_buffer import SignalBuffers
-    from perdure_actors.core.state import ActivityState, ActorState, RecordId, Run
+    from perdure_actors.core.liveness import Notice
+    from perdure_actors.core.state import ActivityState, RecordId
     from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.tracing import TraceContext
@@ -114,6 +113,8 @@ class Decision(msgspec.Struct):
     """Events of the partition that no run is about."""
     handed_back: str = ""
     """The activity of the run whose task goes out again; that is no event of the run."""
+    liveness: tuple[Notice, ...] = ()
+    """What was heard of workers and of attempts."""
 
 
 class Rejection(msgspec.Struct):
@@ -134,6 +135,8 @@ class Ignored(msgspec.Struct):
     answer: Record | None = None
     reply: ReplyTo | None = None
     """Where the answer goes when the command itself does not say."""
+    liveness: tuple[Notice, ...] = ()
+    """What was heard of workers and of attempts."""
 
 
 class Due(msgspec.Struct):
@@ -185,33 +188,3 @@ class Limits(NamedTuple):
     attribute_bytes_max: int = 40 * 1024
     emit_bytes_max: int = 1_000_000
     retention_resend_ms: int = 7 * 24 * 3600 * 1000 // 2
-
-
-class World(Protocol):
-    """What deciding may ask about; all of it comes from accepted or proposed records."""
-
-    limits: Limits
-    task_queue: str
-    soft: Soft
-
-    def token(self, issued: RecordId) -> bytes:
-        """The token of an attempt."""
-
-    def new_run_id(self) -> str:
-        """A run id derived from the record that is being decided."""
-
-    def run(self, run_id: str) -> Run | None:
-        """A run of this partition."""
-
-    def current(self, workflow_id: str) -> Run | None:
-        """The newest run of a workflow id."""
-
-    def actor(self, workflow_id: str) -> ActorState | None:
-        """What is known of a workflow id over its runs."""
-
-    def attribute_type(self, name: str) -> str:
-        """The type that runs have given a search attribute; empty when none has it."""
-
-    @property
-    def buffers(self) -> SignalBuffers:
-        """The signals of this partition that wait for a start."""

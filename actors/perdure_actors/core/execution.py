@@ -42,7 +42,8 @@ from perdure_schemas.replies import Accepted
 from perdure_schemas.tracing import with_trace_of
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
     from perdure_schemas.payloads import Record
 
@@ -57,7 +58,7 @@ def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdic
         if run.actor.next_run_id and not command.run_id:
             # Its code has not run, and will not; the chain ends here.
             step = held_next(run)
-            step.events += [_asked(command), WorkflowCanceled()]
+            step.events.extend((_asked(command), WorkflowCanceled()))
             next_id = step.run_id
             answer = Accepted(
                 workflow_id=state.workflow_id, run_id=next_id, first_run_id=state.first_run_id
@@ -104,7 +105,7 @@ def decide_terminate(world: World, command: TerminateWorkflow, _now_ms: int) -> 
     return Decision(steps, answer, run_id)
 
 
-def check_continued(world: World, _run: Run, outputs: list[Record]) -> str:
+def check_continued(world: World, _run: RunView, outputs: list[Record]) -> str:
     """Why the next run the code asked for cannot be had; empty when it can."""
     for output in outputs:
         if not isinstance(output, WorkflowContinuedAsNew):
@@ -129,13 +130,13 @@ def check_continued(world: World, _run: Run, outputs: list[Record]) -> str:
 
 
 def decide_continued(
-    world: World, _run: Run, output: WorkflowContinuedAsNew, _now_ms: int
+    world: World, _run: RunView, output: WorkflowContinuedAsNew, _now_ms: int
 ) -> WorkflowContinuedAsNew:
     """The next run gets its id."""
     return replace(output, new_run_id=world.new_run_id())
 
 
-def decide_run_alarm(world: World, run: Run, _id: str, now_ms: int) -> Due | Later:
+def decide_run_alarm(world: World, run: RunView, _id: str, now_ms: int) -> Due | Later:
     """A start delay is over, or a run has outlived its time."""
     state = run.state
     if not state.is_open:

@@ -30,7 +30,8 @@ from perdure_schemas.payloads import ExternalCall, RunRef
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure_actors.core.decision import Effect, Verdict, World
+    from perdure_actors.core.decision import Effect, Verdict
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.child_events import CallAnswered
     from perdure_schemas.payloads import Payload, Record
 
@@ -81,7 +82,7 @@ def errands_of_call(
     return (SendCommand(call.run.task_queue, report),)
 
 
-def check_calls(world: World, run: Run, outputs: list[Record]) -> str:
+def check_calls(world: World, run: RunView, outputs: list[Record]) -> str:
     """Why the calls the code asked for cannot be had; empty when they can."""
     asked = [output for output in outputs if isinstance(output, CallInitiated)]
     if len(run.calls) + len(asked) > world.limits.calls_max:
@@ -119,7 +120,7 @@ def _named(output: CallInitiated) -> str:
 
 def decide_initiated(
     world: World,
-    _run: Run,
+    _run: RunView,
     output: ExternalCancelInitiated | ExternalSignalInitiated,
     _now_ms: int,
 ) -> Record:
@@ -128,7 +129,7 @@ def decide_initiated(
 
 
 def decide_start_initiated(
-    world: World, _run: Run, output: ExternalStartInitiated, _now_ms: int
+    world: World, _run: RunView, output: ExternalStartInitiated, _now_ms: int
 ) -> Record:
     """A start the code asked for, on the run's own queue unless it named another."""
     return replace(output, task_queue=output.task_queue or world.task_queue)
@@ -177,7 +178,7 @@ def apply_answered(
 
 
 def effects_of_cancel_initiated(
-    run: Run, event: ExternalCancelInitiated, _at: RecordId, _now_ms: int
+    run: RunView, event: ExternalCancelInitiated, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The cancel itself."""
     me, target = run.ref(), event.target
@@ -192,7 +193,7 @@ def effects_of_cancel_initiated(
 
 
 def effects_of_signal_initiated(
-    run: Run, event: ExternalSignalInitiated, _at: RecordId, _now_ms: int
+    run: RunView, event: ExternalSignalInitiated, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The signal itself; one to a child is taken by no other workflow of its id."""
     me, target = run.ref(), event.target
@@ -210,7 +211,7 @@ def effects_of_signal_initiated(
 
 
 def effects_of_start_initiated(
-    run: Run, event: ExternalStartInitiated, _at: RecordId, _now_ms: int
+    run: RunView, event: ExternalStartInitiated, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The start itself, of a workflow that is no child."""
     me = run.ref()

@@ -16,7 +16,9 @@ from perdure_schemas.fact_events import (
 from perdure_schemas.payloads import Payload
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
+    from collections.abc import Mapping
+
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.payloads import Record
 
 CHANGE_VERSION = "TemporalChangeVersion"
@@ -26,13 +28,13 @@ NULL = "binary/null"
 """The encoding of None: an upsert with it removes."""
 
 
-def upserted(values: dict[str, Payload], updates: dict[str, Payload]) -> dict[str, Payload]:
+def upserted(values: Mapping[str, Payload], updates: dict[str, Payload]) -> dict[str, Payload]:
     """Values with updates in place of those of their names; None removes."""
     merged = {**values, **updates}
     return {name: payload for name, payload in merged.items() if payload.encoding != NULL}
 
 
-def carried_attributes(run: Run) -> dict[str, Payload]:
+def carried_attributes(run: RunView) -> dict[str, Payload]:
     """The search attributes that a run's successor begins with: its patches are its own."""
     attributes = run.search_attributes
     return {name: payload for name, payload in attributes.items() if name != CHANGE_VERSION}
@@ -54,7 +56,7 @@ def too_large(world: World, memo: dict[str, Payload], attributes: dict[str, Payl
     return ""
 
 
-def check_facts(world: World, run: Run, outputs: list[Record]) -> str:
+def check_facts(world: World, run: RunView, outputs: list[Record]) -> str:
     """Why what the code notes down cannot be had; empty when it can."""
     limits = world.limits
     memo, attributes, emitted = run.memo, run.search_attributes, 0
@@ -93,27 +95,33 @@ def apply_marker(run: Run, event: MarkerRecorded, _at: RecordId, _now_ms: int) -
     names: list[str] = msgspec.json.decode(held.data, type=list[str]) if held else []
     data = msgspec.json.encode([*names, event.name])
     payload = Payload(data=data, metadata={"type": b"KeywordList"})
-    _facts(run).search_attributes = {**run.search_attributes, CHANGE_VERSION: payload}
+    _note(run, search_attributes={**run.search_attributes, CHANGE_VERSION: payload})
 
 
 def apply_memo(run: Run, event: MemoUpserted, _at: RecordId, _now_ms: int) -> None:
     """The memo as it is now."""
-    _facts(run).memo = upserted(run.memo, event.memo)
+    _note(run, memo=upserted(run.memo, event.memo))
 
 
 def apply_attributes(
     run: Run, event: SearchAttributesUpserted, _at: RecordId, _now_ms: int
 ) -> None:
     """The search attributes as they are now."""
-    _facts(run).search_attributes = upserted(run.search_attributes, event.search_attributes)
+    _note(run, search_attributes=upserted(run.search_attributes, event.search_attributes))
 
 
 def apply_emitted(_run: Run, _event: RecordEmitted, _at: RecordId, _now_ms: int) -> None:
     """Nothing: whoever publishes it reads it from the log."""
 
 
-def _facts(run: Run) -> Facts:
-    if run.facts is None:
-        run.facts = Facts(run.started.memo, run.started.search_attributes)
+def _note(
+    run: Run,
+    *,
+    memo: dict[str, Payload] | None = None,
+    search_attributes: dict[str, Payload] | None = None,
+) -> None:
+    run.facts = Facts(
+        run.memo if memo is None else memo,
+        run.search_attributes if search_attributes is None else search_attributes,
+    )
     run.touched.add(("facts", ""))
-    return run.facts

@@ -22,7 +22,8 @@ from perdure_schemas.payloads import Failure, FailureCause, Payload
 from perdure_schemas.replies import Accepted
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.message_commands import SignalWorkflow, UpdateWorkflow
     from perdure_schemas.payloads import Record, UpdateInput
 
@@ -45,14 +46,12 @@ def decide_signal(world: World, command: SignalWorkflow, now_ms: int) -> Verdict
         external=command.external,
     )
     run = open_target(world, command, now_ms)
-    if isinstance(run, Run):
-        return signal_open(world, run, event)
-    if isinstance(run, Rejection) and command.buffer_ms:
-        return decide_buffer(world, command, now_ms)
-    return run
+    if isinstance(run, Rejection):
+        return decide_buffer(world, command, now_ms) if command.buffer_ms else run
+    return run if isinstance(run, Decision) else signal_open(world, run, event)
 
 
-def signal_open(world: World, run: Run, event: WorkflowSignaled) -> Verdict:
+def signal_open(world: World, run: RunView, event: WorkflowSignaled) -> Verdict:
     """A signal to an open run; one that a start delay holds back begins with it."""
     refusal = _too_many_signals(world, run)
     if refusal is not None:
@@ -69,7 +68,7 @@ def signal_open(world: World, run: Run, event: WorkflowSignaled) -> Verdict:
     return Decision([Step(state.run_id, events)], answer, state.run_id, is_checked=takes)
 
 
-def _too_many_signals(world: World, run: Run) -> Rejection | None:
+def _too_many_signals(world: World, run: RunView) -> Rejection | None:
     state, limits = run.state, world.limits
     if state.signals >= limits.signals_max:
         text = (
@@ -109,10 +108,10 @@ def decide_update(world: World, command: UpdateWorkflow, now_ms: int) -> Verdict
         return Rejection("invalid", problem)
     event = accepted_of(command)
     known = target(world, command)
-    if isinstance(known, Run) and event.update_id in known.updates:
+    if not isinstance(known, Rejection) and event.update_id in known.updates:
         return known_update(known, event)
     run = open_target(world, command, now_ms)
-    return update_open(world, run, event) if isinstance(run, Run) else run
+    return run if isinstance(run, Decision | Rejection) else update_open(world, run, event)
 
 
 def accepted_of(command: UpdateWorkflow) -> WorkflowUpdateAccepted:
@@ -127,7 +126,7 @@ def accepted_of(command: UpdateWorkflow) -> WorkflowUpdateAccepted:
     )
 
 
-def known_update(run: Run, event: WorkflowUpdateAccepted) -> Verdict:
+def known_update(run: RunView, event: WorkflowUpdateAccepted) -> Verdict:
     """What is said to an update whose id the run knows."""
     if run.updates[event.update_id].digest != digest_of(event):
         text = (
@@ -139,7 +138,7 @@ def known_update(run: Run, event: WorkflowUpdateAccepted) -> Verdict:
     return Decision([], None, run.state.run_id, waits_for=event.update_id)
 
 
-def update_open(world: World, run: Run, event: WorkflowUpdateAccepted) -> Verdict:
+def update_open(world: World, run: RunView, event: WorkflowUpdateAccepted) -> Verdict:
     """An update to an open run."""
     state = run.state
     if not state.begun:
@@ -159,7 +158,7 @@ def update_open(world: World, run: Run, event: WorkflowUpdateAccepted) -> Verdic
     )
 
 
-def _no_update(world: World, run: Run) -> Rejection | None:
+def _no_update(world: World, run: RunView) -> Rejection | None:
     """Why a run takes no update now."""
     state, limits = run.state, world.limits
     if state.block is not None:
@@ -179,7 +178,7 @@ def _no_update(world: World, run: Run) -> Rejection | None:
     return None
 
 
-def blocked(run: Run) -> Rejection:
+def blocked(run: RunView) -> Rejection:
     """The refusal of what needs code that cannot go on."""
     state = run.state
     cause = state.block.cause if state.block else ""
@@ -208,7 +207,7 @@ def _seen_bytes(payload: Payload) -> bytes:
 
 
 def decide_update_completed(
-    world: World, _run: Run, output: WorkflowUpdateCompleted, _now_ms: int
+    world: World, _run: RunView, output: WorkflowUpdateCompleted, _now_ms: int
 ) -> Record:
     """An update that ended; a result too large to be answered fails it, plainly."""
     if output.failure is not None:
@@ -248,7 +247,7 @@ def apply_update_completed(
 ) -> None:
     """Remember where its outcome is."""
     update = run.updates[event.update_id]
-    update.completed_seq = run.state.seq
+    run.updates[event.update_id] = replace(update, completed_seq=run.state.seq)
     run.touched.add(("update", event.update_id))
     run.state.updates_in_flight -= 1
 

@@ -10,17 +10,17 @@ from perdure_actors.core import cron, retry
 from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Later, Step
 from perdure_actors.core.markers import carried_attributes
-from perdure_actors.core.state import ActorState, Run
+from perdure_actors.core.state import Run
 from perdure_schemas.bounds import fit_failure
 from perdure_schemas.events import WorkflowCompleted, WorkflowFailed, WorkflowTimedOut
 from perdure_schemas.payloads import Failure, FailureCause, Payload
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
+    from perdure_actors.core.world import ActorView, RunView, World
 
 
 def decide_completed(
-    world: World, run: Run, output: WorkflowCompleted, now_ms: int
+    world: World, run: RunView, output: WorkflowCompleted, now_ms: int
 ) -> WorkflowCompleted | WorkflowFailed:
     """A run that returned; a result too large to be answered fails it, plainly."""
     size = len(output.result.data) if output.result else 0
@@ -44,7 +44,9 @@ def decide_completed(
     return decide_failed(world, run, failed, now_ms)
 
 
-def decide_failed(world: World, run: Run, output: WorkflowFailed, now_ms: int) -> WorkflowFailed:
+def decide_failed(
+    world: World, run: RunView, output: WorkflowFailed, now_ms: int
+) -> WorkflowFailed:
     """A failed run is followed by another when its retry policy says so, or its cron schedule."""
     failure = fit_failure(output.failure, world.limits.result_bytes_max)
     if failure is not output.failure:
@@ -57,7 +59,7 @@ def decide_failed(world: World, run: Run, output: WorkflowFailed, now_ms: int) -
     )
 
 
-def plan_next(run: Run, failure: Failure, now_ms: int) -> tuple[str, int]:
+def plan_next(run: RunView, failure: Failure, now_ms: int) -> tuple[str, int]:
     """What follows a run that failed: why, and after how long; -1 when nothing does.
 
     As long as the retry policy gives another attempt, that comes first; then the cron schedule.
@@ -76,7 +78,7 @@ def plan_next(run: Run, failure: Failure, now_ms: int) -> tuple[str, int]:
     return state, _cron_delay_ms(run, now_ms)
 
 
-def _cron_delay_ms(run: Run, now_ms: int) -> int:
+def _cron_delay_ms(run: RunView, now_ms: int) -> int:
     """How long until a run's cron schedule is due again; -1 when it has none, or never is."""
     schedule = run.started.cron_schedule
     if not schedule:
@@ -89,7 +91,7 @@ def _cron_delay_ms(run: Run, now_ms: int) -> int:
     return due_ms - now_ms
 
 
-def decide_next_run(actor: ActorState, now_ms: int) -> Step | Later:
+def decide_next_run(actor: ActorView, now_ms: int) -> Step | Later:
     """The run that follows another is due."""
     if actor.next_start is None:
         return Later()

@@ -49,19 +49,19 @@ if TYPE_CHECKING:
         Rejection,
         SendCommand,
         Verdict,
-        World,
     )
     from perdure_actors.core.state import RecordId, Run
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import Record
 
     Decide = Callable[[World, Any, int], Verdict]
-    DecideOutput = Callable[[World, Run, Any, int], Record]
+    DecideOutput = Callable[[World, RunView, Any, int], Record]
     Errands = Callable[[World, Any, Decision | Rejection], Sequence[SendCommand]]
-    Check = Callable[[World, Run, list[Record]], str]
-    DecideAlarm = Callable[[World, Run, str, int], Due | Later]
+    Check = Callable[[World, RunView, list[Record]], str]
+    DecideAlarm = Callable[[World, RunView, str, int], Due | Later]
     Apply = Callable[[Run, Any, RecordId, int], None]
-    Effects = Callable[[Run, Any, RecordId, int], list[Effect]]
+    Effects = Callable[[RunView, Any, RecordId, int], list[Effect]]
 
 COMMANDS: dict[type[Command], Decide] = {
     commands.StartWorkflow: with_start.decide_start,
@@ -188,7 +188,7 @@ APPLY: dict[type[Record], Apply] = {
 """Event -> apply(run, event, at, now): the only place where a run's state changes."""
 
 
-def effects_of_closing(run: Run, event: Any, at: RecordId, now_ms: int) -> list[Effect]:
+def effects_of_closing(run: RunView, event: Any, at: RecordId, now_ms: int) -> list[Effect]:
     """What the end of a run means for those who work for it, below it and above it."""
     return [
         *activities.effects_of_closing(run, event, at, now_ms),
@@ -241,13 +241,13 @@ def apply(run: Run, event: Record, at: RecordId, now_ms: int) -> None:
         state.waiting = [*state.waiting, state.seq]
 
 
-def effects_of(run: Run, event: Record, at: RecordId, now_ms: int) -> list[Effect]:
+def effects_of(run: RunView, event: Record, at: RecordId, now_ms: int) -> list[Effect]:
     """The errands of one event; to be asked before it is applied."""
     row = EFFECTS.get(type(event))
     return row(run, event, at, now_ms) if row else []
 
 
-def settle(world: World, run: Run, output: Record, now_ms: int) -> Record:
+def settle(world: World, run: RunView, output: Record, now_ms: int) -> Record:
     """The event that something the code asked for becomes."""
     row = OUTPUTS.get(type(output))
     return row(world, run, output, now_ms) if row else output

@@ -13,8 +13,7 @@ from perdure_schemas.fact_events import SearchAttributesUpserted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from perdure_actors.core.decision import World
-    from perdure_actors.core.state import Run
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.payloads import Payload, Record
 
 _FITS: Final = {"number": ("Int", "Double"), "text": ("Keyword", "KeywordList", "Text")}
@@ -66,7 +65,7 @@ def mistyped(world: World, attributes: Mapping[str, Payload]) -> str:
     return ""
 
 
-def check_attributes(world: World, _run: Run, outputs: list[Record]) -> str:
+def check_attributes(world: World, _run: RunView, outputs: list[Record]) -> str:
     """Why the search attributes that the code asked for cannot be had; empty when they can."""
     for output in outputs:
         if isinstance(output, SearchAttributesUpserted | WorkflowContinuedAsNew):

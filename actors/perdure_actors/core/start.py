@@ -17,7 +17,8 @@ from perdure_schemas.events import WorkflowStarted, WorkflowTerminated
 from perdure_schemas.replies import Accepted
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.commands import StartWorkflow
 
 WORKFLOW_ID_BYTES_MAX = 1000
@@ -58,7 +59,7 @@ def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
 
 
 def _start_over_open(
-    command: StartWorkflow, current: Run, started: Step, answer: Accepted
+    command: StartWorkflow, current: RunView, started: Step, answer: Accepted
 ) -> Verdict:
     """A start while a run of the id is open, or is to follow soon."""
     state = current.state
@@ -147,7 +148,7 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
     )
 
 
-def terminating(current: Run, ended: WorkflowTerminated) -> list[Step]:
+def terminating(current: RunView, ended: WorkflowTerminated) -> list[Step]:
     """The steps that end a run, or the one that is to follow it."""
     if current.state.is_open:
         return [Step(current.state.run_id, [ended])]
@@ -156,14 +157,14 @@ def terminating(current: Run, ended: WorkflowTerminated) -> list[Step]:
     return [step]
 
 
-def held_next(current: Run) -> Step:
+def held_next(current: RunView) -> Step:
     """The run that is to follow begins, held back so that its code never runs."""
     following = current.actor.next_start
     assert following is not None, "a run that is to follow has what it starts with"
     return Step(current.actor.next_run_id, [replace(following, first_activation_delay_ms=1)])
 
 
-def starting_now(current: Run, now_ms: int) -> Step:
+def starting_now(current: RunView, now_ms: int) -> Step:
     """The run that is to follow, started before its time; its delay goes on holding it back."""
     following = current.actor.next_start
     assert following is not None, "a run that is to follow has what it starts with"

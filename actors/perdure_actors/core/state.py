@@ -85,7 +85,7 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
         return self.under_way or self.scheduled
 
 
-class TimerState(msgspec.Struct, array_like=True, gc=False):
+class TimerState(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A timer that has not fired."""
 
     timer_id: str
@@ -93,14 +93,14 @@ class TimerState(msgspec.Struct, array_like=True, gc=False):
     alarm_ms: int
 
 
-class Facts(msgspec.Struct, array_like=True, gc=False):
+class Facts(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """What a run's code has changed of its memo and its search attributes: both as they are now."""
 
     memo: dict[str, Payload]
     search_attributes: dict[str, Payload]
 
 
-class ChildState(msgspec.Struct, array_like=True, gc=False):
+class ChildState(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A child workflow without an outcome."""
 
     child_id: str
@@ -117,7 +117,7 @@ class ChildState(msgspec.Struct, array_like=True, gc=False):
     """The run that asked for it, where that is one before this."""
 
 
-class CallState(msgspec.Struct, array_like=True, gc=False):
+class CallState(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A call of another workflow that is not answered."""
 
     call_id: str
@@ -127,7 +127,7 @@ class CallState(msgspec.Struct, array_like=True, gc=False):
     initiated_seq: int
 
 
-class UpdateState(msgspec.Struct, array_like=True, gc=False):
+class UpdateState(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """An update that was accepted; it is kept as long as its run."""
 
     update_id: str
@@ -138,7 +138,7 @@ class UpdateState(msgspec.Struct, array_like=True, gc=False):
     """The event that holds its outcome; 0 while its handler runs."""
 
 
-class Closing(msgspec.Struct, array_like=True, gc=False):
+class Closing(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """How a run ended."""
 
     status: str

@@ -8,13 +8,12 @@ from perdure_actors.core.decision import Decision, Rejection
 from perdure_actors.core.start import starting_now
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
-    from perdure_actors.core.state import Run
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.command_headers import RunCommand
     from perdure_schemas.payloads import RunRef
 
 
-def named_run(world: World, workflow_id: str, run_id: str = "") -> Run | Rejection:
+def named_run(world: World, workflow_id: str, run_id: str = "") -> RunView | Rejection:
     """A run of a workflow, open or not: the named one, or the newest."""
     run = world.run(run_id) if run_id else world.current(workflow_id)
     if run is not None and run.state.workflow_id == workflow_id:
@@ -26,7 +25,7 @@ def named_run(world: World, workflow_id: str, run_id: str = "") -> Run | Rejecti
     )
 
 
-def target(world: World, command: RunCommand) -> Run | Rejection:
+def target(world: World, command: RunCommand) -> RunView | Rejection:
     """The run a command is about, open or not."""
     run = named_run(world, command.workflow_id, command.run_id)
     if isinstance(run, Rejection):
@@ -47,7 +46,7 @@ def target(world: World, command: RunCommand) -> Run | Rejection:
     return run
 
 
-def _is_child(run: Run, parent: RunRef) -> bool:
+def _is_child(run: RunView, parent: RunRef) -> bool:
     mine = run.started.parent
     return mine is not None and (mine.workflow_id, mine.run_id) == (
         parent.workflow_id,
@@ -55,7 +54,7 @@ def _is_child(run: Run, parent: RunRef) -> bool:
     )
 
 
-def closed(run: Run) -> Rejection:
+def closed(run: RunView) -> Rejection:
     """The refusal of what comes too late."""
     return Rejection(
         "closed",
@@ -65,7 +64,7 @@ def closed(run: Run) -> Rejection:
     )
 
 
-def open_target(world: World, command: RunCommand, now_ms: int) -> Run | Decision | Rejection:
+def open_target(world: World, command: RunCommand, now_ms: int) -> RunView | Decision | Rejection:
     """The open run a command is about.
 
     A run that is to follow a closed one starts first; then the command is decided again.

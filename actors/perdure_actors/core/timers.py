@@ -9,13 +9,13 @@ from perdure_actors.core.state import RecordId, Run, TimerState
 from perdure_schemas.events import TimerCanceled, TimerFired, TimerStarted
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.payloads import Record
 
 TIMER_MS_MAX = 100 * 365 * 24 * 3600 * 1000
 
 
-def check_timers(world: World, run: Run, outputs: list[Record]) -> str:
+def check_timers(world: World, run: RunView, outputs: list[Record]) -> str:
     """Why the timers the code asked for cannot be had; empty when they can."""
     asked = [output for output in outputs if isinstance(output, TimerStarted)]
     if len(run.timers) + len(asked) > world.limits.timers_max:
@@ -32,7 +32,7 @@ def check_timers(world: World, run: Run, outputs: list[Record]) -> str:
     return ""
 
 
-def decide_timer_alarm(_world: World, run: Run, timer_id: str, now_ms: int) -> Due | Later:
+def decide_timer_alarm(_world: World, run: RunView, timer_id: str, now_ms: int) -> Due | Later:
     """A timer's due time: it fires if it is still there."""
     timer = run.timers.get(timer_id)
     if timer is None:

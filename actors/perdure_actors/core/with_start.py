@@ -9,13 +9,13 @@ from msgspec.structs import replace
 from perdure_actors.core import start
 from perdure_actors.core.decision import Decision, Rejection
 from perdure_actors.core.messages import accepted_of, bad_name, bad_update, signal_open
-from perdure_actors.core.state import Run
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.message_events import WorkflowSignaled
 from perdure_schemas.replies import Accepted
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict, World
+    from perdure_actors.core.decision import Verdict
+    from perdure_actors.core.world import RunView, World
     from perdure_schemas.commands import StartWorkflow
 
 
@@ -63,7 +63,7 @@ def _replaces(command: StartWorkflow) -> bool:
     )
 
 
-def _messages_to(world: World, run: Run, command: StartWorkflow, now_ms: int) -> Verdict:
+def _messages_to(world: World, run: RunView, command: StartWorkflow, now_ms: int) -> Verdict:
     """The messages of a start whose workflow runs already."""
     if command.update is not None:
         return _update_to(world, run, command, now_ms)
@@ -78,7 +78,7 @@ def _messages_to(world: World, run: Run, command: StartWorkflow, now_ms: int) ->
     return signal_open(world, run, event)
 
 
-def _update_to(world: World, run: Run, command: StartWorkflow, now_ms: int) -> Verdict:
+def _update_to(world: World, run: RunView, command: StartWorkflow, now_ms: int) -> Verdict:
     update = _update_of(command, run.state.run_id)
     event = accepted_of(update)
     # A host may have died between the record of the start and that of its update.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from perdure_actors.core.liveness import Soft
+from perdure_actors.core.decision import Rejection
+from perdure_actors.core.liveness import Liveness
+from perdure_actors.core.rules import COMMANDS
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Limits
+    from perdure_actors.core.decision import Limits, Verdict
     from perdure_actors.core.signal_buffer import SignalBuffers
     from perdure_actors.core.state import ActorState, RecordId, Run
     from perdure_actors.partition.attribute_types_seen import AttributeTypes
     from perdure_actors.partition.log_time import LogTime
     from perdure_actors.partition.run_cache import RunCache
+    from perdure_schemas.command_headers import Command
     from perdure_topics.fold import Cursor
 
 
@@ -41,7 +44,14 @@ class PartitionContext:
         self._pseq = cursor.pseq + 1
         self._run_ids = 0
         # By recorded time, as all deadlines are.
-        self.soft = Soft(self.time_ms)
+        self.liveness = Liveness(self.time_ms)
+
+    def decide(self, command: Command, now_ms: int) -> Verdict:
+        """What the rules say to a command; what it tells of workers is written down."""
+        verdict = COMMANDS[type(command)](self, command, now_ms)
+        if not isinstance(verdict, Rejection):
+            self.liveness.take(verdict.liveness)
+        return verdict
 
     @property
     def buffers(self) -> SignalBuffers:

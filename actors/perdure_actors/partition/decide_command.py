@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
 from perdure_actors.core.messages import accepted_of
-from perdure_actors.core.rules import COMMANDS
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.message_commands import UpdateWorkflow
@@ -152,7 +151,7 @@ class CommandDecider:
         return Concluded(steps, [], run_id, update.update_id, update.reply)
 
     def _decide_one(self, command: Command, now_ms: int) -> Verdict:
-        verdict = COMMANDS[type(command)](self._world, command, now_ms)
+        verdict = self._world.decide(command, now_ms)
         if not isinstance(verdict, Decision) or not verdict.is_checked:
             return verdict
         return self._shown_to_code(verdict)

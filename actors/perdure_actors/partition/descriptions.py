@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 from perdure_schemas.replies import PendingActivity, PendingChild
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from perdure_actors.core.liveness import Liveness
     from perdure_actors.core.state import ActivityState, ChildState
 
 
-def pending_record(
-    heartbeats: Mapping[tuple[str, str], int], run_id: str, activity: ActivityState
-) -> PendingActivity:
+def pending_record(liveness: Liveness, run_id: str, activity: ActivityState) -> PendingActivity:
     """An activity without an outcome, as describe shows it."""
     scheduled = activity.scheduled
     policy = scheduled.retry_policy
@@ -28,7 +25,7 @@ def pending_record(
         started_ms=activity.started_ms,
         next_attempt_ms=activity.retry_ms,
         last_failure=activity.last_failure,
-        heartbeat_ms=heartbeats.get((run_id, scheduled.activity_id), 0),
+        heartbeat_ms=liveness.heartbeat_ms(run_id, scheduled.activity_id),
         heartbeat_details=activity.heartbeat_details,
         worker_id=activity.worker_id,
         identity=activity.identity,

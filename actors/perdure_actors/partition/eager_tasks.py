@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Decision, SendTask
-from perdure_actors.core.rules import COMMANDS
 from perdure_actors.partition.eager_mailbox import TaskMailbox
 from perdure_actors.partition.fence import reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
@@ -199,7 +198,7 @@ class EagerTasks:
             self._give_back([token])
 
     def _decide(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
-        verdict = COMMANDS[type(outcome)](self._world, outcome, now_ms)
+        verdict = self._world.decide(outcome, now_ms)
         if not isinstance(verdict, Decision) or not verdict.steps:
             self._counters["ignored: an attempt that nobody waits for"] += 1
             self._settle(token)

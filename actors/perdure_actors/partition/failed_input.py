@@ -11,7 +11,7 @@ from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.replies import Refused
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
+    from perdure_actors.core.world import World
     from perdure_actors.partition.schema_framing import Framing
     from perdure_schemas.payloads import EffectId, Errand, ReplyTo
     from perdure_topics.ports import StoredRecord

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from perdure_actors import table_layout
 from perdure_actors.core.deadlines import decide_local_lost
 from perdure_actors.core.decision import Decision, Due, RunLocal, StopLocal
-from perdure_actors.core.rules import COMMANDS
 from perdure_actors.partition.doubt import Trial
 from perdure_actors.partition.fence import LOCAL_REPORT, reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
@@ -131,7 +130,7 @@ class LocalActivities:
             self._fence.tell(self._services, "report_failed", text, error)
 
     def _decide(self, report: AttemptReport, now_ms: int) -> None:
-        verdict = COMMANDS[type(report)](self._world, report, now_ms)
+        verdict = self._world.decide(report, now_ms)
         if not isinstance(verdict, Decision):
             self._counters["ignored: a local attempt that nobody waits for"] += 1
             return

@@ -12,8 +12,8 @@ from perdure_actors.partition.outbox_rows import kept_effect
 from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import World
-    from perdure_actors.core.state import ActivityState, Run
+    from perdure_actors.core.state import ActivityState
+    from perdure_actors.core.world import RunView, World
     from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.outbox import Outbox
     from perdure_topics.fold import Cursor
@@ -63,7 +63,9 @@ class OutboxResend:
             if activity.state == "started":
                 if not activity.worker_id:
                     continue
-                self._world.soft.hold(activity.worker_id, run_id, activity.scheduled.activity_id)
+                self._world.liveness.hold(
+                    activity.worker_id, run_id, activity.scheduled.activity_id
+                )
             elif activity.scheduled.local:
                 continue
             elif activity.state == "scheduled" and activity.issued.pseq > dispatched:
@@ -99,7 +101,7 @@ def task_again(world: World, effect: SendAgain) -> SendTask | None:
     return _task_of(run, activity)._replace(moved=True)
 
 
-def _task_of(run: Run, activity: ActivityState) -> SendTask:
+def _task_of(run: RunView, activity: ActivityState) -> SendTask:
     state = run.state
     return SendTask(
         state.workflow_id,

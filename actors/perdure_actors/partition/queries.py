@@ -210,7 +210,7 @@ class Queries:
                 continue
             if room <= 0:
                 return found, found[-1].activity_id.encode()
-            found.append(pending_record(self.world.soft.heartbeats, run_id, activity))
+            found.append(pending_record(self.world.liveness, run_id, activity))
             room -= _said_bytes(activity)
         return found, b""
 
@@ -308,7 +308,7 @@ class Queries:
                     last_seen_ms=lease.seen_ms,
                     version=lease.version,
                 )
-                for lease in self.world.soft.leases.values()
+                for lease in self.world.liveness.leases.values()
             ],
             open_runs=open_runs,
             blocked_runs=blocked_runs,

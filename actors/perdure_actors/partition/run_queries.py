@@ -19,7 +19,7 @@ from perdure_schemas.replies import QueryAnswer, Refused
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Step
-    from perdure_actors.core.state import RunState
+    from perdure_actors.core.world import RunStateView
     from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.run_cache import CachedRun
     from perdure_schemas.message_commands import QueryWorkflow
@@ -146,7 +146,7 @@ def _not_ready(ask: QueryWorkflow, run_id: str) -> Refused:
     return Refused(code="not_ready", message=text, run_id=run_id)
 
 
-def _is_rejected(state: RunState, condition: str) -> bool:
+def _is_rejected(state: RunStateView, condition: str) -> bool:
     if condition == "not_open":
         return not state.is_open
     clean = state.is_open or state.status in (COMPLETED, CONTINUED_AS_NEW)

@@ -104,12 +104,12 @@ class TimerService:
         if now_ms - self._house_at_ms >= HOUSE_MS:
             self._house_at_ms = now_ms
             self._may_lose = LOST_A_TURN
-            self._world.soft.turned(now_ms)
-            for worker_id in self._world.soft.lost_workers(now_ms):
+            self._world.liveness.turned(now_ms)
+            for worker_id in self._world.liveness.lost_workers(now_ms):
                 self._attempt_to_lose(worker_id, now_ms)
             if not self._may_lose:
                 self._house_at_ms = 0
-            self._world.soft.drop_expired(now_ms)
+            self._world.liveness.drop_expired(now_ms)
         if now_ms >= self._slow_at_ms:
             self._slow_at_ms = now_ms + SLOW_RETRY_MS
             self._slow_from = self._slow_from or table_layout.BLOCKED
@@ -328,20 +328,20 @@ class TimerService:
 
     def _lose(self, worker_id: str, now_ms: int) -> None:
         """Fail the attempts of a worker whose lease ran out, once no unread word can refute it."""
-        if not self._watermark.has_read_to(self._world.soft.lease_ends_ms(worker_id)):
+        if not self._watermark.has_read_to(self._world.liveness.lease_ends_ms(worker_id)):
             return
-        for run_id, activity_id in sorted(self._world.soft.held.get(worker_id, ())):
+        for run_id, activity_id in sorted(self._world.liveness.attempts_of(worker_id)):
             if not self._may_lose or not self._transitions.has_room:
                 return
             run = self._world.run(run_id)
             if run is None:
-                self._world.soft.forget(worker_id, run_id, activity_id)
+                self._world.liveness.forget(worker_id, run_id, activity_id)
                 continue
-            due = decide_worker_lost(self._world, run, activity_id, worker_id, now_ms)
+            due = decide_worker_lost(run, activity_id, worker_id, now_ms)
             if isinstance(due, Due):
                 if not self._doubt.clears(Trial(LOST_ATTEMPT, run_id, activity_id)):
                     return
                 self._may_lose -= 1
                 self._transitions.propose_events(run, due.events)
                 self._doubt.over()
-                self._world.soft.forget(worker_id, run_id, activity_id)
+            self._world.liveness.forget(worker_id, run_id, activity_id)

@@ -33,8 +33,9 @@ from perdure_schemas.transition import Outcome, Transition, TransitionBody
 from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Effect, World
+    from perdure_actors.core.decision import Effect
     from perdure_actors.core.state import Run
+    from perdure_actors.core.world import World
     from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.executor import Executor
     from perdure_actors.partition.fence import Fence

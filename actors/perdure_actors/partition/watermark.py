@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors import table_layout
-    from perdure_actors.core.liveness import Soft
+    from perdure_actors.core.liveness import Liveness
     from perdure_topics.ports import EndProbe, Tail
 
 HELD_BACK_MAX = 1_000
@@ -36,7 +36,7 @@ class Position(Protocol):
 class KeepsTime(Protocol):
     """Whoever has recorded time, and knows of the workers."""
 
-    soft: Soft
+    liveness: Liveness
 
     def now_ms(self) -> int:
         """Recorded time."""
@@ -148,7 +148,7 @@ class Watermark:
             self._read_to_ms = max(self._read_to_ms, self._asked_ms)
             if now_ms - self._asked_ms >= STOOD_MS:
                 # What workers said while the log was away may still be on its way.
-                self._time.soft.renew(now_ms)
+                self._time.liveness.renew(now_ms)
             self._let_go()
         elif position != self._stands_at:
             self._stands_at = position

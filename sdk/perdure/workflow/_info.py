@@ -114,8 +114,10 @@ def change_facts(
 ) -> None:
     """Remember what the code changed, so that it sees it at once."""
     facts = facts_of(run)
-    facts.memo = upserted(facts.memo, dict(memo or {}))
-    facts.search_attributes = upserted(facts.search_attributes, dict(search_attributes or {}))
+    run.kept[_FACTS] = Facts(
+        upserted(facts.memo, dict(memo or {})),
+        upserted(facts.search_attributes, dict(search_attributes or {})),
+    )
     for made in (_INFO, _MEMO):
         run.kept.pop(made, None)
 
