@@ -77,6 +77,7 @@ wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
 
 records: $(VENV)/.dev ## Keep schemas and golden records as those of the version that is not out yet
+	$(BIN)/python -c "from perdure_schemas.fingerprints import keep; keep()"
 	$(BIN)/python -m tests.histories.golden_records
 
 pages: $(VENV)/.dev ## Make the tables of docs/topics.md, docs/records.md and docs/temporal.md

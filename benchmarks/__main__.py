@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cold_start import cold_start
 from benchmarks.folds import folds
 from benchmarks.idle import idle
 from benchmarks.measures import MEASURES as MAIN
@@ -26,6 +27,7 @@ app = typer.Typer(add_completion=False)
 MEASURES: dict[str, Measure] = {
     **MAIN,
     **TALK,
+    "cold_start": cold_start,
     "folds": folds,
     "idle": idle,
     "moves": moves,

@@ -6,10 +6,8 @@ its size is known to be within bounds.
 
 from __future__ import annotations
 
-import json
 import struct
-from functools import cache
-from importlib import resources
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -31,11 +29,13 @@ from perdure_schemas import (
     transition,
 )
 from perdure_schemas.codec import Compiler
-from perdure_schemas.fingerprints import fingerprint_of
+from perdure_schemas.fingerprints import AVSC, fingerprint_of, kept, read_schema
 from perdure_schemas.payloads import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from perdure_schemas.fingerprints import Kept
 
 MAGIC = b"\xc3\x01"
 FRAME_BYTES = 10
@@ -77,7 +77,7 @@ def schema_text(name: str) -> str:
 
     Raises FileNotFoundError when there is no such record.
     """
-    return resources.files("perdure_schemas").joinpath(f"avsc/{name}.avsc").read_text()
+    return (AVSC / f"{name}.avsc").read_text("utf-8")
 
 
 def frame(schema: Any) -> bytes:
@@ -95,7 +95,7 @@ class _Codec:
     __slots__ = (
         "_compiler",
         "_escaping",
-        "_schema",
+        "_read",
         "bytes_max",
         "cls",
         "decode",
@@ -103,10 +103,12 @@ class _Codec:
         "prefix",
     )
 
-    def __init__(self, cls: type[Record], schema: Any, compiler: Compiler) -> None:
+    def __init__(
+        self, cls: type[Record], fingerprint: bytes, read: Callable[[], Any], compiler: Compiler
+    ) -> None:
         self.cls = cls
-        self.prefix = frame(schema)
-        self._schema = schema
+        self.prefix = MAGIC + fingerprint
+        self._read = read
         self._compiler = compiler
         self._escaping: Any = None
         self.bytes_max = RECORD_BYTES_MAX
@@ -118,22 +120,23 @@ class _Codec:
         self.decode: Any = self._decode_first
 
     def _compile(self) -> None:
-        self.encode, self.decode = self._compiler.compile(self._schema, record_classes())
+        self.encode, self.decode = self._compiler.compile(self._read(), record_classes())
 
     def encode_escaped(self, record: Record, append: Any) -> None:
         """Encode a record of which some text is no UTF-8: that is written with backslashes."""
         if self._escaping is None:
             compiler = Compiler(text_errors="backslashreplace")
-            self._escaping = compiler.compile(self._schema, record_classes())[0]
+            self._escaping = compiler.compile(self._read(), record_classes())[0]
         self._escaping(record, append)
 
     def compile_head(self, wanted: Collection[str]) -> Any:
         """A decoder that stops behind the last of these fields, and of those without a default."""
         needed = {*wanted, *(one.name for one in msgspec.structs.fields(self.cls) if one.required)}
-        fields = self._schema["fields"]
+        schema = self._read()
+        fields = schema["fields"]
         end = max(n for n, field in enumerate(fields, 1) if field["name"] in needed)
-        schema = {**self._schema, "fields": fields[:end]}
-        return Compiler().compile(schema, record_classes())[1]
+        head = {**schema, "fields": fields[:end]}
+        return Compiler().compile(head, record_classes())[1]
 
     def _encode_first(self, record: Record, append: Any) -> None:
         self._compile()
@@ -162,28 +165,27 @@ class _Registry:
     def __init__(self) -> None:
         self.by_class: dict[type[Record], _Codec] = {}
         self.by_prefix: dict[bytes, _Codec] = {}
-        compiler = Compiler()
+        compiler, all_kept = Compiler(), kept()
         for cls in framed_records():
-            codec = _Codec(cls, json.loads(schema_text(cls.__name__)), compiler)
+            name = cls.__name__
+            fingerprint, checksum = all_kept[name]
+            codec = _Codec(cls, fingerprint, partial(read_schema, name, checksum), compiler)
             self.by_class[cls] = codec
             self.by_prefix[codec.prefix] = codec
-        for name, text in released_schemas():
-            if text == schema_text(name):
-                continue
+        for name, fingerprint, read in released_schemas(all_kept):
             # A compiler of its own: records nested in it are of its release too.
-            codec = _Codec(record_classes()[name], json.loads(text), Compiler())
+            codec = _Codec(record_classes()[name], fingerprint, read, Compiler())
             self.by_prefix.setdefault(codec.prefix, codec)
 
 
-def released_schemas() -> Iterator[tuple[str, str]]:
-    """Every schema ever released: record name and text."""
-    folder = resources.files("perdure_schemas").joinpath("avsc/released")
-    if not folder.is_dir():
-        return
-    for release in sorted(folder.iterdir(), key=lambda item: item.name):
-        for item in sorted(release.iterdir(), key=lambda item: item.name):
-            if item.name.endswith(".avsc"):
-                yield item.name.removesuffix(".avsc"), item.read_text()
+def released_schemas(
+    all_kept: Mapping[str, Kept],
+) -> Iterator[tuple[str, bytes, Callable[[], Any]]]:
+    """Every schema ever released: record name, fingerprint, and what reads it."""
+    for path, (fingerprint, checksum) in all_kept.items():
+        if path.startswith("released/"):
+            name = path.rpartition("/")[2]
+            yield name, fingerprint, partial(read_schema, path, checksum)
 
 
 _REGISTRY = _Registry()

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastavro.schema import to_parsing_canonical_form
-
+from perdure_schemas import fingerprints
+from perdure_schemas.fingerprints import AVSC
 from perdure_schemas.version import VERSION
 
-AVSC = Path(__file__).parent / "avsc"
 RELEASED = AVSC / "released"
 FROZEN = ("EpochBump", "Transition")
 
@@ -27,6 +26,9 @@ def breaks(old: Any, new: Any) -> list[str]:
     Stricter than Avro: fields are only ever added, with a default. So an old record needs no
     resolution, and an old reader's field never changes its meaning.
     """
+    # Only who changes a schema comes here.
+    from fastavro.schema import to_parsing_canonical_form
+
     name = old["name"]
     if name in FROZEN and to_parsing_canonical_form(old) != to_parsing_canonical_form(new):
         return [f"{name} is frozen, and differs"]
@@ -91,6 +93,7 @@ def keep(version: str = VERSION) -> Path:
     folder.mkdir(parents=True)
     for file in sorted(AVSC.glob("*.avsc")):
         shutil.copyfile(file, folder / file.name)
+    fingerprints.keep()
     return folder
 
 

@@ -54,8 +54,8 @@ def open_log(
             f"{target!r} is no target: give host:port of a Kafka broker, http://host:port of"
             " an engine, or file:DIRECTORY"
         )
-    from perdure_topics.kafka import KafkaLog
     from perdure_topics.kafka.access import access_settings, checked_settings
+    from perdure_topics.kafka.kafka_log import KafkaLog
 
     kafka = KafkaLog(
         ",".join(server if ":" in server else f"{server}:9092" for server in servers),
@@ -86,7 +86,7 @@ def registry_of(log: Log) -> SchemaRegistry | None:
     """
     if log.address.startswith(("file:", "http:", "https:")):
         return None
-    from perdure_topics.kafka import KafkaLog
+    from perdure_topics.kafka.kafka_log import KafkaLog
 
     return log.registry() if isinstance(log, KafkaLog) else None
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from perdure_actors.core.decision import Limits
-from perdure_actors.host.thread import Pace
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import PARTITIONS_DEFAULT
 from perdure_topics.ports import Clock, TableStore
+
+if TYPE_CHECKING:
+    # A client hosts nothing: it loads no host.
+    from perdure_actors.core.decision import Limits
+    from perdure_actors.host.thread import Pace
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perdure_topics.kafka import KafkaLog
+from perdure_topics.kafka.kafka_log import KafkaLog
 from perdure_topics.ports import Log
 from tests.log_contract import GroupContract, MakeLog, ReadingContract, WritingContract
 from tests.log_rig import wait_for

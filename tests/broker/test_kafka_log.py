@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
-from perdure_topics.kafka import KafkaLog, reader
+from perdure_topics.kafka import reader
+from perdure_topics.kafka.kafka_log import KafkaLog
 from perdure_topics.kafka.reader import KafkaTail
 from perdure_topics.names import topic_settings
 from perdure_topics.ports import (

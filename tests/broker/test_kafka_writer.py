@@ -10,7 +10,8 @@ from unittest.mock import ANY
 
 import pytest
 
-from perdure_topics.kafka import KafkaLog, producers
+from perdure_topics.kafka import producers
+from perdure_topics.kafka.kafka_log import KafkaLog
 from perdure_topics.kafka.producers import Pipe
 from perdure_topics.kafka.settings import MESSAGE_BYTES_MAX, REQUEST_RECORDS
 from perdure_topics.kafka.writer import KafkaAppender

@@ -13,7 +13,7 @@ from perdure._schedules import schedule_records
 from perdure._schedules.schedule import ScheduleOverlapPolicy as Overlap
 from perdure._schedules.schedule import SchedulePolicy, ScheduleState
 from perdure._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
-from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
+from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_schemas import commands as cmd
 from perdure_schemas import message_commands as msg
 from perdure_schemas.converters import DefaultPayloadConverter

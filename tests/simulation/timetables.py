@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from perdure._schedules import schedule_records
-from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
+from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_schemas import child_events as ce
 from perdure_schemas.message_events import WorkflowUpdateAccepted
 from perdure_schemas.payloads import Payload

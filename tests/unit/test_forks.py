@@ -125,7 +125,7 @@ LOGS = {
         log.write([(b"a", b"b")], [])
     """,
     "kafka": """
-        from perdure_topics.kafka import KafkaLog
+        from perdure_topics.kafka.kafka_log import KafkaLog
         log = KafkaLog("127.0.0.1:1")
         appender = log.appender(on_ready=lambda: None)
         tail = log.tail(on_ready=lambda: None, committed=False)

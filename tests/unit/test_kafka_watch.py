@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from perdure_topics.kafka import KafkaLog
+from perdure_topics.kafka.kafka_log import KafkaLog
 from perdure_topics.kafka.watch import BrokerWatch
 from perdure_topics.ports import LogUnavailableError
 

@@ -13,6 +13,14 @@ import pytest
 from perdure_schemas import avro, release
 from perdure_schemas.codec import Compiler
 from perdure_schemas.events import ActivityFailed
+from perdure_schemas.fingerprints import (
+    AVSC,
+    StaleFingerprintError,
+    computed,
+    fingerprint_of,
+    kept,
+    read_schema,
+)
 from perdure_schemas.version import VERSION
 from tests.histories.golden_records import full
 
@@ -30,7 +38,7 @@ def today(name: str) -> Any:
     ids=[f"{version}-{name}" for version, name, _ in RELEASED],
 )
 def test_todays_schema_reads_what_a_release_wrote(name: str, old: Any) -> None:
-    assert (release.AVSC / f"{name}.avsc").exists(), "a released record was removed"
+    assert (AVSC / f"{name}.avsc").exists(), "a released record was removed"
     assert release.breaks(old, today(name)) == []
     # fastavro, resolving as Avro says, is the second opinion.
     cls = {cls.__name__: cls for cls in avro.framed_records()}[name]
@@ -41,6 +49,17 @@ def test_todays_schema_reads_what_a_release_wrote(name: str, old: Any) -> None:
     fastavro.schemaless_writer(out, fastavro.parse_schema(old), kept)
     out.seek(0)
     fastavro.schemaless_reader(out, fastavro.parse_schema(old), fastavro.parse_schema(today(name)))
+
+
+def test_the_kept_fingerprints_are_those_of_the_schemas() -> None:
+    found = {name: (one.fingerprint.hex(), one.checksum) for name, one in kept().items()}
+
+    assert found == computed(), "run make records"
+
+
+def test_a_schema_that_changed_since_is_not_used() -> None:
+    with pytest.raises(StaleFingerprintError, match="make records"):
+        read_schema("StartWorkflow", kept()["StartWorkflow"].checksum + 1)
 
 
 def test_this_version_is_kept() -> None:
@@ -164,8 +183,8 @@ def test_a_released_schema_that_differs_is_read_by_its_own_fingerprint(
 ) -> None:
     old = copy.deepcopy(FAILED)
     old["fields"].pop()
-    texts = [("ActivityFailed", json.dumps(old))]
-    monkeypatch.setattr(avro, "released_schemas", lambda: iter(texts))
+    released = ("ActivityFailed", fingerprint_of(old), lambda: old)
+    monkeypatch.setattr(avro, "released_schemas", lambda kept: iter([released]))
     monkeypatch.setattr(avro, "_BY_PREFIX", avro._Registry().by_prefix)
     record = full(ActivityFailed)
     out = io.BytesIO()

@@ -68,6 +68,15 @@ class StoredRecord(NamedTuple):
     leader_epoch: int = -1
 
 
+_RECORD_BYTES: Final = 64
+"""What a record costs beyond its key and value, roughly."""
+
+
+def size_of(record: StoredRecord) -> int:
+    """What a record takes, roughly, when it is held in memory or on its way."""
+    return _RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
+
+
 DENIED: Final = "denied: "
 """An error of a report that begins so is for ever: whoever appended may not."""
 TOO_LARGE: Final = "too large: "

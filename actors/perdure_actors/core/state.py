@@ -13,6 +13,9 @@ import msgspec
 from perdure_schemas.events import ActivityScheduled, WorkflowBlocked, WorkflowStarted
 from perdure_schemas.payloads import Failure, Payload, RunRef
 
+SCHEDULER_TYPE = "perdure.schedule"
+"""The built-in workflow type of schedules."""
+
 RUNNING = "running"
 BLOCKED = "blocked"
 COMPLETED = "completed"

@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from perdure_actors.definitions.turn import wait_for
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Payload, Record
@@ -374,6 +373,9 @@ class Door:
 
         async def call() -> list[list[R]]:
             return list(await asyncio.gather(*(one() for one in calls)))
+
+        # Only hosts wait in a turn of theirs; clients load no greenlets.
+        from perdure_actors.definitions.turn import wait_for
 
         future = self._loop.submit(call())
         try:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from perdure_actors import table_layout
-from perdure_actors.core.state import BLOCKED
+from perdure_actors.core.state import BLOCKED, SCHEDULER_TYPE
 from perdure_actors.visibility.filters import All, Compare, Not, Some
 
 if TYPE_CHECKING:
     from perdure_actors.visibility.filters import Node
     from perdure_topics.ports import Table
 
-SCHEDULER_TYPE: Final = "perdure.schedule"
-"""The built-in workflow type of schedules."""
 _OWN: Final = "perdure"
 """What the types and ids of built-in workflows begin with."""
 _NAMES: Final = frozenset({"WorkflowType", "WorkflowId"})

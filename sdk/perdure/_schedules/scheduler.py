@@ -39,10 +39,10 @@ from perdure.exceptions import (
     TerminatedError,
     WorkflowAlreadyStartedError,
 )
+from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_actors.replay.child_calls import PendingChild
 from perdure_actors.replay.run_outcomes import ContinueAsNewError
 from perdure_actors.replay.runtime import current
-from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
 from perdure_schemas.child_events import ChildWorkflowInitiated
 from perdure_schemas.events import WorkflowContinuedAsNew
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.trace import ProxyTracerProvider
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from perdure_schemas.version import VERSION
-from perdure_topics.ports import Headers
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -23,20 +21,8 @@ INSTANCE: Final = "service.instance.id"
 INSTALL: Final = "pip install 'perdure[telemetry]'"
 
 
-_PROPAGATOR: Final = TraceContextTextMapPropagator()
-
-
 class TelemetryError(ImportError):
     """Telemetry is asked for, and what it needs is not installed."""
-
-
-def trace_headers() -> Headers:
-    """The caller's place in a trace, as headers of a record: W3C names and forms."""
-    if not trace.get_current_span().get_span_context().is_valid:
-        return ()
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return tuple((name, value.encode()) for name, value in carrier.items())
 
 
 def traces_address() -> str:

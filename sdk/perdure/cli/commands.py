@@ -1,67 +1,130 @@
-"""The `perdure` command: its groups, and how its errors end. What a group does is in its module."""
+"""The `perdure` command: the table of its commands, and how its errors end."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from perdure.cli import (
-    acls,
-    activity_commands,
-    check,
-    doctor,
-    insights_commands,
-    relay,
-    replay,
-    schedule_commands,
-    schema_commands,
-    task_queue_commands,
-    topics_commands,
-    traces_commands,
-    triggers_commands,
-    ui,
-    worker_commands,
-    workflow_commands,
-)
-from perdure.cli.output import notice_handler, print_error
+from perdure.cli.lazy_commands import Lazy, lazy_group
 from perdure_schemas.version import VERSION
 from perdure_topics.kafka.access import CONFIG_VARIABLE
 
 __all__ = ["app", "hear_notices", "run"]
 
+COMMANDS: Final = {
+    "acls": Lazy(
+        "perdure.cli.acls",
+        "acls",
+        "Show what a process of a role needs on a broker with an authorizer, or grant it.",
+    ),
+    "insights": Lazy(
+        "perdure.cli.insights_commands",
+        "insights",
+        "Keep figures and findings of a task queue, in any number of processes.",
+    ),
+    "schemas": Lazy(
+        "perdure.cli.schema_commands",
+        "schemas",
+        "List the Avro schemas of all records, print one, write them as files, or register them.",
+    ),
+    "export": Lazy(
+        "perdure.cli.schema_commands",
+        "export",
+        "Write every accepted event of a namespace or a task queue, one a row, as the log has it.",
+    ),
+    "worker": Lazy(
+        "perdure.cli.worker_commands",
+        "worker",
+        "Run the workflows and activities of MODULE, in any number of processes.",
+    ),
+    "engine": Lazy(
+        "perdure.cli.worker_commands",
+        "engine",
+        "Own an embedded log: run MODULE on it, and serve clients and workers of this machine.",
+    ),
+    "relay": Lazy(
+        "perdure.cli.relay",
+        "relay",
+        "Publish accepted emits of a task queue's workflows, each once, until told to stop.",
+    ),
+    "triggers": Lazy(
+        "perdure.cli.triggers_commands",
+        "triggers",
+        "Act on the records of topics until told to stop, in any number of processes.",
+    ),
+    "ui": Lazy(
+        "perdure.cli.ui",
+        "ui",
+        "Serve the pages and the JSON API of a namespace, in front of a broker or an engine.",
+    ),
+    "dev": Lazy(
+        "perdure.cli.ui",
+        "dev",
+        "Run MODULE with everything it needs, without a broker, and show it in the browser.",
+    ),
+    "traces": Lazy(
+        "perdure.cli.traces_commands",
+        "traces",
+        "Send the spans of runs, as the log has them, to Jaeger or any collector of OpenTelemetry.",
+    ),
+    "doctor": Lazy(
+        "perdure.cli.doctor",
+        "doctor",
+        "Look at broker, topics, rights, clocks, releases, lag and workers; say what to do.",
+    ),
+    "check": Lazy(
+        "perdure.cli.check",
+        "check",
+        "Look for calls in workflow code that replay cannot repeat; "
+        "exit status 1 when there are any.",
+    ),
+    "replay": Lazy(
+        "perdure.cli.replay",
+        "replay",
+        "Replay the histories of a task queue on the workflows of a module; "
+        "1 when one does not fit.",
+    ),
+    "topics": Lazy(
+        "perdure.cli.topics_commands",
+        "app",
+        "Make and show the topics of a task queue.",
+    ),
+    "workflow": Lazy(
+        "perdure.cli.workflow_commands",
+        "app",
+        "Start, await, show, talk to, list and end workflows.",
+    ),
+    "activity": Lazy(
+        "perdure.cli.activity_commands",
+        "app",
+        "Pending activities: pause, retry, fail, ...",
+    ),
+    "schedule": Lazy(
+        "perdure.cli.schedule_commands",
+        "app",
+        "Schedules: workflows started again and again.",
+    ),
+    "task-queue": Lazy(
+        "perdure.cli.task_queue_commands",
+        "app",
+        "How a task queue stands.",
+    ),
+}
+
 app = typer.Typer(
     name="perdure",
+    cls=lazy_group(COMMANDS),
     help="Durable workflows in plain Python on a Kafka log.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(topics_commands.app, name="topics")
-app.add_typer(workflow_commands.app, name="workflow")
-app.add_typer(activity_commands.app, name="activity")
-app.add_typer(schedule_commands.app, name="schedule")
-app.add_typer(task_queue_commands.app, name="task-queue")
-app.command("acls")(acls.acls)
-app.command("insights")(insights_commands.insights)
-app.command("schemas")(schema_commands.schemas)
-app.command("export")(schema_commands.export)
-app.command("worker")(worker_commands.worker)
-app.command("engine")(worker_commands.engine)
-app.command("relay")(relay.relay)
-app.command("triggers")(triggers_commands.triggers)
-app.command("ui")(ui.ui)
-app.command("dev")(ui.dev)
-app.command("traces")(traces_commands.traces)
-app.command("doctor")(doctor.doctor)
-app.command("check")(check.check)
-app.command("replay")(replay.replay)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the option's value
@@ -90,9 +153,19 @@ def _perdure(
         os.environ[CONFIG_VARIABLE] = str(kafka_config.expanduser().absolute())
 
 
+class _NoticeHandler(logging.Handler):
+    """Prints what the client tells a waiting user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one notice, on one line."""
+        from perdure.cli.output import print_notice
+
+        print_notice(record.getMessage())
+
+
 def hear_notices() -> None:
     """Show what clients are told while they wait."""
-    logging.getLogger("perdure.client").addHandler(notice_handler())
+    logging.getLogger("perdure.client").addHandler(_NoticeHandler())
     logging.getLogger("perdure.client").propagate = False
 
 
@@ -100,7 +173,7 @@ def run(arguments: list[str]) -> int:
     """Run the command with arguments; its exit status."""
     try:
         status = app(arguments, prog_name="perdure", standalone_mode=False)
-    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except typer.Exit as end:
         return end.exit_code
@@ -108,8 +181,18 @@ def run(arguments: list[str]) -> int:
         # The reader of our output has gone, as `perdure ... | head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
-        if os.environ.get("PERDURE_DEBUG"):
+    except BaseException as error:
+        if _is_cancelled(error):
+            return 130
+        if not isinstance(error, Exception) or os.environ.get("PERDURE_DEBUG"):
             raise
+        from perdure.cli.output import print_error
+
         return print_error(error)
     return status if isinstance(status, int) else 0
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether an event loop was stopped; without one, asyncio need not be loaded to tell."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)

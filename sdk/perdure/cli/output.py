@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from perdure.client import WorkflowFailureError
 from perdure.exceptions import ActivityError, ApplicationError, FailureError
 from perdure_schemas.payloads import Payload
 
@@ -172,20 +170,14 @@ def print_error(error: Exception) -> int:
         message = f"{type(error).__name__}: {message} (PERDURE_DEBUG=1 shows where)"
     out = error_console()
     out.print(f"[red]error:[/] {text(' '.join(message.split()))}")
+    from perdure.client import WorkflowFailureError
+
     if isinstance(error, WorkflowFailureError):
         for depth, line in enumerate(failure_lines(error.cause)):
             out.print(f"  {'  ' * depth}{text(' '.join(line.split()))}", style="dim")
     return 1
 
 
-class _NoticeHandler(logging.Handler):
-    """Prints what the client tells a waiting user."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one notice, on one line."""
-        error_console().print(f"[yellow]![/] {text(record.getMessage())}")
-
-
-def notice_handler() -> logging.Handler:
-    """The handler that shows the client's notices."""
-    return _NoticeHandler()
+def print_notice(message: str) -> None:
+    """What the client tells a waiting user, on one line."""
+    error_console().print(f"[yellow]![/] {text(message)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Self, Unpack, overload
 
 from perdure._connect_config import (
     ConnectConfig,
@@ -53,7 +53,6 @@ from perdure.common import (
     TypedSearchAttributes,
 )
 from perdure.converter import DataConverter, edge_of, records_converter
-from perdure.runtime import Runtime
 from perdure.types import (
     LocalReturnType,
     MethodAsyncNoParam,
@@ -63,12 +62,15 @@ from perdure.types import (
     ReturnType,
     SelfType,
 )
-from perdure.workflow._message_decorators import UpdateMethodMultiParam
 from perdure_actors.definitions.payload_codecs import Edge
 from perdure_actors.replay.contexts import for_workflow
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import TaskQueueInfo
 from perdure_topics.ports import Log
+
+if TYPE_CHECKING:
+    from perdure.runtime import Runtime
+    from perdure.workflow._message_decorators import UpdateMethodMultiParam
 
 
 class Client:
@@ -87,9 +89,8 @@ class Client:
         """A client of a namespace on a log that is connected to."""
         if isinstance(service_client, Connection):
             # Tests and the gateway have one; its namespace is said with it.
-            config = ConnectConfig(service_client.log.address)
-            namespace = service_client.namespace
-            service_client = ServiceClient(config, service_client)
+            address, namespace = service_client.log.address, service_client.namespace
+            service_client = ServiceClient(ConnectConfig(address), service_client)
         self._service_client = service_client
         self._query_reject_condition = default_workflow_query_reject_condition
         connection = service_client.connection_in(namespace)
@@ -214,7 +215,7 @@ class Client:
 
     @property
     def values(self) -> PayloadConverter:
-        """The data converter as the rooms below know one, in no context."""
+        """The data converter in no context."""
         return self._values
 
     def values_for(self, workflow_id: str) -> PayloadConverter:

@@ -53,8 +53,8 @@ from perdure.common import (
 )
 from perdure.converter._payload_codecs import header_records, payload_record
 from perdure_actors.core.cron import problem_of
+from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_actors.replay.failures import failure_of
-from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
 from perdure_schemas.commands import (
     CancelWorkflow,
     CompleteActivity,

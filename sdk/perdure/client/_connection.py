@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure._connect_config import PayloadLimitsConfig
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
-from perdure._telemetry.environment import trace_headers
+from perdure._telemetry.trace_context import trace_headers
 from perdure._test_overrides import Surroundings
 from perdure.client._exceptions import expect
 from perdure.client._rpc import KEPT_S, PendingRequest, Request, RpcClient

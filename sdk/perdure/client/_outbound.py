@@ -100,9 +100,9 @@ from perdure.client._visibility import count_runs, list_runs
 from perdure.client._workflow_handle import WorkflowHandle
 from perdure.converter import edge_of, records_converter
 from perdure.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_actors.replay.contexts import from_elsewhere
 from perdure_actors.replay.failures import exception_of
-from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
 from perdure_actors.worker.activity_context import cancellation_details
 from perdure_schemas.commands import (
     AwaitResult,

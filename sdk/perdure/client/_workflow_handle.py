@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, Final, Generic, Protocol, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, Protocol, Unpack, overload
 
 from perdure._records.message_names import message_facts
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
@@ -48,10 +48,13 @@ from perdure.types import (
     ReturnType,
     SelfType,
 )
-from perdure.workflow._message_decorators import UpdateMethodMultiParam
 from perdure_actors.definitions.handlers import QUERY, SIGNAL, UPDATE
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.replies import RunClosed
+
+if TYPE_CHECKING:
+    # A client runs no workflow code: it loads nothing of that.
+    from perdure.workflow._message_decorators import UpdateMethodMultiParam
 
 FOLLOW_FIRST_S: Final = 0.05
 FOLLOW_MAX_S: Final = 5.0

@@ -17,11 +17,10 @@ from perdure.common import (
 )
 from perdure.converter._payload_codecs import payload_of
 from perdure_actors.core.markers import upserted
-from perdure_actors.core.state import Facts
+from perdure_actors.core.state import SCHEDULER_TYPE, Facts
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.failures import exception_of
 from perdure_actors.replay.runtime import current
-from perdure_actors.visibility.hidden_types import SCHEDULER_TYPE
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.payloads import Payload, RunRef
 

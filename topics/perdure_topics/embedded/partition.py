@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_topics.embedded.store import record_prefix, start_key
 from perdure_topics.names import role_of
-from perdure_topics.ports import PositionLostError, StoredRecord, TopicInfo
+from perdure_topics.ports import PositionLostError, StoredRecord, TopicInfo, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from perdure_topics.embedded.store import EmbeddedStore, TopicRow
 
 _MIB: Final = 1024 * 1024
-_RECORD_BYTES: Final = 64
-"""What a record costs beyond its key and value, roughly."""
 
 
 class Bounds(NamedTuple):
@@ -141,11 +139,6 @@ class EmbeddedPartition:
         if self.topic.volatile:
             self.start = first + at
         self._recent = (first + at, rest)
-
-
-def size_of(record: StoredRecord) -> int:
-    """What a record takes, roughly, when it is held in memory or on its way."""
-    return _RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
 
 
 class EmbeddedTopic:

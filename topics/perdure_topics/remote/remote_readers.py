@@ -6,8 +6,7 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from perdure_topics.embedded.partition import size_of
-from perdure_topics.ports import Change, LogError, PositionLostError, StoredRecord
+from perdure_topics.ports import Change, LogError, PositionLostError, StoredRecord, size_of
 from perdure_topics.wire import frames
 
 if TYPE_CHECKING:

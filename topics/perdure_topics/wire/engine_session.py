@@ -7,9 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from perdure_schemas.version import VERSION as RELEASE
-from perdure_topics.embedded.partition import EmbeddedPartition, size_of
+from perdure_topics.embedded.partition import EmbeddedPartition
 from perdure_topics.names import role_of
-from perdure_topics.ports import LogError, PositionLostError, StoredRecord, TopicSpec
+from perdure_topics.ports import LogError, PositionLostError, StoredRecord, TopicSpec, size_of
 from perdure_topics.wire import frames as wire
 from perdure_topics.wire.frame_queue import Batch, Outbox, Outlet
 from perdure_topics.wire.wire_socket import WireClosedError

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from perdure_schemas.version import VERSION as RELEASE
-from perdure_topics.embedded.partition import size_of
 from perdure_topics.names import quote, role_of, topic_name
-from perdure_topics.ports import LogError, PositionLostError, StoredRecord
+from perdure_topics.ports import LogError, PositionLostError, StoredRecord, size_of
 from perdure_topics.wire import frames as wire
 
 if TYPE_CHECKING:
