@@ -15,12 +15,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from perdure._gateway.serve import serving_engine
+from perdure._telemetry import environment
 from perdure.cli.output import error_console, text
 from perdure.cli.supervisor import PROCESSES_MAX, command_of_one, port_of_process, run_fleet
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.cli.user_modules import CONVENTION, Found, load
 from perdure.client import Client, RPCError, RPCStatusCode
 from perdure.converter import DataConverter
+from perdure.worker import Worker
 from perdure_topics.task_queue_topics import ensure_topics
 from perdure_views.gateway.settings import Settings
 
@@ -205,10 +207,6 @@ async def serve_worker(
     metrics_port: int | None = None,
 ) -> None:
     """Run a worker until it is told to stop."""
-    # Late: hosts and workers are half of all imports, and no other command needs them.
-    from perdure._telemetry import environment
-    from perdure.worker import Worker
-
     environment.set_up_tracing(task_queue)
     if metrics_port is not None:
         place = environment.serve_metrics(port_of_process(metrics_port), task_queue)
