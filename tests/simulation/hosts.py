@@ -16,11 +16,13 @@ from perdure_actors.partition.attribute_types_seen import AttributeTypes
 from perdure_actors.partition.run_memory import RunMemory
 from perdure_actors.partition.services import Services
 from perdure_actors.visibility.counting import open_and_blocked
+from perdure_actors.worker.eager_intake import EagerIntake
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 from perdure_topics.simulated.simulated_log import SimulatedLog
 from perdure_topics.tables.memory_tables import MemoryTableStore
 from tests.simulation.clocks import SkewedClock
+from tests.simulation.eager_runs import SimEager
 from tests.simulation.faulty import FAULTY
 from tests.simulation.local_runs import SimLocals
 from tests.simulation.wild import killer
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 AWAY_MS = 1_000
+LOST = ("ack_lost", "never_written", "late_written", "queue_timeout")
+"""Faults of the log after which a partition is taken over again."""
 DEAD_MS = 700
 CRASH_A_STEP = 0.002
 KILLED = "each time its host died"
@@ -62,6 +66,7 @@ class SimHost:
         self.log = SimulatedLog(world.broker, name)
         self.host: Host | None = None
         self._locals: SimLocals | None = None
+        self._eager: SimEager | None = None
         self.code: WorkflowCode = world.code("good")
         self.up = False
         self.findings: list[str] = []
@@ -122,13 +127,24 @@ class SimHost:
             finding=self._finding,
             memory=RunMemory(runs_max=2 if small else 1000),
             local=self._locals,
+            eager=self._make_eager(owner, crash),
         )
         return Host(services, answers, ring=ring)
 
+    def _make_eager(self, owner: str, crash: Callable[[], None]) -> EagerIntake | None:
+        """The activity worker of this process, where it has one."""
+        self._eager = None
+        if "eager" not in self.world.settings.features:
+            return None
+        self._eager = SimEager(self.world, self.log, f"{owner}-w", self.clock, crash)
+        return self._eager.intake
+
     def _finding(self, code: str, text: str) -> None:
         self.world.count(f"finding {code}")
-        # Where hosts are killed at random, some die around one input again and again by chance.
-        is_chance = KILLED in text and self.world.settings.faults.get("host_crash", 0.0) > 0
+        # Where owners are lost at random, some end around one input again and again by chance.
+        settings = self.world.settings
+        losses = settings.faults.keys() | set(settings.plan.on())
+        is_chance = KILLED in text and bool({"host_crash", *LOST, "zombie"} & losses)
         is_planned = code == "input_failed" and (FAULTY in text or is_chance)
         if code in FAULTS and not is_planned and self.host is not None:
             self.world.broken(f"host {self.name} says {code}: {text}")
@@ -152,6 +168,8 @@ class SimHost:
         self._starts += 1
         if self._locals is not None:
             self._locals.is_dead = True
+        if self._eager is not None:
+            self._eager.end()
         if host is not None:
             # Nobody reads for a dead process any more; nothing else of it may act.
             host._events.close()
@@ -174,8 +192,12 @@ class SimHost:
     def stop(self) -> None:
         """SIGTERM: close in order."""
         host = self.host
+        if self._eager is not None:
+            self._eager.stop()
         if host is not None:
             host.close()
+        if self._eager is not None:
+            self._eager.say_farewell()
         self._drop()
 
     # -- turns --

@@ -36,6 +36,13 @@ def test_worlds_with_features_go_through_what_they_are_for() -> None:
     raise AssertionError(f"not all of it was met in {WORLDS_MAX} worlds: {met}")
 
 
+def test_hosts_hand_tasks_to_the_worker_of_their_process() -> None:
+    world = World(replace(draw(2).force(("ack_lost", "host_crash")), features=("eager",)))
+
+    assert world.run()[:5] == []
+    assert world.counts["tasks handed over"] > 20
+
+
 def _met_in_a_world_of_all(seed: int) -> Counter[str]:
     features = ("locals", "operators", "schedules")
     world = World(replace(draw(seed).force(("host_crash", "worker_pause")), features=features))

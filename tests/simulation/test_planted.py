@@ -16,6 +16,10 @@ BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 KNOWN = {
     "an attempt that a stop cuts short is handed back": 36,
     "a worker whose event loop stands still is silent": 1,
+    "a task counts as sent once it is handed over": 3,
+    "outcomes are dropped with the owner that was told": 0,
+    "what is handed over begins without a slot": 1,
+    "any task is handed over, whoever may have it": 14,
     "own at the bump's ack, read back before it": 0,
     "successes only, errors are logged": 0,
     "newest bump is the last by position": 0,

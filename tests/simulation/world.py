@@ -180,7 +180,9 @@ class World:
             if settings.strength("bad_deploy"):
                 host.code = self.code(self.rng.choice(("buggy", "unregistered", "good")))
             broker.at(self.rng.randrange(1, 500), host.boot)
-        for number in range(settings.workers):
+        # In half of the worlds whose hosts run activities, nobody else does.
+        is_alone = "eager" in settings.features and settings.seed % 2 == 0
+        for number in range(0 if is_alone else settings.workers):
             broker.at(self.rng.randrange(1, 3_000), partial(self.add_worker, number))
         for _ in range(settings.starts * 3):
             client = self.rng.choice(self.clients)

@@ -393,7 +393,8 @@ class ActivityDesk:
                     self._start(attempt, now)
                 elif self._end(attempt, "not_granted"):
                     self.free(attempt)
-            elif not orders.granted:
+            elif not orders.granted and self._end(attempt, "not_granted"):
+                # Another one's outcome counts: that this one was stopped is no failure of it.
                 self._runner.cancel(attempt, orders.reason or NOT_FOUND)
         if orders.elsewhere:
             self._room.heard(orders.elsewhere, now)
