@@ -191,6 +191,7 @@ class ActivityScheduled(Record, frozen=True, kw_only=True, gc=False):
     call_site: str = ""
     local: bool = False
     local_retry_threshold_ms: int = 0
+    disable_eager_execution: bool = False
 
 
 class ActivityStarted(Record, frozen=True, kw_only=True, gc=False):

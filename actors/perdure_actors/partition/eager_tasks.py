@@ -114,6 +114,7 @@ class EagerTasks:
             effect.resent
             or effect.moved
             or activity.attempt > 1
+            or scheduled.disable_eager_execution
             or scheduled.task_queue != self._services.task_queue
             or (policy is not None and policy.maximum_attempts == 1)
             or self._doubt.is_on

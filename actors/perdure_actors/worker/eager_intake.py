@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from perdure_schemas.command_headers import AttemptReport
     from perdure_schemas.tasks import ActivityTask
     from perdure_topics.ports import Headers
+
+
+DYNAMIC: Final = ""
+"""The name of an activity that takes every type which has no other."""
 
 
 class Offer(NamedTuple):
@@ -55,7 +59,7 @@ class EagerIntake:
 
     def offer(self, task: ActivityTask, headers: Headers, mailbox: Mailbox) -> bool:
         """Hand over a task for a free slot; False, and nothing happens, when there is none."""
-        if task.activity_type not in self._types:
+        if task.activity_type not in self._types and DYNAMIC not in self._types:
             return False
         with self._lock:
             if self._room <= 0:

@@ -40,6 +40,7 @@ class WorkerConfig(OptionsWithoutEffect, total=False):
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
     patch_activation_callback: Callable[[PatchActivationInput], bool] | None
     debug_mode: bool
+    disable_eager_activity_execution: bool
     state_directory: str | Path | None
 
 

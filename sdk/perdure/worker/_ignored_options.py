@@ -48,7 +48,6 @@ class OptionsWithoutEffect(TypedDict, total=False):
     activity_task_poller_behavior: PollerBehavior
     sticky_queue_schedule_to_start_timeout: timedelta
     shared_state_manager: SharedStateManager | None
-    disable_eager_activity_execution: bool
     disable_safe_workflow_eviction: bool
     disable_payload_error_limit: bool
     max_workflow_task_external_storage_concurrency: int | None

@@ -30,6 +30,7 @@ from perdure_actors.definitions.registry import ActivityRegistry
 from perdure_actors.host.thread import HostThread
 from perdure_actors.partition.services import Viewer
 from perdure_actors.worker.activity_worker import ActivityWorker
+from perdure_actors.worker.eager_intake import EagerIntake
 from perdure_actors.worker.local_worker import LocalWorker
 from perdure_actors.worker.slots import Slots
 from perdure_topics.names import quote
@@ -60,6 +61,8 @@ class Worker:
             the worker's own when not given.
         build_id: The version of the workflow code; a hash of its modules when not given.
         identity: Who this worker says it is; the client's when not given.
+        disable_eager_activity_execution: Whether the tasks of its own workflows go by the log even
+            where it has a free slot for them.
         max_cached_workflows: How many workflows stay in memory between their events; fewer where
             a quarter of the memory is taken.
         max_concurrent_activities: How many activities run at once; 100 when not given.
@@ -120,6 +123,7 @@ class Worker:
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         debug_mode: bool = False,
+        disable_eager_activity_execution: bool = False,
         state_directory: str | Path | None = None,
         **without_effect: Unpack[OptionsWithoutEffect],
     ) -> None:
@@ -155,6 +159,7 @@ class Worker:
             is_watched=not debug_mode,
             allows_patch=patch_activation_callback,
         )
+        self._has_eager = not disable_eager_activity_execution
         self._grounded = asyncio.Event()
 
     def config(self) -> WorkerConfig:
@@ -285,8 +290,9 @@ class Worker:
         spans = self._host_spans()
         # What runs activities takes this over, for activity.client.
         CLIENT.set(self._client)
-        host = self._make_host(spans)
-        activities = self._make_activity_worker()
+        eager = self._make_eager_intake()
+        host = self._make_host(spans, eager)
+        activities = self._make_activity_worker(eager)
         facts = {"namespace": self._client.namespace, "task_queue": self._task_queue}
         forget = process_metrics().add(facts, host, activities, spans)
         parts: list[asyncio.Task[Any]] = []
@@ -319,7 +325,13 @@ class Worker:
             return None
         return environment.host_spans(self._client.namespace, self._task_queue)
 
-    def _make_host(self, viewer: Viewer | None) -> HostThread | None:
+    def _make_eager_intake(self) -> EagerIntake | None:
+        """What hands tasks over within this process, where it has both sides."""
+        if self._code is None or not self._registry.by_name or not self._has_eager:
+            return None
+        return EagerIntake(self._registry.by_name)
+
+    def _make_host(self, viewer: Viewer | None, eager: EagerIntake | None) -> HostThread | None:
         if self._code is None:
             return None
         log, around = self._client.log, self._client.connection.surroundings
@@ -341,6 +353,7 @@ class Worker:
             pace=around.pace,
             viewer=viewer,
             local=self._make_local_worker(),
+            eager=eager,
             registry=assembly.registry_of(log),
         )
 
@@ -364,7 +377,7 @@ class Worker:
             intercept=intercepting(self._interceptors, self._executor),
         )
 
-    def _make_activity_worker(self) -> ActivityWorker | None:
+    def _make_activity_worker(self, eager: EagerIntake | None) -> ActivityWorker | None:
         if not self._registry.by_name:
             return None
         return ActivityWorker(
@@ -377,6 +390,7 @@ class Worker:
             intercept=intercepting(self._interceptors, self._executor),
             clock=self._client.connection.surroundings.clock,
             slots=self._slots("activity"),
+            eager=eager,
         )
 
 

@@ -96,6 +96,7 @@ def ask_activity(run: Run, call: StartActivityInput) -> PendingActivity:
         heartbeat_ms=milliseconds(call.heartbeat_timeout, "heartbeat_timeout"),
         priority=priority_record(call.priority),
         on_exhausted="pause" if call.on_exhausted == "pause" else "",
+        disable_eager_execution=bool(call.disable_eager_execution),
     )
     return run.activities.ask(_with_input(run, call, scheduled), call.ret_type)
 
