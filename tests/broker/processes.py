@@ -220,6 +220,11 @@ class Crew(TaskQueue):
         options = ["--task-queue", QUEUE, "--activities-only", "--verbose"]
         return self.process(name, "worker", app, *self.where, *options)
 
+    def both(self, name: str = "both", *, app: str = APP) -> Process:
+        """Start a process that runs workflows and activities, as `perdure worker` does."""
+        options = ["--task-queue", QUEUE, "--state-dir", str(self.tables_of(name)), "--verbose"]
+        return self.process(name, "worker", app, *self.where, *options)
+
     def tables_of(self, name: str) -> Path:
         """Where a host keeps its tables."""
         return self.folder / f"tables-{name}"

@@ -92,7 +92,7 @@ EAGER: tuple[Mutant, ...] = (
     Mutant(
         "any task is handed over, whoever may have it",
         bugs.patched(EagerTasks, "_may", may_always),
-        ("host_crash", *OWNERS, *LOST),
+        (),
         "F",
         ("eager",),
     ),
