@@ -27,7 +27,7 @@ def passes_at_once(self: EagerTasks, held: Held) -> bool:
     """A task counts as sent as soon as the worker of the process has it."""
     taken = _take_over(self, held)
     if taken:
-        _release(self._shard.dispatch, held)
+        _release(self._outbox, held)
     return taken
 
 
@@ -58,7 +58,7 @@ def room_without_end(_self: ActivityDesk, _now: int) -> int:
 
 def may_always(self: EagerTasks, effect: SendTask) -> bool:
     """Also what is sent again, and what must be claimed first."""
-    return _may(self, effect) or not self._shard.doubt.is_on
+    return _may(self, effect) or not self._doubt.is_on
 
 
 EAGER: tuple[Mutant, ...] = (

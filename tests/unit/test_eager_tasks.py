@@ -320,3 +320,20 @@ def test_an_outcome_that_comes_twice_counts_once() -> None:
     world.run(500)
 
     assert world.events().count("ActivityCompleted") == 1
+
+
+def test_an_outcome_is_kept_until_what_made_it_needless_is_accepted() -> None:
+    world = EagerWorld()
+    world.begin()
+    (offer,) = world.offers()
+    world.send(outcome_of(offer.task, b'"first"'))
+    world.turn()
+    assert world.shard.journal.in_flight
+    world.end(offer)
+    world.host.step()
+    assert not world.intake.is_settled
+
+    world.run(200)
+
+    assert world.events().count("ActivityCompleted") == 1
+    assert world.intake.is_settled

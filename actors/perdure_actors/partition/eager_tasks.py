@@ -202,7 +202,12 @@ class EagerTasks:
         verdict = self._world.decide(outcome, now_ms)
         if not isinstance(verdict, Decision) or not verdict.steps:
             self._counters["ignored: an attempt that nobody waits for"] += 1
-            self._settle(token)
+            # What made it needless may not be accepted: then somebody does wait for it.
+            last = self._transitions.last
+            if last is None:
+                self._settle(token)
+            else:
+                self._decided.append((last, token))
             return
         for step in verdict.steps:
             entry = self._transitions.propose(step, outcome.workflow_id, covers=False)

@@ -262,6 +262,11 @@ class Transitions:
         return len(self._journal.in_flight) < IN_FLIGHT_MAX and not self._outbox.is_full
 
     @property
+    def last(self) -> InFlight | None:
+        """What was proposed last, while that waits for its acceptance."""
+        return self._journal.in_flight[-1] if self._journal.in_flight else None
+
+    @property
     def all_accepted(self) -> bool:
         """Whether nothing that is proposed waits for its acceptance."""
         return not self._journal.in_flight
