@@ -135,10 +135,8 @@ class Worker:
         self._client, self._task_queue = client, task_queue
         self._identity = identity or client.identity
         self._max_cached_workflows = max_cached_workflows
-        self._on_fatal_error = on_fatal_error
-        self._state_directory = state_directory
-        self._executor = activity_executor
-        self._registry = ActivityRegistry(activities)
+        self._on_fatal_error, self._state_directory = on_fatal_error, state_directory
+        self._executor, self._registry = activity_executor, ActivityRegistry(activities)
         self._interceptors = [*of_workers(client.interceptors), *interceptors]
         self._suppliers = suppliers_of(
             tuner,
