@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from perdure_actors.core import messages
 from perdure_actors.core.decision import Decision, Step
-from perdure_actors.partition.buffered_signals import SignalBufferStore
 from perdure_actors.partition.decide_command import CommandDecider, Concluded
 from perdure_actors.partition.inbox import Inbox
 from perdure_actors.partition.recovery import Recovery
+from perdure_actors.partition.signal_buffer_store import SignalBufferStore
 from perdure_schemas.avro import decode
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.message_events import SignalBuffered

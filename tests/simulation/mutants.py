@@ -8,7 +8,6 @@ from perdure._schedules.scheduler import Scheduler
 from perdure_actors.core import attempts, child_reports
 from perdure_actors.partition import local_activities as locals_
 from perdure_actors.partition import recovery
-from perdure_actors.partition.buffered_signals import SignalBufferStore
 from perdure_actors.partition.decide_command import CommandDecider
 from perdure_actors.partition.dedup import Dedup
 from perdure_actors.partition.fence import Fence
@@ -23,6 +22,7 @@ from perdure_actors.partition.recovery import Recovery
 from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.run_memory import RunMemory
 from perdure_actors.partition.scrubber import Scrubber
+from perdure_actors.partition.signal_buffer_store import SignalBufferStore
 from perdure_actors.partition.takeover import Takeover
 from perdure_actors.partition.timer_queue import TimerQueue
 from perdure_actors.partition.transition import Transitions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from perdure_actors.partition.recorded_log import LOOK_EVERY_MS
+from perdure_actors.host.partition_count import LOOK_EVERY_MS
 from perdure_actors.partition.takeover import Takeover
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.transition import EpochBump, Transition, TransitionBody

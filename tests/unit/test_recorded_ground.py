@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perdure_actors.host.partition_count import check_recorded
 from perdure_actors.partition.checkpoints import Checkpoints
-from perdure_actors.partition.recorded_log import check_recorded
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
 from perdure_topics.embedded.embedded_log import EmbeddedLog

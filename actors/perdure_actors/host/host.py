@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.definitions.payload_codecs import EDGE_S_MAX, GRACE_S
 from perdure_actors.definitions.turn import Turn
+from perdure_actors.host.partition_count import PartitionCountCheck
 from perdure_actors.partition.fence import AppendFailedError, Fence, reason_of
 from perdure_actors.partition.processor import PartitionProcessor
-from perdure_actors.partition.recorded_log import PartitionCountCheck
 from perdure_actors.partition.recovery import TableDivergedError
 from perdure_actors.partition.takeover import LostError, Takeover, open_table, table_name
 from perdure_schemas.avro import UnreadableRecordError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from perdure_actors import table_layout
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState, Run, alarm_of
-from perdure_actors.partition.buffered_signals import SignalBufferStore
 from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.signal_buffer_store import SignalBufferStore
 from perdure_actors.visibility.indexing import Indexing, Shown, shown_of
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.next_run import decide_next_run
 from perdure_actors.core.rules import ALARMS
-from perdure_actors.partition.buffered_signals import KIND
 from perdure_actors.partition.doubt import Trial
 from perdure_actors.partition.fence import BLOCKED_RUN, DEADLINE, LOST_WORKER, reason_of
+from perdure_actors.partition.signal_buffer_store import KIND
 from perdure_actors.partition.transition import blocked_event
 from perdure_actors.replay.blocked import BlockedError
 
