@@ -13,18 +13,17 @@ from perdure_actors import table_layout
 from perdure_actors.core import activities, attempts, timers
 from perdure_actors.core.rules import APPLY, COMMANDS
 from perdure_actors.core.state import ActorState
-from perdure_actors.partition import outbox_rows, processor
+from perdure_actors.partition import outbox, processor
 from perdure_actors.partition.input_outcomes import InputOutcomes
 from perdure_actors.partition.journal import Journal
 from perdure_actors.partition.outbox import Outbox
 from perdure_actors.partition.pending_requests import PendingRequests
 from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery
-from perdure_actors.partition.run_cache import RunCache
-from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.run_cache import RunCache, RunMemory
 from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.partition.takeover import Takeover
-from perdure_actors.partition.timer_queue import TimerQueue
+from perdure_actors.partition.timer_service import TimerQueue
 from perdure_actors.partition.transition import Transitions
 from perdure_topics import fold
 from perdure_topics.fold import Accepted, Bumped, Cursor, Stale
@@ -226,7 +225,7 @@ def skip_tail(self: Recovery, accepted: Accepted, record: Any) -> None:
         _recovery_apply(self, accepted, record)
 
 
-_rows_of = outbox_rows.outcome_rows
+_rows_of = outbox.outcome_rows
 
 
 def requests_forgotten(found: list[Any], time_ms: int, ops: Any) -> Any:

@@ -12,8 +12,8 @@ from perdure_actors.core.decision import Limits
 from perdure_actors.definitions.workflow_code import WorkflowCode
 from perdure_actors.host.answers import AnswerSender
 from perdure_actors.host.host import Host
-from perdure_actors.partition.attribute_types_seen import AttributeTypes
-from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.context import AttributeTypes
+from perdure_actors.partition.run_cache import RunMemory
 from perdure_actors.partition.services import Services
 from perdure_actors.visibility.counting import open_and_blocked
 from perdure_actors.worker.eager_intake import EagerIntake

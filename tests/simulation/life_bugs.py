@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from perdure_actors.core import execution, next_run
-from perdure_actors.partition.dedup_entries import DedupEntries
+from perdure_actors.partition.dedup import DedupEntries
 from perdure_actors.replay.marker_calls import Markers
 from tests.simulation import bugs
 from tests.simulation.mutant import LOST, OWNERS, Mutant

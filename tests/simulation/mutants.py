@@ -19,12 +19,11 @@ from perdure_actors.partition.outbox import Outbox
 from perdure_actors.partition.pending_requests import PendingRequests
 from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery
-from perdure_actors.partition.run_cache import RunCache
-from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.run_cache import RunCache, RunMemory
 from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.partition.signal_buffer_store import SignalBufferStore
 from perdure_actors.partition.takeover import Takeover
-from perdure_actors.partition.timer_queue import TimerQueue
+from perdure_actors.partition.timer_service import TimerQueue
 from perdure_actors.partition.transition import Transitions
 from perdure_actors.partition.watermark import Watermark
 from perdure_actors.replay import coroutine

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from perdure_actors.partition import timer_queue, timer_service, watermark
+from perdure_actors.partition import timer_service, watermark
 from tests.simulation.swarm import draw, draw_whole
 from tests.simulation.world import World
 
@@ -18,7 +18,7 @@ LATE = ("worker_late", "reader_lag", "worker_crash", "worker_pause")
 @contextmanager
 def small() -> Iterator[None]:
     with (
-        patch.object(timer_queue, "PAGE", 2),
+        patch.object(timer_service, "PAGE", 2),
         patch.object(timer_service, "FIRED_A_TURN", 2),
         patch.object(timer_service, "LOST_A_TURN", 1),
         patch.object(watermark, "HELD_BACK_MAX", 1),

@@ -12,8 +12,8 @@ from msgspec.structs import replace as replace_of
 from perdure_actors.core import child_reports
 from perdure_actors.core.decision import Ignored
 from perdure_actors.core.state import ChildState
-from perdure_actors.partition import outbox_resend, outbox_rows, recovery
-from perdure_actors.partition.dedup_entries import DedupEntries
+from perdure_actors.partition import outbox, outbox_resend, recovery
+from perdure_actors.partition.dedup import DedupEntries
 from tests.simulation import bugs
 from tests.simulation.checker import ledger_of
 from tests.simulation.families import check_families
@@ -53,7 +53,7 @@ def _own_epoch(data: bytes) -> Any:
     return epoch + 1_000_000, effect
 
 
-_kept_effect = outbox_rows.kept_effect
+_kept_effect = outbox.kept_effect
 
 
 def _unfolded(found: Any, time_ms: int, ops: Any) -> Any:

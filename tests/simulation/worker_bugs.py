@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors.core.decision import SendAgain
-from perdure_actors.partition import outbox_rows
+from perdure_actors.partition import outbox
 from tests.simulation import bugs
 from tests.simulation.mutant import OWNERS, Mutant
 from tests.simulation.workers import SimWorker
@@ -40,9 +40,7 @@ STOPS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a task that was handed back is not kept until it has gone out",
-        bugs.patched(
-            outbox_rows, "KEPT", tuple(kind for kind in outbox_rows.KEPT if kind is not SendAgain)
-        ),
+        bugs.patched(outbox, "KEPT", tuple(kind for kind in outbox.KEPT if kind is not SendAgain)),
         ("handed_back", "slow_append", *OWNERS),
         "H",
         ("stops",),

@@ -10,7 +10,7 @@ from perdure_actors.core.decision import Limits
 from perdure_actors.definitions.workflow_code import WorkflowCode
 from perdure_actors.host.answers import AnswerSender
 from perdure_actors.host.host import Host
-from perdure_actors.partition.attribute_types_seen import AttributeTypes
+from perdure_actors.partition.context import AttributeTypes
 from perdure_actors.partition.schema_framing import Framing
 from perdure_actors.partition.services import Services
 from perdure_actors.worker.eager_intake import EagerIntake

@@ -12,8 +12,7 @@ import pytest
 
 from perdure_actors import table_layout
 from perdure_actors.core.state import Closing, Facts
-from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache
-from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache, RunMemory
 from perdure_actors.visibility import counting, listing, query_plan, values
 from perdure_actors.visibility import row_cache as listed
 from perdure_actors.visibility.counting import open_and_blocked

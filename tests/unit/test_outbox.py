@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
-from perdure_actors.partition.outbox import AT_ONCE_MAX, Address, Outbox
-from perdure_actors.partition.outbox_rows import effect_rows, kept_effect
+from perdure_actors.partition.outbox import AT_ONCE_MAX, Address, Outbox, effect_rows, kept_effect
 from perdure_actors.partition.run_cache import Ops
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.commands import CancelWorkflow

@@ -8,8 +8,14 @@ import pytest
 
 from perdure_actors.core.rules import apply
 from perdure_actors.core.state import RecordId
-from perdure_actors.partition.run_cache import CachedRun, Ops, RunCache
-from perdure_actors.partition.run_memory import RUN_BYTES, RunMemory, bytes_for_runs
+from perdure_actors.partition.run_cache import (
+    RUN_BYTES,
+    CachedRun,
+    Ops,
+    RunCache,
+    RunMemory,
+    bytes_for_runs,
+)
 from perdure_schemas.events import (
     ActivityScheduled,
     TimerStarted,
@@ -175,6 +181,6 @@ def test_a_containers_limit_is_kept(
 ) -> None:
     limit = tmp_path_factory.mktemp("cgroup") / "memory.max"
     limit.write_text("400000000\n")
-    monkeypatch.setattr("perdure_actors.partition.run_memory._CGROUP_LIMIT", limit)
+    monkeypatch.setattr("perdure_actors.partition.run_cache._CGROUP_LIMIT", limit)
 
     assert bytes_for_runs() == 100_000_000

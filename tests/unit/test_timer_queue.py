@@ -10,8 +10,7 @@ import pytest
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Later
-from perdure_actors.partition.timer_queue import PAGE, TimerQueue
-from perdure_actors.partition.timer_service import FIRED_A_TURN, TimerService
+from perdure_actors.partition.timer_service import FIRED_A_TURN, PAGE, TimerQueue, TimerService
 from perdure_actors.partition.watermark import HELD_BACK_MAX, Watermark
 from perdure_topics.clock import ManualClock
 from perdure_topics.ports import Table

@@ -6,8 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from perdure_actors.partition.failed_input import internal
-from perdure_actors.partition.fence import reason_of
+from perdure_actors.partition.fence import internal, reason_of
 from perdure_schemas.avro import encode
 from perdure_schemas.replies import NEW_OWNER, Notice, Refused, Reply
 from perdure_topics.names import topic_name

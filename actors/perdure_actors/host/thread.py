@@ -15,8 +15,8 @@ from perdure_actors.core.decision import Limits
 from perdure_actors.host.answers import AnswerSender
 from perdure_actors.host.host import Host
 from perdure_actors.host.partition_count import check_recorded
-from perdure_actors.partition.attribute_types_seen import AttributeTypes
-from perdure_actors.partition.run_memory import RUNS_MAX, RunMemory
+from perdure_actors.partition.context import AttributeTypes
+from perdure_actors.partition.run_cache import RUNS_MAX, RunMemory
 from perdure_actors.partition.schema_framing import Framing
 from perdure_actors.partition.services import (
     Code,

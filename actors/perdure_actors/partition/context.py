@@ -1,4 +1,4 @@
-"""What deciding may ask of a shard: its runs, its time, and ids derived from the next record."""
+"""What deciding may ask of a partition: its runs, time, ids, types of search attributes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,49 @@ from typing import TYPE_CHECKING
 from perdure_actors.core.decision import Rejection
 from perdure_actors.core.liveness import Liveness
 from perdure_actors.core.rules import COMMANDS
+from perdure_actors.core.search_attribute_types import is_said
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    TypeOf = Callable[[str], str]
     from perdure_actors.core.decision import Limits, Verdict
     from perdure_actors.core.signal_buffer import SignalBuffers
     from perdure_actors.core.state import ActorState, RecordId, Run
-    from perdure_actors.partition.attribute_types_seen import AttributeTypes
     from perdure_actors.partition.log_time import LogTime
     from perdure_actors.partition.run_cache import RunCache
     from perdure_schemas.command_headers import Command
     from perdure_topics.fold import Cursor
+
+
+class AttributeTypes:
+    """Asks every owned partition for the type that its runs have given an attribute.
+
+    What partitions of other hosts hold is not known here, so between hosts an attribute may still
+    get two types; filters find either.
+    """
+
+    def __init__(self) -> None:
+        self._partitions: list[TypeOf] = []
+
+    def join(self, type_of: TypeOf) -> None:
+        """A partition is owned."""
+        self._partitions.append(type_of)
+
+    def leave(self, type_of: TypeOf) -> None:
+        """A partition is let go: its table must not be read any more."""
+        if type_of in self._partitions:
+            self._partitions.remove(type_of)
+
+    def find(self, name: str) -> str:
+        """The type of an attribute; empty when no run has it."""
+        guess = ""
+        for type_of in self._partitions:
+            found = type_of(name)
+            if is_said(found):
+                return found
+            guess = guess or found
+        return guess
 
 
 class PartitionContext:

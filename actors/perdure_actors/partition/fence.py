@@ -1,4 +1,4 @@
-"""The fence round what a shard does: what fails is named, and what fails again is set aside.
+"""The fence round what is done (rule 10): what fails is named; what fails again is set aside.
 
 Nothing that one input, read, deadline or effect makes this code raise may end a host, or keep a
 partition from going on. What raises before anything of it has happened is set aside at once. What
@@ -13,6 +13,7 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from perdure_schemas.replies import Refused
 from perdure_topics.ports import LogError, TableError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ BACK_OFF_MS = 2_000
 BACK_OFF_MAX_MS = 60_000
 SAY_EVERY_MS = 60_000
 REASON_CHARS_MAX = 500
+INTERNAL: Final = "internal"
+"""The code of an answer of a host that failed at what it was asked."""
 
 
 class AppendFailedError(Exception):
@@ -164,3 +167,11 @@ def reason_of(error: BaseException) -> str:
     except Exception:
         text = f"{type(error).__name__}, which says nothing that can be written"
     return text[:REASON_CHARS_MAX].encode(errors="backslashreplace").decode()
+
+
+def internal(what: str) -> Refused:
+    """The answer of a host that failed at what it was asked."""
+    return Refused(
+        code=INTERNAL,
+        message=f"the host failed at this, which is a fault of its own: {what}. Its log has more",
+    )

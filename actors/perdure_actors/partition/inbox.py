@@ -1,35 +1,40 @@
-"""What comes in: commands taken, refused, put aside or answered.
+"""The inbox (rule 8): inputs read in order, decided, refused, put aside or answered.
 
-Rules 5, 8 and 10 live here: no answer leaves before a record that covers its input is accepted,
-every input's outcome is in the log, and nothing that comes in stops the partition.
+No answer leaves before a record that covers its input is accepted, every input's outcome is in the
+log, and nothing that comes in stops the partition. A record whose schema is not here yet holds up
+those behind it, because order is part of what a sender asks for. Where the position is lost, only
+the log's own word says what is lost with it. A person may put an input aside that holds up others:
+that word stands behind it, so those behind such an input are looked at early, for this alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
 from perdure_actors.core.decision import Decision, Ignored, Rejection
-from perdure_actors.core.rules import errands_of
+from perdure_actors.core.rules import COMMANDS, errands_of
 from perdure_actors.partition.decide_command import CommandDecider
-from perdure_actors.partition.dedup import TOO_OLD, Dedup
-from perdure_actors.partition.dedup_entries import DedupEntries
+from perdure_actors.partition.dedup import TOO_OLD, Dedup, DedupEntries
 from perdure_actors.partition.doubt import INPUT as INPUT_TRIAL
 from perdure_actors.partition.doubt import MARKS_MAX, QUERY, Trial
 from perdure_actors.partition.fence import INPUT, reason_of
 from perdure_actors.partition.input_outcomes import InputOutcomes
-from perdure_actors.partition.lost_inputs import LostInputs
 from perdure_actors.partition.pending_requests import in_log_time
-from perdure_actors.partition.readable_inputs import ReadableInputs
-from perdure_actors.partition.skipped_inputs import SkippedInputs
-from perdure_schemas.avro import UnknownSchemaError, UnreadableRecordError
+from perdure_schemas.avro import (
+    COMMAND_BYTES_MAX,
+    UnknownSchemaError,
+    UnreadableRecordError,
+    decode_as,
+    kind_of,
+)
 from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.message_commands import QueryWorkflow
 from perdure_schemas.operator_commands import SkipInput
-from perdure_schemas.replies import Refused
+from perdure_schemas.replies import Accepted, Refused
 from perdure_schemas.tracing import adopt_headers
-from perdure_topics.ports import PositionLostError
+from perdure_topics.ports import LogError, PositionLostError
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -40,11 +45,237 @@ if TYPE_CHECKING:
     from perdure_actors.partition.fence import Fence
     from perdure_actors.partition.journal import Journal
     from perdure_actors.partition.pending_requests import PendingRequests
-    from perdure_actors.partition.run_queries import CodeQueries
+    from perdure_actors.partition.queries import CodeQueries
     from perdure_actors.partition.services import Services
     from perdure_actors.partition.transition import InFlight, PendingReplies, Transitions
     from perdure_actors.partition.watermark import Watermark
-    from perdure_topics.ports import StoredRecord, Table
+    from perdure_topics.ports import EndProbe, StoredRecord, Table
+
+AHEAD_MAX = 1_000
+"""So many inputs behind one that is held up are looked at."""
+
+
+class ReadableInputs:
+    """The inputs of one shard, as far as they can be read now."""
+
+    def __init__(self, services: Services, place: tuple[str, int], watermark: Watermark) -> None:
+        self._services = services
+        self._topic, self._partition = place
+        self._watermark = watermark
+        self._held: list[StoredRecord] = []
+        self._said = -1
+
+    def take(self, records_max: int) -> list[StoredRecord]:
+        """Take inputs up to the first that must wait for its schema."""
+        services = self._services
+        records = self._held or services.inputs.take(self._topic, self._partition, records_max)
+        ready = records[:records_max]
+        for place, record in enumerate(ready):
+            problem = services.framing.held_by(record.value)
+            if problem is not None:
+                ready = ready[:place]
+                self._hold(record, problem)
+                break
+        self._held = records[len(ready) :]
+        if not self._held:
+            self._watermark.held_by = ""
+        return ready
+
+    def look_ahead(self) -> list[StoredRecord]:
+        """Read on behind what is held up: a person's word about it may be there."""
+        room = AHEAD_MAX - len(self._held)
+        if room <= 0:
+            return []
+        records = self._services.inputs.take(self._topic, self._partition, room)
+        self._held += records
+        return records
+
+    @property
+    def held(self) -> StoredRecord | None:
+        """The input that holds the others up, if there is one."""
+        return self._held[0] if self._held else None
+
+    def release(self) -> StoredRecord:
+        """Give the held input out, whatever it waits for."""
+        record = self._held.pop(0)
+        self._watermark.held_by = ""
+        return record
+
+    def forget(self) -> None:
+        """Give up what is held: it is read again."""
+        self._held = []
+        self._watermark.held_by = ""
+
+    def _hold(self, record: StoredRecord, problem: str) -> None:
+        if not problem:
+            return
+        where = f"{self._topic}-{self._partition}"
+        text = (
+            f"{where}: the record at offset {record.offset} waits for its schema, and those behind"
+            f" it wait with it: {problem}"
+        )
+        self._watermark.held_by = text
+        if record.offset != self._said:
+            self._said = record.offset
+            self._services.finding("registry_away", text)
+
+
+ANSWER_MS = 5
+"""How often to look whether the log has said what it holds."""
+UNKNOWN_MS = 1_000
+"""How soon the log is asked again that could not say it."""
+
+
+class Position(Protocol):
+    """How far inputs are taken."""
+
+    upto: int
+
+
+class SaysLost(Protocol):
+    """Whoever says in the log that inputs are gone."""
+
+    def propose_lost(self, first: int, end: int) -> None:
+        """Say that the topic holds no more than this, and go on from there."""
+
+
+class LostInputs:
+    """What follows when a reader's position is gone: only the log's own word says what is lost.
+
+    While that is not known, nothing is read and nothing is called lost.
+    """
+
+    def __init__(
+        self, services: Services, place: tuple[str, int], position: Position, transitions: SaysLost
+    ) -> None:
+        self._services = services
+        self._topic, self._partition = place
+        self._taken = position
+        self._transitions = transitions
+        self._why = ""
+        self._probe: EndProbe | None = None
+        self._again_ms = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known yet where to go on."""
+        return bool(self._why)
+
+    def begin(self, why: str) -> None:
+        """A reader has said that its position is gone."""
+        self._why = why
+        self._probe = None
+        self._again_ms = 0
+
+    def wait_ms(self, most_ms: int) -> int:
+        """How long nothing needs to be done here, at most so long."""
+        return min(most_ms, ANSWER_MS) if self._why else most_ms
+
+    def step(self) -> bool:
+        """Look whether the log has answered; whether inputs are read again."""
+        services = self._services
+        now_ms = services.clock.monotonic_ms()
+        if self._probe is None:
+            if now_ms >= self._again_ms:
+                self._probe = services.inputs.probe_end(self._topic, self._partition)
+            return False
+        try:
+            span = self._probe.span()
+        except LogError:
+            self._probe = None
+            self._again_ms = now_ms + UNKNOWN_MS
+            return False
+        if span is None:
+            return False
+        self._probe = None
+        why, self._why = self._why, ""
+        self._go_on(*span, why)
+        return True
+
+    def _go_on(self, first: int, end: int, why: str) -> None:
+        services, taken = self._services, self._taken
+        next_offset = taken.upto + 1
+        if not first <= next_offset <= end:
+            services.finding(
+                "input_lost",
+                f"{self._topic}-{self._partition}: inputs were read to {taken.upto}, and the topic"
+                f" holds {first} to {end - 1}: {why}",
+            )
+            self._transitions.propose_lost(first, end)
+        services.inputs.assign(self._topic, self._partition, taken.upto + 1)
+
+
+assert SkipInput not in COMMANDS, "no run is about it, so no rule decides it"
+
+
+class SkippedInputs:
+    """What people have said of the inputs of one partition."""
+
+    def __init__(
+        self,
+        services: Services,
+        partition: int,
+        journal: Journal[InFlight],
+        readable: ReadableInputs,
+        outcomes: InputOutcomes,
+        *,
+        owed: PendingReplies,
+    ) -> None:
+        self._services = services
+        self._partition = partition
+        self._journal = journal
+        self._owed = owed
+        self._readable = readable
+        self._outcomes = outcomes
+        self._wanted: dict[int, SkipInput] = {}
+        self._done: set[int] = set()
+
+    def look(self) -> None:
+        """Look for words about inputs that are held up, or in doubt."""
+        for record in self._readable.look_ahead():
+            self._hear(record)
+
+    def _hear(self, record: StoredRecord) -> None:
+        if record.value is None or kind_of(record.value) is not SkipInput:
+            return
+        try:
+            skip = decode_as(SkipInput, record.value, bytes_max=COMMAND_BYTES_MAX)
+        except UnreadableRecordError:
+            return
+        if skip.partition == self._partition and skip.offset < record.offset:
+            self._wanted[skip.offset] = skip
+
+    def takes(self, record: StoredRecord) -> bool:
+        """Whether an input is to be put aside; it is, then, and people are told."""
+        skip = self._wanted.pop(record.offset, None)
+        if skip is None:
+            return False
+        self._journal.upto = record.offset
+        self._done.add(record.offset)
+        who = skip.identity or "somebody"
+        reason = f"skipped by {who}: {skip.reason or 'no reason was given'}"[:1_000]
+        found = self._outcomes.look_at(record, reason)
+        self._outcomes.put_aside(record, "dead", reason, found.source, found.errands)
+        self._owed.answer(found.reply, Refused(code="skipped", message=reason))
+        self._owed.answer(skip.reply, Accepted())
+        where = (
+            f"offset {record.offset}, partition {self._partition} of {self._services.task_queue!r}"
+        )
+        self._services.finding("input_skipped", f"an input ({where}) was {reason}")
+        return True
+
+    def came(self, record: StoredRecord, skip: SkipInput) -> None:
+        """A word about an input, in its order: the input was decided, or skipped, before it."""
+        if skip.offset in self._done:
+            self._outcomes.add(record, skip, "applied")
+            self._owed.answer(skip.reply, Accepted())
+            return
+        text = f"the input at offset {skip.offset} does not hold this partition up: it was decided"
+        if skip.partition != self._partition or skip.offset >= record.offset:
+            text = f"no input at offset {skip.offset} of partition {skip.partition} is before this"
+        self._outcomes.add(record, skip, "refused", reason=f"passed: {text}")
+        self._owed.answer(skip.reply, Refused(code="passed", message=text))
+
 
 INPUTS_A_TURN = 64
 INPUTS_AT_ONCE = 16

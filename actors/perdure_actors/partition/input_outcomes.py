@@ -1,12 +1,15 @@
-"""What becomes of each input, by the record that covers it: applied, refused, dead or forwarded."""
+"""The outcome of each input, by the record that covers it: applied, refused, dead, forwarded."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_actors import table_layout
-from perdure_actors.partition.failed_input import internal, look_at
+from perdure_actors.core.decision import Rejection
+from perdure_actors.core.rules import errands_of
+from perdure_actors.partition.fence import INTERNAL, internal
+from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Refused
 from perdure_schemas.transition import Outcome
@@ -14,16 +17,47 @@ from perdure_schemas.transition import Outcome
 if TYPE_CHECKING:
     from collections import Counter
 
-    from perdure_actors.core.decision import Rejection
+    from perdure_actors.core.world import World
     from perdure_actors.partition.context import PartitionContext
-    from perdure_actors.partition.dedup_entries import DedupEntries
-    from perdure_actors.partition.failed_input import FailedInput
+    from perdure_actors.partition.dedup import DedupEntries
     from perdure_actors.partition.fence import Fence
+    from perdure_actors.partition.schema_framing import Framing
     from perdure_actors.partition.services import Services
     from perdure_actors.partition.transition import PendingReplies
-    from perdure_schemas.command_headers import Command
     from perdure_schemas.payloads import EffectId, Errand
     from perdure_topics.ports import StoredRecord
+
+
+class FailedInput(NamedTuple):
+    """Who hears of an input that could not be decided."""
+
+    is_ask: bool
+    """Whether it only reads, so that nothing is lost with it."""
+    reply: ReplyTo | None = None
+    source: EffectId | None = None
+    errands: tuple[Errand, ...] = ()
+
+
+def look_at(framing: Framing, world: World, record: StoredRecord, reason: str) -> FailedInput:
+    """What can be known of an input that failed, whatever it is."""
+    try:
+        command = framing.decode(record.value)
+    except ValueError:
+        return FailedInput(is_ask=False)
+    if not isinstance(command, Command):
+        return FailedInput(is_ask=False)
+    reply, source = command.reply, command.source
+    if isinstance(command, ReadCommand):
+        return FailedInput(is_ask=True, reply=reply)
+    errands: tuple[Errand, ...] = ()
+    if source is not None:
+        try:
+            errands = errands_of(world, command, Rejection(INTERNAL, reason))
+        except Exception:
+            # Its sender cannot be told in its own way; the finding and the dead letter say it.
+            errands = ()
+    return FailedInput(is_ask=False, reply=reply, source=source, errands=errands)
+
 
 _REPLY: Final = re.compile(rb"([0-9]{1,9})\|([!-{}~]{1,200})\|([ -~]{0,100})")
 """The header that says where an answer goes: partition, correlation id, version."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Limits
-from perdure_actors.partition.attribute_types_seen import AttributeTypes
-from perdure_actors.partition.context import PartitionContext
+from perdure_actors.partition.context import AttributeTypes, PartitionContext
 from perdure_actors.partition.log_time import LogTime
 from perdure_actors.partition.queries import READS, Queries
 from perdure_actors.partition.recovery import Recovery

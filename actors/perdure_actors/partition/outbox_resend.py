@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import SendAgain, SendTask
-from perdure_actors.partition.outbox_rows import kept_effect
+from perdure_actors.partition.outbox import kept_effect
 from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:

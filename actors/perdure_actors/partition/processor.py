@@ -13,26 +13,28 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
+from perdure_actors.partition.checkpoints import TableUpkeep
 from perdure_actors.partition.context import PartitionContext
 from perdure_actors.partition.decide_command import CommandDecider
 from perdure_actors.partition.doubt import Doubt
 from perdure_actors.partition.eager_tasks import EagerTasks
 from perdure_actors.partition.executor import Executor
-from perdure_actors.partition.failed_input import told_of_refusal
 from perdure_actors.partition.fence import AppendFailedError
 from perdure_actors.partition.inbox import Inbox
 from perdure_actors.partition.journal import Journal
 from perdure_actors.partition.local_activities import LocalActivities
 from perdure_actors.partition.observer import Observer
-from perdure_actors.partition.outbox import Address, Outbox
+from perdure_actors.partition.outbox import (
+    Address,
+    Outbox,
+    told_of_refusal,
+)
 from perdure_actors.partition.outbox_resend import OutboxResend, task_again
 from perdure_actors.partition.pending_requests import PendingRequests
+from perdure_actors.partition.queries import CodeQueries
 from perdure_actors.partition.run_cache import RunCache
-from perdure_actors.partition.run_queries import CodeQueries
-from perdure_actors.partition.timer_queue import TimerQueue
-from perdure_actors.partition.timer_service import TimerService
+from perdure_actors.partition.timer_service import TimerQueue, TimerService
 from perdure_actors.partition.transition import InFlight, PendingReplies, Transitions
-from perdure_actors.partition.upkeep import TableUpkeep
 from perdure_actors.partition.watermark import Watermark
 from perdure_topics.names import topic_name
 from perdure_topics.ports import TableError

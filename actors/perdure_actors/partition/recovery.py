@@ -1,4 +1,4 @@
-"""The log folded into a table: what a new owner, or one that lost an append, must read first."""
+"""Recovery (rule 6): the log folded into a table, which a new owner must do before it decides."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from perdure_actors.core.rules import apply, effects_of
 from perdure_actors.core.state import RecordId
 from perdure_actors.partition.doubt import add_mark, begin_life, live, purge_marks
 from perdure_actors.partition.observer import RecentTransition, RecentTransitions
-from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
-from perdure_actors.partition.run_cache import RunCache
-from perdure_actors.partition.run_memory import RunMemory
+from perdure_actors.partition.outbox import effect_rows, outcome_rows
+from perdure_actors.partition.run_cache import RunCache, RunMemory
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
 from perdure_schemas.transition import TransitionBody

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Limits
     from perdure_actors.definitions.payload_codecs import Door
-    from perdure_actors.partition.attribute_types_seen import AttributeTypes
+    from perdure_actors.partition.context import AttributeTypes
     from perdure_actors.partition.eager_mailbox import TaskMailbox
-    from perdure_actors.partition.run_memory import RunMemory
+    from perdure_actors.partition.run_cache import RunMemory
     from perdure_actors.replay.coroutine import Coroutine, RunFacts
     from perdure_actors.trouble_log import TroubleLog
     from perdure_schemas.events import WorkflowStarted

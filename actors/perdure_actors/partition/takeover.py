@@ -1,4 +1,4 @@
-"""Becoming the owner of a partition: bump the epoch, read the log through the bump, then own it.
+"""Take-over of a partition (rule 3): bump the epoch, read the log through the bump, then own it.
 
 Nothing is decided before the own bump has been read back: what an earlier read does not show may
 still be on its way. Recovery runs in turns, never inside a rebalance callback.

@@ -1,4 +1,4 @@
-"""Making a transition: decided events and what the code asked for, applied, encoded, and weighed.
+"""Transitions (rule 1): decided events and what the code asked for, applied, weighed, proposed.
 
 What is made here is speculation. Nothing of it leaves, and no table is written, before the log
 has accepted it.
@@ -16,7 +16,7 @@ from perdure_actors.core.rules import CHECKS, FITS, apply, effects_of, settle
 from perdure_actors.core.state import RecordId
 from perdure_actors.core.weights import check_weights
 from perdure_actors.partition.journal import Entry
-from perdure_actors.partition.outbox_rows import effect_rows, outcome_rows
+from perdure_actors.partition.outbox import effect_rows, outcome_rows
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.avro import encode, write
 from perdure_schemas.bounds import MESSAGE_CHARS_MAX, STACK_CHARS_MAX, cut
