@@ -107,11 +107,11 @@ FILE_LINES_MAX: Final = 700
 FUNCTION_LINES_MAX: Final = 60
 CLASS_METHODS_MAX: Final = 15
 LINE_LENGTH_MAX: Final = 100
-FOLDER_MODULES_MAX: Final = 30
+FOLDER_MODULES_MAX: Final = 31
 # Folders that are not there yet; lower each with what it loses.
 FOLDERS_STILL_LARGER: Final = {"perdure_actors.partition": 46, "perdure_schemas": 31}
 SINGLE_IMPORTER_LINES: Final = 80
-SINGLE_IMPORTERS_MAX: Final = 39
+SINGLE_IMPORTERS_MAX: Final = 35
 # Names in -ing that are nouns of the field.
 ING_NAMES: Final = frozenset(
     {"counting", "indexing", "listing", "schema_framing", "testing", "time_skipping", "tracing"}
