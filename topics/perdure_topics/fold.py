@@ -1,4 +1,4 @@
-"""The acceptance rule: which records of an events partition count. Nothing else may decide that.
+"""Acceptance (rule 2): which records of an events partition count. Nothing else may decide that.
 
 One pure function, the same for the owner, a trailing reader, a projection, the relay and anyone
 else. It never looks ahead, so acceptance is final, and its cursor is of constant size but for the

@@ -1,4 +1,4 @@
-"""The settings of a topic that the protocol requires, checked before work starts."""
+"""The ground (rule 12): the settings of a topic that the protocol requires, checked before work."""
 
 from __future__ import annotations
 

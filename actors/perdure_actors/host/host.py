@@ -1,4 +1,4 @@
-"""The stream processor: owns partitions as a group suggests them and gives each shard its turns.
+"""The host (rule 11): owns partitions as a group suggests them, and gives each its turns.
 
 Membership only suggests; the log decides who owns. A host is stepped: a thread, or a simulation,
 calls `step` and waits as long as it says, or until its bell rings.

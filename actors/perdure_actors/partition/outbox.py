@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Effect
     from perdure_actors.core.state import RecordId
+    from perdure_actors.core.world import World
     from perdure_actors.partition.run_cache import Ops
     from perdure_schemas.payloads import Record, RunRef
     from perdure_schemas.transition import Outcome
