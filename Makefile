@@ -80,7 +80,7 @@ records: $(VENV)/.dev ## Keep schemas and golden records as those of the version
 	$(BIN)/python -c "from perdure_schemas.fingerprints import keep; keep()"
 	$(BIN)/python -m tests.histories.golden_records
 
-pages: $(VENV)/.dev ## Make the tables of docs/topics.md, docs/records.md and docs/temporal.md
+pages: $(VENV)/.dev ## Make the tables of docs/*.md, and the typed calls of local activities
 	$(BIN)/python -m tests.pages
 
 docs: $(VENV)/.dev ## Build the site of the pages into build/site; a broken link fails it

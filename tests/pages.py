@@ -9,6 +9,7 @@ from typing import Any
 
 from perdure_schemas import avro, findings, replies, tasks, transition
 from perdure_topics.names import TOPICS, topic_settings
+from tests import local_twins
 from tests.house.plan import ROOMS as ROOM_FOLDERS
 from tests.house.reading import Module, house
 from tests.parity import table
@@ -157,9 +158,10 @@ PAGES = {
 
 
 def write() -> None:
-    """Write each page."""
+    """Write each page, and the code that is made from other code."""
     for name, page in PAGES.items():
         (DOCS / name).write_text(page())
+    local_twins.write()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from perdure_schemas import avro
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_topics.names import topic_name
+from tests import local_twins
 from tests.pages import DOCS, PAGES
 
 RECIPE = DOCS / "recipes" / "start-from-any-producer.md"
@@ -38,6 +39,13 @@ def recipe() -> str:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_todays_table(name: str) -> None:
     assert (DOCS / name).read_text() == PAGES[name](), "run make pages"
+
+
+@pytest.mark.parametrize("name", local_twins.TWINS)
+def test_the_calls_of_local_activities_are_made_from_those_of_activities(name: str) -> None:
+    twin = local_twins.WORKFLOW / local_twins.TWINS[name]
+
+    assert twin.read_text("utf-8") == local_twins.twin_of(name), "run make pages"
 
 
 def test_the_recipe_without_us_writes_a_start(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Local activities called from workflows as functions or by name, typed as other activities are."""
+"""Local activities called from workflows as functions or by name; a wrong call is a type error.
+
+Made from `_activities` by `make pages`.
+"""
 
 # mypy: disable-error-code="overload-overlap"
 # An async function is also one that returns an awaitable; the first overload that fits is meant.

@@ -1,4 +1,7 @@
-"""Local activities called from workflows as methods of a class, or as classes, typed the same."""
+"""Local activities called from workflows as methods of a class, or as classes, typed the same.
+
+Made from `_activity_methods` by `make pages`.
+"""
 
 # mypy: disable-error-code="overload-overlap"
 # An async function is also one that returns an awaitable; the first overload that fits is meant.
