@@ -1,4 +1,4 @@
-"""Durable workflows in plain Python on a Kafka log: the front door, what users import."""
+"""Durable workflows in plain Python on a Kafka log: the package that users import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client of the worker that runs an activity, as its code may ask for it. Nothing else."""
+"""The context variable of a running activity's client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a client is told to connect, in Temporal's words; what of it means something here says so."""
+"""Connection options under Temporal's names; each says whether it has an effect."""
 
 from __future__ import annotations
 

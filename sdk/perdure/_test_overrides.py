@@ -1,4 +1,4 @@
-"""What a test environment has instead of the machine's own: time, tables, topics, limits."""
+"""Overrides of a test environment: clock, tables, partitions, limits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the workers of a client are surrounded by."""
+class Overrides:
+    """What the workers of a client use instead."""
 
     clock: Clock = field(default_factory=SystemClock)
     pace: Pace | None = None

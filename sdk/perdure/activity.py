@@ -1,4 +1,4 @@
-"""What activities are made of: the decorator, and what a running one may ask and say.
+"""The decorator of activities, and the context of a running one.
 
 An activity is any function, async or plain; a plain one runs in a thread or a process. It may run
 more than once for one call of a workflow: `info().idempotency_key` is the same each time.

@@ -1,4 +1,4 @@
-"""What workflows, activities and clients have in common: policies, priorities, raw values."""
+"""Types that workflows, activities and clients share: policies, priorities, raw values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a client connects to, from a TOML file of profiles and from the environment.
+"""Client configuration from a TOML file of profiles and from the environment.
 
 The file is the one given, the one that PERDURE_CONFIG_FILE names, or perdure/perdure.toml in the
 user's configuration. A variable of the environment counts more than the file, and PERDURE_PROFILE

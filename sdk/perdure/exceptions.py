@@ -1,4 +1,4 @@
-"""The exceptions users raise and catch, under Temporal's names. Nothing is defined here."""
+"""Exceptions that users raise and catch, under Temporal's names. Names only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections and the errors of calls, under Temporal's names. Names only."""
+"""Connections and errors of calls, under Temporal's names. Names only."""
 
 from __future__ import annotations
 

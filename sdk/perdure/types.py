@@ -1,4 +1,4 @@
-"""The type variables and callable shapes of typed calls; nothing that runs lives here."""
+"""Type variables and callable shapes of typed calls. Types only."""
 
 from __future__ import annotations
 

@@ -24,12 +24,12 @@ from perdure_topics.names import InvalidNameError, check_workflow_id, quote, rol
 from perdure_topics.ports import LogError, StoredRecord
 from perdure_topics.wire import frames
 from perdure_views.gateway.admission import ADMITTED, admit
-from perdure_views.gateway.principals import Person
+from perdure_views.gateway.principals import Principal
 from tests.fuzz.mutations import TEXTS, any_bytes, bent, corpus
 from tests.fuzz.seeds import SCHEMAS, SEEDS
 
 CONVERTER: Final = DefaultPayloadConverter()
-PERSON: Final = Person(name="p", role="admin")
+PERSON: Final = Principal(name="p", role="admin")
 HERE: Final = frames.Place(partition=0, partitions=1, reply_partitions=1)
 ENCODINGS: Final = ("json/plain", "binary/plain", "binary/null", "json/protobuf", "")
 

@@ -27,7 +27,7 @@ from perdure_topics.publisher_port import Emission, Mark
 from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
 from perdure_topics.wire.frames import Place
 from perdure_views.gateway.admission import READ_BYTES_MAX, admit
-from perdure_views.gateway.principals import Person
+from perdure_views.gateway.principals import Principal
 from perdure_views.insights.cursor import Following
 from perdure_views.relay import Relay
 from perdure_views.tracing.spans import Span
@@ -170,8 +170,8 @@ def test_insights_go_on_in_the_other_partitions() -> None:
 
 # -- the gateway --
 
-RITA = Person(name="rita", role="read")
-OSKAR = Person(name="oskar", role="operate")
+RITA = Principal(name="rita", role="read")
+OSKAR = Principal(name="oskar", role="operate")
 HERE = Place(partition=partition_of("w", 4), partitions=4, reply_partitions=2)
 FINE = ReplyTo(partition=1, correlation_id="abc-1")
 

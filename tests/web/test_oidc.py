@@ -98,8 +98,8 @@ def provider() -> Iterator[Provider]:
 async def test_a_good_token_says_who_and_what_they_may(provider: Provider) -> None:
     verifier = OidcVerifier(provider.settings())
 
-    ada = await verifier.person(provider.token())
-    eve = await verifier.person(
+    ada = await verifier.principal(provider.token())
+    eve = await verifier.principal(
         provider.token(CURVE, "ES256", "two", email="eve@example.org", roles="perdure:admin")
     )
 
@@ -131,7 +131,7 @@ async def test_a_token_that_is_not_for_us_lets_nobody_in(
     verifier = OidcVerifier(provider.settings())
 
     with pytest.raises(SignInError, match=says):
-        await verifier.person(provider.token(**more))
+        await verifier.principal(provider.token(**more))
 
 
 async def test_a_token_does_not_say_how_it_is_checked(provider: Provider) -> None:
@@ -145,11 +145,11 @@ async def test_a_token_does_not_say_how_it_is_checked(provider: Provider) -> Non
 
     for token in (unsigned, by_public_key):
         with pytest.raises(SignInError, match="proves nothing"):
-            await verifier.person(token)
+            await verifier.principal(token)
 
 
 async def test_a_token_that_is_none_is_left_to_others(provider: Provider) -> None:
-    assert await OidcVerifier(provider.settings()).person("operator-token-0123456789") is None
+    assert await OidcVerifier(provider.settings()).principal("operator-token-0123456789") is None
 
 
 async def test_known_keys_serve_while_the_provider_is_away(
@@ -157,15 +157,15 @@ async def test_known_keys_serve_while_the_provider_is_away(
 ) -> None:
     verifier = OidcVerifier(provider.settings())
     token = provider.token()
-    assert await verifier.person(token) is not None
+    assert await verifier.principal(token) is not None
     monkeypatch.setattr(oidc, "REFRESH_S", 0.0)
     monkeypatch.setattr(oidc, "ASK_AGAIN_S", 0.0)
     provider.close()
 
-    assert await verifier.person(token) is not None
+    assert await verifier.principal(token) is not None
     monkeypatch.setattr(oidc, "KEEP_S", 0.0)
     with pytest.raises(SignInError, match="not answered for too long"):
-        await verifier.person(token)
+        await verifier.principal(token)
 
 
 async def test_tokens_with_made_up_keys_do_not_make_us_ask_and_ask(provider: Provider) -> None:
@@ -173,7 +173,7 @@ async def test_tokens_with_made_up_keys_do_not_make_us_ask_and_ask(provider: Pro
 
     for number in range(20):
         with pytest.raises(SignInError):
-            await verifier.person(provider.token(kid=f"made-up-{number}"))
+            await verifier.principal(provider.token(kid=f"made-up-{number}"))
 
     assert provider.asked <= 2
 
@@ -183,7 +183,7 @@ async def test_the_provider_leads_nowhere_else(provider: Provider) -> None:
     verifier = OidcVerifier(provider.settings())
 
     with pytest.raises(SignInError, match="does not show"):
-        await verifier.person(provider.token())
+        await verifier.principal(provider.token())
 
 
 @pytest.mark.parametrize("issuer", ["http://id.example.org", "file:///etc/passwd", "ftp://x", ""])

@@ -1,1 +1,1 @@
-"""What people look at: gateway, pages, insights and traces, all learnt from the log and asks."""
+"""Read-only views of the log: gateway, pages, insights, traces and the relay."""

@@ -1,4 +1,4 @@
-"""How a Faust app reaches the broker: the same settings as everything else, in Faust's words."""
+"""The broker settings of a Faust app, from the settings that all of Perdure uses."""
 
 from __future__ import annotations
 

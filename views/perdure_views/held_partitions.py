@@ -1,4 +1,4 @@
-"""Partitions whose next record a reader cannot take: held for a while, while the others go on."""
+"""Partitions paused at a record that cannot be handled yet, while the others go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records acted on in order of their keys; one that waits holds up those of its own key only.
+"""Concurrent handling of records, in order for each key.
 
 It knows no consumer: who adds a record says what is to happen once it is done with.
 """

@@ -1,4 +1,4 @@
-"""The one list of metrics: names, units, what they say, and what they are told apart by.
+"""The table of metrics: names, units, descriptions and attributes.
 
 The table in docs/operations.md is made from it, and dashboards and alerts may name nothing else.
 """

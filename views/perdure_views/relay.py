@@ -1,4 +1,4 @@
-"""From accepted RecordEmitted events to the topics of users: each once, in the order of its log.
+"""The relay: publishes accepted RecordEmitted events to topics of users, exactly once, in order.
 
 The fold's cursor is kept with the position that was read to, in the same step that publishes; so
 what is published is never published again, whoever dies when.

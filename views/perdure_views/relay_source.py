@@ -1,4 +1,4 @@
-"""An events partition as the relay reads it: how far, and which targets are behind it.
+"""The relay's reader of an events partition, with its offset and lagging targets.
 
 A target is a topic, or a partition of one that a record names. One that cannot be published to is
 left behind: its records are passed over, from a place that the mark keeps, and read again from

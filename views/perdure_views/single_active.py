@@ -1,4 +1,4 @@
-"""One of several processes that do the same work: a consumer group says which, the others wait.
+"""Active and standby processes: a consumer group elects the one that works.
 
 The group only suggests: whoever works fences whom it follows, so that a process which does not know
 yet that its turn is over does no harm.

@@ -1,4 +1,4 @@
-"""The Faust app of triggers: an agent a topic, its records acted on in order of their keys.
+"""The Faust app of triggers: one agent a topic, records handled in order for each key.
 
 Importing this imports Faust. A record is done with when it has been acted on, or stands in the
 dead-letter topic; until then its offset is not committed, so whoever dies, it comes again.

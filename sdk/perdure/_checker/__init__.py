@@ -1,1 +1,1 @@
-"""Looking for calls that replay cannot repeat, without running any code."""
+"""The static checker of workflow code: calls that replay cannot repeat."""

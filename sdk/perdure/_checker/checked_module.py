@@ -1,4 +1,4 @@
-"""A module as the checker sees it: its imports, its functions, its workflow classes."""
+"""A parsed module for the checker: imports, functions, workflow classes."""
 
 from __future__ import annotations
 

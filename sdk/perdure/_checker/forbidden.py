@@ -1,4 +1,4 @@
-"""Which names workflow code must not call, why, and what it calls instead."""
+"""The table of names that workflow code must not call, with reason and replacement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workflow code calls, found in its source: by the classes, and by what they reach."""
+"""The scanner of workflow code: calls found in the source, directly and through functions."""
 
 from __future__ import annotations
 

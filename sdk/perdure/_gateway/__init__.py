@@ -1,1 +1,1 @@
-"""The gateway put together over a client's connection."""
+"""The gateway's implementation over a client's connection."""

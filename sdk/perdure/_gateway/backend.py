@@ -1,4 +1,4 @@
-"""A client's connection as the gateway asks it: the same asks, errors as codes."""
+"""The gateway's backend over a client's connection, with errors as codes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from perdure.client._connection import Connection
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log
-from perdure_views.gateway.backend import ScheduleDesk
+from perdure_views.gateway.backend import ScheduleBackend
 
 
-class ConnectionDesk:
-    """The desk of one namespace; it owns nothing and is not closed."""
+class ConnectionBackend:
+    """The backend of one namespace; it owns nothing and is not closed."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -37,9 +37,9 @@ class ConnectionDesk:
         """The log, for what is read of it as a whole."""
         return self._connection.log
 
-    def schedules(self, person: str) -> ScheduleDesk:
+    def schedules(self, principal: str) -> ScheduleBackend:
         """The schedules, for somebody whose name stands in the events of what they do."""
-        return SchedulesOf(self._client, person)
+        return SchedulesOf(self._client, principal)
 
     async def task_queues(self, *, lately: bool = False) -> list[str]:
         """The task queues of the namespace, now or at most a second ago."""

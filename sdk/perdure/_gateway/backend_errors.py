@@ -1,4 +1,4 @@
-"""What a client raises, as the codes that a gateway answers with."""
+"""A client's exceptions as error codes of the gateway."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from perdure.client._exceptions import (
     WorkflowUpdateFailedError,
 )
 from perdure_topics.ports import LogError, LogUnavailableError
-from perdure_views.gateway.backend import DeskError
+from perdure_views.gateway.backend import BackendError
 
 
 @contextmanager
 def coded() -> Iterator[None]:
-    """What is raised inside leaves as a DeskError with its code."""
+    """What is raised inside leaves as a BackendError with its code."""
     try:
         yield
     except RPCError as error:
-        raise DeskError(error.status.name.lower(), error.message) from error
+        raise BackendError(error.status.name.lower(), error.message) from error
     except RPCTimeoutOrCancelledError as error:
-        raise DeskError("deadline_exceeded", str(error)) from error
+        raise BackendError("deadline_exceeded", str(error)) from error
     except WorkflowQueryFailedError as error:
-        raise DeskError("query_failed", str(error)) from error
+        raise BackendError("query_failed", str(error)) from error
     except WorkflowUpdateFailedError as error:
-        raise DeskError("rejected", str(error.cause)) from error
+        raise BackendError("rejected", str(error.cause)) from error
     except ScheduleAlreadyRunningError as error:
-        raise DeskError("already_exists", str(error)) from error
+        raise BackendError("already_exists", str(error)) from error
     except LogUnavailableError as error:
-        raise DeskError("unavailable", str(error)) from error
+        raise BackendError("unavailable", str(error)) from error
     except LogError as error:
-        raise DeskError("failed_precondition", str(error)) from error
+        raise BackendError("failed_precondition", str(error)) from error
     except ValueError as error:
-        raise DeskError("invalid", str(error)) from error
+        raise BackendError("invalid", str(error)) from error

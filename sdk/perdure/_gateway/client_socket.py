@@ -1,4 +1,4 @@
-"""The gateway's socket for clients: `Client.connect("http://...")` in front of any log."""
+"""The WebSocket of the gateway that `Client.connect("http://...")` uses."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Clients:
         try:
             if self._count >= CLIENTS_MAX:
                 raise ProblemError("too_many", f"{CLIENTS_MAX} clients are connected already")
-            person = await self._gateway.person_of(socket)
+            principal = await self._gateway.principal_of(socket)
         except ProblemError as problem:
             refusal = PlainTextResponse(f"{problem.message}\n", problem.status)
             await socket.send_denial_response(refusal)
@@ -77,7 +77,7 @@ class Clients:
             relay = Relay(
                 self._client.log,
                 self._client.namespace,
-                partial(admit, person, names=self._names),
+                partial(admit, principal, names=self._names),
             )
             await relay.run(_Channel(socket))
         except (RelayClosedError, LogError) as error:

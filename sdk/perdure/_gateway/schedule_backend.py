@@ -1,4 +1,4 @@
-"""A client's schedules as the gateway asks and tells them: shapes for answers, errors as codes."""
+"""The gateway's backend of schedules over a client."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _MIDNIGHT: Final = ScheduleCalendarSpec()
 class SchedulesOf:
     """The schedules of a client's namespace, in the name of a person."""
 
-    def __init__(self, client: Client, person: str) -> None:
+    def __init__(self, client: Client, principal: str) -> None:
         connection = client.connection
         self._client = Client(
-            connection.through(connection.edge, person), data_converter=client.data_converter
+            connection.through(connection.edge, principal), data_converter=client.data_converter
         )
 
     def _handle(self, schedule_id: str) -> ScheduleHandle:

@@ -1,4 +1,4 @@
-"""The gateway put together: a client's connection, the application, and where it listens."""
+"""Assembles and serves a gateway: backend, application and socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 from perdure import _assembly as assembly
-from perdure._gateway.backend import ConnectionDesk
+from perdure._gateway.backend import ConnectionBackend
 from perdure_views.gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def application(client: Client, settings: Settings) -> ASGIApp:
     from perdure_views.gateway.app import Gateway
 
     settings.check()
-    gateway = Gateway(ConnectionDesk(client), settings)
+    gateway = Gateway(ConnectionBackend(client), settings)
     return gateway.application([Clients(gateway, client, settings).route()])
 
 

@@ -1,1 +1,1 @@
-"""What users write, as records of the wire and back: policies, names, attributes, tokens."""
+"""Conversion between users' values and records: policies, names, tokens."""

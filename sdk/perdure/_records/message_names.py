@@ -1,4 +1,4 @@
-"""What a client knows of a message it was given as a handler or a name."""
+"""A message's name, parameters and result type, from a handler or a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies and durations as users write them, to the records of the wire and back."""
+"""Policies and durations as records, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of a call that reached no better one: their status codes and what is said about them."""
+"""RPCError and its status codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token of an activity's attempt as users carry it: where its run lives, and which it is."""
+"""The task token of an activity attempt: encoding and decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client knows of a workflow it was given as a run method, a class or a name."""
+"""A workflow's name, signature and result type, from a run method, a class or a name."""
 
 from __future__ import annotations
 

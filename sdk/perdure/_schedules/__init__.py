@@ -1,1 +1,1 @@
-"""Schedules: what they are, when they act, and the actor that each of them is."""
+"""Schedules: their specs, their times, and the workflow that each of them is."""

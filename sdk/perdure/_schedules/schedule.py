@@ -1,4 +1,4 @@
-"""A schedule as users say it: what it does, when, and what it does when it is in its own way."""
+"""Schedules as users define them: action, spec, policy and state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schedule's actor shows of itself: in its memo for lists, and when it is described."""
+"""A schedule's memo for lists, and its description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schedule's actor is given and keeps, as data that any converter carries: bytes of JSON."""
+"""Input and state of a schedule's workflow, as JSON that any converter carries."""
 
 from __future__ import annotations
 

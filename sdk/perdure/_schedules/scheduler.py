@@ -1,4 +1,4 @@
-"""The actor of a schedule: a built-in workflow that waits for its times and starts workflows."""
+"""The workflow of a schedule: waits for its times and starts workflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a schedule acts, as users say it: calendars, intervals, cron expressions. Data only."""
+"""The spec of a schedule: calendars, intervals, cron expressions. Data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The times of a schedule: arithmetic over calendars, intervals and zones, and nothing else.
+"""The times of a schedule, computed from calendars, intervals and zones. Pure.
 
 A local time that a clock change skips is taken at the change; one that it doubles, the first time.
 """

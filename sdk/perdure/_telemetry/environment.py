@@ -1,4 +1,4 @@
-"""Setting telemetry up from the environment, by OpenTelemetry's own variables."""
+"""Telemetry configured by OpenTelemetry's environment variables."""
 
 from __future__ import annotations
 

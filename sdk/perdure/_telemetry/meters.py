@@ -1,4 +1,4 @@
-"""The meters of user code over OpenTelemetry's: what an activity or a workflow measures itself."""
+"""Meters of user code on top of OpenTelemetry's."""
 
 from __future__ import annotations
 

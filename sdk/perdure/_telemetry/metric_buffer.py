@@ -1,4 +1,4 @@
-"""Metrics kept in this process until somebody takes them: a provider of OpenTelemetry's meters."""
+"""The metric buffer: a meter provider that keeps metrics until they are retrieved."""
 
 from __future__ import annotations
 

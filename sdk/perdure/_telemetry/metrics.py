@@ -1,4 +1,4 @@
-"""The meter that user code counts and measures with: interfaces, and the meter of nothing."""
+"""Interfaces of the meter of user code, and a meter that measures nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the hosts and workers of this process are asked for when somebody reads the metrics."""
+"""Observable metrics of the hosts and workers of this process."""
 
 from __future__ import annotations
 

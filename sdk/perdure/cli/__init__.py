@@ -1,4 +1,4 @@
-"""The `perdure` command as it starts and ends. What it can do is in `commands`, and loads late."""
+"""The entry point of the `perdure` command; `commands` is loaded late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts the command as `python -m perdure.cli`, where its script is not on the path."""
+"""Runs the command as `python -m perdure.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`perdure activity`: what people do to pending activities of a workflow, one or all of a type."""
+"""`perdure activity`: operations on pending activities, by id or by type."""
 
 from __future__ import annotations
 

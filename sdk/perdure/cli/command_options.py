@@ -1,4 +1,4 @@
-"""How the commands of workflows read their options and ask: JSON, choices, seconds, a client."""
+"""Parsing of options that commands of workflows share: JSON, choices, durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `perdure doctor` looks at: each check says what it found and what to do; none mends."""
+"""The checks of `perdure doctor`: each yields findings with a remedy and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How answers, notices and errors look: tables and colour for people, JSON for programs."""
+"""Output of commands: tables and colour on terminals, JSON for programs, errors."""
 
 from __future__ import annotations
 

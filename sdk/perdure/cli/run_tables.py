@@ -1,4 +1,4 @@
-"""How a run looks: as a row of a list, as JSON, and described."""
+"""Rendering of runs: as a row of a list, as JSON, as a description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`perdure schedule`: making schedules, and asking and telling them things."""
+"""`perdure schedule`: create, describe, list and operate schedules."""
 
 from __future__ import annotations
 

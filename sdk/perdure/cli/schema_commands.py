@@ -1,4 +1,4 @@
-"""`perdure schemas` and `perdure export`: the records for everyone, as schemas and as tables."""
+"""`perdure schemas` and `perdure export`: Avro schemas, and events as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`perdure worker --processes N`: the same command in N processes, watched and started again."""
+"""`perdure worker --processes N`: N processes, supervised and restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A history as a timeline for people: what happened when, with attempts and errors."""
+"""A history as a timeline: events in order, with attempts and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children and calls of other workflows in a timeline, by the ids that people know them by."""
+"""Children and external calls in a timeline, by the ids that users gave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`perdure traces`: send the spans of the past, and of what comes, to where traces are kept."""
+"""`perdure traces`: export the spans of past and future runs to a collector."""
 
 from __future__ import annotations
 

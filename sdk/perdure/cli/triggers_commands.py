@@ -1,4 +1,4 @@
-"""`perdure triggers`: start and signal workflows by the records of topics, as a module says."""
+"""`perdure triggers`: run the triggers that a module defines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`perdure ui` and `perdure dev`: what people open in a browser."""
+"""`perdure ui` and `perdure dev`: serve the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command finds the workflows and activities of a module. Finding only; nothing runs here."""
+"""Loading a user's module, and finding its workflows and activities."""
 
 from __future__ import annotations
 

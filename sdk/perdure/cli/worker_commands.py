@@ -1,4 +1,4 @@
-"""`perdure worker` and `perdure engine`: run the code of a module until told to stop."""
+"""`perdure worker` and `perdure engine`: run the workflows and activities of a module."""
 
 from __future__ import annotations
 

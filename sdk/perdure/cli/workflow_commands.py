@@ -1,4 +1,4 @@
-"""`perdure workflow`: start, await, show, talk to, list and end workflows."""
+"""`perdure workflow`: start, wait for, describe, message, list and end workflows."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from perdure._connect_config import PayloadLimitsConfig
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure._telemetry.trace_context import trace_headers
-from perdure._test_overrides import Surroundings
+from perdure._test_overrides import Overrides
 from perdure.client._exceptions import expect
 from perdure.client._rpc import KEPT_S, PendingRequest, Request, RpcClient
 from perdure.client._task_queues import OfflineReads, QueueNames, first_found, only_one
@@ -69,7 +69,7 @@ class Connection:
         """What the payloads of commands and answers go through."""
         self.limits = PayloadLimitsConfig()
         """From which sizes on a warning is logged."""
-        self.surroundings = Surroundings()
+        self.overrides = Overrides()
         """What workers of this client have instead of the machine's own, in tests."""
         self._origin: Connection | None = None
         self._rpc_clients: list[RpcClient] = []
@@ -114,7 +114,7 @@ class Connection:
         other = Connection(
             self.log, namespace=namespace, identity=self.identity, close_log=_nothing
         )
-        other.limits, other.surroundings = self.limits, self.surroundings
+        other.limits, other.overrides = self.limits, self.overrides
         other.on_notice, other._origin = self.on_notice, self
         return other
 
@@ -157,13 +157,13 @@ class Connection:
             info = await asyncio.to_thread(self.log.topic, topic)
             if info is None:
                 raise self._no_topics("no task queue has been made here", topic, "QUEUE")
-            rpc = RpcClient(self.log, topic, info.partitions, clock=self.surroundings.clock)
-            rpc.awaiting = self.surroundings.awaiting
+            rpc = RpcClient(self.log, topic, info.partitions, clock=self.overrides.clock)
+            rpc.awaiting = self.overrides.awaiting
             # Time that leaps would take a host past the deadline of whoever waits for that.
-            rpc.says_deadlines = self.surroundings.pace is None
+            rpc.says_deadlines = self.overrides.pace is None
             await rpc.open()
-            if self.surroundings.watch is not None:
-                self.surroundings.watch(rpc.is_behind)
+            if self.overrides.watch is not None:
+                self.overrides.watch(rpc.is_behind)
         except LogError as error:
             raise unavailable("connecting", error) from error
         self._rpc_clients.append(rpc)
@@ -205,7 +205,7 @@ class Connection:
 
     async def _made(self, task_queue: str, topic: str) -> TopicInfo | None:
         """Make the topics of a task queue that nobody has used, where the log lets a client."""
-        many = self.surroundings.partitions
+        many = self.overrides.partitions
         make = partial(create_topics, self.log, self.namespace, task_queue)
         with contextlib.suppress(LogError):
             await asyncio.to_thread(make, partitions=many)
@@ -329,7 +329,7 @@ class Connection:
         check_workflow_id(workflow_id)
         partition = partition_of(workflow_id, await self.partitions(task_queue))
         draft = make(ReplyTo(partition=0, correlation_id=""))
-        return await self._offline.answer(draft, task_queue, partition, self.surroundings.clock)
+        return await self._offline.answer(draft, task_queue, partition, self.overrides.clock)
 
     async def _encoded(
         self, what: str, make: Callable[[ReplyTo], Record]
@@ -412,7 +412,7 @@ class Connection:
         nobody = ReplyTo(partition=0, correlation_id="")
         found = []
         for partition in partitions if self._offline.is_local else ():
-            command, clock = make(partition, nobody), self.surroundings.clock
+            command, clock = make(partition, nobody), self.overrides.clock
             answer = await self._offline.answer(command, task_queue, partition, clock)
             if answer is None:
                 return None

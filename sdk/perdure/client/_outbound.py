@@ -199,7 +199,7 @@ class LogOutbound(OutboundInterceptor):
         """The second answer of a start that was sent to wait for the end."""
         if pending.answer.done():
             return await finish(rpc, pending)
-        with self._connection.surroundings.awaiting():
+        with self._connection.overrides.awaiting():
             return await finish(rpc, pending)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:

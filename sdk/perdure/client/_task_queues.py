@@ -1,4 +1,4 @@
-"""The task queues of a namespace: which there are, where a workflow is, and unserved ones."""
+"""Task queues of a namespace: names, the one of a workflow, reads of unserved ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is built on the public API: codecs, storage drivers, other libraries."""
+"""Extensions on the public API: codecs, storage drivers, integrations."""

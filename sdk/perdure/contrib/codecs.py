@@ -1,4 +1,4 @@
-"""Payload codecs put together: what goes out passes them in order, what comes in the other way."""
+"""A chain of payload codecs: encoded in order, decoded in reverse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data conversion under Temporal's names: how user values become payloads. Names only."""
+"""Data conversion under Temporal's names: user values and payloads. Names only."""
 
 from __future__ import annotations
 

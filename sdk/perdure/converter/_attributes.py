@@ -1,4 +1,4 @@
-"""Search attributes as payloads, for code that has them so; clients and workflows do it alone."""
+"""Search attributes as payloads, under the names of converters."""
 
 from __future__ import annotations
 

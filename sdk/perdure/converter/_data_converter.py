@@ -1,4 +1,4 @@
-"""The data converter: what a client and its workers agree on to write and read user values."""
+"""The data converter: payload converter, failure converter, codec, external storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data converter's codec and external storage as the rooms below know an edge."""
+"""Payload codecs of a data converter: its codec and its external storage, in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payloads kept outside the log: which are, by whom, and the reference that stands for one."""
+"""External storage of large payloads: drivers, references, store and retrieve."""
 
 from __future__ import annotations
 

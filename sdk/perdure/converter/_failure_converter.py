@@ -1,4 +1,4 @@
-"""Failure converters as users extend them: exceptions to failures and back."""
+"""Failure converters that users extend: exceptions to failures and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The payload codec as users write one: what payloads go through at the edge of a process."""
+"""The payload codec that users implement, and payloads as records."""
 
 from __future__ import annotations
 

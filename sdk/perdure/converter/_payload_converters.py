@@ -1,4 +1,4 @@
-"""Payload converters as users extend them: one class an encoding, and how several are tried."""
+"""Payload converters that users extend: one class an encoding, tried in order."""
 
 from __future__ import annotations
 

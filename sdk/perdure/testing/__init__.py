@@ -1,4 +1,4 @@
-"""What tests of workflows and activities use, under Temporal's names. Nothing is defined here."""
+"""Test environments under Temporal's names. Names only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running one activity in a test, with a context that the test has in hand."""
+"""ActivityEnvironment: runs one activity with a context that the test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time that does not wait: a clock that leaps to the next deadline when nothing else is to be done.
+"""A clock that skips to the next deadline when nothing else is to be done.
 
 Hosts tell after each turn whether they have anything to do. Time leaps only while somebody waits
 for a result or sleeps, no activity is under way, and every host has read all that there is.

@@ -1,4 +1,4 @@
-"""Time that is skipped when a test says so, under Temporal's names for its workflows' own clocks.
+"""Time skipping under the control of a test, under Temporal's names.
 
 Here one clock is that of the whole environment: what one workflow skips, all do.
 """
@@ -55,7 +55,7 @@ class TimeSkipper:
     def __init__(
         self, client: Client, *, config: TimeSkippingConfig = TimeSkippingConfig()
     ) -> None:
-        keeper = client.connection.surroundings.pace
+        keeper = client.connection.overrides.pace
         if not isinstance(keeper, TimeKeeper):
             raise RuntimeError(  # noqa: TRY004 - as Temporal's
                 "time is skipped in an environment of WorkflowEnvironment.start_time_skipping()"

@@ -1,4 +1,4 @@
-"""An engine of its own for tests, in this process, with time that does not wait."""
+"""WorkflowEnvironment: an engine in this process, with time skipping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from perdure import _assembly as assembly
-from perdure._test_overrides import Surroundings
+from perdure._test_overrides import Overrides
 from perdure.client import Client, WorkflowHandle
 from perdure.client._connection import Connection
 from perdure.client._interceptors import Interceptor
@@ -163,7 +163,7 @@ class WorkflowEnvironment(SkipsTime):
             identity=identity or f"{os.getpid()}@{socket.gethostname()}",
             close_log=close,
         )
-        connection.surroundings = Surroundings(
+        connection.overrides = Overrides(
             clock=clock,
             pace=keeper,
             tables=assembly.memory_tables,

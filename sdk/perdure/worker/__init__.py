@@ -1,4 +1,4 @@
-"""What runs workflows and activities, under Temporal's names. Names only."""
+"""Workers of workflows and activities, under Temporal's names. Names only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker's parts are made of, from what its user said: checked, and made whole."""
+"""A worker's parts, built from the options of its user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers and replayers are made with, as dictionaries. Data only."""
+"""Options of workers and replayers as dictionaries. Data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a worker that ends by itself says so: why it does, and to the block that it serves."""
+"""Fatal errors of a worker: how they reach the code that runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that Temporal's worker has and that mean nothing here: told apart from typos."""
+"""Temporal's options of workers without effect here, told apart from typos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interceptors of a worker: of its activities here, of its workflows by the classes they name."""
+"""Interceptors of a worker: of activities, and the classes that intercept workflows."""
 
 from __future__ import annotations
 

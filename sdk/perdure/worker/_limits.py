@@ -1,4 +1,4 @@
-"""How much a worker does at once and in a second, as users say it: checked, and made whole."""
+"""Limits on concurrency and rate of a worker, checked."""
 
 from __future__ import annotations
 

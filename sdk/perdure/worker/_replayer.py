@@ -1,4 +1,4 @@
-"""Replaying histories on today's code: what a deploy would block is found before it."""
+"""The replayer: histories replayed on current code."""
 
 from __future__ import annotations
 

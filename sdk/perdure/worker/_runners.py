@@ -1,4 +1,4 @@
-"""The runners that a worker may be given; hosts run code in one way, so none has effect."""
+"""Workflow runners under Temporal's names, without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Temporal's workers share with the processes of a pool; here a pool needs none of it."""
+"""Shared state of process pools, kept for compatibility, without effect."""
 
 from __future__ import annotations
 

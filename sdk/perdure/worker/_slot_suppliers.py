@@ -1,4 +1,4 @@
-"""The slots of a worker as its parts ask for them, from the suppliers that its user chose."""
+"""Slot suppliers: adapters from those of users to the slots of a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many activities a worker runs at once, said by suppliers of slots, under Temporal's names."""
+"""Worker tuning by slot suppliers, under Temporal's names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker: hosts the workflows and runs the activities of a task queue, in this process."""
+"""The worker: hosts workflows and runs activities of a task queue in this process."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ class Worker:
     async def _find_ground(self, stopping: asyncio.Event) -> bool:
         """Whether the topics are there and fit; False when told to stop before that was known."""
         log, complained_s = self._client.log, 0.0
-        around = self._client.connection.surroundings
+        around = self._client.connection.overrides
         loop = asyncio.get_running_loop()
         while not stopping.is_set():
             try:
@@ -332,7 +332,7 @@ class Worker:
     def _make_host(self, viewer: Viewer | None, eager: EagerIntake | None) -> HostThread | None:
         if self._code is None:
             return None
-        log, around = self._client.log, self._client.connection.surroundings
+        log, around = self._client.log, self._client.connection.overrides
         make_tables, copies = around.tables, ""
         if make_tables is None:
             make_tables = partial(assembly.open_tables, log, self._state_directory)
@@ -386,7 +386,7 @@ class Worker:
             executor=self._executor,
             edge=self._client.worker_edge,
             intercept=intercepting(self._interceptors, self._executor),
-            clock=self._client.connection.surroundings.clock,
+            clock=self._client.connection.overrides.clock,
             slots=self._slots("activity"),
             eager=eager,
         )

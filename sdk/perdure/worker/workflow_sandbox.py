@@ -1,4 +1,4 @@
-"""The sandbox's names, for code that gives them to a worker: nothing is sandboxed here.
+"""Names of Temporal's sandbox; nothing is sandboxed.
 
 Modules are imported once, and guards in the workflow's own module do what a sandbox is for. So all
 of this is accepted and without effect; see docs/guards.md.

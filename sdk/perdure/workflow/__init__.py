@@ -1,4 +1,4 @@
-"""What workflow code uses, under Temporal's names. Names only; nothing is defined here."""
+"""The API of workflow code, under Temporal's names. Names only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a call of an activity becomes a record; the typed faces of it stand beside."""
+"""Calls of activities as inputs of the interceptor chain; typed overloads are elsewhere."""
 
 from __future__ import annotations
 

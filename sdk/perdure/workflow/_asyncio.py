@@ -1,4 +1,4 @@
-"""What workflow code does beside activities: time, waiting, chance and asking about itself."""
+"""Time, waiting, randomness and the current run, for workflow code."""
 
 from __future__ import annotations
 

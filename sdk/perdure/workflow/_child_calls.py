@@ -1,4 +1,4 @@
-"""How a call of a child workflow goes through the outbound chain; its typed faces stand beside."""
+"""Calls of child workflows as inputs of the interceptor chain."""
 
 from __future__ import annotations
 

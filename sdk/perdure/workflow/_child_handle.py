@@ -1,4 +1,4 @@
-"""What workflow code holds of a child that runs."""
+"""The handle of a child workflow in workflow code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How calls of children and of other workflows become records that the run asks for."""
+"""Calls of children and external workflows as records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending a run by starting the next one under the same id."""
+"""Continue-as-new: ends a run and starts the next one under the same id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decorators that make a class a workflow. What they check lives in actors."""
+"""The decorators of workflow classes; actors check what they mark."""
 
 from __future__ import annotations
 

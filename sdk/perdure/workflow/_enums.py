@@ -1,4 +1,4 @@
-"""The choices that calls by workflow code may make. Enumerations only."""
+"""Enumerations of options of calls by workflow code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups of events, under Temporal's names: accepted wherever they are given, and not recorded."""
+"""Event groups under Temporal's names: accepted and not recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other workflows as workflow code reaches them: signalled and cancelled, never awaited."""
+"""Handles of external workflows: signal and cancel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another workflow signalled, and started where it does not run: one call, one record there."""
+"""Signal-with-start of another workflow, as one call and one record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that a run sets and asks for itself, and what it knows of those at work."""
+"""Handlers set at run time, and the handlers that are under way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run knows of itself: its ids, its timeouts, its memo and its search attributes."""
+"""workflow.info(): ids, timeouts, memo and search attributes of the current run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chains of one run: built from the worker's interceptors when its code is about to begin."""
+"""The interceptor chains of a run, built from its worker's interceptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a call of a local activity becomes a record; the typed faces of it stand beside."""
+"""Calls of local activities as inputs of the interceptor chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The logger of workflow code: silent in replay, and it says which run speaks."""
+"""The logger of workflow code: silent in replay, with the ids of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workflow code notes down: patches, side effects, its memo and attributes, records."""
+"""Patches, side effects, memo, search attributes and emitted records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decorators of signals, queries and updates. What they check lives in actors."""
+"""The decorators of signals, queries and updates; actors check what they mark."""
 
 from __future__ import annotations
 

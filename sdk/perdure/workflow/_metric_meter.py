@@ -1,4 +1,4 @@
-"""Metrics of workflow code: measured when it runs first, silent when it is replayed."""
+"""The metric meter of workflow code: silent in replay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay in a test or in CI fails with. Errors only."""
+"""Errors of replay in tests. Errors only."""
 
 from __future__ import annotations
 

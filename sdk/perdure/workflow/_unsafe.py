@@ -1,4 +1,4 @@
-"""What workflow code may ask or switch at its own risk, as one class that is a namespace."""
+"""workflow.unsafe: calls outside of determinism, as a namespace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls by workflow code consist of, as an outbound interceptor sees them. Data only."""
+"""The inputs of calls by workflow code, as outbound interceptors see them. Data only."""
 
 from __future__ import annotations
 

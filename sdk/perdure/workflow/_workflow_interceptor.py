@@ -1,4 +1,4 @@
-"""Interceptors of workflow code: the links of both chains, and how a run gets its own."""
+"""Interceptors of workflow code: inbound and outbound links."""
 
 from __future__ import annotations
 

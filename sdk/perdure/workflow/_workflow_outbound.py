@@ -1,4 +1,4 @@
-"""The last link of a run's outbound chain: calls become records that the run asks for."""
+"""The end of a run's outbound chain: calls as records."""
 
 from __future__ import annotations
 

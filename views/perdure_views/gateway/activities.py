@@ -1,4 +1,4 @@
-"""What a person does to a pending activity over HTTP, one row an act."""
+"""Endpoints of pending activities: pause, retry, fail and others, one row an operation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _acting(what: str, kind: type[Record], more: Callable[[Any], dict[str, Any]]
         body: OfActivity = call.body
         if not body.activity_id and not body.activity_type:
             raise ProblemError("invalid", "give activity_id, or activity_type for all of a type")
-        queue = await queue_of(call.desk, body.workflow_id, body.run_id, body.task_queue)
+        queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
 
         def make(reply: ReplyTo) -> Record:
             return kind(
@@ -60,7 +60,7 @@ def _acting(what: str, kind: type[Record], more: Callable[[Any], dict[str, Any]]
                 activity_type=body.activity_type,
                 request_id=body.request_id or reply.correlation_id,
                 first_sent_ms=int(time.time() * 1000),
-                identity=call.person.name,
+                identity=call.principal.name,
                 reply=reply,
                 **more(body),
             )

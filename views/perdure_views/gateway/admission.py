@@ -1,4 +1,4 @@
-"""Which records a client may append through the gateway, and under whose name."""
+"""Which records a client may append through the gateway, and under which identity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perdure_schemas.tracing import TRACEPARENT, TRACESTATE
 from perdure_topics.names import InvalidNameError, check_workflow_id, partition_of
 from perdure_topics.ports import DENIED, Headers, LogError
 from perdure_topics.wire.frames import Admitted, AppendRow, Place
-from perdure_views.gateway.principals import Person
+from perdure_views.gateway.principals import Principal
 
 ADMITTED: Final[dict[type[Record], str]] = {
     commands.AwaitResult: "read",
@@ -54,7 +54,7 @@ READ_BYTES_MAX: Final = 256 * 1024
 """So much of the log one ask of somebody may take who may only read."""
 
 
-def admit(person: Person, row: AppendRow, place: Place, *, names: bool) -> Admitted:
+def admit(principal: Principal, row: AppendRow, place: Place, *, names: bool) -> Admitted:
     """A record as it is appended; with `names`, under the name of whoever proved who they are.
 
     What only reads is written anew by the gateway, so nothing of a reader's bytes is in the log.
@@ -70,9 +70,11 @@ def admit(person: Person, row: AppendRow, place: Place, *, names: bool) -> Admit
     role = ADMITTED.get(kind)
     if role is None:
         raise LogError(f"{DENIED}a gateway takes no {kind.__name__} from a client")
-    if not person.may(role):
-        raise LogError(f"{DENIED}{person.name} has the role {person.role!r}; this needs {role!r}")
-    if len(value) > READ_BYTES_MAX and not person.may("operate"):
+    if not principal.may(role):
+        raise LogError(
+            f"{DENIED}{principal.name} has the role {principal.role!r}; this needs {role!r}"
+        )
+    if len(value) > READ_BYTES_MAX and not principal.may("operate"):
         raise LogError(
             f"{DENIED}a {kind.__name__} of {len(value)} bytes: who may only read asks with"
             f" {READ_BYTES_MAX} at most; give it less, or use the role 'operate'"
@@ -87,7 +89,7 @@ def admit(person: Person, row: AppendRow, place: Place, *, names: bool) -> Admit
     kept = _headers(reply, headers)
     said = getattr(record, "identity", None)
     if names and said is not None:
-        record = msgspec.structs.replace(record, identity=signed(person, said))
+        record = msgspec.structs.replace(record, identity=signed(principal, said))
     try:
         return Admitted(encode(record), key, kept)
     except ValueError as error:
@@ -137,6 +139,6 @@ def _headers(reply: ReplyTo | None, headers: Headers) -> Headers:
     return tuple(kept[:3])
 
 
-def signed(person: Person, said: str) -> str:
+def signed(principal: Principal, said: str) -> str:
     """A proven name, and in brackets what the client says of itself."""
-    return f"{person.name} ({said})" if said and said != person.name else person.name
+    return f"{principal.name} ({said})" if said and said != principal.name else principal.name

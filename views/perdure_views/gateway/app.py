@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: doors, who asks, the table of endpoints, and the pages."""
+"""The gateway as an ASGI application: middleware, authentication, endpoints and pages."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from perdure_views.gateway import (
     workflow_commands,
     workflows,
 )
-from perdure_views.gateway.backend import Desk, DeskError
+from perdure_views.gateway.backend import BackendError, GatewayBackend
 from perdure_views.gateway.bodies import SignIn
 from perdure_views.gateway.endpoints import Call, Endpoint, Said
 from perdure_views.gateway.gateway_metrics import GatewayMeter
-from perdure_views.gateway.middleware import Doors
+from perdure_views.gateway.middleware import RequestChecks
 from perdure_views.gateway.openapi import CSRF_HEADER, openapi
 from perdure_views.gateway.pages import page_routes
-from perdure_views.gateway.principals import COOKIE, SESSION_S, Person, SignInError
+from perdure_views.gateway.principals import COOKIE, SESSION_S, Principal, SignInError
 from perdure_views.gateway.problems import ProblemError, problem_of
 from perdure_views.gateway.settings import BODY_BYTES_MAX, STREAMS_MAX, Settings
 from perdure_views.gateway.shapes import Me, Problem, Shape
@@ -56,16 +56,16 @@ _Handler = Callable[[Request], Awaitable[Response]]
 class Gateway:
     """What the endpoints of one gateway share."""
 
-    def __init__(self, desk: Desk, settings: Settings) -> None:
-        self._desk = desk
+    def __init__(self, backend: GatewayBackend, settings: Settings) -> None:
+        self._backend = backend
         self._settings = settings
-        self._meter = GatewayMeter(desk.namespace)
+        self._meter = GatewayMeter(backend.namespace)
         self._limiter = SignInLimiter()
         self._streams = 0
         self._shared: dict[Any, Any] = {}
 
     def application(self, more_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
-        """The whole application, behind its doors."""
+        """The whole application, behind its middleware."""
         described = msgspec.json.encode(openapi(ENDPOINTS))
         routes: list[BaseRoute] = [
             Route(row.path, self._serving(row), methods=[row.method], name=row.name)
@@ -81,25 +81,25 @@ class Gateway:
             *page_routes(),
         ]
         handlers = {404: _not_found, 405: _wrong_method}
-        return Doors(Starlette(routes=routes, exception_handlers=handlers), self._settings)
+        return RequestChecks(Starlette(routes=routes, exception_handlers=handlers), self._settings)
 
     # Endpoints.
 
     def _serving(self, row: Endpoint) -> _Handler:
         async def serve(request: Request) -> Response:
-            person = await self.person_of(request)
-            if not person.may(row.role):
+            principal = await self.principal_of(request)
+            if not principal.may(row.role):
                 raise ProblemError(
                     "permission_denied",
-                    f"{person.name} has the role {person.role!r}; this needs {row.role!r}",
+                    f"{principal.name} has the role {principal.role!r}; this needs {row.role!r}",
                 )
             if row.method != "GET":
-                self._check_csrf(request, person)
+                self._check_csrf(request, principal)
             given = request.query_params
             call = Call(
-                desk=self._desk,
+                backend=self._backend,
                 settings=self._settings,
-                person=person,
+                principal=principal,
                 shared=self._shared,
                 params={param.name: param.read(given.get(param.name)) for param in row.params},
                 body=None if row.body is None else await _body(request, row.body),
@@ -144,7 +144,7 @@ class Gateway:
 
     # Who asks.
 
-    async def person_of(self, request: HTTPConnection) -> Person:
+    async def principal_of(self, request: HTTPConnection) -> Principal:
         """Who asks. Raises ProblemError when that is not proven and must be."""
         register = self._settings.register
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -161,8 +161,8 @@ class Gateway:
         except SignInError as error:
             raise ProblemError("unauthenticated", str(error)) from error
 
-    def _check_csrf(self, request: Request, person: Person) -> None:
-        if person.by_header:
+    def _check_csrf(self, request: Request, principal: Principal) -> None:
+        if principal.by_header:
             return
         given = request.headers.get(CSRF_HEADER, "")
         if not self._settings.register.is_csrf(_session(request), given):
@@ -172,15 +172,15 @@ class Gateway:
 
     async def _me(self, request: Request) -> Response:
         register = self._settings.register
-        person = await self.person_of(request)
+        principal = await self.principal_of(request)
         return _json(
             Me(
-                name=person.name,
-                role=person.role,
+                name=principal.name,
+                role=principal.role,
                 signs_in=not register.is_open,
                 csrf=register.csrf_of(_session(request)),
-                namespace=self._desk.namespace,
-                address=self._desk.address,
+                namespace=self._backend.namespace,
+                address=self._backend.address,
                 release=VERSION,
                 trace_url=self._settings.jaeger_url.rstrip("/"),
             )
@@ -195,7 +195,7 @@ class Gateway:
             self._meter.signed_in("limited")
             raise
         try:
-            person = await register.by_token(body.token.strip())
+            principal = await register.by_token(body.token.strip())
         except SignInError as error:
             self._limiter.failed(peer)
             self._meter.signed_in("refused")
@@ -205,7 +205,7 @@ class Gateway:
         response = Response(status_code=204)
         response.set_cookie(
             COOKIE,
-            register.session_of(person),
+            register.session_of(principal),
             max_age=SESSION_S,
             httponly=True,
             samesite="strict",
@@ -250,7 +250,7 @@ def _answering(handler: _Handler) -> _Handler:
             return await handler(request)
         except ProblemError as problem:
             return _problem(problem)
-        except DeskError as error:
+        except BackendError as error:
             return _problem(problem_of(error))
         except ClientDisconnect:
             return Response(status_code=400)

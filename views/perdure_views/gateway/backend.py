@@ -1,4 +1,4 @@
-"""What the gateway asks of the log: the port that assembly fills in with a client's connection."""
+"""The port that the gateway reaches the log through; the sdk implements it with a client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perdure_views.gateway.bodies import CreateSchedule
 from perdure_views.gateway.shapes import Schedules, ScheduleShape
 
 
-class DeskError(Exception):
+class BackendError(Exception):
     """An ask that got no answer, or a refusal: its code is one of `answers.STATUS`."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -20,8 +20,11 @@ class DeskError(Exception):
         self.message = message
 
 
-class ScheduleDesk(Protocol):
-    """A namespace's schedules, as one person asks and tells them. Every method raises DeskError."""
+class ScheduleBackend(Protocol):
+    """A namespace's schedules, as one principal reads and changes them.
+
+    Every method raises BackendError.
+    """
 
     async def listed(self, *, begins: str, most: int) -> Schedules:
         """The schedules whose ids begin so, at most so many."""
@@ -48,8 +51,8 @@ class ScheduleDesk(Protocol):
         """End it; what it has started goes on."""
 
 
-class Desk(Protocol):
-    """A namespace's partitions, as somebody who asks them. Every method raises DeskError."""
+class GatewayBackend(Protocol):
+    """A namespace's partitions, as somebody who asks them. Every method raises BackendError."""
 
     @property
     def namespace(self) -> str:
@@ -63,7 +66,7 @@ class Desk(Protocol):
     def log(self) -> Log:
         """The log, for what is read of it as a whole."""
 
-    def schedules(self, person: str) -> ScheduleDesk:
+    def schedules(self, principal: str) -> ScheduleBackend:
         """The schedules, for somebody whose name stands in the events of what they do."""
 
     async def task_queues(self, *, lately: bool = False) -> list[str]:

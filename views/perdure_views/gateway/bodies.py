@@ -1,4 +1,4 @@
-"""What comes in as JSON, one Struct a request. Data only; openapi.json is made from it."""
+"""Request bodies, one Struct each. Data only; openapi.json is made from it."""
 
 from __future__ import annotations
 

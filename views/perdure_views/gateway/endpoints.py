@@ -1,4 +1,4 @@
-"""What an endpoint is: one row of a table, from which the route and its description are made."""
+"""An endpoint as a table row, from which its route and its description are made."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from perdure_views.gateway.backend import Desk
+from perdure_views.gateway.backend import GatewayBackend
 from perdure_views.gateway.bodies import Body
-from perdure_views.gateway.principals import Person
+from perdure_views.gateway.principals import Principal
 from perdure_views.gateway.problems import ProblemError
 from perdure_views.gateway.settings import Settings
 from perdure_views.gateway.shapes import Shape
@@ -50,9 +50,9 @@ class Param:
 class Call:
     """One request, checked: who asks, the parameters, and the body."""
 
-    desk: Desk
+    backend: GatewayBackend
     settings: Settings
-    person: Person
+    principal: Principal
     params: dict[str, Any] = field(default_factory=dict)
     body: Any = None
     shared: dict[Any, Any] = field(default_factory=dict)

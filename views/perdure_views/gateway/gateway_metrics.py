@@ -1,4 +1,4 @@
-"""What a gateway measures: requests by endpoint and status, live views, and sign-ins."""
+"""Metrics of the gateway: requests by endpoint and status, live views, sign-ins."""
 
 from __future__ import annotations
 

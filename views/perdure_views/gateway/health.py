@@ -1,4 +1,4 @@
-"""How a namespace fares over HTTP: findings with cause and remedy, and figures over windows.
+"""Endpoints of health: findings with cause and remedy, and figures over windows.
 
 Both come from the pure functions of insights. Where `perdure insights` run, their figures are
 asked for; elsewhere the gateway reads the events itself, a slice whenever somebody looks.
@@ -111,13 +111,13 @@ class Looker:
 async def describe_health(call: Call) -> Health:
     """Findings and figures of the namespace, or of one task queue."""
     queue, hours = call.text("queue"), call.number("hours")
-    queues = [queue] if queue else (await call.desk.task_queues())[:QUEUES_MAX]
+    queues = [queue] if queue else (await call.backend.task_queues())[:QUEUES_MAX]
     insights = call.settings.insights
     lookers: dict[str, Looker] = call.shared.setdefault("health", {})
     for name in ("", *queues):
         if name not in lookers:
             addresses = [address for of, address in insights if of == name]
-            lookers[name] = Looker(call.desk.log, call.desk.namespace, name, addresses)
+            lookers[name] = Looker(call.backend.log, call.backend.namespace, name, addresses)
     published, *seen = await asyncio.gather(*(lookers[name].look() for name in ("", *queues)))
     now_s = int(time.time())
     length_s = TUMBLING_S if hours <= FINE_HOURS else HOPPING_S

@@ -1,4 +1,4 @@
-"""Runs of many partitions as one list, in pages of a bounded size, tokens as text."""
+"""Pagination of runs of many partitions, with page tokens as text."""
 
 from __future__ import annotations
 

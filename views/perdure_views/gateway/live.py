@@ -1,4 +1,4 @@
-"""What is going on, as streams: the first page of a list, and a run's history while it grows.
+"""Live streams: the first page of a list, and a run's history while it grows.
 
 Nothing is queued for a reader: the next news is asked for when the last one has been taken.
 """

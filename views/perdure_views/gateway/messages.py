@@ -1,4 +1,4 @@
-"""What is said to a running workflow over HTTP: signals, queries and updates."""
+"""Endpoints of signals, queries and updates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from perdure_schemas import message_commands
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted, QueryAnswer, UpdateAnswer
-from perdure_views.gateway.backend import DeskError
+from perdure_views.gateway.backend import BackendError
 from perdure_views.gateway.bodies import Query, Signal, Update
 from perdure_views.gateway.endpoints import Call, Endpoint
 from perdure_views.gateway.problems import ProblemError, expect
@@ -25,7 +25,7 @@ ENDED: Final = ("completed", "rejected")
 async def signal_workflow(call: Call) -> Taken:
     """Send a signal."""
     body: Signal = call.body
-    queue = await queue_of(call.desk, body.workflow_id, body.run_id, body.task_queue)
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
     values = [payload_of(value) for value in body.input]
 
     def make(reply: ReplyTo) -> Record:
@@ -36,7 +36,7 @@ async def signal_workflow(call: Call) -> Taken:
             input=values,
             request_id=body.request_id or reply.correlation_id,
             first_sent_ms=int(time.time() * 1000),
-            identity=call.person.name,
+            identity=call.principal.name,
             reply=reply,
             buffer_ms=body.buffer_ms,
         )
@@ -47,10 +47,10 @@ async def signal_workflow(call: Call) -> Taken:
 async def query_workflow(call: Call) -> Answered:
     """Ask the code of a run."""
     body: Query = call.body
-    queue = await queue_of(call.desk, body.workflow_id, body.run_id, body.task_queue)
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
     values = [payload_of(value) for value in body.input]
     what = f"query {body.query_name!r} of workflow {body.workflow_id!r}"
-    answer = await call.desk.ask(
+    answer = await call.backend.ask(
         what,
         lambda reply: message_commands.QueryWorkflow(
             workflow_id=body.workflow_id,
@@ -58,7 +58,7 @@ async def query_workflow(call: Call) -> Answered:
             query_name=body.query_name,
             input=values,
             reject_condition=body.reject_condition,
-            identity=call.person.name,
+            identity=call.principal.name,
             reply=reply,
         ),
         workflow_id=body.workflow_id,
@@ -75,7 +75,7 @@ async def update_workflow(call: Call) -> Updated:
         raise ProblemError(
             "invalid", f"stage is accepted or completed, wait_s 0 to {WAIT_MAX_S:.0f}"
         )
-    queue = await queue_of(call.desk, body.workflow_id, body.run_id, body.task_queue)
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
     update_id = body.update_id or uuid.uuid4().hex
     values = [payload_of(value) for value in body.input]
     what = f"update {body.update_name!r} of workflow {body.workflow_id!r}"
@@ -89,11 +89,11 @@ async def update_workflow(call: Call) -> Updated:
             input=values,
             request_id=body.request_id or reply.correlation_id,
             first_sent_ms=int(time.time() * 1000),
-            identity=call.person.name,
+            identity=call.principal.name,
             reply=reply,
         )
 
-    answer = await call.desk.ask(
+    answer = await call.backend.ask(
         what, make, workflow_id=body.workflow_id, task_queue=queue, timeout_s=ASK_S
     )
     run_id = answer.run_id if isinstance(answer, Accepted) else ""
@@ -109,7 +109,7 @@ async def _outcome(
     call: Call, what: str, body: Update, update_id: str, run_id: str, queue: str
 ) -> Updated:
     try:
-        answer = await call.desk.ask(
+        answer = await call.backend.ask(
             what,
             lambda reply: message_commands.AwaitUpdate(
                 workflow_id=body.workflow_id,
@@ -123,7 +123,7 @@ async def _outcome(
             timeout_s=max(float(body.wait_s), 0.1),
             is_prompt=False,
         )
-    except DeskError as error:
+    except BackendError as error:
         if error.code != "deadline_exceeded":
             raise
         return Updated(update_id=update_id, run_id=run_id, stage="accepted")

@@ -1,4 +1,4 @@
-"""The doors before every request: who is called, where from, how much; and what every answer says.
+"""ASGI middleware: host and origin checks, size limits, and security headers.
 
 Nothing here knows what is asked; a request that comes through may still lack a role or a token.
 """
@@ -34,7 +34,7 @@ _ALWAYS: Final = {
 }
 
 
-class Doors:
+class RequestChecks:
     """ASGI middleware around the whole gateway."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:

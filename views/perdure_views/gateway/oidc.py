@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: JWTs checked against its keys, kept while it is away."""
+"""OpenID Connect: JWTs checked against a provider's keys, which are cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from perdure_views.gateway.principals import ROLES, Person, SignInError
+from perdure_views.gateway.principals import ROLES, Principal, SignInError
 from perdure_views.gateway.settings import SettingsError, is_loopback
 
 _LOG = logging.getLogger("perdure.gateway")
@@ -69,7 +69,7 @@ class OidcVerifier:
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def person(self, token: str) -> Person | None:
+    async def principal(self, token: str) -> Principal | None:
         """Who a token is of; None when it is no JWT at all. Raises SignInError."""
         try:
             header = jwt.get_unverified_header(token)
@@ -90,9 +90,9 @@ class OidcVerifier:
             )
         except (jwt.InvalidTokenError, TypeError, ValueError) as error:
             raise SignInError(f"the token is not valid: {error}") from error
-        return self._person(claims)
+        return self._principal(claims)
 
-    def _person(self, claims: dict[str, Any]) -> Person:
+    def _principal(self, claims: dict[str, Any]) -> Principal:
         settings = self._settings
         found = claims.get(settings.role_claim, ())
         given = {found} if isinstance(found, str) else {str(one) for one in found or ()}
@@ -103,7 +103,7 @@ class OidcVerifier:
                 f"{name[:NAME_CHARS_MAX]} has no role here: the claim {settings.role_claim!r} needs"
                 f" one of {', '.join(ROLES)}"
             )
-        return Person(name=name[:NAME_CHARS_MAX], role=roles[-1], by_header=True)
+        return Principal(name=name[:NAME_CHARS_MAX], role=roles[-1], by_header=True)
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The API described as OpenAPI 3.1, made from the very table that the routes are made from."""
+"""The OpenAPI 3.1 description, made from the table of endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of this release: a closed table of files, read once, never by a user's path."""
+"""The static files of the pages: a closed table, read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks and what they may: roles, bearer tokens, sessions of browsers, and CSRF tokens."""
+"""Principals and roles: bearer tokens, browser sessions and CSRF tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SignInError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class Principal:
     """Somebody who asks: their name stands in the events of what they do."""
 
     name: str
@@ -41,7 +41,7 @@ class Person:
 class Verifier(Protocol):
     """Something that knows tokens."""
 
-    async def person(self, token: str) -> Person | None:
+    async def principal(self, token: str) -> Principal | None:
         """Who a token is, None when it is none of ours. Raises SignInError for one that is bad."""
 
 
@@ -75,14 +75,14 @@ class TokenList:
             raise ValueError(f"{where} holds more than {TOKENS_MAX} tokens")
         return cls(entries)
 
-    async def person(self, token: str) -> Person | None:
+    async def principal(self, token: str) -> Principal | None:
         """Who a token is. Every entry is compared, each in constant time."""
         digest = hashlib.sha256(token.encode()).digest()
         found: tuple[str, str] | None = None
         for role, name, known in self._entries:
             if hmac.compare_digest(known, digest):
                 found = (name, role)
-        return None if found is None else Person(name=found[0], role=found[1], by_header=True)
+        return None if found is None else Principal(name=found[0], role=found[1], by_header=True)
 
 
 def _digest(token: str, where: str) -> bytes:
@@ -108,24 +108,24 @@ class Register:
     def __init__(self, verifiers: Sequence[Verifier] = (), *, local_name: str = "local") -> None:
         self._verifiers = tuple(verifiers)
         self._key = secrets.token_bytes(32)
-        self._local = Person(name=local_name, role="admin")
+        self._local = Principal(name=local_name, role="admin")
 
     @property
     def is_open(self) -> bool:
         """Whether nobody is asked who they are: on loopback only."""
         return not self._verifiers
 
-    async def by_token(self, token: str) -> Person:
+    async def by_token(self, token: str) -> Principal:
         """Who a bearer token is. Raises SignInError."""
         if not 0 < len(token) <= TOKEN_CHARS_MAX:
             raise SignInError("the token is empty or too long")
         for verifier in self._verifiers:
-            person = await verifier.person(token)
-            if person is not None:
-                return person
+            principal = await verifier.principal(token)
+            if principal is not None:
+                return principal
         raise SignInError("nobody has this token")
 
-    def by_session(self, cookie: str) -> Person:
+    def by_session(self, cookie: str) -> Principal:
         """Who a browser's session is of. Raises SignInError."""
         import jwt  # With cryptography, a seventh of what a worker's start would load.
 
@@ -140,23 +140,23 @@ class Register:
             role = str(claims["role"])
             if role not in ROLES:
                 raise SignInError("the session has no role")
-            return Person(name=str(claims["sub"]), role=role)
+            return Principal(name=str(claims["sub"]), role=role)
         except (jwt.InvalidTokenError, KeyError) as error:
             raise SignInError("the session has ended: sign in again") from error
 
-    def nobody(self) -> Person:
+    def nobody(self) -> Principal:
         """Who is here without any proof. Raises SignInError where proof is asked."""
         if not self.is_open:
             raise SignInError("sign in first: this gateway asks for a token")
         return self._local
 
-    def session_of(self, person: Person) -> str:
+    def session_of(self, principal: Principal) -> str:
         """A session for a browser, signed; it ends with this gateway's process, or its time."""
         import jwt
 
         claims = {
-            "sub": person.name,
-            "role": person.role,
+            "sub": principal.name,
+            "role": principal.role,
             "aud": _SESSION_KIND,
             "exp": int(time.time()) + SESSION_S,
         }

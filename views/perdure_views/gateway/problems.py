@@ -1,4 +1,4 @@
-"""What goes wrong as answers: one code and one HTTP status each."""
+"""Errors as answers: one code and one HTTP status each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import Refused
-from perdure_views.gateway.backend import DeskError
+from perdure_views.gateway.backend import BackendError
 
 R = TypeVar("R", bound=Record)
 
@@ -66,6 +66,6 @@ def expect(kind: type[R], what: str, answer: Record) -> R:
     raise ProblemError("internal", f"{what}: answered with a {type(answer).__name__}")
 
 
-def problem_of(error: DeskError) -> ProblemError:
-    """What the desk says, as an answer."""
+def problem_of(error: BackendError) -> ProblemError:
+    """An error of the backend, as an answer."""
     return ProblemError(error.code, error.message)

@@ -1,4 +1,4 @@
-"""Task queues over HTTP: their partitions, owners, lag, workers, and what is open."""
+"""Endpoints of task queues: partitions, owners, lag, workers, open runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from perdure_schemas import commands
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import TaskQueueInfo, WorkerInfo
-from perdure_views.gateway.backend import DeskError
+from perdure_views.gateway.backend import BackendError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
 from perdure_views.gateway.problems import expect
 from perdure_views.gateway.shapes import PartitionShape, Queues, QueueShape, WorkerShape
@@ -19,17 +19,17 @@ QUEUE_ASK_S: Final = 5.0
 
 async def list_queues(call: Call) -> Queues:
     """The task queues of the namespace."""
-    return Queues(task_queues=await call.desk.task_queues())
+    return Queues(task_queues=await call.backend.task_queues())
 
 
 async def describe_queue(call: Call) -> QueueShape:
     """How a task queue stands, with the partitions that do not answer."""
     queue = call.text("queue")
-    numbers = range(await call.desk.partitions(queue))
+    numbers = range(await call.backend.partitions(queue))
     infos = await asyncio.gather(*(_info(call, queue, number) for number in numbers))
     # Read behind the answers, so that nothing they count as read is beyond the end.
-    commands_ends = await call.desk.ends(queue, "commands")
-    events_ends = await call.desk.ends(queue, "events")
+    commands_ends = await call.backend.ends(queue, "commands")
+    events_ends = await call.backend.ends(queue, "events")
     partitions = [
         _partition(number, info, commands_ends[number][1], events_ends[number][1])
         for number, info in zip(numbers, infos, strict=True)
@@ -49,14 +49,14 @@ async def describe_queue(call: Call) -> QueueShape:
 async def _info(call: Call, queue: str, number: int) -> TaskQueueInfo | None:
     what = f"describe of partition {number} of task queue {queue!r}"
     try:
-        answers: list[Record] = await call.desk.ask_partitions(
+        answers: list[Record] = await call.backend.ask_partitions(
             what,
             lambda partition, reply: commands.DescribeTaskQueue(partition=partition, reply=reply),
             task_queue=queue,
             partitions=[number],
             timeout_s=QUEUE_ASK_S,
         )
-    except DeskError as error:
+    except BackendError as error:
         if error.code != "deadline_exceeded":
             raise
         return None

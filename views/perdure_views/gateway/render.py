@@ -1,4 +1,4 @@
-"""Records as JSON that people read: payloads opened, bytes in base64, the rest by field names."""
+"""Records rendered as JSON: payloads decoded, bytes in base64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How endpoints ask: the run that parameters name, the partitions of a list, and commands."""
+"""What endpoints share: the run that parameters name, partitions of a list, sending commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted
 from perdure_schemas.run_pages import PLACES_MAX, Place
-from perdure_views.gateway.backend import Desk
+from perdure_views.gateway.backend import GatewayBackend
 from perdure_views.gateway.endpoints import Call, Param
 from perdure_views.gateway.problems import ProblemError, expect
 from perdure_views.gateway.settings import ASK_S
@@ -22,9 +22,9 @@ WHICH: Final = (
 )
 
 
-async def queue_of(desk: Desk, workflow_id: str, run_id: str, given: str) -> str:
+async def queue_of(backend: GatewayBackend, workflow_id: str, run_id: str, given: str) -> str:
     """The task queue of a run: as given, or the one that knows the id."""
-    return given or await desk.locate(workflow_id, run_id)
+    return given or await backend.locate(workflow_id, run_id)
 
 
 async def ask_run(
@@ -37,8 +37,8 @@ async def ask_run(
 ) -> tuple[Record, str]:
     """Ask the partition of the run that the parameters name; the answer, and its task queue."""
     workflow_id, run_id = call.text("id"), call.text("run")
-    queue = await queue_of(call.desk, workflow_id, run_id, call.text("queue"))
-    answer = await call.desk.ask(
+    queue = await queue_of(call.backend, workflow_id, run_id, call.text("queue"))
+    answer = await call.backend.ask(
         f"{what} of workflow {workflow_id!r}",
         lambda reply: make(workflow_id, run_id, reply),
         workflow_id=workflow_id,
@@ -49,10 +49,10 @@ async def ask_run(
     return answer, queue
 
 
-async def places_of(desk: Desk, queue: str) -> list[Place]:
+async def places_of(backend: GatewayBackend, queue: str) -> list[Place]:
     """The partitions that a list is made of. Raises ProblemError when there are too many."""
-    queues = [queue] if queue else await desk.task_queues(lately=True)
-    counts = await asyncio.gather(*(desk.partitions(name) for name in queues))
+    queues = [queue] if queue else await backend.task_queues(lately=True)
+    counts = await asyncio.gather(*(backend.partitions(name) for name in queues))
     places = [
         (name, number)
         for name, count in zip(queues, counts, strict=True)
@@ -75,7 +75,7 @@ async def command(
 ) -> Taken:
     """Send a command, and wait until it is taken or refused."""
     said = f"{what} of workflow {workflow_id!r}"
-    answer = await call.desk.ask(
+    answer = await call.backend.ask(
         said, make, workflow_id=workflow_id, task_queue=task_queue, timeout_s=ASK_S
     )
     taken = expect(Accepted, said, answer)

@@ -1,11 +1,11 @@
-"""Schedules over HTTP: what there are, how one stands, and what a person tells it, a row an act."""
+"""Endpoints of schedules: list, describe, pause, trigger and others."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from perdure_views.gateway.backend import ScheduleDesk
+from perdure_views.gateway.backend import ScheduleBackend
 from perdure_views.gateway.bodies import (
     BackfillSchedule,
     CreateSchedule,
@@ -23,48 +23,48 @@ SCHEDULES_MAX: Final = 500
 
 async def list_schedules(call: Call) -> Schedules:
     """The schedules of the namespace."""
-    desk = call.desk.schedules(call.person.name)
-    return await desk.listed(begins=call.text("begins"), most=call.number("limit"))
+    backend = call.backend.schedules(call.principal.name)
+    return await backend.listed(begins=call.text("begins"), most=call.number("limit"))
 
 
 async def describe_schedule(call: Call) -> ScheduleShape:
     """How a schedule stands."""
-    return await call.desk.schedules(call.person.name).described(call.text("id"))
+    return await call.backend.schedules(call.principal.name).described(call.text("id"))
 
 
 async def create_schedule(call: Call) -> ScheduleTaken:
     """Make a schedule."""
     wanted: CreateSchedule = call.body
-    await call.desk.schedules(call.person.name).create(wanted)
+    await call.backend.schedules(call.principal.name).create(wanted)
     return ScheduleTaken(schedule_id=wanted.schedule_id)
 
 
-def _pause(desk: ScheduleDesk, body: PauseSchedule) -> Awaitable[None]:
-    return desk.pause(body.schedule_id, body.note)
+def _pause(backend: ScheduleBackend, body: PauseSchedule) -> Awaitable[None]:
+    return backend.pause(body.schedule_id, body.note)
 
 
-def _unpause(desk: ScheduleDesk, body: UnpauseSchedule) -> Awaitable[None]:
-    return desk.unpause(body.schedule_id, body.note)
+def _unpause(backend: ScheduleBackend, body: UnpauseSchedule) -> Awaitable[None]:
+    return backend.unpause(body.schedule_id, body.note)
 
 
-def _trigger(desk: ScheduleDesk, body: TriggerSchedule) -> Awaitable[None]:
-    return desk.trigger(body.schedule_id, body.overlap)
+def _trigger(backend: ScheduleBackend, body: TriggerSchedule) -> Awaitable[None]:
+    return backend.trigger(body.schedule_id, body.overlap)
 
 
-def _backfill(desk: ScheduleDesk, body: BackfillSchedule) -> Awaitable[None]:
-    return desk.backfill(body.schedule_id, (body.from_ms, body.to_ms), body.overlap)
+def _backfill(backend: ScheduleBackend, body: BackfillSchedule) -> Awaitable[None]:
+    return backend.backfill(body.schedule_id, (body.from_ms, body.to_ms), body.overlap)
 
 
-def _delete(desk: ScheduleDesk, body: DeleteSchedule) -> Awaitable[None]:
-    return desk.delete(body.schedule_id)
+def _delete(backend: ScheduleBackend, body: DeleteSchedule) -> Awaitable[None]:
+    return backend.delete(body.schedule_id)
 
 
-def _telling(tell: Callable[[ScheduleDesk, Any], Awaitable[None]]) -> Answers:
+def _telling(tell: Callable[[ScheduleBackend, Any], Awaitable[None]]) -> Answers:
     """The handler that tells a schedule something."""
 
     async def act(call: Call) -> ScheduleTaken:
         body: OfSchedule = call.body
-        await tell(call.desk.schedules(call.person.name), body)
+        await tell(call.backend.schedules(call.principal.name), body)
         return ScheduleTaken(schedule_id=body.schedule_id)
 
     return act

@@ -1,4 +1,4 @@
-"""The HTTP server of a gateway: uvicorn, on a socket of its own or on connections handed to it."""
+"""The HTTP server of a gateway: uvicorn on a socket of its own, or on accepted connections."""
 
 from __future__ import annotations
 

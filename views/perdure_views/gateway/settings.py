@@ -1,4 +1,4 @@
-"""How a gateway is set up, and what it refuses: to serve others without asking who they are."""
+"""Settings of a gateway, checked: it is reachable from elsewhere only with authentication."""
 
 from __future__ import annotations
 

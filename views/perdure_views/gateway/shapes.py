@@ -1,4 +1,4 @@
-"""What goes out as JSON, one Struct a shape. Data only; openapi.json is made from it."""
+"""Response bodies, one Struct each. Data only; openapi.json is made from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often sign-ins may fail from one address before the next one is not even looked at."""
+"""Rate limits on failed sign-ins, by address."""
 
 from __future__ import annotations
 

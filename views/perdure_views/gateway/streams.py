@@ -1,4 +1,4 @@
-"""Server-sent events to one reader: never more under way than it takes, and not for ever."""
+"""Server-sent events to one reader, with backpressure and a time limit."""
 
 from __future__ import annotations
 

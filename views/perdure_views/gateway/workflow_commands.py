@@ -1,4 +1,4 @@
-"""What changes a workflow over HTTP, one function and one row a command."""
+"""Endpoints that change a workflow, one function and one row a command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def start_workflow(call: Call) -> Taken:
             request_id=start.request_id or reply.correlation_id,
             first_sent_ms=_now_ms(),
             reply=reply,
-            identity=call.person.name,
+            identity=call.principal.name,
             id_reuse_policy=start.id_reuse_policy,
             id_conflict_policy=start.id_conflict_policy,
             execution_timeout_ms=start.execution_timeout_ms,
@@ -61,7 +61,7 @@ async def start_workflow(call: Call) -> Taken:
 async def cancel_workflow(call: Call) -> Taken:
     """Ask a run to cancel itself."""
     body: Cancel = call.body
-    queue = await queue_of(call.desk, body.workflow_id, body.run_id, body.task_queue)
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
     return await command(
         call,
         "cancel",
@@ -74,7 +74,7 @@ async def cancel_workflow(call: Call) -> Taken:
             reason=body.reason,
             request_id=body.request_id or reply.correlation_id,
             first_sent_ms=_now_ms(),
-            identity=call.person.name,
+            identity=call.principal.name,
             reply=reply,
         ),
     )
@@ -83,7 +83,7 @@ async def cancel_workflow(call: Call) -> Taken:
 async def terminate_workflow(call: Call) -> Taken:
     """End a run at once."""
     body: Terminate = call.body
-    queue = await queue_of(call.desk, body.workflow_id, body.run_id, body.task_queue)
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
     return await command(
         call,
         "terminate",
@@ -96,7 +96,7 @@ async def terminate_workflow(call: Call) -> Taken:
             reason=body.reason,
             request_id=body.request_id or reply.correlation_id,
             first_sent_ms=_now_ms(),
-            identity=call.person.name,
+            identity=call.principal.name,
             reply=reply,
         ),
     )

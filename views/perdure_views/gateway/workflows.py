@@ -1,4 +1,4 @@
-"""What is read of workflows over HTTP: list, count, describe, history and result."""
+"""Endpoints that read workflows: list, count, describe, history and result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from perdure_schemas import commands
 from perdure_schemas.replies import HistoryPage, RunClosed, RunDescription, RunPage
 from perdure_schemas.run_pages import ListTokenError, Place, grouped, joined
 from perdure_topics.names import partition_of, topic_name
-from perdure_views.gateway.backend import DeskError
+from perdure_views.gateway.backend import BackendError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
 from perdure_views.gateway.lists import PAGE_MAX, merged
 from perdure_views.gateway.problems import ProblemError, expect
@@ -35,7 +35,7 @@ async def list_workflows(call: Call) -> Runs:
     async def fetch(place: Place, token: bytes, size: int) -> RunPage | None:
         queue, partition = place
         try:
-            answers = await call.desk.ask_partitions(
+            answers = await call.backend.ask_partitions(
                 what,
                 lambda number, reply: commands.ListWorkflows(
                     partition=number, query=query, page_size=size, page_token=token, reply=reply
@@ -44,7 +44,7 @@ async def list_workflows(call: Call) -> Runs:
                 partitions=[partition],
                 timeout_s=ASK_S,
             )
-        except DeskError as error:
+        except BackendError as error:
             if error.code == "deadline_exceeded":
                 return None
             raise
@@ -52,7 +52,7 @@ async def list_workflows(call: Call) -> Runs:
 
     try:
         runs, next_page, silent = await merged(
-            await places_of(call.desk, call.text("queue")),
+            await places_of(call.backend, call.text("queue")),
             fetch,
             limit=limit,
             token=call.text("page"),
@@ -68,7 +68,7 @@ async def count_workflows(call: Call) -> Count:
     what = "count of workflows"
 
     async def part(place: Place, token: bytes) -> RunPage:
-        answers = await call.desk.ask_partitions(
+        answers = await call.backend.ask_partitions(
             what,
             lambda number, reply: commands.ListWorkflows(
                 partition=number, query=query, page_token=token, count_only=True, reply=reply
@@ -85,7 +85,7 @@ async def count_workflows(call: Call) -> Count:
             pages.append(await part(place, token))
         return pages
 
-    places = await places_of(call.desk, call.text("queue"))
+    places = await places_of(call.backend, call.text("queue"))
     pages = [page for found in await asyncio.gather(*map(count, places)) for page in found]
     return Count(
         count=sum(page.count for page in pages),
@@ -136,7 +136,7 @@ async def history_part(call: Call, *, from_seq: int, wait_s: float | None) -> Hi
             timeout_s=wait_s or ASK_S,
             is_prompt=wait_s is None,
         )
-    except DeskError as error:
+    except BackendError as error:
         if wait_s is None or error.code != "deadline_exceeded":
             raise
         return HistoryPart(
@@ -149,8 +149,8 @@ async def history_part(call: Call, *, from_seq: int, wait_s: float | None) -> Hi
             more=True,
         )
     page = expect(HistoryPage, "history", answer)
-    partition = partition_of(call.text("id"), await call.desk.partitions(queue))
-    topic = topic_name("events", call.desk.namespace, queue)
+    partition = partition_of(call.text("id"), await call.backend.partitions(queue))
+    topic = topic_name("events", call.backend.namespace, queue)
     # Thousands of events take long enough to open to hold up everybody else.
     return await asyncio.to_thread(history_of, page, topic=topic, partition=partition)
 
@@ -167,7 +167,7 @@ async def await_result(call: Call) -> Closing:
             timeout_s=max(float(call.number("wait")), 1.0),
             is_prompt=False,
         )
-    except DeskError as error:
+    except BackendError as error:
         if error.code != "deadline_exceeded":
             raise
         return Closing(closed=False, workflow_id=call.text("id"), run_id=call.text("run"))

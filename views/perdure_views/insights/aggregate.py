@@ -1,4 +1,4 @@
-"""One record of an events topic at a time: which rows it changes, and what it shows. Pure.
+"""The pure aggregation of an events topic: one record in, changed rows and findings out.
 
 `take` reads rows through a function and returns changes in the order in which they must be
 written. It knows no clock, no table and no Kafka; Faust, a test and the command all call it.

@@ -1,4 +1,4 @@
-"""A task queue's figures and findings in memory, as far as its events have been read. No Faust."""
+"""A task queue's figures and findings in memory, up to the offset that was read. No Faust."""
 
 from __future__ import annotations
 

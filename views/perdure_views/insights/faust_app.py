@@ -1,4 +1,4 @@
-"""The Faust app over a task queue's events: rows in RocksDB tables, findings out, figures on pages.
+"""The Faust app over a task queue's events: rows in RocksDB tables, findings published.
 
 Importing this imports Faust. An agent takes one partition's records in order; all rows of the
 partition are in one table, so their changelog has them in order too, the cursor last. A record

@@ -1,4 +1,4 @@
-"""What the tables of insights stand on: the same events topic, with as many partitions."""
+"""Checks before insights start: the same events topic, the same number of partitions."""
 
 from __future__ import annotations
 

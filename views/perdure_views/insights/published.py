@@ -1,4 +1,4 @@
-"""What running insights know, as others read it: their findings topic, and their figures' page."""
+"""Published results of insights: their findings topic, and their page of figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What insights remember of a partition: its cursor, its open runs, and figures by window.
+"""The state of insights for a partition: its cursor, its open runs, figures by window.
 
 Each row says up to which offset it has been changed, so a record that is taken twice changes
 nothing the second time. The cursor's row is written last: what it covers is in the others.

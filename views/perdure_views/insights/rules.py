@@ -1,4 +1,4 @@
-"""What of a run or a queue a person should know, with its likely cause and what to do. Pure."""
+"""Rules of findings: what is wrong with a run or a queue, the likely cause, the remedy. Pure."""
 
 from __future__ import annotations
 

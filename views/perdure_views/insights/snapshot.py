@@ -1,4 +1,4 @@
-"""The same figures and findings from a whole log at once, without Faust: any log, read access."""
+"""Figures and findings computed from a whole log at once, without Faust."""
 
 from __future__ import annotations
 

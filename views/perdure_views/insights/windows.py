@@ -1,4 +1,4 @@
-"""Figures of many partitions added up, as people and programs read them. Pure."""
+"""Figures of many partitions summed by window. Pure."""
 
 from __future__ import annotations
 

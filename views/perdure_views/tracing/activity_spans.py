@@ -1,4 +1,4 @@
-"""The spans of activities: one each, with one beneath it for each attempt, and their waits."""
+"""Spans of activities: one each, with a child span for each attempt and each wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spans of what runs say to each other and are told: signals, updates, children, calls."""
+"""Spans of messages between runs and from clients: signals, updates, children, calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans sent by an exporter of OpenTelemetry: ours in its form, and nothing more."""
+"""Export of spans by an exporter of OpenTelemetry, in its form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the accepted transitions of a run to its spans: a pure function, a table of its events.
+"""The pure projection of accepted transitions to spans: a table by event.
 
 The same transitions give the same spans with the same ids, whoever shows them and however often.
 A span is given out by the event that ends it. What may stay open for long is shown at once by a

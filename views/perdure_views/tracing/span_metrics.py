@@ -1,4 +1,4 @@
-"""Latencies and failures measured from spans: what is accepted is measured once, as it is shown."""
+"""Latencies and failures measured from spans, once for each accepted transition."""
 
 from __future__ import annotations
 

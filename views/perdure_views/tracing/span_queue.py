@@ -1,4 +1,4 @@
-"""Spans on their way to where they are kept: a bounded queue and the thread that empties it.
+"""The export queue of spans: bounded, emptied by a thread of its own.
 
 A shard only ever appends here. When nobody takes the spans the queue fills, what comes then is
 dropped, counted and said, and the shard goes on: `perdure traces --since` sends it again later.

@@ -1,4 +1,4 @@
-"""Spans as plain data, and what is remembered of a run between two of its transitions."""
+"""Spans as plain data, and the state of a run between two of its transitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of what the log holds: events topics folded from the beginning, or from where one stopped.
+"""Spans read from the log: events topics from their beginning, or from a saved offset.
 
 Nothing is dropped here: when the spans do not arrive, reading waits. A position is saved with its
 cursor and the runs that are open there, after all before it has arrived; so a repeat after a

@@ -1,4 +1,4 @@
-"""Spans of users' code, and the caller's trace carried to it: OpenTelemetry by interceptors."""
+"""OpenTelemetry tracing of users' code, by interceptors."""
 
 from __future__ import annotations
 

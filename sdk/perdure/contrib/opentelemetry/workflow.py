@@ -1,4 +1,4 @@
-"""Spans from inside workflow code: of what took no time, once, and never in replay."""
+"""Spans from workflow code: created once, never in replay."""
 
 from __future__ import annotations
 
