@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.tracing import TRACEPARENT, TRACESTATE, attempt_span_id
@@ -10,6 +10,9 @@ from perdure_schemas.tracing import TRACEPARENT, TRACESTATE, attempt_span_id
 if TYPE_CHECKING:
     from perdure_actors.core.decision import RunLocal, SendTask
     from perdure_topics.ports import Headers
+
+DURATION_MS_MAX: Final = 1000 * 365 * 24 * 3600 * 1000
+"""A thousand years: more is no duration, and no clock takes it. `timedelta.max` means never."""
 
 
 class Home(NamedTuple):
@@ -38,9 +41,9 @@ def task_record(
         partition=home.partition,
         input=scheduled.input,
         header=scheduled.header,
-        schedule_to_close_ms=scheduled.schedule_to_close_ms,
-        start_to_close_ms=scheduled.start_to_close_ms,
-        heartbeat_ms=scheduled.heartbeat_ms,
+        schedule_to_close_ms=min(scheduled.schedule_to_close_ms, DURATION_MS_MAX),
+        start_to_close_ms=min(scheduled.start_to_close_ms, DURATION_MS_MAX),
+        heartbeat_ms=min(scheduled.heartbeat_ms, DURATION_MS_MAX),
         retry_policy=scheduled.retry_policy,
         priority=scheduled.priority,
         scheduled_ms=activity.scheduled_ms,
@@ -49,7 +52,7 @@ def task_record(
         wants_claim=wants_claim,
         namespace=home.namespace,
         task_queue=scheduled.task_queue,
-        schedule_to_start_ms=scheduled.schedule_to_start_ms,
+        schedule_to_start_ms=min(scheduled.schedule_to_start_ms, DURATION_MS_MAX),
         local=scheduled.local,
     )
 

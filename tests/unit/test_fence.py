@@ -47,6 +47,14 @@ class Napping:
         await asyncio.sleep(0)
 
 
+@workflow.defn(sandboxed=False)
+class Naming:
+    @workflow.run
+    async def run(self) -> None:
+        workflow.upsert_search_attributes({"half \ud83d": ["v"]})
+        await asyncio.sleep(1)
+
+
 raises: list[BaseException] = []
 
 
@@ -74,7 +82,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, table: Any, row: object, fails: objec
 
 
 def world(**more: Any) -> HostWorld:
-    made = HostWorld([Quiet, Napping], **more)
+    made = HostWorld([Quiet, Napping, Naming], **more)
     made.run(1_000)
     return made
 
@@ -215,6 +223,17 @@ def test_code_that_escapes_three_times_is_blocked(
     assert type(error).__name__ in bad.summary.block.message
     assert good.summary.block is None
     assert not here.dead()
+
+
+def test_a_search_attribute_whose_name_is_no_text_costs_nobody_anything() -> None:
+    here = world()
+    here.start("Naming", "named")
+    here.run(3_000)
+
+    summary = here.describe("named").summary
+    assert summary.status == "completed"
+    assert list(summary.search_attributes) == ["half \\ud83d"]
+    assert here.host.takeovers == 1
 
 
 def test_a_deadline_that_fails_is_put_off_and_others_are_fired(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from perdure_actors.core.decision import Forward, SendAgain, SendCommand, SendTask
 from perdure_actors.core.state import ActivityState, RecordId
 from perdure_actors.partition.outbox import AT_ONCE_MAX, Address, Outbox, effect_rows, kept_effect
 from perdure_actors.partition.run_cache import Ops
+from perdure_actors.worker.task_checks import problem_of
 from perdure_schemas.avro import decode, decode_as
 from perdure_schemas.commands import CancelWorkflow
 from perdure_schemas.events import ActivityScheduled
@@ -122,6 +125,28 @@ def test_a_task_carries_the_span_of_its_attempt() -> None:
     [record] = sender.broker.topics[topic_name("tasks", "ns", "orders")][1][0].records
     attempt = place._replace(span_id=attempt_span_id("run", 2, 3))
     assert record.headers == (("traceparent", attempt.header().encode()), ("tracestate", b"a=b"))
+
+
+def test_a_timeout_of_ages_is_one_that_workers_take() -> None:
+    sender = Sender()
+    sender.make("tasks", "orders")
+    ages = timedelta.max // timedelta(milliseconds=1)
+    scheduled = ActivityScheduled(
+        activity_id="1",
+        activity_type="a",
+        task_queue="orders",
+        start_to_close_ms=ages,
+        schedule_to_close_ms=ages,
+        schedule_to_start_ms=ages,
+        heartbeat_ms=ages,
+    )
+    activity = ActivityState(scheduled, 1, 0, 1, RecordId(1, b"n", 4, 0), 0)
+
+    sender.dispatch.send(4, [SendTask("wf", "run", "Order", activity)], epoch=1)
+    sender.turn()
+
+    [record] = sender.broker.partition(topic_name("tasks", "ns", "orders"), 0).records
+    assert problem_of(decode_as(ActivityTask, record.value)) == ""
 
 
 def test_a_command_does_not_overtake_those_that_wait_for_its_topic() -> None:

@@ -161,6 +161,14 @@ async def test_time_is_skipped_while_an_update_is_awaited(client: Client) -> Non
     assert await handle.result() == 6
 
 
+async def test_time_is_skipped_while_a_query_waits_for_the_first_step(client: Client) -> None:
+    delay = timedelta(seconds=9)
+    handle = await client.start_workflow(Waits.run, 30, id="w", task_queue="q", start_delay=delay)
+    async with asyncio.timeout(8):
+        assert await handle.query(Waits.so_far) == 0
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+
+
 async def test_time_is_skipped_while_an_update_with_its_start_is_awaited(client: Client) -> None:
     start = WithStartWorkflowOperation(
         Waits.run,

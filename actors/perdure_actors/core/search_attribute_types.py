@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from perdure_actors.core.markers import CHANGE_VERSION, NULL
+from perdure_schemas.bounds import utf8
 from perdure_schemas.events import WorkflowContinuedAsNew
 from perdure_schemas.fact_events import SearchAttributesUpserted
 
@@ -50,10 +51,11 @@ def _fit(one: str, other: str) -> bool:
 
 def mistyped(world: World, attributes: Mapping[str, Payload]) -> str:
     """Why search attributes cannot be had beside those of other runs; empty when they can."""
-    for name, payload in attributes.items():
-        if payload.encoding == NULL or name == CHANGE_VERSION:
+    for given, payload in attributes.items():
+        if payload.encoding == NULL or given == CHANGE_VERSION:
             continue
-        now = type_of(payload)
+        # As it will be written: what is no UTF-8 is escaped there.
+        name, now = utf8(given), type_of(payload)
         held = world.attribute_type(name)
         if not now or not held or _fit(now, held):
             continue

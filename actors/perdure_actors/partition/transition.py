@@ -166,12 +166,12 @@ class TransitionBuilder:
         Raises BlockedError for what cannot be had, or cannot be written.
         """
         run, world, now_ms = resident.run, self._world, self.now_ms
-        for cause, checks in (("too_large", CHECKS), ("error", FITS)):
-            for check in checks:
-                problem = check(world, run, outputs)
-                if problem:
-                    raise BlockedError(cause, problem)
         try:
+            for cause, checks in (("too_large", CHECKS), ("error", FITS)):
+                for check in checks:
+                    problem = check(world, run, outputs)
+                    if problem:
+                        raise BlockedError(cause, problem)
             asked = [write(settle(world, run, output, now_ms)) for output in outputs]
         except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
             text = f"what the code asks for cannot be written: {type(error).__name__}: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from perdure_actors.task_records import DURATION_MS_MAX
 from perdure_schemas.avro import UnreadableRecordError, decode_as
 from perdure_schemas.tasks import ActivityTask
 from perdure_topics.names import PARTITIONS_MAX, role_of
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from perdure_topics.ports import StoredRecord
 
 logger = logging.getLogger(__name__)
-DURATION_MS_MAX: Final = 1000 * 365 * 24 * 3600 * 1000
-"""A thousand years: more is no duration, and no clock takes it."""
 TOKEN_BYTES_MAX: Final = 64
 _DURATIONS: Final = (
     "schedule_to_close_ms",
