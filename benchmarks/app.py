@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 from benchmarks.requests import count_requests
+from benchmarks.thread_names import name_threads
 from perdure import activity, workflow
 from perdure.common import RetryPolicy
 from perdure.exceptions import ApplicationError
 
 TASK_QUEUE = "bench"
 count_requests()
+name_threads()
 MINUTE = timedelta(minutes=1)
 RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), backoff_coefficient=2.0, maximum_attempts=5

@@ -77,6 +77,7 @@ async def run_many(client: Client, stage: Stage, count: int, tag: str) -> float:
 
 async def orders(stage: Stage) -> Figures:
     """The order workflow one at a time, then 100 in flight, with the processor time of all."""
+    stage.count_requests()
     stage.start_host()
     stage.start_worker()
     client = await stage.client()

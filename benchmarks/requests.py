@@ -24,12 +24,14 @@ _PLAIN: Final = settings.shared_settings
 
 
 def count_requests() -> None:
-    """Have every client that this process opens from now on write what it has asked so far."""
-    if FOLDER in os.environ:
-        settings.shared_settings = _counting
+    """Have clients that this process opens write what they have asked, where a stage wants it."""
+    settings.shared_settings = _counting
 
 
 def _counting(bootstrap: str, extra: settings.Settings) -> settings.Settings:
+    plain = _PLAIN(bootstrap, extra)
+    if FOLDER not in os.environ:
+        return plain
     folder = Path(os.environ[FOLDER])
 
     def write(text: str) -> None:
@@ -37,8 +39,7 @@ def _counting(bootstrap: str, extra: settings.Settings) -> settings.Settings:
         with suppress(FileNotFoundError):  # The stage is gone, the client not yet.
             _write(folder / f"{os.getpid()}-{found['name']}.json", found)
 
-    more = {"statistics.interval.ms": EVERY_MS, "stats_cb": write}
-    return {**_PLAIN(bootstrap, extra), **more}
+    return {**plain, "statistics.interval.ms": EVERY_MS, "stats_cb": write}
 
 
 def requests_in(folder: Path) -> Counter[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.requests import EVERY_MS, FOLDER, count_requests, requests_in
+from benchmarks.requests import EVERY_MS, FOLDER, requests_in
 from perdure._assembly import open_log
 from perdure.client import Client
 from perdure_topics.task_queue_topics import create_topics
@@ -66,9 +66,6 @@ class Stage:
 
     def __enter__(self) -> Self:
         if self.log == "kafka":
-            self._requests.mkdir()
-            os.environ[FOLDER] = str(self._requests)
-            count_requests()
             self.make_topics()
         return self
 
@@ -80,6 +77,7 @@ class Stage:
     ) -> None:
         for name in list(self.processes):
             self.stop(name)
+        os.environ.pop(FOLDER, None)
         self._scratch.cleanup()
 
     def another(self) -> Stage:
@@ -179,6 +177,11 @@ class Stage:
     async def client(self) -> Client:
         """A client of this log."""
         return await Client.connect(self.target, namespace=self.namespace)
+
+    def count_requests(self) -> None:
+        """Count what clients ask that are opened from now on, here and in other processes."""
+        self._requests.mkdir(exist_ok=True)
+        os.environ[FOLDER] = str(self._requests)
 
     async def requests(self) -> Counter[str]:
         """What all processes have asked of the broker so far, as their clients count it."""

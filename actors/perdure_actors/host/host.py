@@ -66,6 +66,11 @@ def counts_of(shard: PartitionProcessor) -> Counter[str]:
     )
 
 
+def _due_ms(now_ms: int, wait_ms: int) -> int:
+    """When a slot has its next turn: those that rest are woken together, once a second."""
+    return now_ms + wait_ms if wait_ms < IDLE_MS else (now_ms + wait_ms) // IDLE_MS * IDLE_MS
+
+
 class _Slot:
     """An assigned partition: being taken over, owned, or waiting to be tried again."""
 
@@ -142,7 +147,7 @@ class Host:
         wait_ms = IDLE_MS
         for number, slot in list(self.slots.items()):
             if number in ready or slot.due_ms <= now_ms:
-                slot.due_ms = now_ms + self._turn(number, slot)
+                slot.due_ms = _due_ms(now_ms, self._turn(number, slot))
             wait_ms = min(wait_ms, slot.due_ms - now_ms)
         self._answers.step()
         self._ground.step(now_ms)

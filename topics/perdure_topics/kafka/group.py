@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from perdure_topics.kafka.watch import BrokerWatch
 
 _LOG = logging.getLogger(__name__)
+# How long an order may have to wait for a poll to end: where orders come, and elsewhere.
 _POLL_S: Final = 0.05
+_REST_POLL_S: Final = 0.25
 _DRAIN: Final = 500
 _RELEASE_S: Final = 1.0
 STILL_S: Final = 5.0
@@ -108,7 +110,7 @@ class _Membership:
                 if not self._may_poll():
                     time.sleep(_POLL_S)
                     continue
-                first = self._consumer.poll(_POLL_S)
+                first = self._consumer.poll(self._poll_s())
                 if first is not None:
                     self._received([first, *self._consumer.consume(_DRAIN, 0)])
                 if self._commits and time.monotonic() - self._committed_at > _COMMIT_S:
@@ -123,6 +125,10 @@ class _Membership:
     def _may_poll(self) -> bool:
         """Whether this member is still one."""
         return True
+
+    def _poll_s(self) -> float:
+        """How long a poll may take: only where orders may come must it end soon."""
+        return _REST_POLL_S
 
     def _received(self, messages: list[Message]) -> None:
         for message in messages:
@@ -293,6 +299,11 @@ class KafkaGroupReader(_Membership):
         queue = self._queues.get(partition)
         if queue is not None and queue.messages:
             self._on_ready()
+
+    def _poll_s(self) -> float:
+        # What is held or paused is resumed by an order, and somebody waits for its records.
+        rests = not self._held and not any(queue.paused for queue in self._queues.values())
+        return _REST_POLL_S if rests else _POLL_S
 
     def _flow(self, partition: int) -> None:
         """Let a partition come in, or not, as it now should."""
