@@ -67,8 +67,10 @@ def counts_of(shard: PartitionProcessor) -> Counter[str]:
 
 
 def _due_ms(now_ms: int, wait_ms: int) -> int:
-    """When a slot has its next turn: those that rest are woken together, once a second."""
-    return now_ms + wait_ms if wait_ms < IDLE_MS else (now_ms + wait_ms) // IDLE_MS * IDLE_MS
+    """When a slot has its next turn: with all others at the full second, where that is sooner."""
+    due_ms = now_ms + wait_ms
+    together_ms = due_ms // IDLE_MS * IDLE_MS
+    return together_ms if together_ms > now_ms else due_ms
 
 
 class _Slot:

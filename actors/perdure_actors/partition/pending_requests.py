@@ -224,6 +224,11 @@ class PendingRequests:
         return bool(self._reads)
 
     @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for anything here."""
+        return bool(self._waiters or self._held or self._reads or any(self._updates.runs))
+
+    @property
     def runs_waited_for(self) -> int:
         """How many runs somebody waits for."""
         return len(self._waiters)

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 PROGRESS_INPUTS = 1_000
 PROGRESS_MS = 10_000
 HOUSE_MS = 200
+REST_HOUSE_MS = 1_500
+"""Where nobody waits for an answer, an effect or an attempt; hosts come by at each full second."""
 
 
 class PartitionProcessor:
@@ -260,8 +262,15 @@ class PartitionProcessor:
         if self.upkeep.is_reading:
             return 1
         due_ms = self.timer_queue.next_ms()
-        wait_ms = self.inbox.wait_ms(max(0, self._house_at_ms + HOUSE_MS - now_ms))
+        house_ms = REST_HOUSE_MS if self._rests else HOUSE_MS
+        wait_ms = self.inbox.wait_ms(max(0, self._house_at_ms + house_ms - now_ms))
         return wait_ms if due_ms is None else max(0, min(wait_ms, due_ms - now_ms))
+
+    @property
+    def _rests(self) -> bool:
+        """Whether nobody notices that house is kept less often."""
+        is_waited_for = self.requests.is_waited_for or self.world.soft.held
+        return self.outbox.is_idle and not self.journal.in_flight and not is_waited_for
 
     def _keep_house(self, now_ms: int) -> None:
         """Every now and then: waiting effects, word to those who wait, old request ids."""
