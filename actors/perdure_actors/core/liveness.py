@@ -123,6 +123,11 @@ class Liveness:
         """When an attempt was last heard of, or everything was heard anew."""
         return max(self.taken_over_ms, self.heartbeat_ms(run_id, activity_id))
 
+    @property
+    def holds_attempts(self) -> bool:
+        """Whether any worker was granted an attempt that may not have ended."""
+        return bool(self._held)
+
     def attempts_of(self, worker_id: str) -> Collection[tuple[str, str]]:
         """The attempts that a worker was granted: (run id, activity id). Some may have ended."""
         return frozenset(self._held.get(worker_id, ()))

@@ -269,7 +269,7 @@ class PartitionProcessor:
     @property
     def _rests(self) -> bool:
         """Whether nobody notices that house is kept less often."""
-        is_waited_for = self.requests.is_waited_for or self.world.liveness.held
+        is_waited_for = self.requests.is_waited_for or self.world.liveness.holds_attempts
         return self.outbox.is_idle and not self.journal.in_flight and not is_waited_for
 
     def _keep_house(self, now_ms: int) -> None:
