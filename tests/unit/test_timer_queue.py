@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,8 +89,8 @@ class _Fence:
     refusal = is_set_aside
 
     @staticmethod
-    def attempt(_kind: str, _key: object, call: Any, *args: object) -> None:
-        call(*args)
+    def attempt(_kind: str, _key: object) -> Any:
+        return nullcontext(SimpleNamespace(error=None))
 
 
 class _Probe:

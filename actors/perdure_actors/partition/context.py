@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from perdure_actors.core.decision import Rejection
 from perdure_actors.core.liveness import Liveness
-from perdure_actors.core.rules import COMMANDS
 from perdure_actors.core.search_attribute_types import is_said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     TypeOf = Callable[[str], str]
-    from perdure_actors.core.decision import Limits, Verdict
+    from perdure_actors.core.decision import Limits
     from perdure_actors.core.signal_buffer import SignalBuffers
     from perdure_actors.core.state import ActorState, RecordId, Run
     from perdure_actors.partition.log_time import LogTime
     from perdure_actors.partition.run_cache import RunCache
-    from perdure_schemas.command_headers import Command
     from perdure_topics.fold import Cursor
 
 
@@ -78,13 +75,6 @@ class PartitionContext:
         self._run_ids = 0
         # By recorded time, as all deadlines are.
         self.liveness = Liveness(self.time_ms)
-
-    def decide(self, command: Command, now_ms: int) -> Verdict:
-        """What the rules say to a command; what it tells of workers is written down."""
-        verdict = COMMANDS[type(command)](self, command, now_ms)
-        if not isinstance(verdict, Rejection):
-            self.liveness.take(verdict.liveness)
-        return verdict
 
     @property
     def buffers(self) -> SignalBuffers:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
 from perdure_actors.core.messages import accepted_of
+from perdure_actors.core.rules import COMMANDS
 from perdure_actors.replay.blocked import BlockedError
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.message_commands import UpdateWorkflow
@@ -69,6 +70,14 @@ class Proposes(Protocol):
 
     def propose(self, step: Step | None, workflow_id: str = "", *, covers: bool) -> object:
         """Append a transition."""
+
+
+def decide(world: PartitionContext, command: Command, now_ms: int) -> Verdict:
+    """What the rules say to a command; what it tells of workers is written down."""
+    verdict = COMMANDS[type(command)](world, command, now_ms)
+    if not isinstance(verdict, Rejection):
+        world.liveness.take(verdict.liveness)
+    return verdict
 
 
 class CommandDecider:
@@ -151,7 +160,7 @@ class CommandDecider:
         return Concluded(steps, [], run_id, update.update_id, update.reply)
 
     def _decide_one(self, command: Command, now_ms: int) -> Verdict:
-        verdict = self._world.decide(command, now_ms)
+        verdict = decide(self._world, command, now_ms)
         if not isinstance(verdict, Decision) or not verdict.is_checked:
             return verdict
         return self._shown_to_code(verdict)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Decision, SendTask
+from perdure_actors.partition.decide_command import decide
 from perdure_actors.partition.eager_mailbox import TaskMailbox
 from perdure_actors.partition.fence import reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
@@ -192,14 +193,16 @@ class EagerTasks:
     def _take_outcome(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
         """Decide on an outcome; one that cannot be goes by the log, where inputs are set aside."""
         key = type(outcome).__name__
-        error = self._fence.attempt(OUTCOME, key, self._decide, token, outcome, now_ms)
+        with self._fence.attempt(OUTCOME, key) as attempt:
+            self._decide(token, outcome, now_ms)
+        error = attempt.error
         if error is not None:
             text = f"an outcome cannot be taken, and goes by the log: {reason_of(error)}"
             self._fence.tell(self._services, "report_failed", text, error)
             self._give_back([token])
 
     def _decide(self, token: bytes, outcome: AttemptReport, now_ms: int) -> None:
-        verdict = self._world.decide(outcome, now_ms)
+        verdict = decide(self._world, outcome, now_ms)
         if not isinstance(verdict, Decision) or not verdict.steps:
             self._counters["ignored: an attempt that nobody waits for"] += 1
             # What made it needless may not be accepted: then somebody does wait for it.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from perdure_schemas.replies import Refused
 from perdure_topics.ports import LogError, TableError
@@ -57,6 +57,27 @@ class Deed(NamedTuple):
         return f"the {where} {str(self.key)[:200]}"
 
 
+class Attempt:
+    """One thing that is being done; whoever does it calls it within, so that nothing calls back."""
+
+    __slots__ = ("_drafts", "_fence", "error")
+
+    def __init__(self, fence: Fence, drafts: int) -> None:
+        self._fence = fence
+        self._drafts = drafts
+        self.error: Exception | None = None
+        """What it raised before anything of it had happened."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        stays = self._fence.ended(self._drafts, error)
+        if stays and isinstance(error, Exception):
+            self.error = error
+        return stays
+
+
 class Fence:
     """What is being done in one slot of a host, and what has failed there over its shards."""
 
@@ -68,28 +89,26 @@ class Fence:
         self._back_off = 0, 0
         self._said: dict[str, tuple[int, int]] = {}
 
-    def attempt(
-        self, kind: str, key: object, act: Callable[..., object], *args: Any
-    ) -> Exception | None:
-        """Do something; what it raised before anything of it had happened.
+    def attempt(self, kind: str, key: object) -> Attempt:
+        """What is done within is known by this; what it raised is its `error` afterwards."""
+        self._doing = Deed(kind, key)
+        return Attempt(self, self.drafts)
 
-        What it raises later goes on to whoever holds the shard, and so does trouble of the log or
+    def ended(self, drafts: int, error: BaseException | None) -> bool:
+        """An attempt has ended; whether what it raised stays within: nothing of it has happened.
+
+        What is raised later goes on to whoever holds the shard, and so does trouble of the log or
         of the table.
         """
-        drafts, self._doing = self.drafts, Deed(kind, key)
-        try:
-            act(*args)
-        except PASSING:
-            raise
-        except Exception as error:
-            if self.drafts != drafts:
-                raise
-            self._doing = None
-            return error
-        if self._failed and self._doing is not None:
-            self._failed.pop(self._doing, None)
+        if error is None:
+            if self._failed and self._doing is not None:
+                self._failed.pop(self._doing, None)
+        elif (
+            isinstance(error, PASSING) or not isinstance(error, Exception) or self.drafts != drafts
+        ):
+            return False
         self._doing = None
-        return None
+        return error is not None
 
     def put_off(self) -> None:
         """What is being done is not done yet: nothing is known of how it goes."""

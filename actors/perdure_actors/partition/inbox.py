@@ -441,12 +441,13 @@ class Inbox:
         if refusal:
             self._executor.refusal = refusal
         mark = self._owed.mark()
-        error = fence.attempt(INPUT, offset, self._take_record, record, now_ms)
+        with fence.attempt(INPUT, offset) as attempt:
+            self._take_record(record, now_ms)
         if refusal:
             self._executor.refusal = ""
-        if error is not None:
+        if attempt.error is not None:
             self._owed.cut(mark)
-            self._outcomes.fail(record, reason_of(error), error)
+            self._outcomes.fail(record, reason_of(attempt.error), attempt.error)
 
     def _take_record(self, record: StoredRecord, now_ms: int) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from perdure_actors import table_layout
 from perdure_actors.core.deadlines import decide_local_lost
 from perdure_actors.core.decision import Decision, Due, RunLocal, StopLocal
+from perdure_actors.partition.decide_command import decide
 from perdure_actors.partition.doubt import Trial
 from perdure_actors.partition.fence import LOCAL_REPORT, reason_of
 from perdure_actors.task_records import Home, task_record, trace_headers
@@ -124,13 +125,15 @@ class LocalActivities:
 
     def _attempt(self, act: Callable[[Any, int], None], what: Any, now_ms: int) -> None:
         """Take word of an attempt; one that cannot be decided is left to its timeouts."""
-        error = self._fence.attempt(LOCAL_REPORT, type(what).__name__, act, what, now_ms)
+        with self._fence.attempt(LOCAL_REPORT, type(what).__name__) as attempt:
+            act(what, now_ms)
+        error = attempt.error
         if error is not None:
             text = f"word of a local activity cannot be taken: {reason_of(error)}"
             self._fence.tell(self._services, "report_failed", text, error)
 
     def _decide(self, report: AttemptReport, now_ms: int) -> None:
-        verdict = self._world.decide(report, now_ms)
+        verdict = decide(self._world, report, now_ms)
         if not isinstance(verdict, Decision):
             self._counters["ignored: a local attempt that nobody waits for"] += 1
             return

@@ -234,11 +234,12 @@ class TimerService:
         refusal = fence.refusal(DEADLINE, key)
         if refusal:
             self._executor.refusal = refusal
-        error = fence.attempt(DEADLINE, key, fire or self._fire_run, alarm, now_ms)
+        with fence.attempt(DEADLINE, key) as attempt:
+            (fire or self._fire_run)(alarm, now_ms)
         if refusal:
             self._executor.refusal = ""
-        if error is not None:
-            self._put_off(alarm, now_ms, reason_of(error), error)
+        if attempt.error is not None:
+            self._put_off(alarm, now_ms, reason_of(attempt.error), attempt.error)
 
     def _put_off(
         self, alarm: table_layout.Alarm, now_ms: int, reason: str, error: Exception | None
@@ -352,7 +353,9 @@ class TimerService:
         fence = self._fence
         if fence.refusal(BLOCKED_RUN, run_id):
             return
-        error = fence.attempt(BLOCKED_RUN, run_id, self._resume_one, run_id, resident)
+        with fence.attempt(BLOCKED_RUN, run_id) as attempt:
+            self._resume_one(run_id, resident)
+        error = attempt.error
         if error is not None:
             state = resident.run.state
             text = f"blocked workflow {state.workflow_id!r} run {run_id} cannot be tried again"
@@ -389,10 +392,11 @@ class TimerService:
 
     def _attempt_to_lose(self, worker_id: str, now_ms: int) -> None:
         fence = self._fence
-        reason = fence.is_set_aside(LOST_WORKER, worker_id)
-        error = (
-            None if reason else fence.attempt(LOST_WORKER, worker_id, self._lose, worker_id, now_ms)
-        )
+        if fence.is_set_aside(LOST_WORKER, worker_id):
+            return
+        with fence.attempt(LOST_WORKER, worker_id) as attempt:
+            self._lose(worker_id, now_ms)
+        error = attempt.error
         if error is not None:
             text = f"the attempts of lost worker {worker_id} cannot be failed: {reason_of(error)}"
             fence.tell(self._services, "deadline_failed", text, error)
