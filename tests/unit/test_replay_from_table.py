@@ -13,7 +13,7 @@ from perdure import workflow
 from perdure_actors import table_layout
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState
-from perdure_actors.definitions.payload_codecs import Edge
+from perdure_actors.definitions.payload_codecs import PayloadCodecs
 from perdure_actors.definitions.workflow_code import WorkflowCode
 from perdure_actors.partition.executor import Executor
 from perdure_actors.partition.run_cache import CachedRun
@@ -63,7 +63,7 @@ class Sealed:
     def __init__(self) -> None:
         self.decoded: list[Payload] = []
 
-    def with_context(self, context: SerializationContext) -> Edge:
+    def with_context(self, context: SerializationContext) -> PayloadCodecs:
         raise AssertionError("it does not ask for contexts")
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -96,7 +96,9 @@ def replayed() -> Iterator[Replayed]:
     """Makes a shard's activation over a table that holds that history, with the run."""
     codes: list[WorkflowCode] = []
 
-    def make(workflow_class: type, edge: Edge | None = None) -> tuple[Executor, CachedRun]:
+    def make(
+        workflow_class: type, codecs: PayloadCodecs | None = None
+    ) -> tuple[Executor, CachedRun]:
         table, seq = MemoryTableStore().open("t"), 1
         for events in recorded():
             data = [avro.encode(event) for event in events]
@@ -104,7 +106,7 @@ def replayed() -> Iterator[Replayed]:
             row = table_layout.pack_history(seq, seq, 1_000, avro.encode(body))
             table.write([(table_layout.history_key(RUN_ID, seq), row)], [])
             seq += len(events)
-        codes.append(WorkflowCode([workflow_class], converter=CONVERTER, edge=edge))
+        codes.append(WorkflowCode([workflow_class], converter=CONVERTER, codecs=codecs))
         services: Any = SimpleNamespace(code=codes[-1], namespace="ns", task_queue="q")
         resident = CachedRun(open_run(ActorState("wf"), RUN_ID, STARTED, 1_000))
         resident.run.state.seq = seq - 1
@@ -155,12 +157,12 @@ def test_a_replay_that_does_not_fit_says_where_both_sides_stood(replayed: Replay
 
 
 def test_only_what_the_code_is_given_goes_through_a_codec(replayed: Replayed) -> None:
-    edge = Sealed()
-    activation, resident = replayed(Original, edge)
+    codecs = Sealed()
+    activation, resident = replayed(Original, codecs)
 
     run = activation.replay(resident, before_seq=5)
 
-    assert edge.decoded == [*STARTED.input, DONE], "not the arguments that the code gave itself"
+    assert codecs.decoded == [*STARTED.input, DONE], "not the arguments that the code gave itself"
     run.close()
 
 

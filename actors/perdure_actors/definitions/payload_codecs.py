@@ -1,4 +1,4 @@
-"""The edge of this process: where payloads are encoded on their way out and decoded on the way in.
+"""Payload codecs at the boundary of a process: payloads encoded going out, decoded coming in.
 
 What lies behind it, a codec or a store of large payloads, is the user's and may wait for others;
 so it is async, runs on a thread of its own, and nothing that decides or replays ever calls it.
@@ -34,7 +34,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class Edge(Protocol):
+class PayloadCodecs(Protocol):
     """What payloads go through when they leave this process, and when they come in."""
 
     @property
@@ -45,8 +45,8 @@ class Edge(Protocol):
     def is_contextual(self) -> bool:
         """Whether it wants to know whose payloads it is given."""
 
-    def with_context(self, context: SerializationContext) -> Edge:
-        """The edge as it works in a context."""
+    def with_context(self, context: SerializationContext) -> PayloadCodecs:
+        """The codecs as they work in a context."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """As many payloads, as they may leave."""
@@ -64,57 +64,64 @@ Contexts = Sequence[SerializationContext]
 
 
 async def encode_records(
-    records: Sequence[R], edge: Edge | None, *, what: str, contexts: Contexts = ()
+    records: Sequence[R], codecs: PayloadCodecs | None, *, what: str, contexts: Contexts = ()
 ) -> list[R]:
     """Records whose payloads may leave. Raises CodecError when they cannot be encoded."""
-    return await _through(records, edge, what=what, decoding=False, contexts=contexts)
+    return await _through(records, codecs, what=what, decoding=False, contexts=contexts)
 
 
 async def decode_records(
-    records: Sequence[R], edge: Edge | None, *, what: str, contexts: Contexts = ()
+    records: Sequence[R], codecs: PayloadCodecs | None, *, what: str, contexts: Contexts = ()
 ) -> list[R]:
     """Records as user code may read them. Raises CodecError when they cannot be decoded."""
-    return await _through(records, edge, what=what, decoding=True, contexts=contexts)
+    return await _through(records, codecs, what=what, decoding=True, contexts=contexts)
 
 
-def edge_in(edge: Edge | None, context: SerializationContext | None) -> Edge | None:
-    """An edge as it works in a context, if there is one and the edge cares."""
-    if edge is None or context is None or not edge.is_contextual:
-        return edge
-    return edge.with_context(context)
+def codecs_in(
+    codecs: PayloadCodecs | None, context: SerializationContext | None
+) -> PayloadCodecs | None:
+    """Codecs as they work in a context, if there are any and they depend on it."""
+    if codecs is None or context is None or not codecs.is_contextual:
+        return codecs
+    return codecs.with_context(context)
 
 
 async def encode_payloads(
-    payloads: Sequence[Payload], edge: Edge | None, *, what: str
+    payloads: Sequence[Payload], codecs: PayloadCodecs | None, *, what: str
 ) -> list[Payload]:
     """Payloads as they may leave. Raises CodecError when they cannot be encoded."""
-    if edge is None or not payloads:
+    if codecs is None or not payloads:
         return list(payloads)
-    return await _apply(payloads, edge, what=what, decoding=False)
+    return await _apply(payloads, codecs, what=what, decoding=False)
 
 
 async def decode_payloads(
-    payloads: Sequence[Payload], edge: Edge | None, *, what: str
+    payloads: Sequence[Payload], codecs: PayloadCodecs | None, *, what: str
 ) -> list[Payload]:
     """Payloads as they were before they left. Raises CodecError when they cannot be decoded."""
-    if edge is None or not payloads:
+    if codecs is None or not payloads:
         return list(payloads)
-    return await _apply(payloads, edge, what=what, decoding=True)
+    return await _apply(payloads, codecs, what=what, decoding=True)
 
 
 async def _through(
-    records: Sequence[R], edge: Edge | None, *, what: str, decoding: bool, contexts: Contexts
+    records: Sequence[R],
+    codecs: PayloadCodecs | None,
+    *,
+    what: str,
+    decoding: bool,
+    contexts: Contexts,
 ) -> list[R]:
-    if edge is None:
+    if codecs is None:
         return list(records)
-    if contexts and edge.is_contextual:
-        return await _by_context(records, edge, what=what, decoding=decoding, contexts=contexts)
-    headers = edge.headers
+    if contexts and codecs.is_contextual:
+        return await _by_context(records, codecs, what=what, decoding=decoding, contexts=contexts)
+    headers = codecs.headers
     found = [payloads_in(record, headers=headers) for record in records]
     flat = [payload for payloads in found for payload in payloads]
     if not flat:
         return list(records)
-    made = iter(await _apply(flat, edge, what=what, decoding=decoding))
+    made = iter(await _apply(flat, codecs, what=what, decoding=decoding))
     return [
         with_payloads(record, made, headers=headers) if payloads else record
         for record, payloads in zip(records, found, strict=True)
@@ -122,7 +129,7 @@ async def _through(
 
 
 async def _by_context(
-    records: Sequence[R], edge: Edge, *, what: str, decoding: bool, contexts: Contexts
+    records: Sequence[R], codecs: PayloadCodecs, *, what: str, decoding: bool, contexts: Contexts
 ) -> list[R]:
     """All records of one context at once, whichever stand between them."""
     places: dict[SerializationContext, list[int]] = {}
@@ -131,7 +138,7 @@ async def _by_context(
     made = list(records)
     for context, own in places.items():
         mine = [records[place] for place in own]
-        inner = edge.with_context(context)
+        inner = codecs.with_context(context)
         changed = await _through(mine, inner, what=what, decoding=decoding, contexts=())
         for place, record in zip(own, changed, strict=True):
             made[place] = record
@@ -139,12 +146,12 @@ async def _by_context(
 
 
 async def _apply(
-    payloads: Sequence[Payload], edge: Edge, *, what: str, decoding: bool
+    payloads: Sequence[Payload], codecs: PayloadCodecs, *, what: str, decoding: bool
 ) -> list[Payload]:
     verb = "decoded" if decoding else "encoded"
     try:
         async with asyncio.timeout(EDGE_S_MAX):
-            made = await (edge.decode(payloads) if decoding else edge.encode(payloads))
+            made = await (codecs.decode(payloads) if decoding else codecs.encode(payloads))
     except TimeoutError as error:
         raise CodecError(
             f"the payloads of {what} were not {verb} within {EDGE_S_MAX:g} s: see that what the"
@@ -171,8 +178,8 @@ def text_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-class EdgeLoop:
-    """Runs the async calls of an edge on a thread of its own, many at once.
+class CodecLoop:
+    """Runs the async calls of codecs on a thread of its own, many at once.
 
     A call that does not yield holds its thread: those behind it are taken by another, with a loop
     of its own. A codec that awaits what it waits for sees one loop only.
@@ -311,22 +318,22 @@ async def _cancel_all() -> None:
     loop.stop()
 
 
-class Door:
-    """An edge as a host uses it: what it must wait for holds a run, and never its thread."""
+class CodecBoundary:
+    """Payload codecs as a host uses them: a wait holds up a run, and never its thread."""
 
-    def __init__(self, edge: Edge | None) -> None:
-        self._edge = edge
-        self._loop = EdgeLoop()
+    def __init__(self, codecs: PayloadCodecs | None) -> None:
+        self._codecs = codecs
+        self._loop = CodecLoop()
 
     @property
-    def has_edge(self) -> bool:
+    def has_codecs(self) -> bool:
         """Whether anything lies behind it; else what goes through stays as it is."""
-        return self._edge is not None
+        return self._codecs is not None
 
     @property
     def is_contextual(self) -> bool:
         """Whether it asks whose values it is given, which records before them may tell."""
-        return self._edge is not None and self._edge.is_contextual
+        return self._codecs is not None and self._codecs.is_contextual
 
     def incoming(
         self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
@@ -355,14 +362,16 @@ class Door:
         contexts: RecordContexts | None,
     ) -> list[R] | Callable[[], Awaitable[list[R]]]:
         """The records as they are, where none holds a payload; else the call that changes them."""
-        edge = self._edge
+        codecs = self._codecs
         known: Contexts = ()
-        if contexts is not None and edge is not None and edge.is_contextual:
+        if contexts is not None and codecs is not None and codecs.is_contextual:
             # Before it is seen that they hold no payloads: others are told by what they say.
             known = contexts.of(records)
-        if edge is None or not any(payloads_in(record, headers=edge.headers) for record in records):
+        if codecs is None or not any(
+            payloads_in(record, headers=codecs.headers) for record in records
+        ):
             return list(records)
-        return lambda: way(records, edge, what=what, contexts=known)
+        return lambda: way(records, codecs, what=what, contexts=known)
 
     def _wait(
         self, begun: list[list[R] | Callable[[], Awaitable[list[R]]]], what: str

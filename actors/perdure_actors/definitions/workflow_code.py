@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perdure_actors.definitions.payload_codecs import Door, Edge
+from perdure_actors.definitions.payload_codecs import CodecBoundary, PayloadCodecs
 from perdure_actors.definitions.registry import WorkflowRegistry, code_version
 from perdure_actors.definitions.watchdog import LIMIT_S, Watchdog
 from perdure_actors.replay.blocked import BlockedError
@@ -38,12 +38,12 @@ class WorkflowCode:
         failure_exception_types: Iterable[type[BaseException]] = (),
         build_id: str = "",
         deadlock_timeout_s: float = LIMIT_S,
-        edge: Edge | None = None,
+        codecs: PayloadCodecs | None = None,
         chains: Callable[[Coroutine], Inbound | None] | None = None,
     ) -> None:
         self.registry = WorkflowRegistry(workflows)
         self.version = code_version(self.registry.by_name.values(), build_id=build_id)
-        self.door = Door(edge)
+        self.boundary = CodecBoundary(codecs)
         self._chains = chains
         self._converter = converter
         self._failures = tuple(failure_exception_types)
@@ -84,7 +84,7 @@ class WorkflowCode:
     def close(self) -> None:
         """Stop watching."""
         self._watchdog.close()
-        self.door.close()
+        self.boundary.close()
 
 
 def _give_up(label: str) -> None:

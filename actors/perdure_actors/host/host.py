@@ -211,7 +211,7 @@ class Host:
 
     def _step(self, number: int, slot: _Slot, shard: PartitionProcessor) -> int | None:
         """A shard's turn, or the rest of one that waits for a codec."""
-        if not self.services.code.door.has_edge:
+        if not self.services.code.boundary.has_codecs:
             return shard.step()
         now_ms = self.services.clock.monotonic_ms()
         turn = slot.turn

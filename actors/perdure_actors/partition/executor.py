@@ -206,8 +206,8 @@ class Executor:
             failure=failure,
         )
         encoded = self._outgoing([answer], what, RecordContexts(facts))[0]
-        assert isinstance(encoded, UpdateAnswer), "an edge changes payloads, not records"
-        assert encoded.failure is not None, "an edge changes payloads, not records"
+        assert isinstance(encoded, UpdateAnswer), "codecs change payloads, not records"
+        assert encoded.failure is not None, "codecs change payloads, not records"
         return replace(encoded, failure=fit_failure(encoded.failure, FAILURE_BYTES_MAX))
 
     def _facts(self, workflow_id: str, run_id: str) -> RunFacts:
@@ -223,7 +223,7 @@ class Executor:
         state = resident.run.state
         contexts = RecordContexts(self._facts(state.workflow_id, state.run_id))
         plain = self._incoming([ask], what, contexts)[0]
-        assert isinstance(plain, QueryWorkflow), "an edge changes payloads, not records"
+        assert isinstance(plain, QueryWorkflow), "codecs change payloads, not records"
         found = self._look(
             resident,
             "a query handler",
@@ -237,7 +237,7 @@ class Executor:
             failure=found if isinstance(found, Failure) else None,
         )
         encoded = self._outgoing([answer], what, contexts)[0]
-        assert isinstance(encoded, QueryAnswer), "an edge changes payloads, not records"
+        assert isinstance(encoded, QueryAnswer), "codecs change payloads, not records"
         if encoded.failure is None:
             return encoded
         return replace(encoded, failure=fit_failure(encoded.failure, FAILURE_BYTES_MAX))
@@ -288,8 +288,8 @@ class Executor:
             return coroutine
         self.replays += 1
         coroutine.is_brief = is_brief
-        code, door = self._services.code, self._services.code.door
-        read = _read_brief if is_brief and not door.is_contextual else decode
+        code, boundary = self._services.code, self._services.code.boundary
+        read = _read_brief if is_brief and not boundary.is_contextual else decode
         size = 0
         try:
             past = takewhile(
@@ -297,7 +297,7 @@ class Executor:
             )
             while rows_read := list(islice(past, DECODED_AT_ONCE)):
                 batches = [[read(data) for data in body.events] for _, _, _, body in rows_read]
-                if door.has_edge:
+                if boundary.has_codecs:
                     of = f"of workflow {state.workflow_id!r}"
                     named = [
                         (events, f"the events from {body.seq} on {of}")
@@ -320,7 +320,7 @@ class Executor:
     def _incoming(self, records: list[Record], what: str, contexts: RecordContexts) -> list[Record]:
         """Recorded events as user code may read them. Raises BlockedError when they cannot be."""
         try:
-            return self._services.code.door.incoming(records, what=what, contexts=contexts)
+            return self._services.code.boundary.incoming(records, what=what, contexts=contexts)
         except CodecError as error:
             raise _unopened(error) from error
 
@@ -329,14 +329,14 @@ class Executor:
     ) -> list[list[Record]]:
         """The same for several transitions at once, so that a replay waits once for all of them."""
         try:
-            return self._services.code.door.incoming_batches(batches, contexts=contexts)
+            return self._services.code.boundary.incoming_batches(batches, contexts=contexts)
         except CodecError as error:
             raise _unopened(error) from error
 
     def _outgoing(self, records: list[Record], what: str, contexts: RecordContexts) -> list[Record]:
         """What the code asked for, as the log may hold it. Raises BlockedError when it cannot."""
         try:
-            return self._services.code.door.outgoing(records, what=what, contexts=contexts)
+            return self._services.code.boundary.outgoing(records, what=what, contexts=contexts)
         except CodecError as error:
             raise _unopened(error) from error
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from perdure_actors.core.decision import Limits
-    from perdure_actors.definitions.payload_codecs import Door
+    from perdure_actors.definitions.payload_codecs import CodecBoundary
     from perdure_actors.partition.context import AttributeTypes
     from perdure_actors.partition.eager_mailbox import TaskMailbox
     from perdure_actors.partition.run_cache import RunMemory
@@ -31,7 +31,7 @@ class Code(Protocol):
     """The workflow code of this process."""
 
     version: str
-    door: Door
+    boundary: CodecBoundary
     """What events go through on their way from the log to user code and back."""
 
     def make(self, started: WorkflowStarted, facts: RunFacts) -> Coroutine:

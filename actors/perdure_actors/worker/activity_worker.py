@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from perdure_actors.definitions.payload_codecs import Edge
+from perdure_actors.definitions.payload_codecs import PayloadCodecs
 from perdure_actors.definitions.registry import ActivityRegistry
 from perdure_actors.trouble_log import TroubleLog
 from perdure_actors.worker.activity_watchdog import LoopWatchdog
@@ -75,7 +75,7 @@ class ActivityWorker:
         converter: PayloadConverter,
         executor: Executor | None = None,
         clock: Clock | None = None,
-        edge: Edge | None = None,
+        codecs: PayloadCodecs | None = None,
         intercept: Intercept | None = None,
         slots: Slots | None = None,
         eager: EagerIntake | None = None,
@@ -88,7 +88,7 @@ class ActivityWorker:
         self._activities = activities
         self._converter = converter
         self._user_executor = executor
-        self._edge = edge
+        self._codecs = codecs
         self._eager = eager
         self._slots = slots or FixedSlots(settings.max_concurrent_activities)
         self._intercept = intercept
@@ -269,9 +269,9 @@ class ActivityWorker:
             self._gate.desk, self._gate.runner = locked, self._runner
 
     def _make_gate(self) -> ActivityGate | None:
-        if self._edge is None:
+        if self._codecs is None:
             return None
-        return ActivityGate(self._edge, on_change=self._changed.set, on_fatal=self._die)
+        return ActivityGate(self._codecs, on_change=self._changed.set, on_fatal=self._die)
 
     def _facts(self, reply_partition: int) -> WorkerFacts:
         settings = self._settings

@@ -20,7 +20,7 @@ from perdure_actors.worker.slots import Slots
 from perdure_topics.clock import SystemClock
 
 if TYPE_CHECKING:
-    from perdure_actors.definitions.payload_codecs import Edge
+    from perdure_actors.definitions.payload_codecs import PayloadCodecs
     from perdure_actors.definitions.registry import ActivityRegistry
     from perdure_actors.worker.interceptors import Intercept
     from perdure_schemas.converters import PayloadConverter
@@ -44,7 +44,7 @@ class LocalWorker:
         converter: PayloadConverter,
         slots: Slots,
         executor: Executor | None = None,
-        edge: Edge | None = None,
+        codecs: PayloadCodecs | None = None,
         intercept: Intercept | None = None,
     ) -> None:
         self._activities = activities
@@ -55,7 +55,7 @@ class LocalWorker:
         self._inherited = contextvars.copy_context()
         # A process cannot be asked for a result within milliseconds: local ones stay in threads.
         self._user_executor = None if isinstance(executor, ProcessPoolExecutor) else executor
-        self._edge = edge
+        self._codecs = codecs
         self._intercept = intercept
         self._trouble = TroubleLog()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,8 +111,8 @@ class LocalWorker:
             trouble=self._trouble,
         )
         gate = None
-        if self._edge is not None:
-            gate = ActivityGate(self._edge, on_change=self._changed.set, on_fatal=_log_fatal)
+        if self._codecs is not None:
+            gate = ActivityGate(self._codecs, on_change=self._changed.set, on_fatal=_log_fatal)
         self._desk = LocalDesk(
             gate or self._runner,
             slots=self._slots,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from perdure_actors.definitions.payload_codecs import (
     CodecError,
-    Edge,
+    PayloadCodecs,
     decode_records,
     encode_payloads,
     encode_records,
@@ -68,12 +68,12 @@ class ActivityGate:
 
     def __init__(
         self,
-        edge: Edge,
+        codecs: PayloadCodecs,
         *,
         on_change: Callable[[], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        self._edge = edge
+        self._codecs = codecs
         self._on_change = on_change
         self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,10 +95,12 @@ class ActivityGate:
         task.add_done_callback(self._done)
         return task
 
-    def _edge_of(self, attempt: Attempt) -> Edge:
+    def _codecs_of(self, attempt: Attempt) -> PayloadCodecs:
         """What the payloads of an attempt go through."""
-        edge = self._edge
-        return edge.with_context(context_of_task(attempt.task)) if edge.is_contextual else edge
+        codecs = self._codecs
+        return (
+            codecs.with_context(context_of_task(attempt.task)) if codecs.is_contextual else codecs
+        )
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -118,8 +120,8 @@ class ActivityGate:
         assert self.desk is not None
         what = f"activity {attempt.task.activity_type} of workflow {attempt.task.workflow_id!r}"
         try:
-            edge = self._edge_of(attempt)
-            attempt.task = (await decode_records([attempt.task], edge, what=what))[0]
+            codecs = self._codecs_of(attempt)
+            attempt.task = (await decode_records([attempt.task], codecs, what=what))[0]
         except CodecError as error:
             self._opening.pop(attempt)
             self.desk.failed(attempt, _failure(error))
@@ -151,8 +153,8 @@ class ActivityGate:
         assert self.desk is not None
         await self._last_beat(attempt)
         try:
-            edge = self._edge_of(attempt)
-            results = await encode_payloads(results, edge, what=_of(attempt, "result"))
+            codecs = self._codecs_of(attempt)
+            results = await encode_payloads(results, codecs, what=_of(attempt, "result"))
         except CodecError as error:
             self.desk.failed(attempt, _failure(error))
             return
@@ -166,8 +168,8 @@ class ActivityGate:
         assert self.desk is not None
         await self._last_beat(attempt)
         try:
-            edge = self._edge_of(attempt)
-            failure = (await encode_records([failure], edge, what=_of(attempt, "failure")))[0]
+            codecs = self._codecs_of(attempt)
+            failure = (await encode_records([failure], codecs, what=_of(attempt, "failure")))[0]
         except CodecError as error:
             failure = _failure(error)
         self.desk.failed(attempt, failure)
@@ -180,8 +182,8 @@ class ActivityGate:
         assert self.desk is not None
         await self._last_beat(attempt)
         try:
-            edge = self._edge_of(attempt)
-            details = await encode_payloads(details, edge, what=_of(attempt, "details"))
+            codecs = self._codecs_of(attempt)
+            details = await encode_payloads(details, codecs, what=_of(attempt, "details"))
         except CodecError:
             # That it has ended matters more than what it said.
             details = ()
@@ -229,7 +231,7 @@ class ActivityGate:
                 details = self._beats.pop(attempt)
                 try:
                     what = _of(attempt, "heartbeat")
-                    details = await encode_payloads(details, self._edge_of(attempt), what=what)
+                    details = await encode_payloads(details, self._codecs_of(attempt), what=what)
                 except CodecError as error:
                     logger.warning(
                         "%r gives a sign of life without its details: %s", attempt, error

@@ -45,7 +45,7 @@ class SchedulesOf:
     def __init__(self, client: Client, principal: str) -> None:
         connection = client.connection
         self._client = Client(
-            connection.through(connection.edge, principal), data_converter=client.data_converter
+            connection.through(connection.codecs, principal), data_converter=client.data_converter
         )
 
     def _handle(self, schedule_id: str) -> ScheduleHandle:

@@ -52,7 +52,7 @@ from perdure.common import (
     SearchAttributes,
     TypedSearchAttributes,
 )
-from perdure.converter import DataConverter, edge_of, records_converter
+from perdure.converter import DataConverter, codecs_of, records_converter
 from perdure.types import (
     LocalReturnType,
     MethodAsyncNoParam,
@@ -62,7 +62,7 @@ from perdure.types import (
     ReturnType,
     SelfType,
 )
-from perdure_actors.definitions.payload_codecs import Edge
+from perdure_actors.definitions.payload_codecs import PayloadCodecs
 from perdure_actors.replay.contexts import for_workflow
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import TaskQueueInfo
@@ -86,16 +86,16 @@ class Client:
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
     ) -> None:
-        """A client of a namespace on a log that is connected to."""
+        """A client on a connection; one of a Connection is in the namespace of that."""
         if isinstance(service_client, Connection):
-            # Tests and the gateway have one; its namespace is said with it.
             address, namespace = service_client.log.address, service_client.namespace
             service_client = ServiceClient(ConnectConfig(address), service_client)
         self._service_client = service_client
         self._query_reject_condition = default_workflow_query_reject_condition
         connection = service_client.connection_in(namespace)
-        edge = edge_of(data_converter, headers=header_codec_behavior == HeaderCodecBehavior.CODEC)
-        connection = self._connection = connection.through(edge)
+        in_headers = header_codec_behavior == HeaderCodecBehavior.CODEC
+        connection = connection.through(codecs_of(data_converter, headers=in_headers))
+        self._connection = connection
         self._header_codec_behavior = header_codec_behavior
         self._data_converter = data_converter
         self._values = records_converter(data_converter)
@@ -193,10 +193,10 @@ class Client:
         return self._interceptors
 
     @property
-    def worker_edge(self) -> Edge | None:
+    def worker_codecs(self) -> PayloadCodecs | None:
         """What the payloads of this client's workers go through."""
         behavior = self._header_codec_behavior
-        return edge_of(self._data_converter, headers=behavior != HeaderCodecBehavior.NO_CODEC)
+        return codecs_of(self._data_converter, headers=behavior != HeaderCodecBehavior.NO_CODEC)
 
     @property
     def log(self) -> Log:

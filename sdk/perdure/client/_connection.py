@@ -20,7 +20,7 @@ from perdure._test_overrides import Overrides
 from perdure.client._exceptions import expect
 from perdure.client._rpc import KEPT_S, PendingRequest, Request, RpcClient
 from perdure.client._task_queues import OfflineReads, QueueNames, first_found, only_one
-from perdure_actors.definitions.payload_codecs import Edge, decode_records, encode_payloads
+from perdure_actors.definitions.payload_codecs import PayloadCodecs, decode_records, encode_payloads
 from perdure_actors.replay.contexts import from_elsewhere
 from perdure_schemas.commands import DescribeTaskQueue, DescribeWorkflow
 from perdure_schemas.contexts import SerializationContext, WorkflowSerializationContext
@@ -65,7 +65,7 @@ class Connection:
         self.namespace = namespace
         self.identity = identity
         self.on_notice: Callable[[Notice], None] | None = None
-        self.edge: Edge | None = None
+        self.codecs: PayloadCodecs | None = None
         """What the payloads of commands and answers go through."""
         self.limits = PayloadLimitsConfig()
         """From which sizes on a warning is logged."""
@@ -99,12 +99,12 @@ class Connection:
                 RPCStatusCode.FAILED_PRECONDITION,
             )
 
-    def through(self, edge: Edge | None, identity: str = "") -> Connection:
-        """The same connection for a client whose payloads go through an edge, or of another."""
-        if edge is self.edge and not identity:
+    def through(self, codecs: PayloadCodecs | None, identity: str = "") -> Connection:
+        """The same connection for a client with payload codecs, or of another identity."""
+        if codecs is self.codecs and not identity:
             return self
         view = copy.copy(self)
-        view.edge, view.identity = edge, identity or self.identity
+        view.codecs, view.identity = codecs, identity or self.identity
         # RPC clients and log are let go of when the one that opened them is forgotten.
         view._origin = self
         return view
@@ -336,35 +336,35 @@ class Connection:
     ) -> Callable[[ReplyTo], Record]:
         """What makes the command with its payloads encoded. Raises CodecError."""
         draft = make(ReplyTo(partition=0, correlation_id=""))
-        if self.edge is None:
+        if self.codecs is None:
             _warn_large(what, draft, self.limits)
             return make
-        edge = self._edge_for(draft)
-        found = payloads_in(draft, headers=edge.headers)
+        codecs = self._codecs_for(draft)
+        found = payloads_in(draft, headers=codecs.headers)
         if not found:
             return make
-        encoded = await encode_payloads(found, edge, what=what)
-        _warn_large(what, with_payloads(draft, encoded, headers=edge.headers), self.limits)
-        return lambda reply: with_payloads(make(reply), encoded, headers=edge.headers)
+        encoded = await encode_payloads(found, codecs, what=what)
+        _warn_large(what, with_payloads(draft, encoded, headers=codecs.headers), self.limits)
+        return lambda reply: with_payloads(make(reply), encoded, headers=codecs.headers)
 
-    def _edge_for(self, command: Record) -> Edge:
+    def _codecs_for(self, command: Record) -> PayloadCodecs:
         """What the payloads of a command go through: in the context of whom it is about."""
-        assert self.edge is not None, "only asked for where there is one"
+        assert self.codecs is not None, "only asked for where there is one"
         workflow_id = getattr(command, "workflow_id", "")
-        if not self.edge.is_contextual or not workflow_id:
-            return self.edge
+        if not self.codecs.is_contextual or not workflow_id:
+            return self.codecs
         context: SerializationContext = WorkflowSerializationContext(self.namespace, workflow_id)
         if activity_id := getattr(command, "activity_id", ""):
             context = from_elsewhere(self.namespace, workflow_id, activity_id)
-        return self.edge.with_context(context)
+        return self.codecs.with_context(context)
 
     async def opened(self, what: str, answer: Record, *, workflow_id: str = "") -> Record:
         """An answer with its payloads decoded. Raises CodecError when they cannot be."""
-        if self.edge is None or isinstance(answer, LEFT_ENCODED):
+        if self.codecs is None or isinstance(answer, LEFT_ENCODED):
             return answer
         contexts = [WorkflowSerializationContext(self.namespace, workflow_id)]
         known = contexts if workflow_id else ()
-        return (await decode_records([answer], self.edge, what=what, contexts=known))[0]
+        return (await decode_records([answer], self.codecs, what=what, contexts=known))[0]
 
     async def ask_partitions(
         self,

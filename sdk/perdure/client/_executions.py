@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from perdure._search_attribute_payloads import attribute_pairs, typed_attributes
 from perdure._search_attributes import TypedSearchAttributes
 from perdure.client._history import WorkflowHistory, moment
-from perdure.converter import DataConverter, edge_of, records_converter
+from perdure.converter import DataConverter, codecs_of, records_converter
 from perdure_actors.definitions.payload_codecs import decode_payloads
 from perdure_actors.replay.contexts import for_workflow
 from perdure_schemas.contexts import WorkflowSerializationContext
@@ -94,7 +94,7 @@ class WorkflowExecution:
         """Values of this run. Raises CodecError when they cannot be decoded."""
         converter = self.data_converter
         what = f"{what} of workflow {self.id!r}"
-        plain = await decode_payloads(payloads, edge_of(converter), what=what)
+        plain = await decode_payloads(payloads, codecs_of(converter), what=what)
         return records_converter(converter).from_payloads(plain, hints)
 
     async def memo_value(

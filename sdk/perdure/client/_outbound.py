@@ -98,7 +98,7 @@ from perdure.client._schedule_handle import ScheduleHandle
 from perdure.client._update_handle import WorkflowUpdateHandle
 from perdure.client._visibility import count_runs, list_runs
 from perdure.client._workflow_handle import WorkflowHandle
-from perdure.converter import edge_of, records_converter
+from perdure.converter import codecs_of, records_converter
 from perdure.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_actors.replay.contexts import from_elsewhere
@@ -586,8 +586,8 @@ class LogOutbound(OutboundInterceptor):
     async def _report(self, what: str, input: ActivityReport) -> Record:
         token, connection = token_of(input.id_or_token), self._connection
         if input.data_converter_override is not None:
-            edge = edge_of(input.data_converter_override, is_settled=True)
-            connection = connection.through(edge)
+            codecs = codecs_of(input.data_converter_override, is_settled=True)
+            connection = connection.through(codecs)
         what = f"{what} of activity {token.activity_id!r} of workflow {token.workflow_id!r}"
         timeout_s = seconds(input.rpc_timeout)
         command = report_command(input, token, self._values_of(input), connection.identity)

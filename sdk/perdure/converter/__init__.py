@@ -9,8 +9,8 @@ from perdure.converter._attributes import (
     encode_search_attributes,
     encode_typed_search_attribute_value,
 )
+from perdure.converter._codec_boundary import codecs_of
 from perdure.converter._data_converter import DataConverter, default, records_converter
-from perdure.converter._edge import edge_of
 from perdure.converter._external_storage import (
     ExternalStorage,
     StorageDriver,
@@ -85,11 +85,11 @@ __all__ = [
     "TransferTypeConverter",
     "WithSerializationContext",
     "WorkflowSerializationContext",
+    "codecs_of",
     "create_payload_validation_error",
     "decode_search_attributes",
     "decode_typed_search_attributes",
     "default",
-    "edge_of",
     "encode_search_attribute_values",
     "encode_search_attributes",
     "encode_typed_search_attribute_value",

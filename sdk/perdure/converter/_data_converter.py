@@ -138,7 +138,7 @@ class FacingConverter(PayloadConverter):
 def records_converter(data_converter: DataConverter) -> converters.PayloadConverter:
     """A data converter's values as the rooms below convert them; the default's way is fast.
 
-    The codec and the external storage are not part of it: they are the edge's.
+    The codec and the external storage are not part of it: they are payload codecs.
     """
     # A subclass may do anything, so only the very classes are taken for what they are.
     if type(data_converter.failure_converter) is not DefaultFailureConverter:

@@ -134,7 +134,7 @@ def code_of(
         failure_exception_types=failures,
         build_id=build_id or "",
         deadlock_timeout_s=LIMIT_S if is_watched else 0.0,
-        edge=client.worker_edge,
+        codecs=client.worker_codecs,
         chains=chains_of(classes, externs=externs, allows_patch=allows_patch),
     )
 

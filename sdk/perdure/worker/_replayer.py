@@ -12,7 +12,7 @@ from typing import Final, Unpack, cast
 from perdure._schedules.scheduler import Scheduler
 from perdure.client._history import HistoryEvent, WorkflowHistory
 from perdure.converter import DataConverter, records_converter
-from perdure.converter._edge import edge_of
+from perdure.converter._codec_boundary import codecs_of
 from perdure.worker._configs import ReplayerConfig, given
 from perdure.worker._ignored_options import OptionsWithoutEffect
 from perdure.worker._interceptor import Interceptor, for_workflows
@@ -85,7 +85,7 @@ class Replayer:
                 failure_exception_types=workflow_failure_exception_types,
                 build_id=build_id or "",
                 deadlock_timeout_s=limit_s,
-                edge=edge_of(data_converter, headers=False),
+                codecs=codecs_of(data_converter, headers=False),
                 chains=chains_of(classes, externs=externs),
             )
 
@@ -143,7 +143,7 @@ class Replayer:
             coroutine = _begin(code, history, self._namespace)
             size = 0
             for seq, time_ms, batch in _transitions(history.events):
-                events = code.door.incoming(
+                events = code.boundary.incoming(
                     [item.event for item in batch],
                     what=f"the events from {seq} on of workflow {history.workflow_id!r}",
                     contexts=coroutine.converters.contexts,

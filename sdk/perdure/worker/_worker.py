@@ -371,7 +371,7 @@ class Worker:
             converter=self._client.values,
             slots=self._slots("local-activity"),
             executor=self._executor,
-            edge=self._client.worker_edge,
+            codecs=self._client.worker_codecs,
             intercept=intercepting(self._interceptors, self._executor),
         )
 
@@ -384,7 +384,7 @@ class Worker:
             activities=self._registry,
             converter=self._client.values,
             executor=self._executor,
-            edge=self._client.worker_edge,
+            codecs=self._client.worker_codecs,
             intercept=intercepting(self._interceptors, self._executor),
             clock=self._client.connection.overrides.clock,
             slots=self._slots("activity"),

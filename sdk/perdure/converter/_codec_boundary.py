@@ -20,7 +20,7 @@ from perdure_schemas import payloads as records
 from perdure_schemas.contexts import SerializationContext, in_context
 
 
-class DataEdge:
+class DataCodecs:
     """Encodes by the codec, then keeps what is large elsewhere; decodes the other way around."""
 
     def __init__(
@@ -45,10 +45,10 @@ class DataEdge:
         """Whether the codec, or the storage, wants to know whose payloads it has."""
         return self._cares
 
-    def with_context(self, context: SerializationContext) -> DataEdge:
-        """The edge with its codec and its storage in a context."""
+    def with_context(self, context: SerializationContext) -> DataCodecs:
+        """The same with codec and storage in a context."""
         codec, storage = in_context(self._codec, context), in_context(self._storage, context)
-        return DataEdge(codec, storage, headers=self._headers, target=target_of(context))
+        return DataCodecs(codec, storage, headers=self._headers, target=target_of(context))
 
     @property
     def headers(self) -> bool:
@@ -78,14 +78,14 @@ class DataEdge:
         return [payload_record(payload) for payload in made]
 
 
-def edge_of(
+def codecs_of(
     data_converter: DataConverter, *, headers: bool = False, is_settled: bool = False
-) -> DataEdge | None:
-    """The edge of a data converter; None when nothing happens there.
+) -> DataCodecs | None:
+    """The payload codecs of a data converter; None when there are none.
 
     One that is settled stays in the context that its data converter was put into.
     """
     if data_converter.payload_codec is None and data_converter.external_storage is None:
         return None
     codec, storage = data_converter.payload_codec, data_converter.external_storage
-    return DataEdge(codec, storage, headers=headers, is_settled=is_settled)
+    return DataCodecs(codec, storage, headers=headers, is_settled=is_settled)
