@@ -80,6 +80,17 @@ async def orders(stage: Stage) -> Figures:
     stage.count_requests()
     stage.start_host()
     stage.start_worker()
+    return await _orders(stage)
+
+
+async def together(stage: Stage) -> Figures:
+    """The same with one process for workflows and activities, whose tasks pass the log by."""
+    stage.start_all()
+    figures = await _orders(stage)
+    return {f"{label}, one process": value for label, value in figures.items()}
+
+
+async def _orders(stage: Stage) -> Figures:
     client = await stage.client()
     await warm(client, stage)
     one_by_one = [await run_order(client, stage, number, "one") for number in range(200)]
@@ -269,6 +280,7 @@ async def take_over(stage: Stage) -> Figures:
 
 MEASURES: dict[str, Measure] = {
     "orders": orders,
+    "together": together,
     "fan_out": fan_out,
     "spread": spread,
     "sequence": sequence,
