@@ -220,12 +220,15 @@ def test_what_was_offered_by_an_owner_that_is_no_more_does_not_begin() -> None:
 def test_a_worker_that_stops_declines_what_has_not_begun() -> None:
     eager = Eager()
     assert eager.offer(1)
+    # It may never turn again.
     eager.world.desk.stop_taking()
-    eager.world.desk.turn()
 
     assert eager.world.hand.started == []
     assert eager.letters() == [(b"token-1", "NoneType")]
+    assert eager.rings == 1
     assert not eager.offer(2)
+    eager.world.desk.turn()
+    assert not eager.offer(3)
 
 
 def test_a_loop_that_stands_still_begins_nothing_and_holds_nothing_back() -> None:

@@ -101,8 +101,10 @@ class EagerIntake:
         self._later = later or _now
 
     def begin_close(self) -> None:
-        """Wake the worker, too, when the last outcome that was left is accepted."""
-        self._is_closing = True
+        """Take no offer any more; the worker is woken when the last outcome is accepted, too."""
+        with self._lock:
+            self._is_closing = True
+            self._room = 0
 
     @property
     def is_settled(self) -> bool:
@@ -112,7 +114,7 @@ class EagerIntake:
     def publish(self, room: int) -> None:
         """Say how many more tasks could begin now; what was offered since takes its part."""
         with self._lock:
-            self._room = room - len(self._offered)
+            self._room = 0 if self._is_closing else room - len(self._offered)
 
     def take(self) -> list[Offer]:
         """Take what was offered."""

@@ -235,6 +235,8 @@ class ActivityDesk:
         self._stopping = True
         if self._eager is not None:
             self._eager.begin_close()
+            self._take_eager(self._eager, self._clock.monotonic_ms(), begins=False)
+            self._eager.ring_out()
         self._intake.pause()
         self._room.clear()
         for attempt in self.held:
