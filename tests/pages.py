@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from perdure_actors.core.activity_states import (
+    GONE,
+    ROWS,
+    SCHEDULED,
+    TASK,
+    UNDER_WAY,
+    Row,
+    cells,
+)
 from perdure_schemas import avro, findings, replies, tasks, transition
 from perdure_topics.names import TOPICS, topic_settings
 from tests import local_twins
@@ -149,7 +159,68 @@ def _place(name: str, module: Module) -> tuple[int, str, str]:
     return list(ROOM_FOLDERS).index(module.room), package, "" if module.is_package else name
 
 
+def activity_states_page() -> str:
+    """The states of an activity: two pictures of the table, and the table."""
+    lines = [
+        NOTE.format(source="actors/perdure_actors/core/activity_states.py"),
+        "# The states of an activity",
+        "",
+        "The phase of an activity says where its attempt is; its hold says what is to become of",
+        "the attempt after it. Workers, deadlines and people decide only which event there is.",
+        "Every cell of the table is taken in `tests/unit/test_activity_states.py`, and there is no",
+        "other way.",
+        "",
+        "## Phases",
+        "",
+    ]
+    steps = {(phase, row.phase or phase, row.event) for (phase, _, _), row in cells(ROWS)}
+    lines += _picture([("[*]", SCHEDULED, "asked for"), *steps])
+    lines += ["", "## Holds", "", "An attempt that is scheduled or started is under way.", ""]
+    lines += _picture(
+        [
+            (_whole(phase, hold), _whole(row.phase or phase, _hold(row, hold)), event)
+            for (phase, hold, event), row in cells(ROWS)
+            if row.phase != GONE
+        ]
+    )
+    lines += ["", "## The table", "", "| event | in | with hold | leads to | hold then | effect |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in ROWS:
+        parts = [
+            row.event,
+            ", ".join(row.phases),
+            ", ".join(hold or "free" for hold in row.holds),
+            row.phase or "the same",
+            "" if row.phase == GONE else "the same" if row.hold is None else row.hold or "free",
+            {"": "", TASK: "a task"}.get(row.effect, f"stop: {row.effect}"),
+        ]
+        lines.append(f"| {' | '.join(parts)} |")
+    return "\n".join([*lines, ""])
+
+
+def _picture(arrows: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A state diagram; what leads nowhere else is left out, and events of one arrow share it."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for here, there, event in arrows:
+        if here != there:
+            said.setdefault((here, "[*]" if there == GONE else there), set()).add(event)
+    lines = ["```mermaid", "stateDiagram-v2"]
+    for (here, there), events in sorted(said.items()):
+        lines.append(f"    {here} --> {there}: {'<br/>'.join(sorted(events))}")
+    return [*lines, "```"]
+
+
+def _hold(row: Row, hold: str) -> str:
+    return hold if row.hold is None or row.phase == GONE else row.hold
+
+
+def _whole(phase: str, hold: str) -> str:
+    """A phase and a hold as one state of a picture."""
+    return f"{'under_way' if phase in UNDER_WAY else phase}{f'_{hold}' if hold else ''}"
+
+
 PAGES = {
+    "activity-states.md": activity_states_page,
     "modules.md": modules_page,
     "topics.md": topics_page,
     "records.md": records_page,

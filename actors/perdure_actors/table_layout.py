@@ -22,7 +22,7 @@ from perdure_actors.core.state import (
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when rows change their shape; a table of another layout is wiped and rebuilt."""
 
 _encoder = msgspec.msgpack.Encoder()

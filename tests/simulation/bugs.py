@@ -308,7 +308,7 @@ def claims_uncounted(world: Any, command: Any, now_ms: int) -> Any:
     """A second claim is as good as the first."""
     found = attempts._attempt(world, command)
     if not isinstance(found, str) and found[1].state == "started":
-        found[1].worker_id = command.worker_id
+        world.run(command.run_id).activities[command.activity_id].worker_id = command.worker_id
     return _decide_claim(world, command, now_ms)
 
 

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from perdure._schedules.scheduler import Scheduler
 from perdure_actors import table_layout
-from perdure_actors.core import activity_operations, attempts, deadlines
+from perdure_actors.core import activities, attempts, deadlines
+from perdure_actors.core.activity_states import BACKING_OFF, EXHAUSTED, FREE, LIFTED, PAUSED
 from perdure_actors.core.decision import Due, Ignored
 from perdure_actors.core.rules import ALARMS
 from perdure_actors.partition.dedup import Dedup
@@ -144,16 +145,19 @@ def starts_twice(self: LocalActivities, effects: Any) -> None:
 _decode_activity = table_layout.decode_activity
 _answer_again = Dedup.answer_again
 _decide_alarm = deadlines.decide_activity_alarm
-_apply_paused = activity_operations.apply_paused
+_apply_paused = activities.apply_paused
+_apply_unpaused = activities.apply_unpaused
 _decide_claim = attempts.decide_claim
-_apply_options = activity_operations.apply_options_updated
+_apply_options = activities.apply_options_updated
 _ACTS = (oc.PauseActivity, oc.UnpauseActivity, oc.ResetActivity, oc.RetryActivityNow)
 
 
 def pause_not_kept(data: bytes) -> Any:
     """A row does not say that its activity is paused."""
     activity = _decode_activity(data)
-    activity.paused = False
+    if activity.paused:
+        activity.hold = FREE
+        activity.state = BACKING_OFF if activity.state == PAUSED else activity.state
     return activity
 
 
@@ -174,7 +178,8 @@ def parked_for_a_while() -> Iterator[None]:
 
     def alarm(world: Any, run: Any, activity_id: str, now_ms: int) -> Any:
         activity = run.activities.get(activity_id)
-        if activity is not None and activity.exhausted and not activity.cancel_requested:
+        is_out = activity is not None and activity.hold == EXHAUSTED
+        if is_out and not activity.cancel_requested:
             number = activity.attempt + 1
             return Due([ActivityAttemptScheduled(activity_id=activity_id, attempt=number)])
         return _decide_alarm(world, run, activity_id, now_ms)
@@ -198,5 +203,7 @@ def under_way_too(run: Any, event: Any, at: Any, now_ms: int) -> None:
 
 def stops_count(run: Any, event: Any, at: Any, now_ms: int) -> None:
     """Nobody remembers that a worker was told to stop, once the pause is over."""
-    _apply_paused(run, event, at, now_ms)
-    run.activities[event.activity_id].told_to_stop = False
+    _apply_unpaused(run, event, at, now_ms)
+    activity = run.activities[event.activity_id]
+    if activity.hold == LIFTED:
+        activity.hold = FREE

@@ -403,7 +403,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an attempt that stopped for a pause counts once that is over",
-        bugs.apply_row("ActivityPaused", feature_bugs.stops_count),
+        bugs.apply_row("ActivityUnpaused", feature_bugs.stops_count),
         (),
         "O",
         ("operators",),

@@ -242,7 +242,8 @@ def _check_pending(run: Run) -> None:
         assert activity.attempt >= (0 if waits else 1)
         assert activity.exhausted == (activity_id in run.state.parked)
         assert bool(activity.worker_id) <= (activity.state == "started")
-        assert (activity.retry_ms > 0) == (activity.state == "backing_off")
+        assert waits or activity.retry_ms == 0
+        assert activity.retry_ms > 0 or activity.state != "backing_off"
         assert activity.alarm_ms == min(_deadlines(activity), default=0)
     for timer_id, timer in run.timers.items():
         assert timer.timer_id == timer_id
@@ -256,12 +257,16 @@ def _check_pending(run: Run) -> None:
 
 
 def _deadlines(activity: ActivityState) -> list[int]:
-    asked = activity.scheduled
-    times = [(activity.scheduled_ms, 0 if activity.exhausted else asked.schedule_to_close_ms)]
-    if activity.state == "scheduled":
+    asked = activity.terms
+    close_ms = activity.scheduled.schedule_to_close_ms
+    times = [(activity.scheduled_ms, 0 if activity.exhausted else close_ms)]
+    if asked.local and activity.state in ("scheduled", "started"):
+        pass  # Whoever runs it keeps its times.
+    elif activity.state == "scheduled":
         grace_ms = CANCEL_GRACE_MS if activity.cancel_requested else 0
+        start_ms = 0 if activity.paused else asked.schedule_to_start_ms
         times += [
-            (activity.attempt_ms, asked.schedule_to_start_ms),
+            (activity.waits_ms or activity.attempt_ms, start_ms),
             (activity.attempt_ms, grace_ms),
         ]
     elif activity.state == "started":

@@ -130,14 +130,14 @@ def test_the_first_task_says_what_the_event_will_have_made() -> None:
 def test_the_next_task_has_its_own_attempt_and_token() -> None:
     world = claimed_world(3)
     run = world.runs["run-1"]
-    event = events.ActivityAttemptScheduled(activity_id="2", attempt=2)
+    event = events.ActivityAttemptScheduled(activity_id="1", attempt=2)
 
     (task,) = rules.effects_of(run, event, AT, NOW_MS + 9)
 
     assert isinstance(task, SendTask)
     assert (task.activity.attempt, task.activity.issued) == (2, AT)
     assert task.activity.attempt_ms == NOW_MS + 9
-    assert run.activities["2"].attempt == 1
+    assert run.activities["1"].attempt == 1
 
 
 @pytest.mark.parametrize(("event", "reason"), STOPS)

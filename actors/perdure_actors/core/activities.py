@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
-from perdure_actors.core.activity_operations import unpark
+from perdure_actors.core.activity_states import (
+    BACKING_OFF,
+    FREE,
+    GONE,
+    NOT_TO_LOCAL,
+    SCHEDULED,
+    STARTED,
+    UNDER_WAY,
+    row_of,
+)
 from perdure_actors.core.deadlines import set_alarm
 from perdure_actors.core.decision import PushOrders, RunLocal, SendTask, StopLocal
-from perdure_actors.core.retry import OPERATOR
 from perdure_actors.core.state import ActivityState, RecordId, Run
 from perdure_schemas.events import (
     ActivityAttemptScheduled,
@@ -23,13 +31,20 @@ from perdure_schemas.events import (
     ActivityStarted,
     ActivityTimedOut,
 )
-from perdure_schemas.operator_events import ActivityDetached, ActivityPaused, ActivityReset
+from perdure_schemas.operator_events import (
+    ActivityDetached,
+    ActivityOptionsUpdated,
+    ActivityPaused,
+    ActivityReset,
+    ActivityUnpaused,
+)
 from perdure_schemas.payloads import Failure, Payload
 from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
+    from perdure_actors.core.activity_states import ActivityEvent
     from perdure_actors.core.decision import Effect
-    from perdure_actors.core.world import RunView, World
+    from perdure_actors.core.world import ActivityView, RunView, World
     from perdure_schemas.payloads import Record
 
 
@@ -82,10 +97,45 @@ def apply_activity_scheduled(run: Run, event: ActivityScheduled, at: RecordId, n
     set_alarm(run, activity)
 
 
+def _move(run: Run, activity: ActivityState, event: ActivityEvent, now_ms: int) -> None:
+    """Bring an activity to the state that the table says, with what follows from the state."""
+    row = row_of(activity, event)
+    was_paused, was_exhausted = activity.paused, activity.exhausted
+    activity.state = row.phase or activity.state
+    activity.hold = activity.hold if row.hold is None else row.hold
+    if activity.state == GONE:
+        activity.hold = FREE
+    if activity.state != STARTED:
+        activity.worker_id = ""
+    if activity.paused or activity.exhausted:
+        activity.paused_ms = activity.paused_ms or now_ms
+    else:
+        activity.paused_ms = 0
+        activity.pause_reason = activity.pause_identity = ""
+    if was_paused and not activity.paused and activity.state == SCHEDULED:
+        # It begins anew to wait for a worker.
+        activity.waits_ms = now_ms
+    if was_exhausted != activity.exhausted:
+        _park(run, activity, now_ms)
+
+
+def _park(run: Run, activity: ActivityState, now_ms: int) -> None:
+    """A run waits for a person with its activity, or not any more: that has all of its time."""
+    activity_id, state = activity.scheduled.activity_id, run.state
+    if activity.exhausted:
+        state.parked = sorted({*state.parked, activity_id})
+        state.parked_ms = state.parked_ms or now_ms
+        return
+    activity.scheduled_ms = now_ms
+    state.parked = [one for one in state.parked if one != activity_id]
+    if not state.parked:
+        state.parked_ms = 0
+
+
 def apply_activity_started(run: Run, event: ActivityStarted, _at: RecordId, now_ms: int) -> None:
     """Remember who runs the attempt; its start-to-close and heartbeat times run from here."""
     activity = run.activities[event.activity_id]
-    activity.state = "started"
+    _move(run, activity, event, now_ms)
     activity.started_ms = now_ms
     activity.worker_id = event.worker_id
     activity.identity = event.identity
@@ -96,9 +146,9 @@ def apply_activity_started(run: Run, event: ActivityStarted, _at: RecordId, now_
 def apply_activity_detached(run: Run, event: ActivityDetached, _at: RecordId, now_ms: int) -> None:
     """Nobody's lease matters to the attempt any more; its times go on."""
     activity = run.activities[event.activity_id]
-    if activity.state != "started":
-        activity.state = "started"
+    if activity.state != STARTED:
         activity.started_ms = now_ms
+    _move(run, activity, event, now_ms)
     activity.worker_id = ""
     activity.identity = event.identity
     activity.reply_partition = -1
@@ -106,26 +156,25 @@ def apply_activity_detached(run: Run, event: ActivityDetached, _at: RecordId, no
 
 
 def apply_activity_heartbeat(
-    run: Run, event: ActivityHeartbeat, _at: RecordId, _now_ms: int
+    run: Run, event: ActivityHeartbeat, _at: RecordId, now_ms: int
 ) -> None:
     """Keep the details for the next attempt."""
     activity = run.activities[event.activity_id]
+    _move(run, activity, event, now_ms)
     activity.heartbeat_details = event.details
     run.touch_activity(activity)
 
 
 def apply_activity_retry_scheduled(
-    run: Run, event: ActivityRetryScheduled, _at: RecordId, _now_ms: int
+    run: Run, event: ActivityRetryScheduled, _at: RecordId, now_ms: int
 ) -> None:
-    """The attempt is over; the next is due later."""
+    """The attempt is over; the next is due later, or when nobody holds it any more."""
     activity = run.activities[event.activity_id]
-    activity.state = "paused" if activity.paused else "backing_off"
+    if activity.starts_over:
+        activity.attempt = 0
+    _move(run, activity, event, now_ms)
     activity.last_failure = event.failure
     activity.retry_ms = event.due_ms
-    activity.worker_id = ""
-    if activity.starts_over:
-        activity.starts_over = False
-        activity.attempt = 0
     details = _details_of(event.failure)
     if details:
         activity.heartbeat_details = details
@@ -141,41 +190,102 @@ def apply_activity_attempt_scheduled(
 ) -> None:
     """The next task of the activity is out."""
     activity = run.activities[event.activity_id]
-    if activity.exhausted:
-        unpark(run, activity, now_ms)
-    activity.state = "scheduled"
+    _move(run, activity, event, now_ms)
     activity.attempt = event.attempt
     activity.issued = at
     activity.under_way = None
-    activity.told_to_stop = activity.starts_over = False
     activity.waits_ms = 0
     activity.attempt_ms = now_ms
     activity.started_ms = 0
-    activity.worker_id = ""
     activity.retry_ms = 0
     set_alarm(run, activity)
 
 
 def apply_activity_cancel_requested(
-    run: Run, event: ActivityCancelRequested, _at: RecordId, _now_ms: int
+    run: Run, event: ActivityCancelRequested, _at: RecordId, now_ms: int
 ) -> None:
     """The attempt should stop; one that ended while its run was blocked is left as it is."""
     activity = run.activities.get(event.activity_id)
     if activity is not None:
+        _move(run, activity, event, now_ms)
         activity.cancel_requested = True
         set_alarm(run, activity)
+
+
+def apply_paused(run: Run, event: ActivityPaused, _at: RecordId, now_ms: int) -> None:
+    """No attempt follows: somebody paused it, an attempt went unused, or it has none left."""
+    activity = run.activities[event.activity_id]
+    was_paused, starts_over = activity.paused, activity.starts_over
+    _move(run, activity, event, now_ms)
+    if event.failure is not None:
+        activity.last_failure = event.failure
+        activity.attempt = event.attempt
+        activity.pause_reason = event.reason
+    elif not was_paused:
+        activity.pause_reason, activity.pause_identity = event.reason, event.identity
+    elif event.attempt:
+        # It is not counted: the next one has its number, or is the first.
+        activity.attempt = 0 if starts_over else event.attempt - 1
+    set_alarm(run, activity)
+
+
+def apply_unpaused(run: Run, event: ActivityUnpaused, _at: RecordId, now_ms: int) -> None:
+    """The next attempt is due, unless one is under way."""
+    activity = run.activities[event.activity_id]
+    _move(run, activity, event, now_ms)
+    if event.reset_heartbeat:
+        activity.heartbeat_details = []
+    if activity.state == BACKING_OFF:
+        activity.retry_ms = event.due_ms
+        if event.reset_attempts:
+            activity.attempt = 0
+    set_alarm(run, activity)
+
+
+def apply_reset(run: Run, event: ActivityReset, _at: RecordId, now_ms: int) -> None:
+    """The next attempt is the first; the one under way is the last of the old count."""
+    activity = run.activities[event.activity_id]
+    _move(run, activity, event, now_ms)
+    if event.reset_heartbeat:
+        activity.heartbeat_details = []
+    if activity.state not in UNDER_WAY:
+        activity.last_failure = None
+        activity.attempt = 0
+        activity.retry_ms = event.due_ms
+    set_alarm(run, activity)
+
+
+def apply_options_updated(
+    run: Run, event: ActivityOptionsUpdated, _at: RecordId, now_ms: int
+) -> None:
+    """The next attempt has these; one under way keeps those that its worker knows."""
+    activity = run.activities[event.activity_id]
+    _move(run, activity, event, now_ms)
+    if activity.state in UNDER_WAY:
+        activity.under_way = activity.terms
+    activity.original = activity.original or activity.scheduled
+    activity.scheduled = replace(
+        activity.scheduled,
+        task_queue=event.task_queue,
+        schedule_to_close_ms=event.schedule_to_close_ms,
+        schedule_to_start_ms=event.schedule_to_start_ms,
+        start_to_close_ms=event.start_to_close_ms,
+        heartbeat_ms=event.heartbeat_ms,
+        retry_policy=event.retry_policy,
+    )
+    set_alarm(run, activity)
 
 
 def apply_activity_outcome(
     run: Run,
     event: ActivityCompleted | ActivityFailed | ActivityTimedOut | ActivityCanceled,
     _at: RecordId,
-    _now_ms: int,
+    now_ms: int,
 ) -> None:
     """The activity has its one outcome."""
     activity = run.activities.get(event.activity_id)
-    if activity is not None and activity.exhausted:
-        unpark(run, activity, activity.scheduled_ms)
+    if activity is not None:
+        _move(run, activity, event, now_ms)
     run.drop("activity", event.activity_id)
 
 
@@ -187,14 +297,17 @@ def effects_of_scheduled(
     return [_task(run, activity)]
 
 
-def effects_of_attempt(
-    run: RunView, event: ActivityAttemptScheduled, at: RecordId, now_ms: int
-) -> list[Effect]:
-    """The next task."""
-    activity = replace(
-        run.activities[event.activity_id], attempt=event.attempt, issued=at, attempt_ms=now_ms
-    )
-    return [_task(run, activity)]
+def effects_of_event(run: RunView, event: ActivityEvent, at: RecordId, now_ms: int) -> list[Effect]:
+    """What the table says of an event: the next task, or word to whoever runs the attempt."""
+    activity = run.activities.get(event.activity_id)
+    effect = "" if activity is None else row_of(activity, event).effect
+    if activity is None or not effect:
+        return []
+    if isinstance(event, ActivityAttemptScheduled):
+        before = cast("ActivityState", activity)
+        issued = replace(before, attempt=event.attempt, issued=at, attempt_ms=now_ms)
+        return [_task(run, issued)]
+    return _stop(activity, effect)
 
 
 def _task(run: RunView, activity: ActivityState) -> Effect:
@@ -205,47 +318,6 @@ def _task(run: RunView, activity: ActivityState) -> Effect:
     return SendTask(state.workflow_id, state.run_id, started.workflow_type, activity, trace=trace)
 
 
-def effects_of_stop(
-    run: RunView,
-    event: ActivityCancelRequested | ActivityTimedOut | ActivityRetryScheduled,
-    _at: RecordId,
-    _now_ms: int,
-) -> list[Effect]:
-    """Tell whoever runs an attempt that it is cancelled or has timed out."""
-    activity = run.activities.get(event.activity_id)
-    if activity is None:
-        return []
-    cancels = isinstance(event, ActivityCancelRequested)
-    return _stop(activity, "cancel_requested" if cancels else "timed_out")
-
-
-def effects_of_failed(
-    run: RunView, event: ActivityFailed, _at: RecordId, _now_ms: int
-) -> list[Effect]:
-    """Tell whoever runs an attempt that somebody has failed the activity meanwhile."""
-    activity = run.activities.get(event.activity_id)
-    is_told = activity is None or event.retry_state != OPERATOR
-    return [] if activity is None or is_told else _stop(activity, "not_found")
-
-
-def effects_of_paused(
-    run: RunView, event: ActivityPaused, _at: RecordId, _now_ms: int
-) -> list[Effect]:
-    """Tell the worker of an attempt that no other will follow, or that its time is over."""
-    activity = run.activities[event.activity_id]
-    if event.failure is not None:
-        return _stop(activity, "timed_out")
-    return [] if activity.scheduled.local or event.attempt else _stop(activity, "paused")
-
-
-def effects_of_reset(
-    run: RunView, event: ActivityReset, _at: RecordId, _now_ms: int
-) -> list[Effect]:
-    """Tell the worker of an attempt that the activity starts over."""
-    activity = run.activities[event.activity_id]
-    return [] if activity.scheduled.local else _stop(activity, "reset")
-
-
 def effects_of_closing(run: RunView, _event: Record, _at: RecordId, _now_ms: int) -> list[Effect]:
     """Tell whoever runs an attempt that its run is over."""
     return [
@@ -253,9 +325,10 @@ def effects_of_closing(run: RunView, _event: Record, _at: RecordId, _now_ms: int
     ]
 
 
-def _stop(activity: ActivityState, reason: str) -> list[Effect]:
+def _stop(activity: ActivityView, reason: str) -> list[Effect]:
     if activity.scheduled.local:
-        return [StopLocal(activity.issued, reason)] if activity.state == "scheduled" else []
-    if activity.state != "started" or activity.reply_partition < 0:
+        told = activity.state == SCHEDULED and reason not in NOT_TO_LOCAL
+        return [StopLocal(activity.issued, reason)] if told else []
+    if activity.state != STARTED or activity.reply_partition < 0:
         return []
     return [PushOrders(activity.worker_id, activity.reply_partition, activity.issued, reason)]

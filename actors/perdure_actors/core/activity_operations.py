@@ -9,12 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from perdure_actors.core import retry
-from perdure_actors.core.deadlines import set_alarm
+from perdure_actors.core.activity_states import BACKING_OFF, PAUSED
 from perdure_actors.core.decision import Decision, Rejection, Step
-from perdure_actors.core.state import Run
 from perdure_actors.core.targets import closed, named_run
 from perdure_actors.core.timers import TIMER_MS_MAX
 from perdure_schemas.events import ActivityAttemptScheduled, ActivityFailed
@@ -38,15 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure_actors.core.decision import Verdict
-    from perdure_actors.core.state import ActivityState, RecordId
-    from perdure_actors.core.world import RunView, World
+    from perdure_actors.core.world import ActivityView, RunView, World
     from perdure_schemas.command_headers import ActivityOperation
     from perdure_schemas.payloads import Record
 
 
 def _pending(
     world: World, command: ActivityOperation
-) -> tuple[RunView, list[ActivityState]] | Rejection:
+) -> tuple[RunView, list[ActivityView]] | Rejection:
     """The activities a command is about: the one of an id, or all of a type."""
     run = named_run(world, command.workflow_id, command.run_id)
     if isinstance(run, Rejection):
@@ -81,7 +77,7 @@ def _pending(
 
 
 def _each(
-    world: World, command: ActivityOperation, event_of: Callable[[ActivityState], Record | str]
+    world: World, command: ActivityOperation, event_of: Callable[[ActivityView], Record | str]
 ) -> Verdict:
     """One event an activity; refused when none of them can have it."""
     found = _pending(world, command)
@@ -100,14 +96,14 @@ def _each(
     return Decision([Step(run_id, events)] if events else [], answer, run_id)
 
 
-def _name(activity: ActivityState) -> str:
+def _name(activity: ActivityView) -> str:
     return f"activity {activity.scheduled.activity_type} (id {activity.scheduled.activity_id})"
 
 
 def decide_pause(world: World, command: PauseActivity, _now_ms: int) -> Verdict:
     """No further attempt starts; pausing twice is pausing once."""
 
-    def event_of(activity: ActivityState) -> Record | str:
+    def event_of(activity: ActivityView) -> Record | str:
         if activity.paused:
             return ""
         return ActivityPaused(
@@ -122,7 +118,7 @@ def decide_pause(world: World, command: PauseActivity, _now_ms: int) -> Verdict:
 def decide_unpause(world: World, command: UnpauseActivity, now_ms: int) -> Verdict:
     """A paused activity goes on, soon."""
 
-    def event_of(activity: ActivityState) -> Record | str:
+    def event_of(activity: ActivityView) -> Record | str:
         if not activity.paused and not activity.exhausted:
             return f"{_name(activity)} is not paused"
         return ActivityUnpaused(
@@ -139,7 +135,7 @@ def decide_unpause(world: World, command: UnpauseActivity, now_ms: int) -> Verdi
 def decide_reset(world: World, command: ResetActivity, now_ms: int) -> Verdict:
     """The next attempt is the first again."""
 
-    def event_of(activity: ActivityState) -> Record:
+    def event_of(activity: ActivityView) -> Record:
         return ActivityReset(
             activity_id=activity.scheduled.activity_id,
             reset_heartbeat=command.reset_heartbeat,
@@ -154,10 +150,10 @@ def decide_reset(world: World, command: ResetActivity, now_ms: int) -> Verdict:
 def decide_retry_now(world: World, command: RetryActivityNow, _now_ms: int) -> Verdict:
     """The next attempt starts at once, whatever the policy says."""
 
-    def event_of(activity: ActivityState) -> Record | str:
+    def event_of(activity: ActivityView) -> Record | str:
         if activity.paused:
             return f"{_name(activity)} is paused: unpause it"
-        if activity.state not in ("backing_off", "paused"):
+        if activity.state not in (BACKING_OFF, PAUSED):
             return f"attempt {activity.attempt} of {_name(activity)} is {activity.state} already"
         return ActivityAttemptScheduled(
             activity_id=activity.scheduled.activity_id,
@@ -207,7 +203,7 @@ def decide_update_options(world: World, command: UpdateActivityOptions, _now_ms:
         if time_ms > TIMER_MS_MAX:
             return Rejection("invalid", f"{name} is {time_ms}: {TIMER_MS_MAX} is the most")
 
-    def event_of(activity: ActivityState) -> Record | str:
+    def event_of(activity: ActivityView) -> Record | str:
         before = activity.scheduled
         if command.restore_original:
             before = activity.original or before
@@ -230,119 +226,9 @@ def decide_update_options(world: World, command: UpdateActivityOptions, _now_ms:
     return _each(world, command, event_of)
 
 
-def _jitter(activity: ActivityState, jitter_ms: int) -> int:
+def _jitter(activity: ActivityView, jitter_ms: int) -> int:
     """A wait of so long at most, by the activity's id, so that many do not start at once."""
     if jitter_ms <= 0:
         return 0
     digest = hashlib.blake2b(activity.scheduled.activity_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % min(jitter_ms, TIMER_MS_MAX)
-
-
-def apply_paused(run: Run, event: ActivityPaused, _at: RecordId, now_ms: int) -> None:
-    """No attempt follows: somebody paused it, an attempt went unused, or it has none left."""
-    activity = run.activities[event.activity_id]
-    if event.failure is not None:
-        activity.state = "paused"
-        activity.exhausted = True
-        activity.last_failure = event.failure
-        activity.worker_id = ""
-        activity.attempt = event.attempt
-        run.state.parked = sorted({*run.state.parked, event.activity_id})
-        run.state.parked_ms = run.state.parked_ms or now_ms
-        activity.pause_reason = event.reason
-    else:
-        if not activity.paused:
-            activity.pause_reason = event.reason
-            activity.pause_identity = event.identity
-        activity.paused = True
-        activity.told_to_stop = not activity.scheduled.local
-        if event.attempt:
-            # It is not counted: the next one has its number, or is the first.
-            activity.state = "paused"
-            activity.attempt = 0 if activity.starts_over else event.attempt - 1
-            activity.starts_over = False
-            activity.worker_id = ""
-        elif activity.state == "backing_off":
-            activity.state = "paused"
-    activity.paused_ms = activity.paused_ms or now_ms
-    set_alarm(run, activity)
-
-
-def apply_unpaused(run: Run, event: ActivityUnpaused, _at: RecordId, now_ms: int) -> None:
-    """The next attempt is due, unless one is under way."""
-    activity = run.activities[event.activity_id]
-    _let_go(run, activity, now_ms)
-    if event.reset_heartbeat:
-        activity.heartbeat_details = []
-    if event.reset_attempts:
-        _start_over(activity)
-    if activity.state == "paused":
-        activity.state = "backing_off"
-        activity.retry_ms = event.due_ms
-    set_alarm(run, activity)
-
-
-def apply_reset(run: Run, event: ActivityReset, _at: RecordId, now_ms: int) -> None:
-    """The next attempt is the first."""
-    activity = run.activities[event.activity_id]
-    stays = event.keep_paused and activity.paused
-    if not stays:
-        _let_go(run, activity, now_ms)
-    if event.reset_heartbeat:
-        activity.heartbeat_details = []
-    _start_over(activity)
-    if activity.state in ("backing_off", "paused"):
-        activity.last_failure = None
-        activity.state = "paused" if stays else "backing_off"
-        activity.retry_ms = event.due_ms
-    set_alarm(run, activity)
-
-
-def _start_over(activity: ActivityState) -> None:
-    if activity.state in ("backing_off", "paused"):
-        activity.attempt = 0
-    else:
-        # The attempt under way is the last of the old count.
-        activity.starts_over = True
-
-
-def _let_go(run: Run, activity: ActivityState, now_ms: int) -> None:
-    if activity.exhausted:
-        unpark(run, activity, now_ms)
-    if activity.paused and activity.state == "scheduled":
-        # It begins anew to wait for a worker.
-        activity.waits_ms = now_ms
-    activity.paused = False
-    activity.pause_reason = activity.pause_identity = ""
-    activity.paused_ms = 0
-
-
-def unpark(run: Run, activity: ActivityState, now_ms: int) -> None:
-    """It has attempts again, and all of its time."""
-    activity.exhausted = False
-    activity.paused_ms = 0
-    activity.pause_reason = ""
-    activity.scheduled_ms = now_ms
-    run.state.parked = [one for one in run.state.parked if one != activity.scheduled.activity_id]
-    if not run.state.parked:
-        run.state.parked_ms = 0
-
-
-def apply_options_updated(
-    run: Run, event: ActivityOptionsUpdated, _at: RecordId, _now_ms: int
-) -> None:
-    """The next attempt has these; one under way keeps those that its worker knows."""
-    activity = run.activities[event.activity_id]
-    if activity.state in ("scheduled", "started"):
-        activity.under_way = activity.terms
-    activity.original = activity.original or activity.scheduled
-    activity.scheduled = replace(
-        activity.scheduled,
-        task_queue=event.task_queue,
-        schedule_to_close_ms=event.schedule_to_close_ms,
-        schedule_to_start_ms=event.schedule_to_start_ms,
-        start_to_close_ms=event.start_to_close_ms,
-        heartbeat_ms=event.heartbeat_ms,
-        retry_policy=event.retry_policy,
-    )
-    set_alarm(run, activity)

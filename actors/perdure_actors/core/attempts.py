@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure_actors.core.activity_states import LIFTED, SCHEDULED, STARTED, UNDER_WAY
 from perdure_actors.core.deadlines import after_failure
 from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
 from perdure_actors.core.liveness import Detached, Heard, Held, Lease, Leased, Left
@@ -32,15 +33,14 @@ from perdure_schemas.replies import Accepted, CanceledAttempt, WorkerOrders
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict
     from perdure_actors.core.liveness import Notice
-    from perdure_actors.core.state import ActivityState
-    from perdure_actors.core.world import RunView, World
+    from perdure_actors.core.world import ActivityView, RunView, World
     from perdure_schemas.command_headers import AttemptReport
     from perdure_schemas.payloads import Record
 
 WORKER_SHUTDOWN = "worker_shutdown"
 
 
-def _attempt(world: World, command: AttemptReport) -> tuple[RunView, ActivityState] | str:
+def _attempt(world: World, command: AttemptReport) -> tuple[RunView, ActivityView] | str:
     """The attempt a report is about, or why it is about none."""
     run = world.run(command.run_id) if command.run_id else world.current(command.workflow_id)
     if run is None or run.state.workflow_id != command.workflow_id:
@@ -50,9 +50,9 @@ def _attempt(world: World, command: AttemptReport) -> tuple[RunView, ActivitySta
         return "no such activity is pending"
     if not command.token and not command.attempt:
         # By id, from outside: whichever attempt is under way.
-        under_way = activity.state in ("scheduled", "started")
+        under_way = activity.state in UNDER_WAY
         return (run, activity) if under_way else "no attempt of it is under way"
-    if activity.attempt != command.attempt or activity.state in ("backing_off", "paused"):
+    if activity.attempt != command.attempt or activity.state not in UNDER_WAY:
         return "an older attempt"
     if world.token(activity.issued) != command.token:
         return "a token that is not the attempt's"
@@ -78,7 +78,7 @@ def _taken(run: RunView, event: Record, command: AttemptReport) -> Decision:
     return _one(run, event, answer=answer if command.reply is not None else None)
 
 
-def _why_stop(activity: ActivityState) -> str:
+def _why_stop(activity: ActivityView) -> str:
     """Why the attempt under way should stop; empty when it should not."""
     if activity.cancel_requested:
         return "cancel_requested"
@@ -87,7 +87,7 @@ def _why_stop(activity: ActivityState) -> str:
     return "reset" if activity.starts_over else ""
 
 
-def _stops(activity: ActivityState, token: bytes) -> list[CanceledAttempt]:
+def _stops(activity: ActivityView, token: bytes) -> list[CanceledAttempt]:
     reason = _why_stop(activity)
     return [CanceledAttempt(token=token, reason=reason)] if reason else []
 
@@ -105,11 +105,11 @@ def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
         orders = WorkerOrders(token=command.token, granted=False, reason="not_found")
         return Ignored(found, orders)
     run, activity = found
-    if activity.state == "started" and activity.worker_id != command.worker_id:
+    if activity.state == STARTED and activity.worker_id != command.worker_id:
         # The other one's lease decides whether it is lost; two never run one attempt.
         orders = WorkerOrders(token=command.token, granted=False, reason="claimed_by_another")
         return Ignored("claimed by another worker", orders)
-    if activity.state == "scheduled" and activity.paused and command.wants_grant:
+    if activity.state == SCHEDULED and activity.paused and command.wants_grant:
         orders = WorkerOrders(token=command.token, granted=False, reason="paused")
         return _one(run, _unused(activity), answer=orders)
     granted = WorkerOrders(
@@ -120,7 +120,7 @@ def decide_claim(world: World, command: ClaimActivity, now_ms: int) -> Verdict:
         Heard(run_id, activity_id, now_ms),
         Held(command.worker_id, run_id, activity_id),
     )
-    if activity.state == "started":
+    if activity.state == STARTED:
         return Decision([], granted, run_id, liveness=liveness)
     event = ActivityStarted(
         activity_id=command.activity_id,
@@ -189,7 +189,7 @@ def decide_confirm_canceled(world: World, command: ConfirmActivityCanceled, now_
             due_ms=now_ms,
             identity=command.identity,
         )
-    elif activity.told_to_stop:
+    elif activity.hold == LIFTED and not activity.scheduled.local:
         # It was paused, and is not any more: nobody counts what it did not do.
         event = _again(activity)
     else:
@@ -231,19 +231,19 @@ def decide_hand_back(world: World, command: HandBackActivity, _now_ms: int) -> V
     if isinstance(found, str):
         return Ignored(found)
     run, activity = found
-    if activity.state == "started" and activity.worker_id != command.worker_id:
+    if activity.state == STARTED and activity.worker_id != command.worker_id:
         return Ignored("handed back by a worker that does not run it")
-    if activity.state == "started" and command.reason != WORKER_SHUTDOWN:
+    if activity.state == STARTED and command.reason != WORKER_SHUTDOWN:
         # What came back to it was handed back before, and it has it again by now.
         return Ignored("handed back by the worker that runs it")
     if activity.paused:
         return _one(run, _unused(activity))
-    if activity.state == "started" or activity.starts_over:
+    if activity.state == STARTED or activity.starts_over:
         return _one(run, _again(activity))
     return Decision([], None, run.state.run_id, handed_back=command.activity_id)
 
 
-def _again(activity: ActivityState) -> ActivityAttemptScheduled:
+def _again(activity: ActivityView) -> ActivityAttemptScheduled:
     """The same attempt once more, uncounted; the first, where the activity starts over."""
     return ActivityAttemptScheduled(
         activity_id=activity.scheduled.activity_id,
@@ -252,7 +252,7 @@ def _again(activity: ActivityState) -> ActivityAttemptScheduled:
     )
 
 
-def _unused(activity: ActivityState) -> ActivityPaused:
+def _unused(activity: ActivityView) -> ActivityPaused:
     """An attempt that nobody makes, because the activity is paused; it is not counted."""
     return ActivityPaused(
         activity_id=activity.scheduled.activity_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure_actors.core import retry
+from perdure_actors.core.activity_states import BACKING_OFF, PAUSED, SCHEDULED, STARTED
 from perdure_actors.core.decision import Due, Later
 from perdure_schemas.events import (
     ActivityAttemptScheduled,
@@ -18,7 +19,7 @@ from perdure_schemas.payloads import Failure, FailureCause
 
 if TYPE_CHECKING:
     from perdure_actors.core.state import ActivityState, Run
-    from perdure_actors.core.world import RunView, World
+    from perdure_actors.core.world import ActivityView, RunView, World
     from perdure_schemas.payloads import Record
 
 CANCEL_GRACE_MS = 1_500
@@ -37,11 +38,11 @@ def decide_activity_alarm(world: World, run: RunView, activity_id: str, now_ms: 
         if parks(activity, retry.TIMEOUT):
             return Due([_parked(activity, event.failure)], refutable=True, at_ms=expires_ms)
         return Due([event], refutable=True, at_ms=expires_ms)
-    if activity.state == "paused":
+    if activity.state == PAUSED:
         return Due([_canceled(activity)]) if activity.cancel_requested else Later(expires_ms)
-    if activity.state == "backing_off":
+    if activity.state == BACKING_OFF:
         return _backoff_alarm(activity, now_ms)
-    if activity.state == "scheduled" and not scheduled.local:
+    if activity.state == SCHEDULED and not scheduled.local:
         start_by_ms, grace_ms = _start_by_ms(activity), activity.attempt_ms + CANCEL_GRACE_MS
         if 0 < start_by_ms <= now_ms:
             event = _timed_out(activity, "schedule_to_start", retry.NON_RETRYABLE)
@@ -54,7 +55,7 @@ def decide_activity_alarm(world: World, run: RunView, activity_id: str, now_ms: 
     return _started_alarm(world, run, activity, now_ms)
 
 
-def _backoff_alarm(activity: ActivityState, now_ms: int) -> Due | Later:
+def _backoff_alarm(activity: ActivityView, now_ms: int) -> Due | Later:
     if activity.cancel_requested:
         return Due([_canceled(activity)])
     if activity.retry_ms > now_ms:
@@ -65,7 +66,7 @@ def _backoff_alarm(activity: ActivityState, now_ms: int) -> Due | Later:
     return Due([event])
 
 
-def _started_alarm(world: World, run: RunView, activity: ActivityState, now_ms: int) -> Due | Later:
+def _started_alarm(world: World, run: RunView, activity: ActivityView, now_ms: int) -> Due | Later:
     scheduled = activity.terms
     times = []
     if scheduled.start_to_close_ms:
@@ -95,7 +96,7 @@ def _started_alarm(world: World, run: RunView, activity: ActivityState, now_ms: 
 def decide_worker_lost(run: RunView, activity_id: str, worker_id: str, now_ms: int) -> Due | Later:
     """The lease of the worker that runs an attempt has run out: the attempt has failed."""
     activity = run.activities.get(activity_id)
-    if activity is None or activity.state != "started" or activity.worker_id != worker_id:
+    if activity is None or activity.state != STARTED or activity.worker_id != worker_id:
         return Later()
     cause = FailureCause(
         kind="timeout",
@@ -114,7 +115,7 @@ def decide_worker_lost(run: RunView, activity_id: str, worker_id: str, now_ms: i
 def decide_local_lost(run: RunView, activity_id: str, now_ms: int) -> Due | Later:
     """The host that ran an attempt of a local activity is gone, and its word with it."""
     activity = run.activities.get(activity_id)
-    if activity is None or activity.state != "scheduled" or not activity.scheduled.local:
+    if activity is None or activity.state != SCHEDULED or not activity.scheduled.local:
         return Later()
     cause = FailureCause(
         kind="timeout",
@@ -129,7 +130,7 @@ def decide_local_lost(run: RunView, activity_id: str, now_ms: int) -> Due | Late
 
 
 def after_failure(
-    activity: ActivityState,
+    activity: ActivityView,
     failure: Failure,
     now_ms: int,
     *,
@@ -179,13 +180,13 @@ def after_failure(
     )
 
 
-def parks(activity: ActivityState, retry_state: str) -> bool:
+def parks(activity: ActivityView, retry_state: str) -> bool:
     """Whether an activity that has no further attempt waits for a person instead of failing."""
     asked = activity.scheduled.on_exhausted == "pause" and not activity.cancel_requested
     return asked and retry_state in retry.EXHAUSTED
 
 
-def _parked(activity: ActivityState, failure: Failure | None) -> ActivityPaused:
+def _parked(activity: ActivityView, failure: Failure | None) -> ActivityPaused:
     return ActivityPaused(
         activity_id=activity.scheduled.activity_id,
         reason="exhausted",
@@ -194,7 +195,7 @@ def _parked(activity: ActivityState, failure: Failure | None) -> ActivityPaused:
     )
 
 
-def _timed_out(activity: ActivityState, kind: str, retry_state: str) -> ActivityTimedOut:
+def _timed_out(activity: ActivityView, kind: str, retry_state: str) -> ActivityTimedOut:
     scheduled = activity.scheduled
     cause = FailureCause(
         kind="timeout",
@@ -213,17 +214,17 @@ def _timed_out(activity: ActivityState, kind: str, retry_state: str) -> Activity
     )
 
 
-def _canceled(activity: ActivityState) -> ActivityCanceled:
+def _canceled(activity: ActivityView) -> ActivityCanceled:
     return ActivityCanceled(activity_id=activity.scheduled.activity_id, attempt=activity.attempt)
 
 
-def expires_ms_of(activity: ActivityState) -> int:
+def expires_ms_of(activity: ActivityView) -> int:
     """When all attempts of an activity must be over; 0 when there is no such time."""
     limit_ms = activity.scheduled.schedule_to_close_ms
     return activity.scheduled_ms + limit_ms if limit_ms and not activity.exhausted else 0
 
 
-def _start_by_ms(activity: ActivityState) -> int:
+def _start_by_ms(activity: ActivityView) -> int:
     """When a worker must have started an attempt; 0 for no such time, as while it is paused."""
     limit_ms = activity.terms.schedule_to_start_ms
     since_ms = activity.waits_ms or activity.attempt_ms
@@ -234,14 +235,14 @@ def set_alarm(run: Run, activity: ActivityState) -> None:
     """Recompute the nearest deadline of an activity, and mark it as changed."""
     scheduled = activity.terms
     times = [expires_ms_of(activity)]
-    if activity.state == "paused":
+    if activity.state == PAUSED:
         times.append(1 if activity.cancel_requested else 0)
-    elif activity.state == "backing_off":
+    elif activity.state == BACKING_OFF:
         times.append(1 if activity.cancel_requested else activity.retry_ms)
     elif scheduled.local:
         # Whoever runs it in this host keeps its other times, and tells of its cancellation.
         pass
-    elif activity.state == "scheduled":
+    elif activity.state == SCHEDULED:
         times.append(_start_by_ms(activity))
         if activity.cancel_requested:
             times.append(activity.attempt_ms + CANCEL_GRACE_MS)

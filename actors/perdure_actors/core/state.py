@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from perdure_actors.core.activity_states import FREE, ON_HOLD, PARKED, SCHEDULED, STARTS_OVER
 from perdure_schemas.events import ActivityScheduled, WorkflowBlocked, WorkflowStarted
 from perdure_schemas.payloads import Failure, Payload, RunRef
 
@@ -51,8 +52,8 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     """The event that issued the attempt; its token is derived from it."""
     attempt_ms: int
     """When the attempt was issued."""
-    state: str = "scheduled"
-    """scheduled, started, backing_off, or paused: nobody runs it, and nothing is due."""
+    state: str = SCHEDULED
+    """Its phase, where its attempt is: see `activity_states`."""
     started_ms: int = 0
     worker_id: str = ""
     identity: str = ""
@@ -64,21 +65,15 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     cancel_requested: bool = False
     alarm_ms: int = 0
     """The nearest of its deadlines; 0 when it has none."""
-    paused: bool = False
-    """Whether somebody lets no further attempt start."""
-    exhausted: bool = False
-    """Whether it is out of attempts, and waits for a person."""
+    hold: str = FREE
+    """What is to become of the attempt after this one: see `activity_states`."""
     pause_reason: str = ""
     pause_identity: str = ""
     paused_ms: int = 0
-    starts_over: bool = False
-    """Whether the attempt after the one under way is the first again."""
     original: ActivityScheduled | None = None
     """What the code asked for, where somebody has given other options."""
     under_way: ActivityScheduled | None = None
     """What the attempt was issued with, where somebody has given other options since."""
-    told_to_stop: bool = False
-    """Whether the attempt's worker was told that it is paused: it may stop, whatever follows."""
     waits_ms: int = 0
     """Since when the attempt waits for a worker; 0 where that is since it was issued."""
 
@@ -86,6 +81,21 @@ class ActivityState(msgspec.Struct, array_like=True, gc=False):
     def terms(self) -> ActivityScheduled:
         """The options of the attempt: other ones count from the next on."""
         return self.under_way or self.scheduled
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody lets no further attempt start."""
+        return self.hold in ON_HOLD
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is out of attempts, and waits for a person."""
+        return self.hold in PARKED
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether the attempt after the one under way is the first again."""
+        return self.hold in STARTS_OVER
 
 
 class TimerState(msgspec.Struct, array_like=True, gc=False, frozen=True):

@@ -12,8 +12,7 @@ from perdure_actors.partition.outbox import kept_effect
 from perdure_schemas.tracing import trace_of
 
 if TYPE_CHECKING:
-    from perdure_actors.core.state import ActivityState
-    from perdure_actors.core.world import RunView, World
+    from perdure_actors.core.state import ActivityState, Run
     from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.outbox import Outbox
     from perdure_topics.fold import Cursor
@@ -92,7 +91,7 @@ class OutboxResend:
         self._outbox.send(activity.issued.pseq, [task], epoch=activity.issued.epoch)
 
 
-def task_again(world: World, effect: SendAgain) -> SendTask | None:
+def task_again(world: PartitionContext, effect: SendAgain) -> SendTask | None:
     """The task of an attempt that was handed back; None when nobody needs it any more."""
     run = world.run(effect.run_id)
     activity = run.activities.get(effect.activity_id) if run is not None else None
@@ -101,7 +100,7 @@ def task_again(world: World, effect: SendAgain) -> SendTask | None:
     return _task_of(run, activity)._replace(moved=True)
 
 
-def _task_of(run: RunView, activity: ActivityState) -> SendTask:
+def _task_of(run: Run, activity: ActivityState) -> SendTask:
     state = run.state
     return SendTask(
         state.workflow_id,
