@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
-from perdure_actors.replay.contexts import Converters
+from perdure_actors.replay.cancellable import (
+    WAIT_CANCELLATION_COMPLETED,
+    Asker,
+    Cancellation,
+    Step,
+    StepHandle,
+    Steps,
+)
 from perdure_actors.replay.failures import exception_of
-from perdure_actors.replay.loop import Loop, Task, canceller
-from perdure_actors.replay.outcome import Cancellation, Step, cancellation_by, cancellation_of
+from perdure_actors.replay.loop import Loop
 from perdure_schemas.bounds import utf8
 from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.events import (
@@ -18,70 +23,33 @@ from perdure_schemas.events import (
     ActivityFailed,
     ActivityScheduled,
     ActivityTimedOut,
-    WorkflowStarted,
 )
-from perdure_schemas.payloads import Failure, FailureCause, Record
+from perdure_schemas.payloads import Failure, FailureCause
 
 T = TypeVar("T")
-ABANDON = "abandon"
-TRY_CANCEL = "try_cancel"
-WAIT_CANCELLATION_COMPLETED = "wait_cancellation_completed"
-
-
-class Asker(Protocol):
-    """Where what the code asks for goes."""
-
-    loop: Loop
-    converters: Converters
-    started: WorkflowStarted | None
-
-    def ask(self, output: Record) -> None:
-        """Add an output event to those of this activation."""
-
-    def take_back(self, output: Record) -> bool:
-        """Remove an output that this very activation asked for; whether it did."""
-
-    def call_site(self) -> str:
-        """Where user code stands."""
 
 
 class PendingActivity(Step):
     """An activity that the code asked for and that has no outcome yet."""
 
-    __slots__ = ("result_type", "scheduled")
+    __slots__ = ("scheduled",)
 
     def __init__(self, scheduled: ActivityScheduled, result_type: Any, loop: Loop) -> None:
         self.scheduled = scheduled
-        self.result_type = result_type
-        super().__init__(loop)
+        super().__init__(scheduled, scheduled.cancellation_type, result_type, loop)
 
 
-class ActivityHandle(Task[T]):
+class ActivityHandle(StepHandle[T, PendingActivity]):
     """The task that stands for a started activity."""
 
-    __slots__ = ("_activities", "_pending")
-
-    def __init__(self, activities: Activities, pending: PendingActivity, loop: Loop) -> None:
-        self._activities = activities
-        self._pending = pending
-        super().__init__(activities.outcome(pending), loop=loop)
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the activity, in the way that its cancellation type says."""
-        if self.done() or self._pending.is_over:
-            return False
-        # Not by asyncio's way: a task that has not begun would end without asking for anything.
-        loop = cast("Loop", self.get_loop())
-        found = cancellation_by(loop, canceller(), self, msg)
-        self._activities.cancel(self._pending, found)
-        return True
+    __slots__ = ()
 
 
-class Activities:
+class Activities(Steps[PendingActivity]):
     """The activities of one run."""
 
     def __init__(self, asker: Asker) -> None:
-        self._asker = asker
+        super().__init__(asker)
         self._pending: dict[str, PendingActivity] = {}
         self._count = 0
         self._chosen_ids: set[str] = set()
@@ -118,43 +86,13 @@ class Activities:
         """The task that awaits an activity."""
         return ActivityHandle(self, pending, self._asker.loop)
 
-    async def outcome(self, pending: PendingActivity) -> Any:
-        """The result of an activity; being cancelled cancels it."""
-        while True:
-            try:
-                return await pending.future
-            except asyncio.CancelledError as error:
-                if pending.is_over:
-                    raise
-                pending.renew(self._asker.loop)
-                self.cancel(pending, cancellation_of(self._asker.loop, error))
+    def _cancel_request(self, step: PendingActivity, reason: str) -> ActivityCancelRequested:
+        return ActivityCancelRequested(
+            activity_id=step.scheduled.activity_id, call_site=self._asker.call_site()
+        )
 
-    def cancel(self, pending: PendingActivity, found: Cancellation) -> None:
-        """Cancel an activity as its cancellation type says.
-
-        What a person cancels ends, as in Temporal, with ActivityError caused by CancelledError;
-        what asyncio cancels, for a timeout or a task group, ends with asyncio.CancelledError,
-        which they count on.
-        """
-        if pending.is_over:
-            return
-        asker, scheduled = self._asker, pending.scheduled
-        kind = scheduled.cancellation_type
-        if kind != ABANDON and not pending.is_cancel_asked:
-            pending.is_cancel_asked = True
-            if asker.take_back(scheduled):
-                kind = TRY_CANCEL
-            else:
-                asker.ask(
-                    ActivityCancelRequested(
-                        activity_id=scheduled.activity_id, call_site=asker.call_site()
-                    )
-                )
-        if kind == WAIT_CANCELLATION_COMPLETED:
-            pending.want(found)
-            return
-        pending.msg = found.msg
-        self._end_canceled(pending, by_asyncio=found.by_asyncio)
+    def _is_awaited(self, step: PendingActivity, kind: str, found: Cancellation) -> bool:
+        return kind == WAIT_CANCELLATION_COMPLETED
 
     def take_completed(self, event: ActivityCompleted) -> None:
         """An activity returned."""
@@ -162,17 +100,8 @@ class Activities:
         if pending is None:
             return
         pending.end(self._asker.loop)
-        payload = event.result
-        if payload is None or pending.future.done():
-            pending.give(None)
-            return
         what = f"the result of activity {pending.scheduled.activity_type!r}"
-        try:
-            value = self._converter(pending).from_payload(payload, pending.result_type, what=what)
-        except Exception as error:
-            pending.refuse(error)
-        else:
-            pending.give(value)
+        pending.give_payload(event.result, self._converter(pending), what)
 
     def take_failed(self, event: ActivityFailed) -> None:
         """An activity failed for good."""
@@ -216,17 +145,17 @@ class Activities:
         pending.refuse(exception_of(failed, self._converter(pending)))
 
     def _end_canceled(
-        self, pending: PendingActivity, *, by_asyncio: bool, cause: FailureCause | None = None
+        self, step: PendingActivity, *, by_asyncio: bool, cause: FailureCause | None = None
     ) -> None:
-        self._pending.pop(pending.scheduled.activity_id, None)
-        pending.is_over = True
+        self._pending.pop(step.scheduled.activity_id, None)
+        step.is_over = True
         if by_asyncio:
-            pending.future.cancel(pending.msg)
+            step.future.cancel(step.msg)
             return
-        link = _link(pending, "Activity cancelled", retry_state="cancel_requested")
+        link = _link(step, "Activity cancelled", retry_state="cancel_requested")
         reason = cause or FailureCause(kind="canceled", message="Cancelled")
         failed = Failure(chain=[link, reason])
-        pending.refuse(exception_of(failed, self._converter(pending)))
+        step.refuse(exception_of(failed, self._converter(step)))
 
 
 def _link(

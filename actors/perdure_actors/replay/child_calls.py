@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from perdure_actors.replay.activity_calls import Asker
-from perdure_actors.replay.exceptions import WorkflowAlreadyStartedError
-from perdure_actors.replay.failures import exception_of
-from perdure_actors.replay.loop import Future, Loop, Task, canceller
-from perdure_actors.replay.outcome import (
+from perdure_actors.replay.cancellable import (
+    WAIT_CANCELLATION_COMPLETED,
+    Asker,
     Cancellation,
     Step,
-    cancellation_by,
+    StepHandle,
+    Steps,
     cancellation_of,
     settle,
 )
+from perdure_actors.replay.exceptions import WorkflowAlreadyStartedError
+from perdure_actors.replay.failures import exception_of
+from perdure_actors.replay.loop import Future, Loop
 from perdure_schemas.child_commands import CANCELED_UNSTARTED
 from perdure_schemas.child_events import (
     ChildCancelRequested,
@@ -30,12 +32,9 @@ from perdure_schemas.child_events import (
     ChildWorkflowTimedOut,
 )
 from perdure_schemas.converters import PayloadConverter
-from perdure_schemas.payloads import CarriedChild, Failure, FailureCause, Payload
+from perdure_schemas.payloads import CarriedChild, Failure, FailureCause
 
 T = TypeVar("T")
-ABANDON = "abandon"
-TRY_CANCEL = "try_cancel"
-WAIT_CANCELLATION_COMPLETED = "wait_cancellation_completed"
 WAIT_CANCELLATION_REQUESTED = "wait_cancellation_requested"
 WAITING = (WAIT_CANCELLATION_COMPLETED, WAIT_CANCELLATION_REQUESTED)
 CANCEL_CALL = "cancel-child-"
@@ -45,44 +44,29 @@ CANCEL_CALL = "cancel-child-"
 class PendingChild(Step):
     """A child that the code asked for and that has no outcome yet."""
 
-    __slots__ = ("began", "initiated", "is_executed", "result_type", "run_id")
+    __slots__ = ("began", "initiated", "is_executed", "run_id")
 
     def __init__(self, initiated: ChildWorkflowInitiated, result_type: Any, loop: Loop) -> None:
         self.initiated = initiated
-        self.result_type = result_type
         self.began: Future[None] = Future(loop=loop)
         """Done once it is known whether the child runs."""
         self.is_executed = False
         """Whether the code waits for its end, and for its start only on the way there."""
         self.run_id = ""
-        super().__init__(loop)
+        super().__init__(initiated, initiated.cancellation_type, result_type, loop)
 
 
-class ChildHandle(Task[T]):
+class ChildHandle(StepHandle[T, PendingChild]):
     """The task that stands for a child that was asked for."""
 
-    __slots__ = ("_children", "pending")
-
-    def __init__(self, children: Children, pending: PendingChild, loop: Loop) -> None:
-        self._children = children
-        self.pending = pending
-        super().__init__(children.outcome(pending), loop=loop)
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the child, in the way that its cancellation type says."""
-        if self.done() or self.pending.is_over:
-            return False
-        loop = cast("Loop", self.get_loop())
-        found = cancellation_by(loop, canceller(), self, msg)
-        self._children.cancel(self.pending, found)
-        return True
+    __slots__ = ()
 
 
-class Children:
+class Children(Steps[PendingChild]):
     """The children of one run."""
 
     def __init__(self, asker: Asker) -> None:
-        self._asker = asker
+        super().__init__(asker)
         self._pending: dict[str, PendingChild] = {}
         self.known: dict[str, ChildWorkflowInitiated] = {}
         """The newest child of each workflow id that was asked for."""
@@ -140,46 +124,15 @@ class Children:
                 pending.began = Future(loop=self._asker.loop)
                 self.cancel(pending, cancellation_of(self._asker.loop, error))
 
-    async def outcome(self, pending: PendingChild) -> Any:
-        """The result of a child; being cancelled cancels it."""
-        while True:
-            try:
-                return await pending.future
-            except asyncio.CancelledError as error:
-                if pending.is_over:
-                    raise
-                pending.renew(self._asker.loop)
-                self.cancel(pending, cancellation_of(self._asker.loop, error))
+    def _cancel_request(self, step: PendingChild, reason: str) -> ChildCancelRequested:
+        return ChildCancelRequested(
+            child_id=step.initiated.child_id, reason=reason, call_site=self._asker.call_site()
+        )
 
-    def cancel(self, pending: PendingChild, found: Cancellation) -> None:
-        """Cancel a child as its cancellation type says.
-
-        What a person cancels ends, as in Temporal, with ChildWorkflowError caused by
-        CancelledError; what asyncio cancels ends with asyncio.CancelledError.
-        """
-        if pending.is_over:
-            return
-        asker, initiated = self._asker, pending.initiated
-        kind = initiated.cancellation_type
-        if kind != ABANDON and not pending.is_cancel_asked:
-            pending.is_cancel_asked = True
-            if asker.take_back(initiated):
-                kind = TRY_CANCEL
-            else:
-                asker.ask(
-                    ChildCancelRequested(
-                        child_id=initiated.child_id,
-                        reason=found.reason,
-                        call_site=asker.call_site(),
-                    )
-                )
+    def _is_awaited(self, step: PendingChild, kind: str, found: Cancellation) -> bool:
         # Nobody may serve its queue: who waits for its start alone, or not for ever, is let go.
-        is_waited_for = pending.is_executed and not found.by_asyncio
-        if kind in WAITING and (pending.began.done() or is_waited_for):
-            pending.want(found)
-            return
-        pending.msg = found.msg
-        self._end_canceled(pending, by_asyncio=found.by_asyncio)
+        is_waited_for = step.is_executed and not found.by_asyncio
+        return kind in WAITING and (step.began.done() or is_waited_for)
 
     def stop(self, pending: PendingChild, *, reason: str, terminate: bool) -> None:
         """Ask a child to cancel itself, or end it; whoever awaits it goes on awaiting."""
@@ -228,17 +181,8 @@ class Children:
         if pending is None:
             return
         pending.end(self._asker.loop)
-        payload: Payload | None = event.result
-        if payload is None or pending.future.done():
-            pending.give(None)
-            return
         what = f"the result of child workflow {pending.initiated.workflow_type!r}"
-        try:
-            value = self._converter(pending).from_payload(payload, pending.result_type, what=what)
-        except Exception as error:
-            pending.refuse(error)
-        else:
-            pending.give(value)
+        pending.give_payload(event.result, self._converter(pending), what)
 
     def take_failed(self, event: ChildWorkflowFailed) -> None:
         """A child failed for good."""
@@ -293,22 +237,22 @@ class Children:
             self._end(pending, exception_of(failure, self._converter(pending)))
 
     def _end_canceled(
-        self, pending: PendingChild, *, by_asyncio: bool, cause: FailureCause | None = None
+        self, step: PendingChild, *, by_asyncio: bool, cause: FailureCause | None = None
     ) -> None:
         if by_asyncio:
-            self._forget(pending)
-            pending.began.cancel(pending.msg)
-            pending.future.cancel(pending.msg)
+            self._forget(step)
+            step.began.cancel(step.msg)
+            step.future.cancel(step.msg)
             return
         link = _link(
-            pending,
+            step,
             "Child workflow cancelled",
-            run_id=pending.run_id,
+            run_id=step.run_id,
             retry_state="cancel_requested",
         )
         reason = cause or FailureCause(kind="canceled", message="Cancelled")
         failure = Failure(chain=[link, reason])
-        self._end(pending, exception_of(failure, self._converter(pending)))
+        self._end(step, exception_of(failure, self._converter(step)))
 
     def _end(self, pending: PendingChild, error: BaseException) -> None:
         self._forget(pending)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from perdure_actors.replay.activity_calls import Asker
+from perdure_actors.replay.cancellable import Asker
 from perdure_actors.replay.child_calls import CANCEL_CALL, Children
 from perdure_actors.replay.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from perdure_actors.replay.loop import Future

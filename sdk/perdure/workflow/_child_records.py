@@ -18,13 +18,8 @@ from perdure.workflow._workflow_inputs import (
     StartChildWorkflowInput,
 )
 from perdure_actors.core.cron import problem_of
-from perdure_actors.replay.child_calls import (
-    ABANDON,
-    TRY_CANCEL,
-    WAIT_CANCELLATION_COMPLETED,
-    WAIT_CANCELLATION_REQUESTED,
-    PendingChild,
-)
+from perdure_actors.replay.cancellable import ABANDON, TRY_CANCEL, WAIT_CANCELLATION_COMPLETED
+from perdure_actors.replay.child_calls import WAIT_CANCELLATION_REQUESTED, PendingChild
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_schemas.bounds import utf8
 from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalSignalInitiated

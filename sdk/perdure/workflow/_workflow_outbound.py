@@ -23,13 +23,8 @@ from perdure.workflow._workflow_inputs import (
     StartLocalActivityInput,
 )
 from perdure.workflow._workflow_interceptor import CHAIN, WorkflowOutboundInterceptor
-from perdure_actors.replay.activity_calls import (
-    ABANDON,
-    TRY_CANCEL,
-    WAIT_CANCELLATION_COMPLETED,
-    ActivityHandle,
-    PendingActivity,
-)
+from perdure_actors.replay.activity_calls import ActivityHandle, PendingActivity
+from perdure_actors.replay.cancellable import ABANDON, TRY_CANCEL, WAIT_CANCELLATION_COMPLETED
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.run_outcomes import ContinueAsNewError
 from perdure_schemas import payloads as records

@@ -1,4 +1,8 @@
-"""What code waits for that may outlive its cancellation: the outcome of an activity or a child.
+"""Steps that code waits for and may cancel: activities and children, and their handles.
+
+What a person cancels ends, as in Temporal, with the step's own error, caused by CancelledError;
+what asyncio cancels, for a timeout or a task group, ends with asyncio.CancelledError, which they
+count on.
 
 Cancelling is level-triggered. A cancellation that only begins to end a step, because the code
 waits for that step's own end, is owed: it is delivered again, at the code's next wait, unless the
@@ -8,10 +12,37 @@ step ends cancelled and so shows it.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+from perdure_actors.replay.contexts import Converters
 from perdure_actors.replay.loop import Future, Loop, Owed, Task, canceller
+from perdure_schemas.converters import PayloadConverter
+from perdure_schemas.events import WorkflowStarted
+from perdure_schemas.payloads import FailureCause, Payload, Record
+
+T = TypeVar("T")
+ABANDON = "abandon"
+TRY_CANCEL = "try_cancel"
+WAIT_CANCELLATION_COMPLETED = "wait_cancellation_completed"
+
+
+class Asker(Protocol):
+    """Where what the code asks for goes."""
+
+    loop: Loop
+    converters: Converters
+    started: WorkflowStarted | None
+
+    def ask(self, output: Record) -> None:
+        """Add an output event to those of this activation."""
+
+    def take_back(self, output: Record) -> bool:
+        """Remove an output that this very activation asked for; whether it did."""
+
+    def call_site(self) -> str:
+        """Where user code stands."""
 
 
 class Cancellation(NamedTuple):
@@ -51,16 +82,23 @@ class Step:
     """A step that the code asked for and that has no outcome yet."""
 
     __slots__ = (
+        "asked",
+        "cancellation_type",
         "future",
         "is_cancel_asked",
         "is_over",
         "is_wanted_by_asyncio",
         "msg",
         "owed",
+        "result_type",
         "waits",
     )
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, asked: Record, cancellation_type: str, result_type: Any, loop: Loop) -> None:
+        self.asked = asked
+        """The event that the code asked for it with."""
+        self.cancellation_type = cancellation_type
+        self.result_type = result_type
         self.is_cancel_asked = False
         self.is_wanted_by_asyncio = False
         self.is_over = False
@@ -106,9 +144,94 @@ class Step:
         if not self.future.done():
             self.future.set_result(value)
 
+    def give_payload(self, payload: Payload | None, converter: PayloadConverter, what: str) -> None:
+        """Let the code have what the step returned, as a value of the type that it asked for."""
+        if payload is None or self.future.done():
+            self.give(None)
+            return
+        try:
+            value = converter.from_payload(payload, self.result_type, what=what)
+        except Exception as error:
+            self.refuse(error)
+        else:
+            self.give(value)
+
     def refuse(self, error: BaseException) -> None:
         """Let the code have what the step failed with."""
         settle(self.future, error)
+
+
+S = TypeVar("S", bound=Step)
+
+
+class Steps(ABC, Generic[S]):
+    """The steps of one kind of one run: how they are awaited, and how they are cancelled."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    async def outcome(self, step: S) -> Any:
+        """The result of a step; being cancelled cancels it."""
+        while True:
+            try:
+                return await step.future
+            except asyncio.CancelledError as error:
+                if step.is_over:
+                    raise
+                step.renew(self._asker.loop)
+                self.cancel(step, cancellation_of(self._asker.loop, error))
+
+    def cancel(self, step: S, found: Cancellation) -> None:
+        """Cancel a step as its cancellation type says."""
+        if step.is_over:
+            return
+        kind = step.cancellation_type
+        if kind != ABANDON and not step.is_cancel_asked:
+            step.is_cancel_asked = True
+            if self._asker.take_back(step.asked):
+                kind = TRY_CANCEL
+            else:
+                self._asker.ask(self._cancel_request(step, found.reason))
+        if self._is_awaited(step, kind, found):
+            step.want(found)
+            return
+        step.msg = found.msg
+        self._end_canceled(step, by_asyncio=found.by_asyncio)
+
+    @abstractmethod
+    def _cancel_request(self, step: S, reason: str) -> Record:
+        """The event that asks for the cancellation of a step."""
+
+    @abstractmethod
+    def _is_awaited(self, step: S, kind: str, found: Cancellation) -> bool:
+        """Whether who cancels a step waits on until that has ended."""
+
+    @abstractmethod
+    def _end_canceled(
+        self, step: S, *, by_asyncio: bool, cause: FailureCause | None = None
+    ) -> None:
+        """End a step as cancelled."""
+
+
+class StepHandle(Task[T], Generic[T, S]):
+    """The task that stands for a step that was asked for."""
+
+    __slots__ = ("_steps", "pending")
+
+    def __init__(self, steps: Steps[S], pending: S, loop: Loop) -> None:
+        self._steps = steps
+        self.pending = pending
+        super().__init__(steps.outcome(pending), loop=loop)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the step, in the way that its cancellation type says."""
+        if self.done() or self.pending.is_over:
+            return False
+        # Not by asyncio's way: a task that has not begun would end without asking for anything.
+        loop = cast("Loop", self.get_loop())
+        found = cancellation_by(loop, canceller(), self, msg)
+        self._steps.cancel(self.pending, found)
+        return True
 
 
 def cancellation_by(loop: Loop, module: str, told: object, msg: Any) -> Cancellation:
