@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from perdure_actors.core.buffer_signal import BUFFER_MS_MAX, decide_expired
 from perdure_actors.core.decision import Decision, Limits, Rejection
+from perdure_actors.core.signal_buffer import BUFFER_MS_MAX, decide_expired
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import (
     WorkflowCompleted,

@@ -8,7 +8,7 @@ which event there is; what follows from an event is here, and docs/activity-stat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from perdure_actors.core.retry import OPERATOR
 from perdure_schemas.events import (
@@ -19,6 +19,7 @@ from perdure_schemas.events import (
     ActivityFailed,
     ActivityHeartbeat,
     ActivityRetryScheduled,
+    ActivityScheduled,
     ActivityStarted,
     ActivityTimedOut,
 )
@@ -32,8 +33,6 @@ from perdure_schemas.operator_events import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from perdure_actors.core.world import ActivityView
 
 SCHEDULED: Final = "scheduled"
 """The task of its attempt is out."""
@@ -67,6 +66,22 @@ TASK: Final = "task"
 """The effect that a task goes out. Any other is why the attempt under way should stop."""
 NOT_TO_LOCAL: Final = ("paused", "reset")
 """What a local attempt is not told: it ends soon by itself."""
+
+
+class HasState(Protocol):
+    """An activity, as the table sees it."""
+
+    @property
+    def scheduled(self) -> ActivityScheduled:
+        """What was asked for."""
+
+    @property
+    def state(self) -> str:
+        """Its phase."""
+
+    @property
+    def hold(self) -> str:
+        """Its hold."""
 
 
 class Row(NamedTuple):
@@ -183,7 +198,7 @@ def cells(rows: tuple[Row, ...]) -> Iterator[tuple[tuple[str, str, str], Row]]:
 _CELLS: Final = dict(cells(ROWS))
 
 
-def name_of(activity: ActivityView, event: ActivityEvent) -> str:
+def name_of(activity: HasState, event: ActivityEvent) -> str:
     """What an event of an activity is to the table."""
     if isinstance(event, ActivityPaused):
         if event.failure is not None:
@@ -198,7 +213,7 @@ def name_of(activity: ActivityView, event: ActivityEvent) -> str:
     return _NAMES[type(event)]
 
 
-def row_of(activity: ActivityView, event: ActivityEvent) -> Row:
+def row_of(activity: HasState, event: ActivityEvent) -> Row:
     """The row of what happens to an activity in its state."""
     name = name_of(activity, event)
     row = _CELLS.get((activity.state, activity.hold, name))

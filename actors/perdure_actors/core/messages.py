@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from perdure_actors.core.buffer_signal import bad_buffer, decide_buffer
 from perdure_actors.core.decision import Decision, Rejection, Step
+from perdure_actors.core.signal_buffer import bad_buffer, decide_buffer
 from perdure_actors.core.state import RecordId, Run, UpdateState
 from perdure_actors.core.targets import open_target, target
 from perdure_schemas.bounds import fit_failure

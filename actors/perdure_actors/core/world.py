@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.decision import Limits
     from perdure_actors.core.liveness import Lease
-    from perdure_actors.core.signal_buffer import BufferedSignal
     from perdure_actors.core.state import (
         CallState,
         ChildState,
@@ -172,6 +171,13 @@ class LivenessView(Protocol):
         """The attempts that a worker was granted: (run id, activity id). Some may have ended."""
 
 
+class BufferedSignalView(Protocol):
+    """A signal that waits."""
+
+    @property
+    def signal(self) -> SignalInput: ...
+
+
 class SignalBuffersView(Protocol):
     """The signals of a partition that wait for a start."""
 
@@ -186,7 +192,7 @@ class SignalBuffersView(Protocol):
     def sizes(self, workflow_id: str) -> tuple[int, int]:
         """How many wait for a workflow, and their bytes."""
 
-    def find(self, workflow_id: str, pseq: int) -> BufferedSignal | None:
+    def find(self, workflow_id: str, pseq: int) -> BufferedSignalView | None:
         """One that waits; None when it does not, or not any more."""
 
 

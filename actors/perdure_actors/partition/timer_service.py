@@ -13,11 +13,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
-from perdure_actors.core.buffer_signal import decide_expired
 from perdure_actors.core.deadlines import decide_worker_lost
 from perdure_actors.core.decision import Due, Later, Step
 from perdure_actors.core.next_run import decide_next_run
 from perdure_actors.core.rules import ALARMS
+from perdure_actors.core.signal_buffer import decide_expired
 from perdure_actors.partition.doubt import Trial
 from perdure_actors.partition.fence import BLOCKED_RUN, DEADLINE, LOST_WORKER, reason_of
 from perdure_actors.partition.signal_buffer_store import KIND
