@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import SendCommand
+from perdure_actors.core.start import start_command
 from perdure_actors.core.state import CANCEL, CallState, ChildState, RecordId, Run
 from perdure_schemas.child_events import (
     ChildCancelRequested,
@@ -20,7 +21,7 @@ from perdure_schemas.child_events import (
     ChildWorkflowTerminated,
     ChildWorkflowTimedOut,
 )
-from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
 from perdure_schemas.events import WorkflowContinuedAsNew
 from perdure_schemas.payloads import CarriedChild, ExternalCall, RunRef
 from perdure_schemas.tracing import beneath
@@ -120,23 +121,9 @@ def effects_of_initiated(
 ) -> list[Effect]:
     """The child's start."""
     me = run.ref()
-    start = StartWorkflow(
-        workflow_id=event.workflow_id,
-        workflow_type=event.workflow_type,
-        input=event.input,
-        identity=f"{me.workflow_id}/{me.run_id}",
-        id_reuse_policy=event.id_reuse_policy,
-        execution_timeout_ms=event.execution_timeout_ms,
-        run_timeout_ms=event.run_timeout_ms,
-        task_timeout_ms=event.task_timeout_ms,
-        retry_policy=event.retry_policy,
-        cron_schedule=event.cron_schedule,
-        memo=event.memo,
-        search_attributes=event.search_attributes,
+    start = replace(
+        start_command(run, event),
         header=beneath(event.header, run.started, me.run_id, run.state.seq + 1),
-        static_summary=event.static_summary,
-        static_details=event.static_details,
-        priority=event.priority,
         parent=me,
         parent_initiated_seq=run.state.seq + 1,
         root=run.started.root or me,

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from perdure_actors.core.child_reports import REPORT_BYTES_MAX
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
+from perdure_actors.core.start import start_command
 from perdure_actors.core.state import CANCEL, SIGNAL, START, CallState, RecordId, Run
 from perdure_schemas.bounds import MESSAGE_CHARS_MAX, cut
 from perdure_schemas.child_commands import ReportCall
@@ -214,27 +215,11 @@ def effects_of_start_initiated(
     run: RunView, event: ExternalStartInitiated, _at: RecordId, _now_ms: int
 ) -> list[Effect]:
     """The start itself, of a workflow that is no child."""
-    me = run.ref()
-    command = StartWorkflow(
-        workflow_id=event.workflow_id,
-        workflow_type=event.workflow_type,
-        input=event.input,
-        header=event.header,
-        identity=f"{me.workflow_id}/{me.run_id}",
-        id_reuse_policy=event.id_reuse_policy,
+    command = replace(
+        start_command(run, event),
         id_conflict_policy=event.id_conflict_policy,
-        execution_timeout_ms=event.execution_timeout_ms,
-        run_timeout_ms=event.run_timeout_ms,
-        task_timeout_ms=event.task_timeout_ms,
-        retry_policy=event.retry_policy,
-        cron_schedule=event.cron_schedule,
         start_delay_ms=event.start_delay_ms,
-        memo=event.memo,
-        search_attributes=event.search_attributes,
-        static_summary=event.static_summary,
-        static_details=event.static_details,
-        priority=event.priority,
         signals=event.signals,
-        external=ExternalCall(run=me, call_id=event.call_id),
+        external=ExternalCall(run=run.ref(), call_id=event.call_id),
     )
     return [SendCommand(event.task_queue, command)]

@@ -13,13 +13,14 @@ from perdure_actors.core.search_attribute_types import mistyped
 from perdure_actors.core.state import COMPLETED, RUNNING, ActorState, Run, RunState
 from perdure_actors.core.timers import TIMER_MS_MAX
 from perdure_schemas.bounds import NAME_CHARS_MAX
+from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import WorkflowStarted, WorkflowTerminated
 from perdure_schemas.replies import Accepted
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Verdict
     from perdure_actors.core.world import RunView, World
-    from perdure_schemas.commands import StartWorkflow
+    from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalStartInitiated
 
 WORKFLOW_ID_BYTES_MAX = 1000
 
@@ -145,6 +146,31 @@ def _started(world: World, command: StartWorkflow, run_id: str, now_ms: int) -> 
         first_run_id=run_id,
         original_run_id=run_id,
         signals=[*world.buffers.signals(command.workflow_id), *command.signals],
+    )
+
+
+def start_command(
+    run: RunView, event: ChildWorkflowInitiated | ExternalStartInitiated
+) -> StartWorkflow:
+    """The command by which a run starts another workflow, as its code asked for it."""
+    me = run.ref()
+    return StartWorkflow(
+        workflow_id=event.workflow_id,
+        workflow_type=event.workflow_type,
+        input=event.input,
+        header=event.header,
+        identity=f"{me.workflow_id}/{me.run_id}",
+        id_reuse_policy=event.id_reuse_policy,
+        execution_timeout_ms=event.execution_timeout_ms,
+        run_timeout_ms=event.run_timeout_ms,
+        task_timeout_ms=event.task_timeout_ms,
+        retry_policy=event.retry_policy,
+        cron_schedule=event.cron_schedule,
+        memo=event.memo,
+        search_attributes=event.search_attributes,
+        static_summary=event.static_summary,
+        static_details=event.static_details,
+        priority=event.priority,
     )
 
 
