@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from perdure_schemas.tasks import ActivityTask
 from perdure_schemas.tracing import TRACEPARENT, TRACESTATE, attempt_span_id
@@ -13,6 +13,31 @@ if TYPE_CHECKING:
 
 DURATION_MS_MAX: Final = 1000 * 365 * 24 * 3600 * 1000
 """A thousand years: more is no duration, and no clock takes it. `timedelta.max` means never."""
+
+
+class ReportHeader(TypedDict):
+    """What every report says of the attempt that it is about, and of who reports it."""
+
+    workflow_id: str
+    run_id: str
+    activity_id: str
+    attempt: int
+    token: bytes
+    worker_id: str
+    identity: str
+
+
+def report_header(task: ActivityTask, *, worker_id: str = "", identity: str = "") -> ReportHeader:
+    """The header of reports about the attempt of a task."""
+    return ReportHeader(
+        workflow_id=task.workflow_id,
+        run_id=task.run_id,
+        activity_id=task.activity_id,
+        attempt=task.attempt,
+        token=task.token,
+        worker_id=worker_id,
+        identity=identity,
+    )
 
 
 class Home(NamedTuple):

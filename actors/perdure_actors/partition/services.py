@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from perdure_actors.partition.schema_framing import Framing
+from perdure_actors.task_records import report_header
 from perdure_schemas.commands import FailActivity
 from perdure_schemas.payloads import Failure, FailureCause
 
@@ -139,11 +140,7 @@ class NoLocalRunner:
         )
         deliver(
             FailActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=task.token,
+                **report_header(task),
                 failure=Failure(chain=[cause]),
             )
         )

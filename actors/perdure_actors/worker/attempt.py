@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
+from perdure_actors.task_records import ReportHeader, report_header
 from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
 from perdure_schemas.bounds import cut, fit_failure
 from perdure_schemas.command_headers import AttemptReport
@@ -173,18 +174,14 @@ class Reports:
         self._identity = identity
         self._reply_partition = reply_partition
 
+    def _header(self, attempt: Attempt) -> ReportHeader:
+        return report_header(attempt.task, worker_id=self._worker_id, identity=self._identity)
+
     def completion(self, attempt: Attempt, result: Payload | None) -> CompleteActivity:
         """The result, before it is encoded."""
-        task = attempt.task
         return CompleteActivity(
-            workflow_id=task.workflow_id,
-            run_id=task.run_id,
-            activity_id=task.activity_id,
-            attempt=task.attempt,
-            token=attempt.token,
+            **self._header(attempt),
             result=result,
-            worker_id=self._worker_id,
-            identity=self._identity,
             started_ms=attempt.started_wall_ms,
         )
 
@@ -204,36 +201,22 @@ class Reports:
         return value
 
     def _failed(self, attempt: Attempt, failure: Failure) -> bytes:
-        task = attempt.task
         return encode(
             FailActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=attempt.token,
+                **self._header(attempt),
                 failure=failure,
-                worker_id=self._worker_id,
-                identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             )
         )
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> bytes:
         """The end of an attempt that was asked to cancel; details too large are dropped."""
-        task = attempt.task
         value = b""
         for kept in (list(details), []):
             value = encode(
                 ConfirmActivityCanceled(
-                    workflow_id=task.workflow_id,
-                    run_id=task.run_id,
-                    activity_id=task.activity_id,
-                    attempt=task.attempt,
-                    token=attempt.token,
+                    **self._header(attempt),
                     details=kept,
-                    worker_id=self._worker_id,
-                    identity=self._identity,
                     started_ms=attempt.started_wall_ms,
                 )
             )
@@ -243,69 +226,41 @@ class Reports:
 
     def heartbeat(self, attempt: Attempt, details: list[Payload]) -> bytes:
         """A sign of life with its details."""
-        task = attempt.task
         return encode(
             HeartbeatActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=attempt.token,
+                **self._header(attempt),
                 details=details,
-                worker_id=self._worker_id,
-                identity=self._identity,
             )
         )
 
     def detached(self, attempt: Attempt) -> bytes:
         """An attempt that somebody else will report."""
-        task = attempt.task
         return encode(
             DetachActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=attempt.token,
-                worker_id=self._worker_id,
-                identity=self._identity,
+                **self._header(attempt),
                 started_ms=attempt.started_wall_ms,
             )
         )
 
     def handed_back(self, attempt: Attempt, reason: str) -> bytes:
         """An attempt that another worker should run."""
-        task = attempt.task
         return encode(
             HandBackActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=attempt.token,
-                worker_id=self._worker_id,
-                identity=self._identity,
+                **self._header(attempt),
                 reason=reason,
             )
         )
 
     def claim(self, attempt: Attempt, *, wants_grant: bool) -> bytes:
         """The word that this worker runs an attempt, or wants to."""
-        task = attempt.task
         return encode(
             ClaimActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=attempt.token,
-                worker_id=self._worker_id,
+                **self._header(attempt),
                 reply=ReplyTo(
                     partition=self._reply_partition,
                     correlation_id=claim_id(self._worker_id, attempt.token),
                 ),
                 wants_grant=wants_grant,
-                identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             )
         )

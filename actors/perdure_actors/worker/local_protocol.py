@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from perdure_actors.task_records import report_header
 from perdure_actors.trouble_log import TroubleLog, tell_failed
 from perdure_actors.worker.attempt import CANCEL_REQUESTED, TIMED_OUT, Attempt, Phase, too_large
 from perdure_actors.worker.slots import Slots
@@ -143,13 +144,8 @@ class LocalDesk:
             self._report(
                 attempt,
                 CompleteActivity(
-                    workflow_id=task.workflow_id,
-                    run_id=task.run_id,
-                    activity_id=task.activity_id,
-                    attempt=task.attempt,
-                    token=task.token,
+                    **report_header(attempt.task, identity=self._identity),
                     result=result,
-                    identity=self._identity,
                     started_ms=attempt.started_wall_ms,
                 ),
             )
@@ -162,35 +158,23 @@ class LocalDesk:
 
     def _report_failed(self, attempt: Attempt, failure: Failure) -> None:
         tell_failed(self._trouble, attempt, failure)
-        task = attempt.task
         self._report(
             attempt,
             FailActivity(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=task.token,
+                **report_header(attempt.task, identity=self._identity),
                 failure=fit_failure(failure, COMMAND_BYTES_MAX),
-                identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             ),
         )
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> None:
         """The code ended because it was asked to cancel; details too large are dropped."""
-        task = attempt.task
         size = sum(len(payload.data) for payload in details)
         self._report(
             attempt,
             ConfirmActivityCanceled(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                activity_id=task.activity_id,
-                attempt=task.attempt,
-                token=task.token,
+                **report_header(attempt.task, identity=self._identity),
                 details=list(details) if size <= COMMAND_BYTES_MAX else [],
-                identity=self._identity,
                 started_ms=attempt.started_wall_ms,
             ),
         )
