@@ -1,11 +1,20 @@
-"""What commands have in common: whom they are about, how they are known again, where answers go.
+"""What commands have in common: whom they are about, how they are known again, how old they are.
 
-Bases only, none of which is a record of its own. The order of a record's fields is its .avsc's.
+The classes are bases, none of which is a record of its own; the order of a record's fields is its
+.avsc's. How old a record is as it leaves, and how long its sender will wait, is in a Kafka header:
+points in time that a client writes are by its own clock, which may be days off, or may step from
+one sending to the next. What has passed, a machine counts rightly whatever its clock says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
 from perdure_schemas.payloads import EffectId, Payload, Record, ReplyTo, RunRef
+
+AGE: Final = "perdure-age"
+_DIGITS_MAX = 15
 
 
 class Command(Record, frozen=True, kw_only=True, gc=False):
@@ -109,3 +118,33 @@ class ReadCommand(Command, frozen=True, kw_only=True, gc=False):
     """A command that only reads: it is answered, and nothing is recorded."""
 
     reply: ReplyTo
+
+
+class Sending(NamedTuple):
+    """What a sender says of one sending of a record."""
+
+    age_ms: int
+    """How long ago it was first sent."""
+    left_ms: int
+    """How long its sender waits for an answer from now on; -1: it has not said."""
+
+
+def age_header(age_ms: int, left_ms: int = -1) -> tuple[str, bytes]:
+    """The header of a record that is sent now."""
+    left = b"%d" % left_ms if left_ms >= 0 else b""
+    return AGE, b"%d|%b" % (max(age_ms, 0), left)
+
+
+def sending_in(headers: Iterable[tuple[str, bytes]] | None) -> Sending | None:
+    """What the sender of a record said; None for one that did not."""
+    for name, value in headers or ():
+        if name == AGE:
+            age, _, left = value.partition(b"|")
+            return Sending(_number(age, 0), _number(left, -1))
+    return None
+
+
+def _number(digits: bytes, otherwise: int) -> int:
+    if digits.isdigit() and len(digits) <= _DIGITS_MAX:
+        return int(digits)
+    return otherwise

@@ -10,8 +10,8 @@ import msgspec
 
 from perdure_schemas import commands as cmd
 from perdure_schemas import message_commands as msg
-from perdure_schemas.age_header import age_header
 from perdure_schemas.avro import decode, decode_as, encode
+from perdure_schemas.command_headers import age_header
 from perdure_schemas.payloads import Payload, Record, ReplyTo, UpdateInput
 from perdure_schemas.replies import Notice, Refused, Reply, RunClosed, UpdateAnswer
 from perdure_topics.names import partition_of, topic_name

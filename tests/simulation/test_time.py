@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from perdure_actors.partition.dedup import Dedup
-from perdure_schemas.age_header import age_header
 from perdure_schemas.avro import encode
+from perdure_schemas.command_headers import age_header
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.payloads import ReplyTo
 from perdure_topics.simulated.faults import FaultPlan

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from perdure_actors import table_layout
-from perdure_schemas.age_header import sending_in
 from perdure_schemas.avro import encode
-from perdure_schemas.command_headers import RoutedCommand
+from perdure_schemas.command_headers import RoutedCommand, sending_in
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.replies import Accepted, Refused

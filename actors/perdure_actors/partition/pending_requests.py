@@ -12,7 +12,7 @@ from perdure_actors.core.messages import abandoned
 from perdure_actors.partition.fence import PASSING, internal, reason_of
 from perdure_actors.partition.queries import READS, WAITS, Queries
 from perdure_actors.partition.transition import closing_of
-from perdure_schemas.age_header import sending_in
+from perdure_schemas.command_headers import sending_in
 from perdure_schemas.message_events import WorkflowUpdateCompleted
 from perdure_schemas.replies import Refused, UpdateAnswer
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
-from perdure_schemas.age_header import age_header
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
+from perdure_schemas.command_headers import age_header
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
 from perdure_schemas.message_commands import AwaitUpdate, QueryWorkflow, UpdateWorkflow
 from perdure_schemas.payloads import Record, ReplyTo
