@@ -196,6 +196,7 @@ def cells(rows: tuple[Row, ...]) -> Iterator[tuple[tuple[str, str, str], Row]]:
 
 
 _CELLS: Final = dict(cells(ROWS))
+_FIRST: Final = {row.event: row for row in reversed(ROWS)}
 
 
 def name_of(activity: HasState, event: ActivityEvent) -> str:
@@ -214,11 +215,10 @@ def name_of(activity: HasState, event: ActivityEvent) -> str:
 
 
 def row_of(activity: HasState, event: ActivityEvent) -> Row:
-    """The row of what happens to an activity in its state."""
+    """The row of what happens to an activity in its state.
+
+    What was decided by rules that had an error in them is in the log, and is read all the same:
+    it leads where it leads from the first state that it is known in.
+    """
     name = name_of(activity, event)
-    row = _CELLS.get((activity.state, activity.hold, name))
-    assert row is not None, (
-        f"no activity that is {activity.state} ({activity.hold or 'free'}) has {name!r}:"
-        f" {type(event).__name__} of {activity.scheduled.activity_id!r}"
-    )
-    return row
+    return _CELLS.get((activity.state, activity.hold, name)) or _FIRST[name]
