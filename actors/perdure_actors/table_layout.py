@@ -55,6 +55,8 @@ INDEX = b"I"
 FOUND = b"J"
 COUNTS = b"N"
 ALARMS = b"D"
+ALARMS_OF_WORKFLOWS = frozenset({"actor", "buffered"})
+"""Kinds of alarms whose owner is a workflow id; of all others it is a run."""
 BUFFERED = b"W"
 TYPES = b"K"
 
@@ -254,7 +256,10 @@ def alarm_key(due_ms: int, kind: str, owner: str, entity_id: str = "") -> bytes:
 
 def alarm_of(key: bytes) -> Alarm:
     """The alarm that a key stands for."""
-    kind, owner, entity_id = key[9:].decode().split("\0", 2)
+    kind, _, place = key[9:].decode().partition("\0")
+    # A workflow id may have any text in it, and so may an entity's id; never both in one key.
+    of_workflow = kind in ALARMS_OF_WORKFLOWS
+    owner, _, entity_id = place.rpartition("\0") if of_workflow else place.partition("\0")
     return Alarm(_U64.unpack_from(key, 1)[0], kind, owner, entity_id)
 
 

@@ -81,6 +81,21 @@ def test_one_that_is_due_later_than_its_row_says_is_not_lost() -> None:
     assert len(taken(alarms, NOW_MS + 5)) == MANY
 
 
+@pytest.mark.parametrize(
+    "alarm",
+    [
+        table_layout.Alarm(5, "buffered", "w\0rk", "17"),
+        table_layout.Alarm(5, "buffered", "\0", "1"),
+        table_layout.Alarm(5, "actor", "\0\0", ""),
+        table_layout.Alarm(5, "activity", "run-1", "a\0b"),
+        table_layout.Alarm(5, "timer", "run-1", ""),
+    ],
+)
+def test_an_alarm_of_any_id_is_read_as_it_was_written(alarm: table_layout.Alarm) -> None:
+    """Ids are texts of users, and may have the byte between the parts of a key."""
+    assert table_layout.alarm_of(table_layout.alarm_key(*alarm)) == alarm
+
+
 class _Fence:
     @staticmethod
     def is_set_aside(*_what: object) -> str:
