@@ -72,10 +72,24 @@ class Attempt:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        stays = self._fence.ended(self._drafts, error)
-        if stays and isinstance(error, Exception):
-            self.error = error
-        return stays
+        """What was raised before anything of it had happened stays within.
+
+        What is raised later goes on to whoever holds the shard, and so does trouble of the log or
+        of the table.
+        """
+        fence = self._fence
+        if error is None:
+            if fence.failed and fence.doing is not None:
+                fence.failed.pop(fence.doing, None)
+            fence.doing = None
+            return False
+        if isinstance(error, PASSING) or not isinstance(error, Exception):
+            return False
+        if fence.drafts != self._drafts:
+            return False
+        self.error = error
+        fence.doing = None
+        return True
 
 
 class Fence:
@@ -84,35 +98,21 @@ class Fence:
     def __init__(self) -> None:
         self.drafts = 0
         """How many transitions were begun: each puts memory ahead of the log."""
-        self._doing: Deed | None = None
-        self._failed: OrderedDict[Deed, tuple[int, str]] = OrderedDict()
+        self.doing: Deed | None = None
+        """What is being done now, if that can be told."""
+        self.failed: OrderedDict[Deed, tuple[int, str]] = OrderedDict()
+        """How often what has failed so far, and why it did last."""
         self._back_off = 0, 0
         self._said: dict[str, tuple[int, int]] = {}
 
     def attempt(self, kind: str, key: object) -> Attempt:
         """What is done within is known by this; what it raised is its `error` afterwards."""
-        self._doing = Deed(kind, key)
+        self.doing = Deed(kind, key)
         return Attempt(self, self.drafts)
-
-    def ended(self, drafts: int, error: BaseException | None) -> bool:
-        """An attempt has ended; whether what it raised stays within: nothing of it has happened.
-
-        What is raised later goes on to whoever holds the shard, and so does trouble of the log or
-        of the table.
-        """
-        if error is None:
-            if self._failed and self._doing is not None:
-                self._failed.pop(self._doing, None)
-        elif (
-            isinstance(error, PASSING) or not isinstance(error, Exception) or self.drafts != drafts
-        ):
-            return False
-        self._doing = None
-        return error is not None
 
     def put_off(self) -> None:
         """What is being done is not done yet: nothing is known of how it goes."""
-        self._doing = None
+        self.doing = None
 
     def let_out(self, services: Services, act: Callable[..., None], *args: Any) -> None:
         """Do one thing that an accepted record brings; the rest is done even if it fails."""
@@ -126,12 +126,12 @@ class Fence:
 
     def escaped(self, error: BaseException) -> Deed | None:
         """What was being done when the shard was lost, which counts as one more failure of it."""
-        deed, self._doing = self._doing, None
+        deed, self.doing = self.doing, None
         if deed is not None:
-            count, _ = self._failed.pop(deed, (0, ""))
-            self._failed[deed] = (count + 1, reason_of(error))
-            if len(self._failed) > FAILURES_HELD:
-                self._failed.popitem(last=False)
+            count, _ = self.failed.pop(deed, (0, ""))
+            self.failed[deed] = (count + 1, reason_of(error))
+            if len(self.failed) > FAILURES_HELD:
+                self.failed.popitem(last=False)
         return deed
 
     def back_off_ms(self, deed: Deed | None, now_ms: int) -> int:
@@ -160,7 +160,7 @@ class Fence:
         return reason if count > FAILURES_MAX else ""
 
     def _of(self, kind: str, key: object) -> tuple[int, str]:
-        return self._failed.get(Deed(kind, key), (0, "")) if self._failed else (0, "")
+        return self.failed.get(Deed(kind, key), (0, "")) if self.failed else (0, "")
 
     def tell(self, services: Services, code: str, text: str, error: BaseException | None) -> None:
         """Tell people of something that failed, with its trace: once a minute for each kind."""

@@ -155,7 +155,8 @@ class Journal(Generic[E]):
             self._send(envelope, key)
         last = self._entry(parts[-1], body)
         last.sent_mono_ms = log_time.mono_ms
-        self.in_flight.extend(self._entry(envelope, b"") for envelope in parts[:-1])
+        if len(parts) > 1:
+            self.in_flight.extend(self._entry(envelope, b"") for envelope in parts[:-1])
         self.in_flight.append(last)
         self._covered_to = upto
         if covers:
