@@ -11,6 +11,7 @@ import pytest
 
 from perdure import workflow
 from perdure_actors.core import rules
+from perdure_actors.partition.doubt import BUMPS_IN_DOUBT, MARKS_MAX
 from perdure_actors.partition.fence import FAILURES_MAX
 from perdure_actors.partition.queries import READS
 from perdure_schemas.avro import decode, encode
@@ -222,6 +223,48 @@ def test_code_that_escapes_three_times_is_blocked(
     assert bad.summary.block.cause == "killer"
     assert type(error).__name__ in bad.summary.block.message
     assert good.summary.block is None
+    assert not here.dead()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), MemoryError("all")])
+def test_code_that_escapes_every_host_that_meets_it_is_blocked(error: BaseException) -> None:
+    """What a host counts is gone with it: the marks in the log are not."""
+    here = world()
+    here.start("Quiet", "bad")
+    here.start("Quiet", "good")
+    here.run(1_000)
+    make, tries = here.code.make, 0
+
+    def escapes(started: Any, facts: Any) -> Any:
+        made = make(started, facts)
+        if facts.workflow_id == "bad":
+
+            def advance(*_args: Any, **_more: Any) -> Any:
+                nonlocal tries
+                tries += 1
+                raise error
+
+            made.advance = advance  # type: ignore[method-assign]
+        return made
+
+    here.code.make = escapes  # type: ignore[method-assign]
+    for slot in here.host.slots.values():
+        assert slot.shard is not None
+        slot.shard.run_cache.clear()
+    here.send(SignalWorkflow(workflow_id="bad", signal_name="poke"))
+    here.send(SignalWorkflow(workflow_id="good", signal_name="poke"))
+    until_ms = here.broker.now_ms + 200_000
+    while here.broker.now_ms < until_ms:
+        lost = len(here.said("given_back"))
+        here.turn()
+        if len(here.said("given_back")) > lost:
+            here.die()
+
+    bad, good = here.describe("bad"), here.describe("good")
+    assert bad.summary.block is not None
+    assert bad.summary.block.cause == "killer"
+    assert good.summary.block is None
+    assert tries <= BUMPS_IN_DOUBT + MARKS_MAX
     assert not here.dead()
 
 
