@@ -7,7 +7,7 @@ from unittest.mock import patch
 from perdure._schedules.scheduler import Scheduler
 from perdure_actors.core import attempts, child_reports
 from perdure_actors.partition import local_activities as locals_
-from perdure_actors.partition import recovery
+from perdure_actors.partition import recovery, transition
 from perdure_actors.partition.decide_command import CommandDecider
 from perdure_actors.partition.dedup import Dedup
 from perdure_actors.partition.fence import Fence
@@ -198,6 +198,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what user code raises leaves its run",
         bugs.patched(coroutine, "blocked_by", lambda error, _type: error),
+        (),
+        "X",
+        ("savages",),
+    ),
+    Mutant(
+        "what code asks for is not weighed",
+        lambda: bugs.together(
+            bugs.patched(transition, "check_weights", lambda *_asked: ""),
+            bugs.patched(transition, "CHECKS", ()),
+        ),
         (),
         "X",
         ("savages",),

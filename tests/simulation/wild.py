@@ -89,7 +89,10 @@ KILL = "kill"
 PLACES = (
     *("run", "timer", "activity", "task", "condition", "finally", "side effect"),
     *("signal", "update", "validator", "query"),
+    *("large", "dirty"),
 )
+LARGE = 8_500_000
+"""More than any topic takes, whatever its records are cut into."""
 
 
 def act_out(way: str) -> NoReturn:
@@ -128,6 +131,19 @@ class Wild:
                 "work", args=["wild", 10, 0], start_to_close_timeout=timedelta(seconds=20)
             )
             act_out(mood.way)
+        elif mood.place == "large":
+            await workflow.execute_activity(
+                "work", args=["x" * LARGE, 10, 0], start_to_close_timeout=timedelta(seconds=20)
+            )
+        elif mood.place == "dirty":
+            workflow.upsert_memo({"half \ud83d": "\udc80"})
+            workflow.upsert_search_attributes({"half \ud83d": ["v"]})
+            await workflow.execute_activity(
+                "no such \udc80",
+                args=["wild", 10, 0],
+                activity_id="\ud83d",
+                schedule_to_close_timeout=timedelta(seconds=2),
+            )
         elif mood.place == "task":
             asyncio.get_running_loop().create_task(self._later())
         elif mood.place == "side effect":
