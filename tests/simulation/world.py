@@ -268,7 +268,8 @@ class World:
             if self.rng.random() < 0.3 * self.strength("table_damage"):
                 self.count("table damaged")
                 if self.rng.random() < 0.5:
-                    host.store.damage(name)
+                    # So that it does not open, or that only reading shows it.
+                    host.store.damage(name, within=self.broker.now_ms % 2 == 1)
                 else:
                     host.store.wipe(name)
 

@@ -268,6 +268,21 @@ def test_code_that_escapes_every_host_that_meets_it_is_blocked(error: BaseExcept
     assert not here.dead()
 
 
+def test_a_table_whose_damage_only_reading_shows_is_made_anew() -> None:
+    here = world()
+    here.start("Napping", "one")
+    here.run(1_000)
+    for name in list(here.store._contents):
+        here.store.damage(name, within=True)
+
+    here.start("Quiet", "two")
+    here.run(8_000)
+
+    assert here.describe("one").summary.status == "completed"
+    assert here.describe("two").summary.status == "running"
+    assert len(here.said("table_damaged")) == 1
+
+
 def test_a_search_attribute_whose_name_is_no_text_costs_nobody_anything() -> None:
     here = world()
     here.start("Naming", "named")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perdure_topics.ports import Table, TableError, TableFullError, TableStore
+from perdure_topics.ports import Table, TableDamagedError, TableError, TableFullError, TableStore
 from perdure_topics.tables.memory_tables import MemoryTableStore
 from perdure_topics.tables.rocksdb_tables import SCAN_CHUNK, RocksTableStore, TableMemory
 
@@ -383,3 +383,26 @@ def test_a_memory_table_loses_what_was_not_synced_and_breaks() -> None:
         store.open("p-0")
     store.wipe("p-0")
     assert store.open("p-0").get(b"n") is None
+
+
+def test_damage_that_only_reading_shows_is_told_apart(tmp_path: Path) -> None:
+    store = RocksTableStore(tmp_path)
+    rows = [(b"k%06d" % number, random.Random(number).randbytes(1_000)) for number in range(2_000)]
+    table = store.open("p-0")
+    table.write(rows, ())
+    table.close()
+    store.open("p-0").close()
+    path = max(tmp_path.rglob("*.sst"), key=lambda one: one.stat().st_size)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        bad = bytes(byte ^ 0xFF for byte in file.read(64))
+        file.seek(-64, 1)
+        file.write(bad)
+
+    table = store.open("p-0")
+    with pytest.raises(TableDamagedError, match="Corruption: block checksum mismatch"):
+        list(table.scan(b"k", b"l"))
+    table.close()
+    store.wipe("p-0")
+    assert store.open("p-0").get(rows[0][0]) is None
+    store.close()

@@ -338,6 +338,10 @@ class TableBusyError(TableError):
     """Another holds the table open: it is tried again, never wiped."""
 
 
+class TableDamagedError(TableError):
+    """What the table's files hold is not what was written: it is made anew from the log."""
+
+
 class TableFullError(TableError):
     """The state disk is full; the table takes nothing until there is space and it is reopened."""
 

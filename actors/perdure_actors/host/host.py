@@ -26,6 +26,7 @@ from perdure_topics.ports import (
     LogEndLostError,
     LogError,
     PositionLostError,
+    TableDamagedError,
     TableError,
     TableFullError,
     TopicMismatchError,
@@ -80,6 +81,7 @@ class _Slot:
         "committed",
         "due_ms",
         "fence",
+        "is_damaged",
         "late_ms",
         "opening",
         "shard",
@@ -90,6 +92,8 @@ class _Slot:
 
     def __init__(self) -> None:
         self.fence = Fence()
+        self.is_damaged = False
+        """Whether its table was found to be damaged, so that it is made anew."""
         self.turn: Turn | None = None
         """The shard's turn that waits for a codec, or for a store of large payloads."""
         self.late_ms = 0
@@ -253,6 +257,10 @@ class Host:
         if isinstance(error, HeadLostError | TopicMismatchError):
             services.finding("refused", f"partition {number} is not taken over: {error}")
             return UNREADABLE_MS
+        if isinstance(error, TableDamagedError):
+            slot.is_damaged = True
+            services.finding("table_damaged", f"partition {number} is rebuilt: {error}")
+            return 0
         if isinstance(error, TableError | LogError):
             logger.warning("partition %d is tried again in %d ms: %s", number, RETRY_MS, error)
             return RETRY_MS
@@ -271,12 +279,15 @@ class Host:
         Raises TableError when it cannot be opened.
         """
         if slot.opening is None:
-            slot.opening = self.services.run(partial(open_table, self.services, number))
+            opens = partial(open_table, self.services, number, anew=slot.is_damaged)
+            slot.opening = self.services.run(opens)
             slot.opening.add_done_callback(lambda _: self._ready_now(number))
         if not slot.opening.done():
             return None
         opening, slot.opening = slot.opening, None
-        return opening.result()
+        table = opening.result()
+        slot.is_damaged = False
+        return table
 
     def _drop(self, number: int, slot: _Slot, *, flush_s: float = 0.0) -> None:
         """Let go of a partition's shard and table; nothing of it leaves any more."""

@@ -107,6 +107,11 @@ class Checkpoints:
             return True
         return False
 
+    def discard(self) -> None:
+        """Delete all copies: they share files with their table, and so its damage."""
+        for found in self._found():
+            shutil.rmtree(found, ignore_errors=True)
+
     def _found(self) -> list[Path]:
         """The checkpoints there are, newest first."""
         if self._path is None or not self._path.is_dir():

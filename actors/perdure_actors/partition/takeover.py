@@ -51,12 +51,17 @@ def table_name(services: Services, partition: int) -> str:
     return f"{services.namespace}.{services.task_queue}.{partition}"
 
 
-def open_table(services: Services, partition: int) -> Table:
+def open_table(services: Services, partition: int, *, anew: bool = False) -> Table:
     """The partition's table; a damaged one is made anew, one that is held is waited for.
 
-    Raises TableError when there can be none now. It may run on any thread.
+    With `anew` it was opened before and then found to be damaged. Raises TableError when there can
+    be none now. It may run on any thread.
     """
     store, name = services.store, table_name(services, partition)
+    checkpoints = Checkpoints(services.checkpoints, services.log.cluster_id, name)
+    if anew:
+        store.wipe(name)
+        checkpoints.discard()
     try:
         table = store.open(name)
     except (TableBusyError, TableFullError):
@@ -65,8 +70,12 @@ def open_table(services: Services, partition: int) -> Table:
         services.finding("table_damaged", f"table {name} is rebuilt: {error}")
         store.wipe(name)
         table = store.open(name)
-    checkpoints = Checkpoints(services.checkpoints, services.log.cluster_id, name)
-    if table.get(table_layout.META) is None and checkpoints.exist:
+    try:
+        is_empty = table.get(table_layout.META) is None
+    except TableError:
+        table.close()
+        raise
+    if is_empty and checkpoints.exist:
         table.close()
         checkpoints.install(store)
         table = store.open(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from perdure_topics.ports import TableError, TableFullError
+from perdure_topics.ports import TableDamagedError, TableError, TableFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +29,8 @@ class _Content:
         self.unsynced: deque[dict[bytes, bytes | None]] = deque(maxlen=UNSYNCED_MAX)
         self.holder: MemoryTable | None = None
         self.damaged = False
+        self.rotten = False
+        """Damaged where only reading shows it: it opens like any other."""
 
     def set(self, key: bytes, value: bytes | None) -> None:
         if value is None:
@@ -98,6 +100,8 @@ class MemoryTable:
             raise TableError(f"table {self._name!r} is closed")
         if self._content.damaged:
             raise TableError(f"table {self._name!r} is damaged")
+        if self._content.rotten:
+            raise TableDamagedError(f"table {self._name!r} is damaged in the middle")
         return self._content
 
 
@@ -160,10 +164,11 @@ class MemoryTableStore:
             taken += 1
         return taken
 
-    def damage(self, name: str) -> None:
+    def damage(self, name: str, *, within: bool = False) -> None:
         """Break a table: it can neither be opened nor read until it is wiped."""
         if name in self._contents:
-            self._contents[name].damaged = True
+            content = self._contents[name]
+            content.damaged, content.rotten = not within, within
 
     def _closed(self, name: str) -> None:
         content = self._contents.get(name)

@@ -29,7 +29,7 @@ from rocksdict import (
 )
 
 from perdure_topics.forks import keep_in_forks
-from perdure_topics.ports import TableBusyError, TableError, TableFullError
+from perdure_topics.ports import TableBusyError, TableDamagedError, TableError, TableFullError
 from perdure_topics.private import make_private
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ SCAN_CHUNK: Final = 512
 # A table that ran out of space is reopened when there is this much again.
 FREE_BYTES_MIN: Final = 16 * _MIB
 _NO_SPACE = "No space left on device"
+_DAMAGE = "Corruption"
 _STALL = "Write stall"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 _NAME_BYTES_MAX = 250
@@ -274,6 +275,8 @@ class RocksTable:
             self._full = True
             return self._full_error()
         text = f"table {self._name!r}: cannot {what} {self._path}: {error}"
+        if _DAMAGE in str(error):
+            return TableDamagedError(text)
         # RocksDB has no kind for this: a lock file that is held is told by its name alone.
         return TableBusyError(text) if "LOCK" in str(error) else TableError(text)
 
