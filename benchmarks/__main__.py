@@ -16,6 +16,7 @@ from rich.table import Table
 from benchmarks.cold_start import cold_start
 from benchmarks.folds import folds
 from benchmarks.idle import idle
+from benchmarks.layouts import layouts
 from benchmarks.measures import MEASURES as MAIN
 from benchmarks.measures import Figures, Measure
 from benchmarks.messages import MEASURES as TALK
@@ -30,10 +31,11 @@ MEASURES: dict[str, Measure] = {
     "cold_start": cold_start,
     "folds": folds,
     "idle": idle,
+    "layouts": layouts,
     "moves": moves,
     "telemetry": telemetry,
 }
-ON_KAFKA_ONLY = {"spread", "moves"}
+ON_KAFKA_ONLY = {"spread", "moves", "layouts"}
 
 
 @app.command()

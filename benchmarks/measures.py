@@ -107,7 +107,7 @@ async def _orders(stage: Stage) -> Figures:
         "100 in flight, workflows/s": count / took,
         "CPU ms a workflow, all processes": sum(cpu.values()),
         "CPU ms a workflow, by process": ", ".join(f"{k} {v:.2f}" for k, v in cpu.items()),
-        "requests to the broker, a workflow": ", ".join(
+        "requests to the broker, a workflow; wake-ups of and bytes by producers": ", ".join(
             f"{kind} {number / count:.2f}" for kind, number in asked.items()
         ),
     }

@@ -17,6 +17,8 @@ from perdure_topics.kafka import settings
 
 FOLDER: Final = "PERDURE_BENCH_REQUESTS"
 """The environment variable that names the folder."""
+COMPRESSION: Final = "PERDURE_BENCH_COMPRESSION"
+"""That of what producers write is compressed with."""
 EVERY_MS: Final = 1_000
 KINDS: Final = ("Produce", "Fetch", "Metadata", "OffsetCommit", "Heartbeat")
 
@@ -39,11 +41,12 @@ def _counting(bootstrap: str, extra: settings.Settings) -> settings.Settings:
         with suppress(FileNotFoundError):  # The stage is gone, the client not yet.
             _write(folder / f"{os.getpid()}-{found['name']}.json", found)
 
-    return {**plain, "statistics.interval.ms": EVERY_MS, "stats_cb": write}
+    more = {"compression.type": os.environ.get(COMPRESSION, "none")}
+    return {**plain, **more, "statistics.interval.ms": EVERY_MS, "stats_cb": write}
 
 
 def requests_in(folder: Path) -> Counter[str]:
-    """The sums over all clients so far: requests by kind, and how often producers' threads woke."""
+    """The sums over all clients: requests by kind; what producers sent, and their wake-ups."""
     total: Counter[str] = Counter()
     for path in folder.glob("*.json"):
         total.update(json.loads(path.read_text()))
@@ -56,6 +59,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
         asked.update({kind: broker["req"].get(kind, 0) for kind in KINDS})
         if found["type"] == "producer":
             asked["wakeups"] += broker["wakeups"]
+            asked["bytes"] += broker["txbytes"]
     # Renamed, so that whoever reads sees all of it.
     partial = path.with_suffix(".tmp")
     partial.write_text(json.dumps(asked))

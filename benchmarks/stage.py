@@ -80,11 +80,11 @@ class Stage:
         os.environ.pop(FOLDER, None)
         self._scratch.cleanup()
 
-    def another(self) -> Stage:
+    def another(self, *, partitions: int = 0) -> Stage:
         """A stage of the same kind, with a log of its own."""
         return Stage(
             self.log,
-            partitions=self.partitions,
+            partitions=partitions or self.partitions,
             broker_pid=self.broker_pid,
             bootstrap=self._bootstrap,
         )
