@@ -17,7 +17,7 @@ from perdure_schemas.avro import MAGIC, encode
 from perdure_schemas.replies import TaskQueueInfo, WorkerInfo
 from perdure_schemas.transition import EpochBump
 from perdure_schemas.version import VERSION
-from perdure_topics.names import topic_name, topic_settings
+from perdure_topics.names import PARTITIONS_DEFAULT, topic_name, topic_settings
 from perdure_topics.ports import Log, TopicSpec
 from perdure_topics.task_queue_topics import topic_specs
 from tests.broker.kafka_broker import free_port
@@ -60,7 +60,7 @@ def test_a_sound_engine_has_nothing_to_mend(
             *("hosts", "lag", "workers"),
         }
         assert {finding["level"] for finding in found} == {"ok"}
-        assert "1 host(s) own 16 partitions" in checks["hosts"]["message"]
+        assert f"1 host(s) own {PARTITIONS_DEFAULT} partitions" in checks["hosts"]["message"]
         assert "1 activity worker(s)" in checks["workers"]["message"]
         assert run(["doctor", *where]) == 0
         assert "ok clock: this clock is" in capsys.readouterr().out

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure_topics.names import PARTITIONS_DEFAULT
 from perdure_views.metrics import HISTOGRAM, METRICS
 from tests.broker.kafka_broker import free_port
 
@@ -164,8 +165,8 @@ def test_what_is_accepted_is_measured_once(scraped: Scraped) -> None:
     assert value("perdure_activity_attempt_seconds_count", outcome="ok", **charge) == 1
     assert value("perdure_activity_schedule_to_start_seconds_count", **charge) == 2
     assert value("perdure_timer_lateness_seconds_count", **queue) == 1
-    assert value("perdure_takeovers_total", **queue) == 16
-    assert value("perdure_partitions", **queue) == 16
+    assert value("perdure_takeovers_total", **queue) == PARTITIONS_DEFAULT
+    assert value("perdure_partitions", **queue) == PARTITIONS_DEFAULT
     assert value("perdure_worker_slots", state="free", **queue) == 100
     assert value("perdure_worker_tasks_total", event="started", **queue) == 2
     assert value("perdure_activations_total", **queue) >= 4

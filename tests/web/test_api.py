@@ -8,6 +8,7 @@ import json
 import msgspec
 import pytest
 
+from perdure_topics.names import PARTITIONS_DEFAULT
 from perdure_views.gateway.app import ENDPOINTS
 from tests.web.shop import HOUR_S, TASK_QUEUE
 from tests.web.site import Caller, Site
@@ -157,7 +158,7 @@ def test_task_queues_show_owners_workers_and_lag(caller: Caller) -> None:
     found = caller.get("/api/v1/task-queue", queue=TASK_QUEUE).json()
 
     assert TASK_QUEUE in names
-    assert len(found["partitions"]) == 16
+    assert len(found["partitions"]) == PARTITIONS_DEFAULT
     assert all(one["answers"] and one["owner"] for one in found["partitions"])
     assert found["silent"] == 0
 

@@ -21,7 +21,7 @@ from perdure_schemas.replies import TaskQueueInfo
 from perdure_schemas.version import VERSION
 from perdure_topics import requirements
 from perdure_topics.fold import read_envelope
-from perdure_topics.names import topic_name
+from perdure_topics.names import PARTITIONS_DEFAULT, topic_name
 from perdure_topics.ports import LogError
 from perdure_topics.tables.state_directory import resolve_state_directory
 from perdure_topics.task_queue_topics import missing_topic, topic_specs
@@ -88,7 +88,7 @@ def check_broker(log: Log) -> Iterator[Finding]:
 def check_topics(log: Log, namespace: str, task_queue: str) -> Iterator[Finding]:
     """Whether the topics of a task queue are there and as the protocol needs them."""
     commands = log.topic(topic_name("commands", namespace, task_queue))
-    count = commands.partitions if commands else 16
+    count = commands.partitions if commands else PARTITIONS_DEFAULT
     specs = topic_specs(namespace, task_queue, partitions=count)
     sound = 0
     for role, spec in specs.items():
