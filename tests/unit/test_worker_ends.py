@@ -176,7 +176,7 @@ async def test_a_cancellation_that_was_not_heard_of_is_taken_back():
 async def test_run_raises_it_too(client: Client):
     falls = Falls(client)
     running = asyncio.create_task(falls.worker.run())
-    await falls.worker._grounded.wait()
+    await falls.worker._has_topics.wait()
     await falls.fall()
 
     with pytest.raises(RuntimeError, match="takes no work"):

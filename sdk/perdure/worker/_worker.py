@@ -158,7 +158,7 @@ class Worker:
             allows_patch=patch_activation_callback,
         )
         self._has_eager = not disable_eager_activity_execution
-        self._grounded = asyncio.Event()
+        self._has_topics = asyncio.Event()
 
     def config(self) -> WorkerConfig:
         """What this worker was made with; `Worker(**config)` makes another of its kind."""
@@ -195,7 +195,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         try:
-            if await self._find_ground(self._stopping):
+            if await self._find_topics(self._stopping):
                 await self._work(self._stopping)
         except Exception as error:
             await self._fall(error)
@@ -223,14 +223,14 @@ class Worker:
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run())
         # On an embedded log the worker makes the topics that the block is about to use.
-        grounded = asyncio.create_task(self._grounded.wait())
+        has_topics = asyncio.create_task(self._has_topics.wait())
         try:
-            await asyncio.wait([self._task, grounded], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._task, has_topics], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self._task.cancel()
             raise
         finally:
-            grounded.cancel()
+            has_topics.cancel()
         if self._task.done():
             self._task.result()
         self._block = asyncio.current_task()
@@ -258,7 +258,7 @@ class Worker:
                 raise
             logger.exception("the worker stopped by itself")
 
-    async def _find_ground(self, stopping: asyncio.Event) -> bool:
+    async def _find_topics(self, stopping: asyncio.Event) -> bool:
         """Whether the topics are there and fit; False when told to stop before that was known."""
         log, complained_s = self._client.log, 0.0
         around = self._client.connection.overrides
@@ -279,7 +279,7 @@ class Worker:
                     async with asyncio.timeout(AWAY_RETRY_S):
                         await stopping.wait()
             else:
-                self._grounded.set()
+                self._has_topics.set()
                 return True
         return False
 
