@@ -14,6 +14,7 @@ APPLIES = ("apply", "open_run", "Run.")
 """What changes runs, and is no part of deciding."""
 TABLES = ("COMMANDS", "OUTPUTS", "ERRANDS", "CHECKS", "FITS", "ALARMS", "EFFECTS")
 """The tables of `core.rules` whose rows decide."""
+COMMANDS = ("command", "ask", "report", "outcome")
 MUTATORS = frozenset(
     ("append", "add", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "update")
 )
@@ -99,6 +100,34 @@ def _is_own(value: ast.expr, own: set[str]) -> bool:
     while isinstance(value, ast.Attribute | ast.Subscript):
         value = value.value
     return isinstance(value, ast.Name) and value.id in own
+
+
+def untyped(modules: Mapping[str, Module]) -> Iterator[str]:
+    """Where the core or a partition asks a command for what its type does not say."""
+    for name, module in modules.items():
+        if not within(name, [CORE, "perdure_actors.partition"]):
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.arg) and node.arg in COMMANDS and node.annotation is not None:
+                if ast.unparse(node.annotation) == "Any":
+                    yield f"{name}:{node.lineno} takes {node.arg}: Any"
+            elif (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) == "getattr"
+                and ast.unparse(node.args[0]) in COMMANDS
+            ):
+                yield f"{name}:{node.lineno} has {ast.unparse(node)}"
+
+
+def test_commands_are_asked_by_type() -> None:
+    assert list(untyped(house())) == []
+
+
+@pytest.mark.parametrize("text", ["def f(command: Any): ...", "getattr(command, 'reply', None)"])
+def test_a_planted_command_without_a_type_is_found(text: str) -> None:
+    name = "perdure_actors.partition.inbox"
+
+    assert len(list(untyped({name: Module(name, "inbox.py", text)}))) == 1
 
 
 def test_deciding_writes_nothing() -> None:

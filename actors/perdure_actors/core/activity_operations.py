@@ -191,13 +191,10 @@ def decide_fail_now(world: World, command: FailActivityNow, _now_ms: int) -> Ver
 def decide_update_options(world: World, command: UpdateActivityOptions, _now_ms: int) -> Verdict:
     """Other times and another policy, from the next attempt on."""
     times = {
-        name: getattr(command, name)
-        for name in (
-            "schedule_to_close_ms",
-            "schedule_to_start_ms",
-            "start_to_close_ms",
-            "heartbeat_ms",
-        )
+        "schedule_to_close_ms": command.schedule_to_close_ms,
+        "schedule_to_start_ms": command.schedule_to_start_ms,
+        "start_to_close_ms": command.start_to_close_ms,
+        "heartbeat_ms": command.heartbeat_ms,
     }
     for name, time_ms in times.items():
         if time_ms > TIMER_MS_MAX:
