@@ -339,6 +339,8 @@ class CodecBoundary:
         self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
     ) -> list[R]:
         """Records of a run as its code may read them. Raises CodecError."""
+        if self._codecs is None:
+            return list(records)
         return self._wait([self._begin(decode_records, records, what, contexts)], what)[0]
 
     def incoming_batches(
@@ -352,6 +354,8 @@ class CodecBoundary:
         self, records: Sequence[R], *, what: str, contexts: RecordContexts | None = None
     ) -> list[R]:
         """Records of a run as the log may hold them. Raises CodecError."""
+        if self._codecs is None:
+            return list(records)
         return self._wait([self._begin(encode_records, records, what, contexts)], what)[0]
 
     def _begin(
