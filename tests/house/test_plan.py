@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from tests.house.plan import (
     FOLDER_MODULES_MAX,
-    FOLDERS_STILL_LARGER,
     ING_NAMES,
     SINGLE_IMPORTER_LINES,
     SINGLE_IMPORTERS_MAX,
@@ -37,7 +36,7 @@ def crowded(modules: Mapping[str, Module]) -> Iterator[str]:
         module.name.rpartition(".")[0] for module in modules.values() if not module.is_package
     )
     for folder, count in folders.items():
-        if count > FOLDERS_STILL_LARGER.get(folder, FOLDER_MODULES_MAX):
+        if count > FOLDER_MODULES_MAX:
             yield f"{folder}: {count} modules"
 
 
