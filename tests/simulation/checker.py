@@ -91,7 +91,7 @@ def check(
     acts.check_once()
     acts.check_refusals()
     acts.check_shown(ops)
-    schedules = ScheduleCheck(ledger)
+    schedules = ScheduleCheck(ledger, roles["commands"])
     schedules.check_all(healed_ms=healed_ms)
     schedules.check_answers(ops)
     keys = KeyCheck(ledger, others=acts.requests)

@@ -6,7 +6,7 @@ it showed of itself. When it is due is worked out anew here; its own arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -20,7 +20,7 @@ from perdure_schemas import replies as rep
 from perdure_schemas.fact_events import MemoUpserted
 from tests.simulation.answers import Op
 from tests.simulation.families import OUTCOMES
-from tests.simulation.ledger import Entry, Ledger, RunLog
+from tests.simulation.ledger import Entry, Ledger, RunLog, Stored
 from tests.simulation.timetables import (
     EPOCH,
     INSTANT,
@@ -46,8 +46,9 @@ LATE = timedelta(seconds=20)
 class ScheduleCheck:
     """Follows every schedule of a ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, commands: Iterable[Stored] = ()) -> None:
         self._ledger = ledger
+        self._asked_ms = {(one.partition, one.offset): one.timestamp_ms for one in commands}
         self.chains = [Chain(runs) for runs in chains(ledger)]
 
     def check_all(self, *, healed_ms: int | None = None) -> None:
@@ -282,7 +283,9 @@ class ScheduleCheck:
         left = times_between(schedule_of(shown), shown.upto, now - jitter - LATE)
         if left and not holds(shown):
             self._fail(last, f"was deleted {len(left)} times behind")
-        ended = self._ended_before(chain, last.appended_ms - SETTLED_MS)
+        # Inputs are taken in order: what came in before the wish to delete it has been heard.
+        asked_ms = self._asked_ms.get((last.partition, last.upto), last.appended_ms)
+        ended = self._ended_before(chain, asked_ms - SETTLED_MS)
         for child_id, (asker, _) in chain.running.items():
             if (asker, child_id) in ended:
                 self._fail(last, f"was never told that child {child_id} has ended")
