@@ -223,3 +223,33 @@ def test_a_process_that_was_stopped_has_not_failed_to_yield() -> None:
 
     said, _ = process.communicate(timeout=40)
     assert said == "fine\n"
+
+
+PROFILED = """
+import sys, time
+from perdure_actors.definitions.watchdog import Watchdog
+from perdure_actors.replay.blocked import BlockedError
+
+def nothing(*_):
+    pass
+
+dog = Watchdog(limit_s=0.05)
+try:
+    with dog.watching("a run"):
+        while True:
+            time.sleep(0.001)
+except BlockedError:
+    dog.close()
+sys.setprofile(nothing)
+nothing()
+sys.setprofile(None)
+print("done")
+"""
+
+
+def test_a_program_can_be_profiled_after_an_interruption() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROFILED], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert done.stdout == "done\n", done.stderr

@@ -28,6 +28,8 @@ _AGAIN_S = 0.25
 """How soon code that swallowed the interruption is interrupted again."""
 LATE_S = 0.5
 """The watchdog comes so much too late where the process was stopped, or the machine is busy."""
+CHECKS_MAX = 10_000
+"""The interpreter raises what is set at its next check, which every turn of a loop is."""
 STOPPED_LIMIT_S = 60.0
 """How much of such time one block is not charged with; code that waits in C looks the same."""
 
@@ -136,9 +138,21 @@ class Watchdog:
             if self._resort is not None:
                 self._resort.end()
             if self._raised:
-                # A null exception takes back one that is set and not yet raised.
-                _set_async_exception(self._thread_id, ctypes.py_object())
+                self._take_back()
             return self._raised
+
+    def _take_back(self) -> None:
+        """Let no interruption be pending: one that is set and not yet raised is raised here.
+
+        A null exception would take it back as well, and leave the interpreter looking for one at
+        each of its checks from then on; with a profiler set, CPython 3.11 never leaves such a check.
+        """
+        try:
+            _set_async_exception(self._thread_id, DeadlockError)
+            for _ in range(CHECKS_MAX):
+                pass
+        except DeadlockError:
+            return
 
     def _watch(self) -> None:
         is_reported = False
