@@ -555,8 +555,11 @@ class RpcClient:
         """Look at the requests whose time has come."""
         self._timer = None
         now = self._loop.time()
+        due = []
         while self._due and self._due[0][0] <= now + TICK_S:
-            at_s, _, pending = heapq.heappop(self._due)
+            due.append(heapq.heappop(self._due))
+        # What is planned anew has its turn at a later tick, however soon that is: the loop goes on.
+        for at_s, _, pending in due:
             # One that was planned anew meanwhile has another place in line.
             if self._pending.get(pending.correlation_id) is pending and pending.planned_s == at_s:
                 self._attend(pending, now)
