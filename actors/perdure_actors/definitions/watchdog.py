@@ -145,7 +145,8 @@ class Watchdog:
         """Let no interruption be pending: one that is set and not yet raised is raised here.
 
         A null exception would take it back as well, and leave the interpreter looking for one at
-        each of its checks from then on; with a profiler set, CPython 3.11 never leaves such a check.
+        each of its checks from then on; with a profiler set, CPython 3.11 never leaves such a
+        check.
         """
         try:
             _set_async_exception(self._thread_id, DeadlockError)
