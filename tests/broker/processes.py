@@ -60,9 +60,11 @@ class Process:
             self._command = ["setpriv", "--pdeathsig", "KILL", *self._command]
         self._environment = {**os.environ, JOURNAL: str(journal), "PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
+        self._began_at = 0
 
     def start(self) -> Process:
         assert self._process is None, f"{self.name} already runs"
+        self._began_at = len(self.said())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, env=self._environment, cwd=ROOT
@@ -111,6 +113,10 @@ class Process:
     def said(self) -> str:
         """What it printed so far."""
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+
+    def said_lately(self) -> str:
+        """What it printed since it was started last."""
+        return self.said()[self._began_at :]
 
 
 class TaskQueue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -128,9 +129,11 @@ class Nemesis:
 
     async def _stop(self, blow: Blow) -> None:
         blow.pid = self._stage.pid_of(blow.name)
+        # One that is still being loaded ends as any program does, and has nothing to give back.
+        serves = "worker on task queue" in self._stage.running[blow.name].said_lately()
         status = await asyncio.to_thread(self._stage.stop, blow.name)
         blow.facts["status"] = status
-        if status != 0:
+        if status != 0 and (serves or status != -signal.SIGTERM):
             self._stage.ended.append(f"{blow.name} was asked to stop and ended with {status}")
         self._stage.begin(blow.name)
 
