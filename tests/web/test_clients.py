@@ -13,6 +13,7 @@ from perdure.exceptions import WorkflowAlreadyStartedError
 from perdure_schemas.avro import encode
 from perdure_schemas.commands import ClaimActivity, StartWorkflow
 from perdure_schemas.payloads import RunRef
+from perdure_topics.names import PARTITIONS_DEFAULT
 from perdure_topics.ports import DENIED, LogError
 from perdure_topics.remote.remote_log import RemoteLog
 from perdure_views.gateway.principals import Register, TokenList
@@ -68,7 +69,7 @@ async def test_a_client_does_all_it_does_on_the_log_itself(gateway: str) -> None
     assert {"gate-1", "gate-2"} <= set(listed)
     assert history.events[0].event_type == "WorkflowStarted"
     assert history.events[-1].event_type == "WorkflowCanceled"
-    assert len(queue) == 16
+    assert len(queue) == PARTITIONS_DEFAULT
 
 
 async def test_errors_are_the_same(gateway: str) -> None:
