@@ -92,7 +92,8 @@ async def test_the_faust_recipe_follows_histories_through_a_kill(
         (schemas / f"{cls.__name__}.avsc").write_text(avro.schema_text(cls.__name__))
     code = reading_recipe("read-with-faust.md").replace("localhost:9092", standing.target)
     code = code.replace("default.orders.events", topic_name("events", standing.namespace, QUEUE))
-    code = code.replace("topic_partitions=16", f"topic_partitions={PARTITIONS}")
+    assert "topic_partitions=8" in code
+    code = code.replace("topic_partitions=8", f"topic_partitions={PARTITIONS}")
     (tmp_path / "reader.py").write_text(WITHOUT_US + code.replace("orders-reader", tmp_path.name))
     told = tmp_path / "told.txt"
     names = [f"followed-{number}" for number in range(6)]
