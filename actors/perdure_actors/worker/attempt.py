@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from perdure_actors.task_records import ReportHeader, report_header
-from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
+from perdure_schemas.avro import COMMAND_BYTES_MAX, encode, write
 from perdure_schemas.bounds import cut, fit_failure
 from perdure_schemas.command_headers import AttemptReport
 from perdure_schemas.commands import (
@@ -194,14 +194,18 @@ class Reports:
         return value
 
     def failed(self, attempt: Attempt, failure: Failure) -> bytes:
-        """The failure; a short one that says so instead of one the log would not take."""
-        value = self._failed(attempt, failure)
-        if len(value) > COMMAND_BYTES_MAX:
-            value = self._failed(attempt, fit_failure(failure, COMMAND_BYTES_MAX // 2))
-        return value
+        """The failure as `failure` makes it, encoded."""
+        return self.failure(attempt, failure)[1]
 
-    def _failed(self, attempt: Attempt, failure: Failure) -> bytes:
-        return encode(
+    def failure(self, attempt: Attempt, failure: Failure) -> tuple[FailActivity, bytes]:
+        """The failure; a short one that says so instead of one the log would not take."""
+        report, value = self._failure(attempt, failure)
+        if len(value) > COMMAND_BYTES_MAX:
+            report, value = self._failure(attempt, fit_failure(failure, COMMAND_BYTES_MAX // 2))
+        return report, value
+
+    def _failure(self, attempt: Attempt, failure: Failure) -> tuple[FailActivity, bytes]:
+        return write(
             FailActivity(
                 **self._header(attempt),
                 failure=failure,
@@ -209,20 +213,25 @@ class Reports:
             )
         )
 
-    def canceled(self, attempt: Attempt, details: Sequence[Payload] = ()) -> bytes:
+    def cancellation(
+        self, attempt: Attempt, details: Sequence[Payload] = ()
+    ) -> tuple[ConfirmActivityCanceled, bytes]:
         """The end of an attempt that was asked to cancel; details too large are dropped."""
-        value = b""
-        for kept in (list(details), []):
-            value = encode(
-                ConfirmActivityCanceled(
-                    **self._header(attempt),
-                    details=kept,
-                    started_ms=attempt.started_wall_ms,
-                )
+        report, value = self._cancellation(attempt, list(details))
+        if len(value) > COMMAND_BYTES_MAX:
+            report, value = self._cancellation(attempt, [])
+        return report, value
+
+    def _cancellation(
+        self, attempt: Attempt, details: list[Payload]
+    ) -> tuple[ConfirmActivityCanceled, bytes]:
+        return write(
+            ConfirmActivityCanceled(
+                **self._header(attempt),
+                details=details,
+                started_ms=attempt.started_wall_ms,
             )
-            if len(value) <= COMMAND_BYTES_MAX:
-                break
-        return value
+        )
 
     def heartbeat(self, attempt: Attempt, details: list[Payload]) -> bytes:
         """A sign of life with its details."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from perdure_actors.worker.attempt import Attempt, Reports, application_failure
 from perdure_actors.worker.eager_intake import EagerIntake, Posted
 from perdure_actors.worker.lease import DueLease
 from perdure_actors.worker.record_sender import Outbox, Parcel
 from perdure_actors.worker.task_reader import TaskIntake
-from perdure_schemas.avro import COMMAND_BYTES_MAX, decode, encode
+from perdure_schemas.avro import COMMAND_BYTES_MAX, encode
 from perdure_schemas.command_headers import AttemptReport
 from perdure_schemas.commands import CompleteActivity, WorkerLease
 from perdure_schemas.payloads import Failure, Payload
@@ -59,31 +58,28 @@ class ActivityMail:
 
     def completed(self, attempt: Attempt, result: Payload | None) -> None:
         """Send the result."""
-        if attempt.mailbox is not None and self._eager is not None:
+        if attempt.mailbox is not None:
             size = len(result.data) if result is not None else 0
-            if self._eager.post(attempt, self._reports.completion(attempt, result), size):
+            if self._post(attempt, self._reports.completion(attempt, result), size):
                 return
         self._send(attempt, self._reports.completed(attempt, result))
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """Send the failure, and before it what the last heartbeat left."""
-        value = self._reports.failed(attempt, failure)
-        if not self._post(attempt, value):
-            self.flush_details(attempt)
-            self._send(attempt, value)
+        self._report(attempt, *self._reports.failure(attempt, failure))
 
     def canceled(self, attempt: Attempt, details: Sequence[Payload]) -> None:
         """Send the confirmation, and before it what the last heartbeat left."""
-        value = self._reports.canceled(attempt, details)
-        if not self._post(attempt, value):
+        self._report(attempt, *self._reports.cancellation(attempt, details))
+
+    def _report(self, attempt: Attempt, outcome: AttemptReport, value: bytes) -> None:
+        if not self._post(attempt, outcome, len(value)):
             self.flush_details(attempt)
             self._send(attempt, value)
 
-    def _post(self, attempt: Attempt, value: bytes) -> bool:
+    def _post(self, attempt: Attempt, outcome: AttemptReport, size: int) -> bool:
         """Leave an outcome with the host of this process, if it handed the attempt over."""
-        if attempt.mailbox is None or self._eager is None:
-            return False
-        return self._eager.post(attempt, cast("AttemptReport", decode(value)), len(value))
+        return self._eager is not None and self._eager.post(attempt, outcome, size)
 
     def post_by_log(self, posted: Posted) -> None:
         """Send an outcome whose host lets go of its partition before it is accepted."""
