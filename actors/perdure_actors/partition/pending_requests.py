@@ -308,7 +308,7 @@ class PendingRequests:
             self._updates.wait(reply, run_id, update_id, stage)
             return
         resident = self._run_cache.find(run_id)
-        closed = closing_of(resident) if resident and not resident.pinned else None
+        closed = closing_of(resident.run.state) if resident and not resident.pinned else None
         if closed is not None:
             self._answer(reply, closed)
         else:

@@ -24,6 +24,7 @@ from perdure_actors.core.state import (
 )
 from perdure_actors.core.targets import named_run
 from perdure_actors.partition.executor import history_from
+from perdure_actors.partition.transition import closing_of
 from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.counting import open_and_blocked
@@ -41,7 +42,6 @@ from perdure_schemas.replies import (
     PendingTimer,
     QueryAnswer,
     Refused,
-    RunClosed,
     RunDescription,
     TaskQueueInfo,
     WorkerInfo,
@@ -335,19 +335,10 @@ class Queries:
                 self._waits.wait(ask.reply, ask.run_id)
                 return None
             return state
-        closing = state.closing
-        if closing is None:
+        closed = closing_of(state)
+        if closed is None:
             self._waits.wait(ask.reply, state.run_id)
-            return None
-        return RunClosed(
-            workflow_id=state.workflow_id,
-            run_id=state.run_id,
-            status=closing.status,
-            result=closing.result,
-            failure=closing.failure,
-            next_run_id=closing.next_run_id,
-            close_ms=closing.time_ms,
-        )
+        return closed
 
     def await_update(self, ask: message_commands.AwaitUpdate) -> Record | None:
         """How far an update is; one that is not so far is waited for."""

@@ -34,7 +34,7 @@ from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
     from perdure_actors.core.decision import Effect
-    from perdure_actors.core.state import Run
+    from perdure_actors.core.state import Run, RunState
     from perdure_actors.core.world import World
     from perdure_actors.partition.context import PartitionContext
     from perdure_actors.partition.executor import Executor
@@ -362,7 +362,7 @@ class Transitions:
         entry.effects = draft.effects
         entry.events, entry.first_seq = draft.records, draft.first_seq
         entry.alarms = self._run_cache.save(resident, entry.ops, draft.now_ms)
-        entry.closed = closing_of(resident)
+        entry.closed = closing_of(resident.run.state)
         if entry.closed is not None:
             resident.drop_code()
 
@@ -413,9 +413,8 @@ def _activations(events: list[Record]) -> list[list[Record]]:
     return [events[a:b] for a, b in pairwise([0, *starts, len(events)])]
 
 
-def closing_of(resident: CachedRun) -> RunClosed | None:
+def closing_of(state: RunState) -> RunClosed | None:
     """The answer to those who wait for a run, once it has closed."""
-    state = resident.run.state
     closing = state.closing
     if closing is None:
         return None
