@@ -77,15 +77,6 @@ async def decode_records(
     return await _through(records, codecs, what=what, decoding=True, contexts=contexts)
 
 
-def codecs_in(
-    codecs: PayloadCodecs | None, context: SerializationContext | None
-) -> PayloadCodecs | None:
-    """Codecs as they work in a context, if there are any and they depend on it."""
-    if codecs is None or context is None or not codecs.is_contextual:
-        return codecs
-    return codecs.with_context(context)
-
-
 async def encode_payloads(
     payloads: Sequence[Payload], codecs: PayloadCodecs | None, *, what: str
 ) -> list[Payload]:

@@ -228,11 +228,6 @@ class PendingRequests:
         """Whether anybody waits for anything here."""
         return bool(self._waiters or self._held or self._reads or any(self._updates.runs))
 
-    @property
-    def runs_waited_for(self) -> int:
-        """How many runs somebody waits for."""
-        return len(self._waiters)
-
     def ask(self, offset: int, ask: ReadCommand) -> None:
         """Take an ask; one whose asker has given up is passed over."""
         reply = ask.reply

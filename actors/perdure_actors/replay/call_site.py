@@ -55,12 +55,6 @@ def stop_at(code: CodeType) -> None:
     _BOTTOM_IDS.add(id(code))
 
 
-def is_user_file(frame: FrameType) -> bool:
-    """Whether a frame runs code of the user's or of a library of theirs."""
-    name = frame.f_code.co_filename
-    return (_SHORT_PATHS[name] if name in _SHORT_PATHS else _remember(frame)) is not None
-
-
 def _remember(frame: FrameType) -> str | None:
     path = _short_path(frame.f_code.co_filename, frame.f_globals)
     _SHORT_PATHS[frame.f_code.co_filename] = path
