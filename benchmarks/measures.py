@@ -19,6 +19,7 @@ from benchmarks.app import (
 from benchmarks.history import write_history
 from benchmarks.listing import listing
 from benchmarks.pages import pages
+from benchmarks.peers.load import order, percentile
 from benchmarks.stage import Stage, resident_kib
 from perdure._assembly import open_log
 from perdure.client import Client
@@ -28,24 +29,6 @@ from perdure_topics.names import partition_of
 Figures = dict[str, Any]
 Measure = Callable[[Stage], Awaitable[Figures]]
 IN_FLIGHT = 100
-
-
-def order(number: int) -> dict[str, Any]:
-    """An order of about 200 bytes."""
-    return {
-        "order_id": f"order-{number:08d}",
-        "user_id": f"user-{number % 1000:06d}",
-        "product_id": f"product-{number % 100:04d}",
-        "quantity": 1 + number % 5,
-        "amount_cents": 1999,
-        "note": "leave it at the door, ring twice and wait a moment, thank you",
-    }
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value below which a share of all lies."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 async def run_order(client: Client, stage: Stage, number: int, tag: str) -> float:

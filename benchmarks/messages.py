@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks import plain_code
 from benchmarks.app import ListenerWorkflow, TimersWorkflow
-from benchmarks.measures import Figures, order, percentile, run_many, warm
+from benchmarks.measures import Figures, run_many, warm
+from benchmarks.peers.load import order, percentile
 from benchmarks.replaying import replay
 from benchmarks.stage import Stage, cpu_s
 from perdure_actors.definitions.registry import WorkflowRegistry, workflow_definition

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from benchmarks.app import RoundsWorkflow, TickerWorkflow
 from benchmarks.history import RUN_ID, write_run
-from benchmarks.measures import Figures, order
+from benchmarks.measures import Figures
+from benchmarks.peers.load import order
 from benchmarks.stage import Stage, cpu_s
 from perdure._assembly import open_log
 from perdure_actors.definitions.registry import workflow_definition

@@ -22,7 +22,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from benchmarks.app import OrderWorkflow
-from benchmarks.measures import order
+from benchmarks.peers.load import order
 from perdure_actors.partition import inbox, transition
 from perdure_actors.partition.eager_tasks import EagerTasks
 from perdure_actors.partition.executor import Executor
