@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from perdure._search_attribute_payloads import attribute_pairs, typed_attributes
 from perdure._search_attributes import TypedSearchAttributes
 from perdure.client._history import WorkflowHistory, moment
+from perdure.client._pages import Pages
 from perdure.converter import DataConverter, codecs_of, records_converter
 from perdure_actors.definitions.payload_codecs import decode_payloads
 from perdure_actors.replay.contexts import for_workflow
@@ -231,7 +232,7 @@ FetchRuns = Callable[[Mapping[Place, bytes], int], Awaitable[Mapping[Place, RunP
 """Gives the next page of each of some partitions: their page tokens, page size."""
 
 
-class WorkflowExecutionAsyncIterator:
+class WorkflowExecutionAsyncIterator(Pages[WorkflowExecution]):
     """Runs of all partitions, the blocked ones, then the newest; `async for` takes each."""
 
     def __init__(
@@ -255,23 +256,11 @@ class WorkflowExecutionAsyncIterator:
         self._token = token
         self._silent = [] if silent is None else silent
         self._merge: MergedRuns | None = None
-        self._page: list[WorkflowExecution] | None = None
-        self._index = 0
 
     @property
     def silent_task_queues(self) -> Sequence[str]:
         """The task queues that did not answer so far: their runs are not in the list."""
         return tuple(self._silent)
-
-    @property
-    def current_page(self) -> Sequence[WorkflowExecution] | None:
-        """The page that was made last."""
-        return self._page
-
-    @property
-    def current_page_index(self) -> int:
-        """The index in that page of the run that comes next."""
-        return self._index
 
     @property
     def next_page_token(self) -> bytes | None:
@@ -298,8 +287,7 @@ class WorkflowExecutionAsyncIterator:
                 break
         if self._left is not None:
             self._left -= len(page)
-        self._page = [self._to_execution(summary) for summary in page]
-        self._index = 0
+        self._turn_to([self._to_execution(summary) for summary in page])
 
     async def _refill(self, merge: MergedRuns, size: int) -> bool:
         """Fetch where a partition has nothing left to compare with; whether there was one."""
@@ -309,17 +297,6 @@ class WorkflowExecutionAsyncIterator:
             for source in dry:
                 source.take(pages[source.place])
         return bool(dry)
-
-    def __aiter__(self) -> WorkflowExecutionAsyncIterator:
-        return self
-
-    async def __anext__(self) -> WorkflowExecution:
-        while self._page is None or self._index >= len(self._page):
-            if self._is_done:
-                raise StopAsyncIteration
-            await self.fetch_next_page()
-        self._index += 1
-        return self._page[self._index - 1]
 
     async def map_histories(self) -> AsyncIterator[WorkflowHistory]:
         """The history of each run, as a replayer wants them."""

@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from perdure.client._pages import Pages
 from perdure_schemas.avro import decode
 from perdure_schemas.events import CLOSING, Event
 from perdure_schemas.payloads import Payload, Record
@@ -190,7 +191,7 @@ Fetch = Callable[[int, int | None], Awaitable[HistoryPage]]
 """Gives the page of a history from a seq on, of so many bytes at most."""
 
 
-class WorkflowHistoryEventAsyncIterator:
+class WorkflowHistoryEventAsyncIterator(Pages[HistoryEvent]):
     """The events of a run, fetched page by page; `async for` takes them one by one."""
 
     def __init__(
@@ -207,25 +208,17 @@ class WorkflowHistoryEventAsyncIterator:
         self._only_closing = only_closing
         self._page_bytes = page_size
         self._next_seq = from_seq
-        self._is_done = False
-        self._page: list[HistoryEvent] | None = None
-        self._index = 0
+        self._has_ended = False
         self.run_id = ""
-
-    @property
-    def current_page(self) -> Sequence[HistoryEvent] | None:
-        """The page that was fetched last."""
-        return self._page
-
-    @property
-    def current_page_index(self) -> int:
-        """The index in that page of the event that comes next."""
-        return self._index
 
     @property
     def next_page_token(self) -> bytes | None:
         """Where the next page begins; None after the last one."""
-        return None if self._is_done else str(self._next_seq).encode()
+        return None if self._has_ended else str(self._next_seq).encode()
+
+    @property
+    def _is_done(self) -> bool:
+        return self._has_ended
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Fetch the next page."""
@@ -234,22 +227,10 @@ class WorkflowHistoryEventAsyncIterator:
         found = [event for batch in page.batches for event in events_of(batch)]
         self._next_seq = page.next_seq
         is_open = page.status in ("running", "blocked", "")
-        self._is_done = not page.more and not (self._waits and is_open)
+        self._has_ended = not page.more and not (self._waits and is_open)
         if self._only_closing:
             found = [event for event in found if isinstance(event.event, CLOSING)]
-        self._page = found
-        self._index = 0
-
-    def __aiter__(self) -> WorkflowHistoryEventAsyncIterator:
-        return self
-
-    async def __anext__(self) -> HistoryEvent:
-        while self._page is None or self._index >= len(self._page):
-            if self._is_done:
-                raise StopAsyncIteration
-            await self.fetch_next_page()
-        self._index += 1
-        return self._page[self._index - 1]
+        self._turn_to(found)
 
 
 def event_type(record: Record) -> str:

@@ -30,6 +30,7 @@ from perdure._schedules.spec import ScheduleSpec
 from perdure._schedules.times import Times
 from perdure._search_attribute_payloads import attribute_pairs
 from perdure.client._executions import WorkflowExecution, WorkflowExecutionAsyncIterator
+from perdure.client._pages import Pages
 from perdure.common import SearchAttributes, TypedSearchAttributes
 from perdure.converter import DataConverter, records_converter
 from perdure_actors.replay.contexts import for_workflow
@@ -150,13 +151,11 @@ class ScheduleListDescription:
         return await self.raw_entry.memo_value(key, type_hint=type_hint)
 
 
-class ScheduleAsyncIterator:
+class ScheduleAsyncIterator(Pages[ScheduleListDescription]):
     """Schedules of a namespace, in pages; `async for` takes each."""
 
     def __init__(self, runs: WorkflowExecutionAsyncIterator) -> None:
         self._runs = runs
-        self._page: list[ScheduleListDescription] | None = None
-        self._index = 0
 
     @property
     def silent_task_queues(self) -> Sequence[str]:
@@ -164,36 +163,18 @@ class ScheduleAsyncIterator:
         return self._runs.silent_task_queues
 
     @property
-    def current_page(self) -> Sequence[ScheduleListDescription] | None:
-        """The page that was made last."""
-        return self._page
-
-    @property
-    def current_page_index(self) -> int:
-        """The index in that page of the schedule that comes next."""
-        return self._index
-
-    @property
     def next_page_token(self) -> bytes | None:
         """Where another list goes on after that page; None after the last one."""
         return self._runs.next_page_token
 
+    @property
+    def _is_done(self) -> bool:
+        return self._page is not None and self.next_page_token is None
+
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Make the next page."""
         await self._runs.fetch_next_page(page_size=page_size)
-        self._page = [await listed_of(run) for run in self._runs.current_page or ()]
-        self._index = 0
-
-    def __aiter__(self) -> ScheduleAsyncIterator:
-        return self
-
-    async def __anext__(self) -> ScheduleListDescription:
-        while self._page is None or self._index >= len(self._page):
-            if self._page is not None and self.next_page_token is None:
-                raise StopAsyncIteration
-            await self.fetch_next_page()
-        self._index += 1
-        return self._page[self._index - 1]
+        self._turn_to([await listed_of(run) for run in self._runs.current_page or ()])
 
 
 def description_of(
