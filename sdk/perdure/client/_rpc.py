@@ -600,7 +600,7 @@ class RpcClient:
         self._plan(pending, at_s)
 
     def _check(self, pending: PendingRequest) -> None:
-        """PendingRequest whether anybody serves a partition that owes only a late answer."""
+        """Ask whether anybody serves a partition that owes only a late answer."""
         request = pending.request
         place = (request.topic, request.partition)
         now = self._loop.time()
