@@ -6,9 +6,10 @@ PERDURE_TEST_KAFKA=host:port uses a broker that already runs as the shared one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,12 +89,26 @@ def standing(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> 
     """A host and a worker that many tests share: each ends its runs, and kills nothing."""
     made = Crew(kafka_bootstrap, tmp_path_factory.mktemp("standing"))
     try:
+        made.shared = True
         made.create_topics()
         made.host()
         made.worker()
         yield made
     finally:
         made.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, pytest.TestReport]:
+    """A failure elsewhere cannot be looked into later: keep what the processes said."""
+    report: pytest.TestReport = yield
+    if call.when == "call" and report.failed:
+        for crew in list(Crew.all):
+            if not crew.ended:
+                report.sections.append((f"processes of {crew.namespace}", crew.autopsy()))
+    return report
 
 
 def _require_jars() -> None:

@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from perdure import _assembly as assembly
 from perdure.client import Client, RPCError, WorkflowHandle
@@ -58,7 +59,12 @@ class Process:
         if shutil.which("setpriv"):
             # A killed test run must not leave processes behind.
             self._command = ["setpriv", "--pdeathsig", "KILL", *self._command]
-        self._environment = {**os.environ, JOURNAL: str(journal), "PYTHONUNBUFFERED": "1"}
+        self._environment = {
+            **os.environ,
+            JOURNAL: str(journal),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",  # SIGABRT tells where each thread stands
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._began_at = 0
 
@@ -95,6 +101,18 @@ class Process:
     def resume(self) -> None:
         """SIGCONT after a pause."""
         os.kill(self.pid, signal.SIGCONT)
+
+    def abort(self) -> None:
+        """SIGABRT: it prints the stack of each thread, and ends."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGABRT)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> int:
         """SIGTERM, as an operator ends it; the exit status."""
@@ -198,9 +216,15 @@ class TaskQueue:
 class Crew(TaskQueue):
     """The processes of one task queue."""
 
+    all: ClassVar[weakref.WeakSet[Crew]] = weakref.WeakSet()
+    """Those of this process of tests, for what a failure wants to know."""
+
     def __init__(self, target: str, folder: Path, *, namespace: str = "") -> None:
         super().__init__(target, folder, namespace=namespace)
         self.processes: list[Process] = []
+        self.shared = False
+        self.ended = False
+        Crew.all.add(self)
 
     @property
     def where(self) -> list[str]:
@@ -257,8 +281,20 @@ class Crew(TaskQueue):
 
     def end(self) -> None:
         """End all processes, the last one first: a worker wants to say farewell to its engine."""
+        self.ended = True
         for process in reversed(self.processes):
             process.stop()
+
+    def autopsy(self) -> str:
+        """After a failure: where each process stands, which ends it unless others use it too."""
+        told = self.report()
+        if self.shared:
+            return told
+        before = {p: len(p.said()) for p in self.processes}
+        for process in self.processes:
+            process.abort()
+        stacks = (f"--- {p.name} stands:\n{p.said()[before[p] :][:6000]}" for p in self.processes)
+        return "\n".join((told, *stacks))
 
     def report(self) -> str:
         """The ends of what the processes printed."""

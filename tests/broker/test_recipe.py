@@ -133,6 +133,7 @@ async def test_the_faust_recipe_follows_histories_through_a_kill(
     finally:
         reader.kill()
         reader.wait()
+        print(told.read_text()[-5000:])  # shown after a failure
     for name, length in lengths.items():
         # What had not been kept when the reader was killed is told again, from there on in order.
         told_once = dict.fromkeys(seq for seq, _ in lines(name))
