@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 from benchmarks.app import OrderWorkflow
 from benchmarks.peers.load import order
+from perdure.cli import COLLECTOR
 from perdure_actors.partition import inbox, transition
 from perdure_actors.partition.eager_tasks import EagerTasks
 from perdure_actors.partition.executor import Executor
@@ -165,6 +166,10 @@ def main(argv: list[str] | None = None) -> int:
         orders.run(options.orders)
     count = orders.transitions - before
     print_budget(stages, count, orders.host_s - began_s, statistics.median(whole))
+    ours, pythons = collector_us(orders, options.orders)
+    print(
+        f"collecting garbage as `perdure worker` does {ours:.1f} µs, as Python does {pythons:.1f}"
+    )
     kept = blocks_kept(orders, options.orders)
     print(f"memory blocks that stay, a transition: {kept:.1f} (the log in memory keeps them)")
     return 0
@@ -175,6 +180,41 @@ def plain_round(orders: Orders, count: int) -> float:
     before, began_s = orders.transitions, orders.host_s
     orders.run(count)
     return (orders.host_s - began_s) / (orders.transitions - before) * 1e6
+
+
+def collector_us(orders: Orders, count: int) -> tuple[float, float]:
+    """What the collector costs a transition as a worker sets it, and as Python does, in turns."""
+    pythons = gc.get_threshold()
+    began_s, spent_s = 0.0, Counter[bool]()
+    is_ours = False
+
+    def watch(phase: str, _: dict[str, int]) -> None:
+        nonlocal began_s
+        if phase == "start":
+            began_s = time.thread_time()
+        else:
+            spent_s[is_ours] += time.thread_time() - began_s  # type: ignore[assignment]
+
+    transitions = Counter[bool]()
+    gc.callbacks.append(watch)
+    try:
+        for is_ours in (True, False) * 3:
+            if is_ours:
+                gc.freeze()
+            else:
+                gc.unfreeze()
+            gc.set_threshold(*(COLLECTOR if is_ours else pythons))
+            before = orders.transitions
+            orders.run(count)
+            transitions[is_ours] += orders.transitions - before
+    finally:
+        gc.callbacks.remove(watch)
+        gc.unfreeze()
+        gc.set_threshold(*pythons)
+    return (
+        spent_s[True] / transitions[True] * 1e6,
+        spent_s[False] / transitions[False] * 1e6,
+    )
 
 
 def blocks_kept(orders: Orders, count: int) -> float:

@@ -106,7 +106,7 @@ def pytest_runtest_makereport(
     report: pytest.TestReport = yield
     if call.when == "call" and report.failed:
         for crew in list(Crew.all):
-            if not crew.ended:
+            if not crew.is_over:
                 report.sections.append((f"processes of {crew.namespace}", crew.autopsy()))
     return report
 

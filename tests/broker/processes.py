@@ -223,7 +223,7 @@ class Crew(TaskQueue):
         super().__init__(target, folder, namespace=namespace)
         self.processes: list[Process] = []
         self.shared = False
-        self.ended = False
+        self.is_over = False
         Crew.all.add(self)
 
     @property
@@ -281,7 +281,7 @@ class Crew(TaskQueue):
 
     def end(self) -> None:
         """End all processes, the last one first: a worker wants to say farewell to its engine."""
-        self.ended = True
+        self.is_over = True
         for process in reversed(self.processes):
             process.stop()
 

@@ -81,7 +81,7 @@ async def test_the_reading_recipe_reads_what_the_history_holds(
 
 
 @pytest.mark.broker
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_faust_recipe_follows_histories_through_a_kill(
     standing: Crew, tmp_path: Path
 ) -> None:
@@ -111,7 +111,7 @@ async def test_the_faust_recipe_follows_histories_through_a_kill(
             assert reader.poll() is None, told.read_text()
             return all(lines(name) and lines(name)[-1][1] == "WorkflowCompleted" for name in some)
 
-        await until(all_are, "the reader has told of their ends", timeout_s=60.0)
+        await until(all_are, "the reader has told of their ends", timeout_s=120.0)
 
     reader = follow()
     try:

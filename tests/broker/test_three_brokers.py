@@ -15,7 +15,7 @@ from tests.broker.kafka_jars import BrokerUnavailableError, kafka_libs
 from tests.broker.orders_app import Job
 from tests.broker.processes import QUEUE, Crew, until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 BROKERS = 3
 
 
@@ -75,13 +75,13 @@ async def test_a_broker_of_three_is_killed_and_the_work_goes_on(
         async with crew.client() as client:
             for job in jobs:
                 await crew.start(client, job)
-            await until(lambda: len(crew.lines()) >= 3, "some activities have run", timeout_s=60.0)
+            await until(lambda: len(crew.lines()) >= 3, "some activities have run", timeout_s=120.0)
             # With three partitions it leads one of each topic.
             brokers[0].kill()
-            await crew.finish(client, jobs, timeout_s=60.0)
+            await crew.finish(client, jobs, timeout_s=120.0)
             for job in later:
                 await crew.start(client, job)
-            await crew.finish(client, later, timeout_s=60.0)
+            await crew.finish(client, later, timeout_s=120.0)
         crew.check()
     finally:
         crew.end()

@@ -17,7 +17,7 @@ from perdure import _assembly as assembly
 from perdure_topics.ports import Log, TopicSpec
 from tests.broker.processes import QUEUE, Crew, Process, dump_topic, until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(480)]
 APP = "tests.broker.triggered_app"
 TOPICS = ("orders", "remarks")
 EARLY = 5
@@ -86,19 +86,19 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
         async def started(least: int) -> bool:
             return (await client.count_workflows("WorkflowType = 'Order'")).count >= least
 
-        await until(lambda: started(10), "some have started", timeout_s=90.0)
+        await until(lambda: started(10), "some have started", timeout_s=150.0)
         running.kill()
         for number in range(20, 40):
             produce(crew, names["orders"], f"o-{number}", json.dumps({"order_id": number}))
         running.start()
-        await until(lambda: started(40), "all have started", timeout_s=90.0)
+        await until(lambda: started(40), "all have started", timeout_s=150.0)
         for number in range(EARLY, 40):
             produce(crew, names["remarks"], f"o-{number}", json.dumps(f"remark {number}"))
             if number == 20:
                 running.kill()
                 running.start()
         handles = [client.get_workflow_handle(f"order-{n}", task_queue=QUEUE) for n in range(40)]
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(180):
             told = [await handle.result() for handle in handles]
         found = await client.count_workflows("WorkflowType = 'Order'")
 
@@ -112,7 +112,7 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
             def twice(name: str = name, topic: str = topic) -> bool:
                 return sum(letters(log, topic).values()) > sum(sent[name].values())
 
-            await until(twice, f"the dead letter of {topic} comes again", timeout_s=90.0)
+            await until(twice, f"the dead letter of {topic} comes again", timeout_s=150.0)
             assert set(letters(log, topic)) == set(sent[name])
         assert (await client.count_workflows("WorkflowType = 'Order'")).count == 40
 

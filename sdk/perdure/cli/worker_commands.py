@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -221,6 +222,8 @@ async def serve_worker(
         graceful_shutdown_timeout=timedelta(seconds=grace_s),
         state_directory=state_dir,
     )
+    # What is loaded by now stays: the collector need not walk it again and again.
+    gc.freeze()
     stop = stop_on_signals()
     work = asyncio.create_task(running.run())
     waiting = asyncio.create_task(stop.wait())
