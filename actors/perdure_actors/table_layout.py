@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -45,6 +45,8 @@ _TOP = 0xFFFFFFFFFFFFFFFF
 
 META = b"\x00meta"
 VERIFIED = b"\x00verified"
+RETENTION = b"\x00retention"
+"""How long closed runs are kept, where somebody has said so."""
 RUNS = b"R"
 ACTORS = b"A"
 ACTIVITIES = b"V"
@@ -59,6 +61,13 @@ ALARMS_OF_WORKFLOWS = frozenset({"actor", "buffered"})
 """Kinds of alarms whose owner is a workflow id; of all others it is a run."""
 BUFFERED = b"W"
 TYPES = b"K"
+
+
+class Scans(Protocol):
+    """A table, as its rows are gone through."""
+
+    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """The keys from start up to but not including end, in order, with their values."""
 
 
 class Meta(msgspec.Struct, kw_only=True):
@@ -266,6 +275,15 @@ def alarm_of(key: bytes) -> Alarm:
 def alarms_range(from_ms: int = 0, to_ms: int = _TOP) -> tuple[bytes, bytes]:
     """The alarms due from one time up to another."""
     return ALARMS + _U64.pack(from_ms), ALARMS + _U64.pack(to_ms)
+
+
+def rows_of_run(table: Scans, run_id: str) -> Iterator[bytes]:
+    """The keys of all rows that a run has to itself, its history among them."""
+    yield from (run_key(run_id), started_key(run_id), facts_key(run_id))
+    ranges = [history_range(run_id), updates_range(run_id)]
+    for start, end in (*ranges, *(kind.range(run_id) for kind in KINDS.values())):
+        for key, _ in table.scan(start, end):
+            yield key
 
 
 def index_key(place: bytes) -> bytes:

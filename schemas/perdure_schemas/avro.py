@@ -23,6 +23,7 @@ from perdure_schemas import (
     message_events,
     operator_commands,
     operator_events,
+    partition_events,
     payloads,
     replies,
     tasks,
@@ -47,7 +48,10 @@ BODY_BYTES_MAX = 64 * 7 * 1024 * 1024
 """The body of a transition, whose parts are records of their own: 64 of 7 MiB."""
 
 COMMAND_MODULES = (commands, message_commands, operator_commands, child_commands)
-EVENT_MODULES = (events, message_events, child_events, operator_events, fact_events)
+EVENT_MODULES = (
+    *(events, message_events, child_events),
+    *(operator_events, fact_events, partition_events),
+)
 _EVENT_MODULE_NAMES = frozenset(module.__name__ for module in EVENT_MODULES)
 RECORD_MODULES = (*COMMAND_MODULES, *EVENT_MODULES, tasks, replies, findings, transition)
 """Where records that stand alone are: by what they are, and by noun."""

@@ -165,6 +165,12 @@ class ListWorkflows(ReadCommand, frozen=True, kw_only=True, gc=False):
     count_only: bool = False
 
 
+class ReadRetention(ReadCommand, frozen=True, kw_only=True, gc=False):
+    """Asks a partition how long it keeps closed runs, and what it would forget now."""
+
+    partition: int
+
+
 class DescribeTaskQueue(ReadCommand, frozen=True, kw_only=True, gc=False):
     """Asks a partition how its task queue stands."""
 

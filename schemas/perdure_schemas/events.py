@@ -31,6 +31,7 @@ from perdure_schemas.message_events import (
     WorkflowUpdateCompleted,
 )
 from perdure_schemas.operator_events import OperatorEvent
+from perdure_schemas.partition_events import RetentionSet, RunsForgotten
 from perdure_schemas.payloads import (
     CarriedChild,
     ExternalCall,
@@ -380,7 +381,15 @@ Neutral = (
 )
 """Events of a run that its code does not see."""
 
-PartitionEvent = InputTrying | InputLost | InputRewound | SignalBuffered | SignalExpired
+PartitionEvent = (
+    InputTrying
+    | InputLost
+    | InputRewound
+    | SignalBuffered
+    | SignalExpired
+    | RunsForgotten
+    | RetentionSet
+)
 """Events of a partition; they stand in records without a run."""
 
 Event = Input | Output | Neutral

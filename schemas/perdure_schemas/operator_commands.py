@@ -1,4 +1,4 @@
-"""What a person or a program asks of one pending activity, or of one input. Pure data only."""
+"""What a person asks of a pending activity, of an input, or of what is kept. Pure data only."""
 
 from __future__ import annotations
 
@@ -56,6 +56,26 @@ class SkipInput(Command, frozen=True, kw_only=True, gc=False):
     partition: int
     offset: int
     reason: str = ""
+    request_id: str = ""
+    reply: ReplyTo | None = None
+    identity: str = ""
+
+
+class SetRetention(Command, frozen=True, kw_only=True, gc=False):
+    """Sets how long a partition keeps closed runs."""
+
+    partition: int
+    keep_ms: int
+    by_status: dict[str, int] = {}
+    request_id: str = ""
+    reply: ReplyTo | None = None
+    identity: str = ""
+
+
+class RunRetention(Command, frozen=True, kw_only=True, gc=False):
+    """Asks a partition to look now which closed runs it may forget."""
+
+    partition: int
     request_id: str = ""
     reply: ReplyTo | None = None
     identity: str = ""

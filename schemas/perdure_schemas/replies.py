@@ -221,6 +221,20 @@ class TaskQueueInfo(Record, frozen=True, kw_only=True, gc=False):
     pending_activities: int = 0
 
 
+class RetentionInfo(Record, frozen=True, kw_only=True, gc=False):
+    """What a partition keeps, and for how long."""
+
+    partition: int
+    keep_ms: int
+    by_status: dict[str, int] = {}
+    is_default: bool = False
+    closed_runs: int = 0
+    due_runs: int = 0
+    is_more: bool = False
+    oldest_ms: int = 0
+    table_bytes: int = 0
+
+
 class CanceledAttempt(Record, frozen=True, kw_only=True, gc=False):
     """An attempt that should stop."""
 

@@ -85,6 +85,9 @@ class ActCheck:
             run = self._ledger.runs.get(outcome.run_id or command.run_id)
             if outcome.outcome != "refused" or run is None:
                 continue
+            gone = self._ledger.forgotten.get(run.run_id)
+            if code == "not_found" and gone is not None and gone.offset <= entry.offset:
+                continue
             line = covers[entry.partition]
             at = bisect_left(line, entry.offset)
             since = line[at - 1] if at else -1

@@ -239,6 +239,11 @@ class AnswerCheck:
         ):
             # The start was taken, and the update that it brought was not.
             said = found[0][1].outcome
+        if said == "refused" and body.code == "not_found" and found:
+            gone = self._ledger.forgotten.get(found[0][1].run_id)
+            if gone is not None and gone.offset <= reply.offset:
+                # Asked once more what became of a run that is known no more.
+                return
         if not any(outcome.outcome == said for _, outcome in found):
             self._fail("A", f"{where}: no accepted record has it {said}")
             return
@@ -265,7 +270,9 @@ class AnswerCheck:
     def _check_missing(self, reply: rep.Reply, command: Any, where: str) -> None:
         for run in self._ledger.of_workflow(command.workflow_id):
             wanted = command.run_id in ("", run.run_id)
-            if wanted and run.started.entry.offset <= reply.offset:
+            gone = self._ledger.forgotten.get(run.run_id)
+            is_gone = gone is not None and gone.offset <= reply.offset
+            if wanted and run.started.entry.offset <= reply.offset and not is_gone:
                 self._fail("G", f"{where}: refused, but run {run.run_id} exists there")
 
     def _check_orders(self, reply: rep.Reply, orders: rep.WorkerOrders) -> None:

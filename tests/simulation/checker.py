@@ -60,7 +60,7 @@ def check(
     healed_ms: int | None = None,
     was_alive: WasAlive = nobody_knows,
 ) -> list[Violation]:
-    """Check invariants A to H, K, L, N, O, S and T over the topics of one task queue.
+    """Check invariants A to H, K, L, N, O, P, S and T over the topics of one task queue.
 
     healed: the log comes from a world that was left to heal, so everything must have ended.
     healed_ms: since when nothing went wrong, by the log's clock; None where that is not known.

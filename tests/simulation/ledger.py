@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from perdure_schemas import events as ev
 from perdure_schemas import operator_events as op
 from perdure_schemas.avro import MAGIC, UnreadableRecordError, decode
+from perdure_schemas.partition_events import RetentionSet, RunsForgotten
 from perdure_schemas.payloads import Record
 from perdure_schemas.transition import EpochBump, Outcome, Transition, TransitionBody
 
@@ -34,6 +35,8 @@ STATUS: dict[type[Record], str] = {
 }
 
 
+KEEP_MS = 30 * 24 * 3_600_000
+"""How long closed runs are kept where nobody has said otherwise."""
 AHEAD_MS = 1_000
 BEHIND_MS = 600_000
 """What may lie between a record's time and its stamp."""
@@ -208,6 +211,12 @@ class Ledger:
     outcomes: list[tuple[Entry, Outcome]] = field(default_factory=list)
     issued: dict[bytes, Issue] = field(default_factory=dict)
     upto: dict[int, int] = field(default_factory=dict)
+    dispatched: dict[int, int] = field(default_factory=dict)
+    """The highest number up to which all effects of a partition are said to be sent."""
+    forgotten: dict[str, Entry] = field(default_factory=dict)
+    """Where runs were forgotten."""
+    keep_ms: dict[int, int] = field(default_factory=dict)
+    """How long a partition keeps closed runs, where somebody has said so."""
     bumps: int = 0
     stale: int = 0
     violations: list[Violation] = field(default_factory=list)
@@ -314,6 +323,33 @@ def _fold_partition(
     ledger.upto[partition] = fold.upto
 
 
+def is_followed(ledger: Ledger, event: Record) -> bool:
+    """Whether another run is still to follow the one that ended so."""
+    following = getattr(event, "next_run_id", "") or getattr(event, "new_run_id", "")
+    return bool(following) and following not in ledger.runs
+
+
+def _take_forgotten(ledger: Ledger, entry: Entry) -> None:
+    """P: only closed runs are forgotten, each once, and never before their time."""
+    where = f"events-{entry.partition}@{entry.offset}"
+    for event in entry.events:
+        if isinstance(event, RetentionSet):
+            ledger.keep_ms[entry.partition] = event.keep_ms
+        for run_id in event.runs if isinstance(event, RunsForgotten) else ():
+            run = ledger.runs.get(run_id)
+            closing = run.closing if run is not None else None
+            kept_ms = ledger.keep_ms.get(entry.partition, KEEP_MS)
+            if run_id in ledger.forgotten or closing is None:
+                ledger.fail("P", f"{where} forgets run {run_id}, which is open, gone or unknown")
+            elif is_followed(ledger, closing.event):
+                ledger.fail("P", f"{where} forgets run {run_id}, which another is to follow")
+            elif kept_ms < 0 or entry.time_ms - closing.entry.time_ms < kept_ms:
+                ledger.fail("P", f"{where} forgets run {run_id} before its time")
+            elif ledger.dispatched.get(entry.partition, 0) < closing.entry.pseq:
+                ledger.fail("P", f"{where} forgets run {run_id}, of which effects are not sent")
+            ledger.forgotten[run_id] = entry
+
+
 def _accept(ledger: Ledger, record: Stored, parts: list[Transition], engine_key: bytes) -> None:
     last = parts[-1]
     where = f"events-{record.partition}@{record.offset}"
@@ -336,13 +372,18 @@ def _accept(ledger: Ledger, record: Stored, parts: list[Transition], engine_key:
         [decode(data) for data in body.events],
     )
     ledger.entries.append(entry)
+    so_far = ledger.dispatched.get(entry.partition, 0)
+    ledger.dispatched[entry.partition] = max(so_far, entry.dispatched)
     # A host's time is never ahead of the log's, whatever its clock says, and not far behind.
     ahead_ms = entry.time_ms - entry.appended_ms
     if not -BEHIND_MS <= ahead_ms <= AHEAD_MS and entry.appended_ms > 10 * BEHIND_MS:
         ledger.fail("T", f"{where} was recorded {ahead_ms} ms ahead of the log's stamp")
     ledger.outcomes += [(entry, outcome) for outcome in body.outcomes]
     if not body.run_id:
+        _take_forgotten(ledger, entry)
         return
+    if body.run_id in ledger.forgotten:
+        ledger.fail("C", f"{where} is about run {body.run_id}, which was forgotten")
     run = ledger.runs.get(body.run_id)
     if run is None:
         run = ledger.runs[body.run_id] = RunLog(body.workflow_id, body.run_id, entry.partition)

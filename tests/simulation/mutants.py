@@ -30,6 +30,7 @@ from perdure_actors.replay import coroutine
 from perdure_topics import fold
 from tests.simulation import bugs, feature_bugs, message_bugs
 from tests.simulation.eager_bugs import EAGER
+from tests.simulation.keep_bugs import KEEPS
 from tests.simulation.life_bugs import LIFE
 from tests.simulation.mutant import LOST, OWNERS, Mutant
 from tests.simulation.time_bugs import TIME
@@ -425,6 +426,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T",
         ("operators",),
     ),
+    *KEEPS,
     *LIFE,
     *STOPS,
     *EAGER,

@@ -50,7 +50,7 @@ STRONG = {
 FEATURES = (
     *("locals", "operators", "schedules", "notes", "following", "children"),
     *("savages", "killers", "stalls"),
-    *("stops", "eager"),
+    *("stops", "eager", "forgets"),
 )
 """What only some worlds have: each is in a share of the seeds."""
 FEATURE_SHARE = 0.25

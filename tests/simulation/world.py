@@ -18,7 +18,10 @@ from perdure._schedules.scheduler import Scheduler
 from perdure.workflow import _info as information
 from perdure_actors.definitions.workflow_code import WorkflowCode
 from perdure_actors.partition import journal
+from perdure_actors.retention import retention
+from perdure_schemas.avro import encode
 from perdure_schemas.converters import DefaultPayloadConverter
+from perdure_schemas.operator_commands import SetRetention
 from perdure_topics.names import topic_name, topic_settings
 from perdure_topics.ports import StoredRecord, TopicSpec
 from perdure_topics.simulated.faults import FaultPlan
@@ -163,6 +166,8 @@ class World:
         with (
             patch.object(journal, "PART_BYTES_MAX", part_bytes),
             patch.object(information, "HISTORY_LENGTH_SUGGESTED_MAX", LONG_HISTORY),
+            patch.object(retention, "EVERY_MS", 900),
+            patch.object(retention, "SETTLED_MS", 300),
             failing_at_faulty_commands(),
         ):
             self._live()
@@ -195,6 +200,8 @@ class World:
             for _ in range(settings.starts * 3):
                 broker.at(hand.randrange(500, settings.busy_ms), other.act)
         broker.run_until(400)
+        if "forgets" in settings.features:
+            self._keep_shortly(hand)
         broker.plan = settings.plan
         broker.at(1_000, self._nemesis)
         if self.strength("foreign_txn"):
@@ -202,6 +209,12 @@ class World:
             for number in range(settings.partitions):
                 broker.stall(self.topic("events"), number, HOUR_MS)
         broker.run_until(settings.busy_ms)
+
+    def _keep_shortly(self, hand: Random) -> None:
+        """Closed runs are kept for seconds here, of each partition for its own time."""
+        for number in range(self.settings.partitions):
+            keep = SetRetention(partition=number, keep_ms=hand.choice((0, hand.randrange(20_000))))
+            self.broker.write(self.topic("commands"), number, encode(keep), key=b"")
 
     def _nemesis(self) -> None:
         """Once a second: perhaps something bad."""

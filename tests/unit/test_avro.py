@@ -286,7 +286,7 @@ def test_fingerprints_are_fastavros() -> None:
 
 
 def sample(cls: type[Record]) -> Record:
-    blank = {str: "", bytes: b"", int: 0, bool: False}
+    blank = {str: "", bytes: b"", int: 0, bool: False, list[str]: []}
     kept = {
         field.name: blank[field.type] if field.type in blank else sample(field.type)
         for field in msgspec.structs.fields(cls)

@@ -203,6 +203,10 @@ class Dedup:
                 owed.waits.append((reply, row.run_id, command.update_id))
             return
         run = self._world.run(row.run_id)
+        if run is None and reply is not None and self._is_forgotten(command, row):
+            text = f"run {row.run_id} of workflow {command.workflow_id!r} is over and forgotten"
+            owed.answer(reply, Refused(code="not_found", message=text, run_id=row.run_id))
+            return
         started = run is not None and run.started.request_id == command.request_id
         accepted = Accepted(
             workflow_id=command.workflow_id,
@@ -221,3 +225,8 @@ class Dedup:
             owed.waits.append((waits, row.run_id, update.update_id))
         elif reply.wait == "completed":
             owed.waits.append((reply, row.run_id, ""))
+
+    def _is_forgotten(self, command: Command, row: table_layout.RequestRow) -> bool:
+        """Whether a run that is not here is known no more; else it is to follow another."""
+        actor = self._world.actor(command.workflow_id)
+        return bool(row.run_id) and (actor is None or actor.next_run_id != row.run_id)

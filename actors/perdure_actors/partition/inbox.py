@@ -22,6 +22,7 @@ from perdure_actors.partition.doubt import MARKS_MAX, QUERY, Trial
 from perdure_actors.partition.fence import INPUT, reason_of
 from perdure_actors.partition.input_outcomes import InputOutcomes
 from perdure_actors.partition.pending_requests import in_log_time
+from perdure_actors.retention.retention import RetentionCommands
 from perdure_schemas.avro import (
     COMMAND_BYTES_MAX,
     UnknownSchemaError,
@@ -31,7 +32,7 @@ from perdure_schemas.avro import (
 )
 from perdure_schemas.command_headers import Command, ReadCommand
 from perdure_schemas.message_commands import QueryWorkflow
-from perdure_schemas.operator_commands import SkipInput
+from perdure_schemas.operator_commands import RunRetention, SetRetention, SkipInput
 from perdure_schemas.replies import Accepted, Refused
 from perdure_schemas.tracing import adopt_headers
 from perdure_topics.ports import LogError, PositionLostError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.services import Services
     from perdure_actors.partition.transition import InFlight, PendingReplies, Transitions
     from perdure_actors.partition.watermark import Watermark
+    from perdure_actors.retention.retention import Retention
     from perdure_topics.ports import EndProbe, StoredRecord, Table
 
 AHEAD_MAX = 1_000
@@ -303,6 +305,7 @@ class Inbox:
         doubt: Doubt,
         fence: Fence,
         counters: Counter[str],
+        retention: Retention,
     ) -> None:
         """`place` is the topic and partition that inputs come from."""
         self._services = services
@@ -327,6 +330,9 @@ class Inbox:
         )
         self._skips = SkippedInputs(
             services, place[1], journal, self._readable, self._outcomes, owed=owed
+        )
+        self._retention = RetentionCommands(
+            place[1], retention, proposes=transitions, outcomes=self._outcomes, owed=owed
         )
         self._tried: StoredRecord | None = None
         watermark.is_in_hand = self._has_in_hand
@@ -465,6 +471,8 @@ class Inbox:
             self._query(record.offset, command)
         elif isinstance(command, SkipInput):
             self._skips.came(record, command)
+        elif isinstance(command, SetRetention | RunRetention):
+            self._retention.take(record, command, now_ms)
         elif isinstance(command, ReadCommand):
             self._requests.ask(record.offset, command)
         else:

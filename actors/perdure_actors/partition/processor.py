@@ -36,6 +36,7 @@ from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.timer_service import TimerQueue, TimerService
 from perdure_actors.partition.transition import InFlight, PendingReplies, Transitions
 from perdure_actors.partition.watermark import Watermark
+from perdure_actors.retention.retention import Retention
 from perdure_topics.names import topic_name
 from perdure_topics.ports import TableError
 
@@ -143,6 +144,7 @@ class PartitionProcessor:
 
     def _take_in(self) -> Watermark:
         """The parts by which something comes in: inputs, and deadlines."""
+        self.retention = self._keep_time()
         services, partition, table, fence = self.services, self.partition, self.table, self.fence
         world, run_cache, executor = self.world, self.run_cache, self.executor
         transitions, doubt, counters = self._transitions, self.doubt, self.counters
@@ -182,6 +184,7 @@ class PartitionProcessor:
             doubt=doubt,
             fence=fence,
             counters=counters,
+            retention=self.retention,
         )
         self.timers = TimerService(
             services,
@@ -198,6 +201,15 @@ class PartitionProcessor:
             counters=counters,
         )
         return watermark
+
+    def _keep_time(self) -> Retention:
+        return Retention(
+            self.table,
+            runs=self.run_cache,
+            proposes=self._transitions,
+            position=self.journal,
+            sent=self.outbox,
+        )
 
     def _take_reports(self, watermark: Watermark, on_ready: Callable[[], None]) -> None:
         """The parts by which attempts report that run in this process."""
@@ -253,6 +265,7 @@ class PartitionProcessor:
         busy |= self.inbox.take()
         timers.keep_house(now_ms)
         busy |= timers.fire(now_ms)
+        busy |= self.retention.step(now_ms)
         timers.resume()
         self._keep_house(now_ms)
         self._cover()
@@ -282,6 +295,8 @@ class PartitionProcessor:
         self.inbox.keep_house(now_ms)
         self.requests.keep_house()
         self._resend.keep_house(now_ms)
+        if not self.journal.in_flight:
+            self.run_cache.forgotten()
 
     # -- accept and act --
 

@@ -26,6 +26,7 @@ from perdure_actors.core.targets import named_run
 from perdure_actors.partition.executor import history_from
 from perdure_actors.partition.transition import closing_of
 from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.retention.retention import retention_info
 from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.counting import open_and_blocked
 from perdure_actors.visibility.listing import list_runs
@@ -517,6 +518,10 @@ class Queries:
             pending_activities=table_layout.unpack_count(pending) if pending else 0,
         )
 
+    def read_retention(self, _ask: commands.ReadRetention) -> Record:
+        """How long closed runs are kept here, and which would be forgotten now."""
+        return retention_info(self.table, self.partition, self.world.now_ms())
+
     def _is_to_follow(self, workflow_id: str, run_id: str) -> bool:
         """Whether a run will follow the current one, and only its time has not come."""
         data = self.table.get(table_layout.actor_key(workflow_id))
@@ -569,6 +574,7 @@ READS: dict[type[Record], Callable[[Queries, Any], Record | None]] = {
     message_commands.QueryWorkflow: Queries.ask_code,
     commands.ListWorkflows: list_runs,
     commands.DescribeTaskQueue: Queries.describe_queue,
+    commands.ReadRetention: Queries.read_retention,
 }
 """Ask -> read(queries, ask) -> the answer, or None when it will come later."""
 

@@ -15,8 +15,9 @@ from perdure_actors.partition.doubt import add_mark, begin_life, live, purge_mar
 from perdure_actors.partition.observer import RecentTransition, RecentTransitions
 from perdure_actors.partition.outbox import effect_rows, outcome_rows
 from perdure_actors.partition.run_cache import RunCache, RunMemory
-from perdure_schemas.avro import decode, decode_as
+from perdure_schemas.avro import decode, decode_as, kind_of
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
+from perdure_schemas.partition_events import RunsForgotten
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Bumped, Stale, fold_record
 
@@ -93,7 +94,11 @@ class Recovery:
         if self._compares and not held and self.cursor != self.meta.cursor:
             raise TableDivergedError(self._difference())
         self._compares = held
-        self.cursor, verdict = fold_record(self.cursor, record)
+        cursor, verdict = fold_record(self.cursor, record)
+        if isinstance(verdict, Accepted) and not held and _forgets(verdict.body):
+            # What it drops is looked for in the table: all before it must be there.
+            self.save()
+        self.cursor = cursor
         self.next_offset = record.offset + 1
         self._mark = mark_of(record)
         self.folded += 1
@@ -174,7 +179,7 @@ class Recovery:
             event = decode(data)
             if isinstance(event, InputTrying):
                 add_mark(self.meta, event)
-            self._run_cache.signal_buffer.happened(event, pseq, self._ops)
+            self._run_cache.happened(event, pseq, self._ops)
 
     def save(self) -> None:
         """Write what has been folded."""
@@ -194,6 +199,7 @@ class Recovery:
         self._table.write(puts, [key for key, value in self._ops.items() if value is None])
         self._ops = {}
         self._unsaved = 0
+        self._run_cache.forgotten()
 
     def finish(self) -> table_layout.Meta:
         """Write the rest; what the table is good for now.
@@ -207,6 +213,12 @@ class Recovery:
         self.save()
         self._run_cache.clear()
         return replace(self.meta)
+
+
+def _forgets(data: bytes) -> bool:
+    """Whether a record says that runs are forgotten."""
+    body = decode_as(TransitionBody, data)
+    return not body.run_id and any(kind_of(event) is RunsForgotten for event in body.events)
 
 
 def _apply_events(

@@ -22,13 +22,17 @@ from perdure_actors import table_layout
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState, Run, alarm_of
 from perdure_actors.partition.signal_buffer_store import SignalBufferStore
+from perdure_actors.retention.policy import policy_row
 from perdure_actors.visibility.indexing import Indexing, Shown, shown_of
+from perdure_schemas.partition_events import RetentionSet, RunsForgotten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from perdure_actors.core.state import RunState
     from perdure_actors.replay.coroutine import Coroutine
     from perdure_schemas.events import WorkflowStarted
+    from perdure_schemas.payloads import Record
     from perdure_topics.ports import Table
 
 RUNS_MAX: Final = 20_000
@@ -202,6 +206,8 @@ class RunCache:
         self._runs: dict[str, CachedRun] = {}
         self._current: dict[str, CachedRun] = {}
         self.actor_alarms: dict[str, int] = {}
+        self._erased: dict[str, str] = {}
+        """Runs and workflow ids that are forgotten, with the table yet to hear of it: what of."""
         self.is_held = False
         """Whether a turn is under way, in which none of them leaves."""
 
@@ -216,6 +222,7 @@ class RunCache:
         self._runs.clear()
         self._current.clear()
         self.actor_alarms.clear()
+        self._erased.clear()
         self._indexing.clear()
         self.signal_buffer.clear()
 
@@ -243,7 +250,7 @@ class RunCache:
             self._memory.use(resident)
             return resident
         data = self._table.get(table_layout.run_key(run_id))
-        if data is None:
+        if data is None or run_id in self._erased:
             return None
         state = table_layout.decode_run(data)
         current = self._current.get(state.workflow_id)
@@ -275,6 +282,10 @@ class RunCache:
         data = self._table.get(table_layout.actor_key(workflow_id))
         if data is None:
             return None
+        if self._erased:
+            current = table_layout.decode_actor(data).current_run_id
+            if current in self._erased:
+                return None
         actor = table_layout.decode_actor(data)
         if actor.alarm_ms:
             self.actor_alarms[workflow_id] = actor.alarm_ms
@@ -321,6 +332,43 @@ class RunCache:
         if self._current.get(state.workflow_id) is resident:
             del self._current[state.workflow_id]
             self.actor_alarms.pop(state.workflow_id, None)
+
+    def may_forget(self, run_id: str) -> RunState | None:
+        """A closed run that nothing is under way about, and that no other is to follow."""
+        resident = self.find(run_id)
+        if resident is None or resident.pinned or resident.run.state.is_open:
+            return None
+        actor = resident.run.actor
+        is_followed = actor.current_run_id == run_id and bool(actor.next_run_id)
+        return None if is_followed else resident.run.state
+
+    def happened(self, event: Record, pseq: int, ops: Ops) -> list[table_layout.Alarm]:
+        """An event of the partition, in the record of a number: its rows, and the alarms it set."""
+        if isinstance(event, RunsForgotten):
+            for run_id in event.runs:
+                self._erase(run_id, ops)
+        elif isinstance(event, RetentionSet):
+            ops[table_layout.RETENTION] = policy_row(event)
+        else:
+            return self.signal_buffer.happened(event, pseq, ops)
+        return []
+
+    def forgotten(self) -> None:
+        """What was forgotten is out of the table."""
+        self._erased.clear()
+
+    def _erase(self, run_id: str, ops: Ops) -> None:
+        """Drop all that is known of a closed run but the request ids of its workflow."""
+        resident = self.find(run_id)
+        if resident is None or resident.run.state.is_open:
+            return
+        run = resident.run
+        ops.update(dict.fromkeys(table_layout.rows_of_run(self._table, run_id)))
+        self._indexing.erase(run, ops)
+        if run.actor.current_run_id == run_id:
+            ops[table_layout.actor_key(run.state.workflow_id)] = None
+        self.forget(resident)
+        self._erased[run_id] = run.state.workflow_id
 
     def save(self, resident: CachedRun, ops: Ops, now_ms: int = 0) -> list[table_layout.Alarm]:
         """Add the rows that one transition changed; the alarms it set."""

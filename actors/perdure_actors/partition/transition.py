@@ -304,8 +304,7 @@ class Transitions:
         draft = self.draft()
         draft.events.append(encode(event))
         entry = self.append(None, draft, covers=covers)
-        buffer = self._run_cache.signal_buffer
-        entry.alarms += buffer.happened(event, entry.first_pseq, entry.ops)
+        entry.alarms += self._run_cache.happened(event, entry.first_pseq, entry.ops)
         return entry
 
     def propose_mark(self, event: InputTrying) -> None:

@@ -93,6 +93,24 @@ class Indexing:
             self._retype(before.attributes, now.attributes, ops)
         return now
 
+    def erase(self, run: Run, ops: dict[bytes, bytes | None]) -> None:
+        """Drop the rows of a closed run, and count it no more."""
+        state, workflow_type, status = run.state, run.started.workflow_type, run.state.shown_status
+        place = position(state.start_ms, state.run_id)
+        assert state.closing is not None, "an open run is not erased"
+        closed = sortable(TIME, state.closing.time_ms * MS_NS)
+        rows = [
+            table_layout.index_key(place),
+            _text_key("WorkflowId", state.workflow_id) + place,
+            _text_key("WorkflowType", workflow_type) + place,
+            _text_key("ExecutionStatus", status) + place,
+            table_layout.found_prefix("CloseTime", closed) + place,
+            *attribute_keys(run.search_attributes, place),
+        ]
+        ops.update(dict.fromkeys(rows))
+        self._add(table_layout.count_key(workflow_type, status), -1, ops)
+        self._retype(run.search_attributes, {}, ops)
+
     def _move(
         self, run: Run, before: str, now: str, place: bytes, ops: dict[bytes, bytes | None]
     ) -> None:

@@ -109,6 +109,11 @@ COMMANDS: Final = {
         "app",
         "Schedules: workflows started again and again.",
     ),
+    "retention": Lazy(
+        "perdure.cli.task_queue_commands",
+        "retention",
+        "How long closed runs are kept.",
+    ),
     "task-queue": Lazy(
         "perdure.cli.task_queue_commands",
         "app",

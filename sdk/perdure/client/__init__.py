@@ -105,6 +105,7 @@ from perdure.client._interceptors import (
     Interceptor,
     OutboundInterceptor,
 )
+from perdure.client._retention import TaskQueueRetention
 from perdure.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -235,6 +236,7 @@ __all__ = [
     "StorageDriverStoreContext",
     "StorageDriverWorkflowInfo",
     "TLSConfig",
+    "TaskQueueRetention",
     "TerminateWorkflowInput",
     "TriggerScheduleInput",
     "UnpauseScheduleInput",
