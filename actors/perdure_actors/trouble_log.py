@@ -36,6 +36,8 @@ LINES_MAX: Final = 5
 WINDOW_S: Final = 60.0
 TYPES_MAX: Final = 1_000
 RUNS_MAX: Final = 10_000
+HISTORY_EVENTS_WARNED: Final = 10_000
+HISTORY_BYTES_WARNED: Final = 10 * 1024 * 1024
 MESSAGE_CHARS_MAX: Final = 500
 TRACE_CHARS_MAX: Final = 20_000
 _FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$')
@@ -65,6 +67,8 @@ class TroubleLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._types: OrderedDict[str, _Type] = OrderedDict()
+        self._large: OrderedDict[str, None] = OrderedDict()
+        """Runs whose history was said to be large."""
         self._blocked: OrderedDict[str, None] = OrderedDict()
         """Runs whose block was told of, and whose going on is to be."""
         self._flush_at_s = 0.0
@@ -92,6 +96,7 @@ class TroubleLog:
 
     def accepted(self, run: Run, events: Sequence[Record], *, now_ms: int) -> None:
         """A transition of a run was accepted, here, where its partition is owned."""
+        self._weigh(run, len(events))
         if not any(type(event) in _TROUBLE for event in events):
             return
         resumed = False
@@ -108,6 +113,30 @@ class TroubleLog:
                 self._tell_lost(run, event, now_ms)
         if resumed:
             self._tell_resumed(run)
+
+    def _weigh(self, run: Run, new: int) -> None:
+        """A history is long enough to be warned of: each so many events, and once of its size."""
+        state = run.state
+        if not state.is_open:
+            return
+        is_long = state.seq // HISTORY_EVENTS_WARNED > (state.seq - new) // HISTORY_EVENTS_WARNED
+        with self._lock:
+            is_large = (
+                state.history_bytes >= HISTORY_BYTES_WARNED and state.run_id not in self._large
+            )
+            if is_large:
+                self._large[state.run_id] = None
+                if len(self._large) > RUNS_MAX:
+                    self._large.popitem(last=False)
+        if is_long or is_large:
+            kind = run.started.workflow_type
+            self.tell(
+                f"history {kind}",
+                f"the history of {_where(state.workflow_id, kind, state.run_id)} has {state.seq}"
+                f" events and {state.history_bytes / 2**20:.1f} MiB: let it continue as new when"
+                " info().is_continue_as_new_suggested(), else it is ended at its limit",
+                extra=_extra(state.workflow_id, kind, state.run_id),
+            )
 
     def _tell_blocked(self, run: Run, event: WorkflowBlocked) -> None:
         state, kind = run.state, run.started.workflow_type

@@ -55,7 +55,9 @@ class HostWorld:
         replies: int = 2,
         announces: bool = False,
         eager: EagerIntake | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
         self._announces = announces
         self.eager = eager
         self.broker = SimulatedBroker(1, wall_ms=WALL_MS)
@@ -97,7 +99,7 @@ class HostWorld:
             commands_topic_id=commands.topic_id,
             events_topic_id=events.topic_id,
             owner="host",
-            limits=Limits(),
+            limits=self.limits,
             engine_key=b"",
             workers_of=lambda _queue: None,
             types=AttributeTypes(),

@@ -177,6 +177,9 @@ class Limits(NamedTuple):
     buffered_all_max: int = 10_000
     """Signals that wait in one partition."""
     buffered_all_bytes_max: int = 32 * 1024 * 1024
+    history_events_max: int = 200_000
+    """A run with a history so long is ended: replaying it would hold up all others."""
+    history_bytes_max: int = 200 * 1024 * 1024
     request_age_ms_max: int = 24 * 3600 * 1000
     payload_bytes_max: int = 4 * 1024 * 1024
     activation_bytes_max: int = 64 * 1024 * 1024

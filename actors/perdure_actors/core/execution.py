@@ -42,10 +42,25 @@ from perdure_schemas.replies import Accepted
 from perdure_schemas.tracing import with_trace_of
 
 if TYPE_CHECKING:
-    from perdure_actors.core.decision import Verdict
-    from perdure_actors.core.world import RunView, World
+    from perdure_actors.core.decision import Limits, Verdict
+    from perdure_actors.core.world import RunStateView, RunView, World
     from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
     from perdure_schemas.payloads import Record
+
+
+def check_history(limits: Limits, state: RunStateView) -> WorkflowTerminated | None:
+    """The end of an open run whose history is over its limits; None while it is within them."""
+    over = state.seq >= limits.history_events_max or state.history_bytes >= limits.history_bytes_max
+    if not over or not state.is_open:
+        return None
+    return WorkflowTerminated(
+        reason=(
+            f"history_too_large: {state.seq} events and {state.history_bytes} bytes;"
+            f" {limits.history_events_max} and {limits.history_bytes_max} are the most. Let the"
+            " workflow continue as new when info().is_continue_as_new_suggested()"
+        ),
+        identity="perdure",
+    )
 
 
 def decide_cancel(world: World, command: CancelWorkflow, _now_ms: int) -> Verdict:

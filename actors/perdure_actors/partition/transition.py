@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from perdure_actors import table_layout
 from perdure_actors.core.decision import Step
+from perdure_actors.core.execution import check_history
 from perdure_actors.core.rules import CHECKS, FITS, apply, effects_of, settle
 from perdure_actors.core.state import RecordId
 from perdure_actors.core.weights import check_weights
@@ -349,6 +350,10 @@ class Transitions:
             entry.owed = owed
             entry.effects += outcome_rows(owed.outcomes, envelope.time_ms, entry.ops)
         effect_rows(entry.effects, entry.first_pseq, envelope.epoch, entry.ops)
+        ended = check_history(self._world.limits, resident.run.state) if resident else None
+        if ended is not None and resident is not None:
+            # A record of its own: what the code was given and asked for stands as it was.
+            self.propose_events(resident.run, [ended])
         return entry
 
     def _follow_up(self, entry: InFlight, resident: CachedRun, draft: TransitionBuilder) -> None:

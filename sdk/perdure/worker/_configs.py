@@ -27,6 +27,8 @@ class WorkerConfig(OptionsWithoutEffect, total=False):
     build_id: str | None
     identity: str | None
     max_cached_workflows: int
+    max_history_events: int
+    max_history_bytes: int
     max_concurrent_activities: int | None
     max_concurrent_local_activities: int | None
     tuner: WorkerTuner | None

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure_actors.core.decision import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SLOTS_DEFAULT: Final = 100
+HISTORY_EVENTS_LEAST: Final = 1_000
+HISTORY_BYTES_LEAST: Final = 1024 * 1024
 
 logger = logging.getLogger("perdure.worker")
 
@@ -50,3 +57,18 @@ def rates_of(worker: float | None, queue: float | None) -> dict[str, Any]:
         if rate is not None and not rate > 0:
             raise ValueError(f"{name} is {rate}: give a number above 0, or none for no limit")
     return rates
+
+
+def history_limits(config: Mapping[str, Any], limits: Limits | None) -> Limits:
+    """The limits of hosts with what a worker's options say of histories.
+
+    Raises ValueError for limits so low that ordinary runs would be ended.
+    """
+    limits = limits or Limits()
+    events = config.get("max_history_events", limits.history_events_max)
+    size = config.get("max_history_bytes", limits.history_bytes_max)
+    if events < HISTORY_EVENTS_LEAST:
+        raise ValueError(f"max_history_events is {events}: give at least {HISTORY_EVENTS_LEAST}")
+    if size < HISTORY_BYTES_LEAST:
+        raise ValueError(f"max_history_bytes is {size}: give at least {HISTORY_BYTES_LEAST}")
+    return limits._replace(history_events_max=events, history_bytes_max=size)

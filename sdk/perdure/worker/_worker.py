@@ -23,6 +23,7 @@ from perdure.worker._configs import WorkerConfig, given
 from perdure.worker._fatal import error_of, finish, first_of, take_back
 from perdure.worker._ignored_options import OptionsWithoutEffect, check_options
 from perdure.worker._interceptor import Interceptor, intercepting
+from perdure.worker._limits import history_limits
 from perdure.worker._slot_suppliers import ReserveContext
 from perdure.worker._tuning import WorkerTuner
 from perdure.workflow._interceptor_chain import PatchActivationInput
@@ -65,6 +66,8 @@ class Worker:
             where it has a free slot for them.
         max_cached_workflows: How many workflows stay in memory between their events; fewer where
             a quarter of the memory is taken.
+        max_history_events: How many events the history of a run may have; a longer one is ended.
+        max_history_bytes: How many bytes it may have.
         max_concurrent_activities: How many activities run at once; 100 when not given.
         max_concurrent_local_activities: The same for local activities; 100 when not given.
         tuner: Says how many run at once instead of these numbers: by what is in use on the
@@ -110,6 +113,8 @@ class Worker:
         build_id: str | None = None,
         identity: str | None = None,
         max_cached_workflows: int = 20_000,
+        max_history_events: int = 200_000,
+        max_history_bytes: int = 200 * 1024 * 1024,
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
         tuner: WorkerTuner | None = None,
@@ -134,7 +139,7 @@ class Worker:
         quote(task_queue, "task queue")
         self._client, self._task_queue = client, task_queue
         self._identity = identity or client.identity
-        self._max_cached_workflows = max_cached_workflows
+        self._limits = history_limits(self._config, client.connection.overrides.limits)
         self._on_fatal_error, self._state_directory = on_fatal_error, state_directory
         self._executor, self._registry = activity_executor, ActivityRegistry(activities)
         self._interceptors = [*of_workers(client.interceptors), *interceptors]
@@ -145,9 +150,8 @@ class Worker:
             local_activities=max_concurrent_local_activities,
             workflow_tasks=without_effect.get("max_concurrent_workflow_tasks"),
         )
-        self._settings = settings_of(
-            self._config, self._identity, slots=self._suppliers.activities_max
-        )
+        slots = self._suppliers.activities_max
+        self._settings = settings_of(self._config, self._identity, slots=slots)
         self._code = code_of(
             client,
             workflows,
@@ -157,8 +161,7 @@ class Worker:
             is_watched=not debug_mode,
             allows_patch=patch_activation_callback,
         )
-        self._has_eager = not disable_eager_activity_execution
-        self._has_topics = asyncio.Event()
+        self._has_eager, self._has_topics = not disable_eager_activity_execution, asyncio.Event()
 
     def config(self) -> WorkerConfig:
         """What this worker was made with; `Worker(**config)` makes another of its kind."""
@@ -344,9 +347,9 @@ class Worker:
             namespace=self._client.namespace,
             task_queue=self._task_queue,
             owner=self._identity,
-            runs_max=self._max_cached_workflows,
+            runs_max=self._config["max_cached_workflows"],
             checkpoints=copies,
-            limits=around.limits,
+            limits=self._limits,
             clock=around.clock,
             pace=around.pace,
             viewer=viewer,
