@@ -55,17 +55,44 @@ def write_long(value: int) -> bytes:
 def read_long(data: bytes, at: int) -> tuple[int, int]:
     """The long at a position, and the position after it."""
     byte = data[at]
-    at += 1
+    if byte < 128:
+        return (byte >> 1) ^ -(byte & 1), at + 1
     z = byte & 0x7F
-    shift = 7
+    byte = data[at + 1]
+    if byte < 128:
+        z |= byte << 7
+        return (z >> 1) ^ -(z & 1), at + 2
+    z |= (byte & 0x7F) << 7
+    byte = data[at + 2]
+    if byte < 128:
+        z |= byte << 14
+        return (z >> 1) ^ -(z & 1), at + 3
+    # Times in ms since 1970 take six bytes, until 2039.
+    six = int.from_bytes(data[at : at + 6], "little")
+    if six & 0x8080_8080_8080 == 0x0080_8080_8080:
+        z = (
+            six & 0x7F
+            | six >> 1 & 0x3F80
+            | six >> 2 & 0x1F_C000
+            | six >> 3 & 0xFE0_0000
+            | six >> 4 & 0x7_F000_0000
+            | six >> 5 & 0x3F8_0000_0000
+        )
+        return (z >> 1) ^ -(z & 1), at + 6
+    return _read_any(data, at)
+
+
+def _read_any(data: bytes, at: int) -> tuple[int, int]:
+    z = shift = 0
+    byte = 0x80
     while byte & 0x80:
+        if shift >= 7 * _VARINT_BYTES_MAX:
+            msg = "a number of more than ten bytes"
+            raise MalformedError(msg)
         byte = data[at]
         at += 1
         z |= (byte & 0x7F) << shift
         shift += 7
-        if shift > 7 * _VARINT_BYTES_MAX:
-            msg = "a number of more than ten bytes"
-            raise MalformedError(msg)
     if z >= 1 << 64:
         msg = "a number of more than 64 bits"
         raise MalformedError(msg)

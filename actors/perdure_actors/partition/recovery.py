@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.run_cache import CachedRun, Ops
     from perdure_schemas.payloads import Record
     from perdure_schemas.transition import Transition
+    from perdure_topics.fold import Verdict
     from perdure_topics.ports import StoredRecord, Table
 
 BATCH = 500
@@ -67,6 +68,8 @@ class Recovery:
         self.next_offset = verified.next_offset
         self._verified = verified
         self._mark = verified.mark
+        self._last: StoredRecord | None = None
+        """The last record that was taken; it is marked when that is written down."""
         self._run_cache = RunCache(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
         self._ops: Ops = {}
         self._changed: dict[str, CachedRun] = {}
@@ -100,25 +103,31 @@ class Recovery:
             self.save()
         self.cursor = cursor
         self.next_offset = record.offset + 1
-        self._mark = mark_of(record)
+        self._last = record
         self.folded += 1
-        self.stale += isinstance(verdict, Stale)
-        if isinstance(verdict, Bumped):
-            self.partitions = verdict.bump.partitions or self.partitions
         if isinstance(verdict, Accepted):
             envelope = verdict.envelope
             self.recent.add(RecentTransition(envelope.pseq, envelope.time_ms, verdict.body))
-        if held:
-            return
-        if isinstance(verdict, Accepted):
+            if held:
+                return
             self._apply(verdict, record)
-        elif isinstance(verdict, Bumped):
-            begin_life(self.meta, verdict.bump)
+        else:
+            self._take_other(verdict)
+            if held:
+                return
+            if isinstance(verdict, Bumped):
+                begin_life(self.meta, verdict.bump)
         self.meta.offset = record.offset
         self.meta.cursor = self.cursor
         self._unsaved += 1
         if self._unsaved >= BATCH:
             self.save()
+
+    def _take_other(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Stale):
+            self.stale += 1
+        elif isinstance(verdict, Bumped):
+            self.partitions = verdict.bump.partitions or self.partitions
 
     def _difference(self) -> str:
         mine, theirs = self.meta.cursor, self.cursor
@@ -190,6 +199,8 @@ class Recovery:
             resident.pinned -= 1
         self._changed.clear()
         self._run_cache.end_turn()
+        if self._last is not None:
+            self._mark, self._last = mark_of(self._last), None
         self._ops[table_layout.META] = table_layout.encode(self.meta)
         verified = table_layout.Verified(
             next_offset=self.next_offset, cursor=self.cursor, mark=self._mark
@@ -225,12 +236,14 @@ def _apply_events(
     resident: CachedRun, events: list[Record], body: TransitionBody, envelope: Transition
 ) -> list[Effect]:
     pseq = envelope.pseq - envelope.part + 1
+    epoch, nonce, time_ms = envelope.epoch, envelope.nonce, envelope.time_ms
+    run = resident.run
     effects: list[Effect] = []
     for place, event in enumerate(events):
-        at = RecordId(envelope.epoch, envelope.nonce, pseq, place)
-        effects += effects_of(resident.run, event, at, envelope.time_ms)
-        apply(resident.run, event, at, envelope.time_ms)
-        resident.run.state.history_bytes += len(body.events[place])
+        at = RecordId(epoch, nonce, pseq, place)
+        effects += effects_of(run, event, at, time_ms)
+        apply(run, event, at, time_ms)
+        run.state.history_bytes += len(body.events[place])
     return effects
 
 
