@@ -21,6 +21,7 @@ from benchmarks.measures import MEASURES as MAIN
 from benchmarks.measures import Figures, Measure
 from benchmarks.messages import MEASURES as TALK
 from benchmarks.moves import moves
+from benchmarks.scale import scale
 from benchmarks.stage import Stage
 from benchmarks.telemetry import telemetry
 
@@ -33,9 +34,10 @@ MEASURES: dict[str, Measure] = {
     "idle": idle,
     "layouts": layouts,
     "moves": moves,
+    "scale": scale,
     "telemetry": telemetry,
 }
-ON_KAFKA_ONLY = {"spread", "moves", "layouts"}
+ON_KAFKA_ONLY = {"spread", "moves", "layouts", "scale"}
 
 
 @app.command()

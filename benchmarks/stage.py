@@ -135,11 +135,11 @@ class Stage:
         more = ["--max-concurrent-activities", str(slots)]
         self._start(name, "worker", "--activities-only", where, self.target, *more)
 
-    def start_all(self) -> str:
-        """Start the one process that runs workflow code and activities; its name."""
+    def start_all(self, *, processes: int = 1) -> str:
+        """Start what runs workflow code and activities, on Kafka in several processes; its name."""
         if self.log == "kafka":
             where = ["--broker", self.target, "--state-dir", str(self.directory / "all")]
-            self._start("all", "worker", *where)
+            self._start("all", "worker", *where, "--processes", str(processes))
         else:
             data = ["--data", str(self.directory / "data"), "--port", "0"]
             self.target = _address_in(self._start("all", "engine", *data), self.processes["all"], 0)
