@@ -106,9 +106,19 @@ class MergedRuns:
     def of(cls, places: Iterable[Place], token: bytes) -> MergedRuns:
         """The list of some partitions from its beginning, or from a token on.
 
-        Raises ListTokenError.
+        Raises ListTokenError: a token also may only name what this list is of, each once, or it
+        would send questions wherever whoever made it likes.
         """
-        return cls(_open(token) if token else [Mark(*place) for place in places])
+        if not token:
+            return cls(Mark(*place) for place in places)
+        marks = _open(token)
+        left = set(places)
+        for mark in marks:
+            if (place := (mark.queue, mark.partition)) not in left:
+                text = "the page token is of another list: leave it out to begin again"
+                raise ListTokenError(text)
+            left.discard(place)
+        return cls(marks)
 
     @property
     def dry(self) -> list[RunSource]:

@@ -91,6 +91,8 @@ def _index(data: bytes) -> object:
     return words_of(text_of(data)), time_ns_of(text_of(data))
 
 
+LISTED: Final = (("q", 0), ("q", 1))
+
 DECODERS: Final = (
     Decoder("records", decode, (UnreadableRecordError,)),
     Decoder("records, by the gateway", _admitted, (LogError,)),
@@ -101,7 +103,7 @@ DECODERS: Final = (
     Decoder("frames of clients", frames.decode_from_client, (ValueError,)),
     Decoder("frames of engines", frames.decode_from_engine, (ValueError,)),
     Decoder("page tokens of a partition", decode_token, (BadTokenError,)),
-    Decoder("page tokens of a list", lambda data: MergedRuns.of((), data), (ListTokenError,)),
+    Decoder("page tokens of a list", lambda data: MergedRuns.of(LISTED, data), (ListTokenError,)),
     Decoder("filters", _filter, (FilterError,)),
     Decoder("cron expressions", lambda data: cron.problem_of(text_of(data)), ()),
     Decoder("trace headers", _headers, ()),

@@ -46,7 +46,9 @@ class ScriptedHost:
         # As hosts are: where none is a member, an embedded log is read without one.
         group = group_name("hosts", namespace, task_queue)
         self._member = log.member(group, self._topic, on_ready=lambda: None)
-        self._later: list[tuple[Any, Record]] = []
+        self._later: list[tuple[Any, Record, int | None]] = []
+        self._asked: dict[str, int] = {}
+        """Which partition each question came to."""
         self._lock = threading.Lock()
         self._is_stopped = False
         for partition in range(partitions):
@@ -54,10 +56,10 @@ class ScriptedHost:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def answer(self, command: Any, record: Record) -> None:
-        """Answer a command that was left without one, from any thread."""
+    def answer(self, command: Any, record: Record, *, partition: int | None = None) -> None:
+        """Answer a command that was left without one, from any thread, as another partition's."""
         with self._lock:
-            self._later.append((command, record))
+            self._later.append((command, record, partition))
         self._bell.set()
 
     def announce(self, partition: int) -> None:
@@ -95,14 +97,16 @@ class ScriptedHost:
             self._bell.clear()
             with self._lock:
                 later, self._later = self._later, []
-            for command, answer in later:
-                self._reply(command, answer)
+            for command, answer, of in later:
+                self._reply(command, answer, of)
             for partition in range(self._partitions):
                 for record in self._tail.take(self._topic, partition, 1000):
-                    self._take(record.value or b"", record.headers)
+                    self._take(record.value or b"", record.headers, partition)
 
-    def _take(self, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+    def _take(self, value: bytes, headers: tuple[tuple[str, bytes], ...], partition: int) -> None:
         command: Any = decode(value)
+        if command.reply is not None:
+            self._asked[command.reply.correlation_id] = partition
         self.commands.append(command)
         self.headers.append(headers)
         given = self._script(command)
@@ -110,10 +114,12 @@ class ScriptedHost:
         for answer in answers:
             self._reply(command, answer)
 
-    def _reply(self, command: Any, answer: Record) -> None:
+    def _reply(self, command: Any, answer: Record, partition: int | None = None) -> None:
+        if partition is None:
+            partition = self._asked[command.reply.correlation_id]
         reply = Reply(
             correlation_id=command.reply.correlation_id,
-            partition=0,
+            partition=partition,
             offset=len(self.commands),
             body=encode(answer),
         )

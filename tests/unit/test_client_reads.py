@@ -375,3 +375,45 @@ async def test_a_task_queue_is_described_partition_by_partition(client: Client) 
     host.stop()
 
     assert [(info.partition, info.owner) for info in infos] == [(0, "me"), (1, "me")]
+
+
+async def test_an_answer_to_something_else_is_left_aside(client: Client) -> None:
+    def script(ask: DescribeWorkflow) -> list[Any]:
+        forged = RunDescription(summary=summary("another", 1))
+        of_another_kind = HistoryPage(run_id="r", status="running", next_seq=1)
+        return [forged, of_another_kind, RunDescription(summary=summary(ask.workflow_id, 2))]
+
+    host = ScriptedHost(client.log, script)
+
+    described = await client.get_workflow_handle("o-1", task_queue="orders").describe()
+    host.stop()
+
+    assert described.id == "o-1"
+
+
+async def test_an_answer_of_a_partition_that_was_not_asked_is_left_aside(client: Client) -> None:
+    host = ScriptedHost(client.log, lambda _: None)
+    described = asyncio.create_task(
+        client.get_workflow_handle("o-1", task_queue="orders").describe()
+    )
+    await host.seen(1)
+    (ask,) = host.commands
+
+    host.answer(ask, RunDescription(summary=summary("o-1", 1)), partition=7)
+    host.answer(ask, RunDescription(summary=summary("o-1", 2_000)))
+    found = await described
+    host.stop()
+
+    assert found.start_time.timestamp() == 2
+
+
+async def test_who_has_seen_an_id_of_an_ask_does_not_know_the_next(client: Client) -> None:
+    host = ScriptedHost(client.log, lambda ask: RunDescription(summary=summary(ask.workflow_id, 1)))
+    handle = client.get_workflow_handle("o-1", task_queue="orders")
+
+    for _ in range(3):
+        await handle.describe()
+    host.stop()
+
+    ids = [command.reply.correlation_id for command in host.commands]
+    assert len({one[:8] for one in ids}) == len(ids) == 3

@@ -214,7 +214,7 @@ async def test_an_end_without_a_failure_still_is_one(
 async def test_an_oversize_input_is_refused_before_anything_is_written(
     client: Client, make_host
 ) -> None:
-    host = make_host(lambda _: TAKEN)
+    host = make_host(lambda command: Accepted(workflow_id=command.workflow_id))
 
     with pytest.raises(ValueError, match=r"start of workflow 'o-1': .* at most"):
         await client.start_workflow("Orders", "x" * 2_000_000, id="o-1", task_queue="orders")

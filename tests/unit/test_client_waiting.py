@@ -16,8 +16,8 @@ from perdure import _assembly as assembly
 from perdure.client import Client, RPCError, RPCStatusCode
 from perdure.client import _rpc as rpc
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
-from perdure_schemas.payloads import Payload
-from perdure_schemas.replies import Accepted, Notice, RunClosed
+from perdure_schemas.payloads import Payload, Record
+from perdure_schemas.replies import Accepted, Notice, RunClosed, TaskQueueInfo
 from perdure_topics.task_queue_topics import create_topics
 from tests.unit.scripted_host import ScriptedHost
 
@@ -118,7 +118,9 @@ async def test_a_waiting_result_finds_out_that_nobody_serves_its_partition(
 async def test_a_waiting_result_on_a_served_partition_stays_quiet(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def script(command: object) -> Accepted | None:
+    def script(command: object) -> Record | None:
+        if isinstance(command, DescribeTaskQueue):
+            return TaskQueueInfo(partition=command.partition, epoch=1, pseq=1, upto=1)
         return None if isinstance(command, AwaitResult) else TAKEN
 
     host = ScriptedHost(client.log, script)

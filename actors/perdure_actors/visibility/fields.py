@@ -67,6 +67,9 @@ _UNITS_NS: Final = {
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }
+SHOWN_CHARS_MAX: Final = 100
+DURATION_CHARS_MAX: Final = 100
+"""A longer one is no duration, and its digits would be no number that a machine has."""
 _PARTS: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
 _CLOCK: Final = re.compile(r"(\d+):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?")
 
@@ -88,7 +91,8 @@ def value_of(field: Field, literal: Value) -> Value:
 
 
 def _shown(literal: Value) -> str:
-    return f"'{literal}'" if isinstance(literal, str) else str(literal)
+    shown = f"'{literal}'" if isinstance(literal, str) else str(literal)
+    return shown if len(shown) <= SHOWN_CHARS_MAX else f"{shown[:SHOWN_CHARS_MAX]}..."
 
 
 def _text(literal: Value) -> Value | None:
@@ -114,6 +118,8 @@ def _duration(literal: Value) -> Value | None:
     """Nanoseconds: of a number of them, of parts as 1h30m, or of a clock as 01:30:00."""
     if not isinstance(literal, str):
         return _number(literal)
+    if len(literal) > DURATION_CHARS_MAX:
+        return None
     clock = _CLOCK.fullmatch(literal)
     if clock:
         hours, minutes, seconds = (int(part) for part in clock.groups()[:3])

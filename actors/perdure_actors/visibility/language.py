@@ -122,7 +122,11 @@ def parse(query: str, *, counts: bool = False) -> Query:
     except VisitError as error:
         if isinstance(error.orig_exc, FilterError):
             raise error.orig_exc from None
+        if isinstance(error.orig_exc, ArithmeticError):
+            raise FilterError("the filter has a value that is too large") from None
         raise
+    except (ArithmeticError, RecursionError):
+        raise FilterError("the filter has a value that is too large, or is too deep") from None
     except UnexpectedInput as error:
         raise _unexpected(query, error) from None
     _check_size(found.where)

@@ -14,7 +14,7 @@ from perdure.client import Client
 from perdure_topics.ports import LogError
 from perdure_topics.wire import frames
 from perdure_topics.wire.relay import Relay, RelayClosedError
-from perdure_views.gateway.admission import admit
+from perdure_views.gateway.admission import admit, own_reply
 from perdure_views.gateway.app import Gateway
 from perdure_views.gateway.problems import ProblemError
 from perdure_views.gateway.settings import Settings
@@ -55,6 +55,7 @@ class Clients:
     def __init__(self, gateway: Gateway, client: Client, settings: Settings) -> None:
         self._gateway = gateway
         self._client = client
+        self._settings = settings
         self._names = not settings.register.is_open
         self._count = 0
 
@@ -74,10 +75,12 @@ class Clients:
         self._count += 1
         try:
             await socket.accept()
+            mark = self._settings.register.reply_mark_of(principal)
             relay = Relay(
                 self._client.log,
                 self._client.namespace,
-                partial(admit, principal, names=self._names),
+                partial(admit, principal, names=self._names, mark=mark),
+                partial(own_reply, mark),
             )
             await relay.run(_Channel(socket))
         except (RelayClosedError, LogError) as error:

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import logging
 import random
-import uuid
+import secrets
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
+from perdure.client._answer_checks import misfit
 from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
 from perdure_schemas.command_headers import age_header
 from perdure_schemas.commands import AwaitResult, DescribeTaskQueue, StartWorkflow
@@ -54,6 +55,8 @@ AGAIN_PER_S: Final = 5_000
 FIRST_REPEAT_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 PARTS_MAX: Final = 8
+CORRELATION_BYTES: Final = 16
+MISFIT_SAID_S: Final = 60.0
 KEPT_S: Final = 3.0
 """So long a host is waited for, where it is enough that the log has a command."""
 LAST_S: Final = 0.1
@@ -90,6 +93,7 @@ class PendingRequest:
     __slots__ = (
         "accepted",
         "answer",
+        "asked",
         "correlation_id",
         "deadline_s",
         "is_for_code",
@@ -119,6 +123,8 @@ class PendingRequest:
         self.request = request
         self.correlation_id = correlation_id
         self.value = value
+        self.asked: Record | None = None
+        """The record that was sent last: what an answer is held against."""
         self.answer: asyncio.Future[Record] = loop.create_future()
         self.accepted: asyncio.Future[Record] = (
             loop.create_future() if request.waits else self.answer
@@ -203,7 +209,6 @@ class RpcClient:
         self._topic = topic
         self._partition = random.randrange(partitions)  # noqa: S311 - spreads load, no secret
         self._loop = asyncio.get_running_loop()
-        self._prefix = uuid.uuid4().hex
         self._numbers = itertools.count(1)
         self._pending: dict[str, PendingRequest] = {}
         self._backlog: deque[PendingRequest] = deque()
@@ -215,6 +220,9 @@ class RpcClient:
         self._is_recovering = False
         self._recovery: asyncio.Task[None] | None = None
         self._last_error = ""
+        self.misfits = 0
+        """How many answers were none to what was asked."""
+        self._misfit_said_s = float("-inf")
         self._told: dict[str, float] = {}
         self._checked: dict[tuple[str, int], float] = {}
         self._appender: Appender | None = None
@@ -277,7 +285,8 @@ class RpcClient:
                 f"{request.what}: {PENDING_MAX} calls of this client wait for an answer already",
                 RPCStatusCode.RESOURCE_EXHAUSTED,
             )
-        correlation_id = f"{self._prefix}-{next(self._numbers):x}"
+        # Whoever has seen one knows nothing of the next.
+        correlation_id = secrets.token_hex(CORRELATION_BYTES)
         deadline_ms = 0
         if self.says_deadlines and request.timeout_s is not None and not request.waits:
             deadline_ms = self._clock.wall_ms() + int(request.timeout_s * 1000)
@@ -297,6 +306,7 @@ class RpcClient:
             )
         pending = PendingRequest(request, correlation_id, value, self._loop, made_ms)
         pending.is_for_code = _is_for_code(record)
+        pending.asked = record
         self._pending[correlation_id] = pending
         self._append(pending)
         first_s = SILENCE_S if pending.deadline_s > pending.sent_s + SILENCE_S else 0.0
@@ -454,6 +464,9 @@ class RpcClient:
         pending = self._pending.get(reply.correlation_id)
         if pending is None:
             return
+        if reply.partition != pending.request.partition:
+            self._leave_aside(pending, f"partition {reply.partition} was not asked")
+            return
         pending.is_heard = True
         data = pending.whole(reply)
         if data is None:
@@ -470,13 +483,32 @@ class RpcClient:
                 )
             )
             return
-        if isinstance(body, Notice):
+        request = pending.request
+        assert pending.asked is not None
+        if why := misfit(pending.asked, request.partition, body, was_start=request.waits):
+            self._leave_aside(pending, why)
+        elif isinstance(body, Notice):
             pending.notice = body.message
             self.tell(pending, body)
         elif isinstance(body, Accepted) and pending.request.waits:
             self._accept(pending, body)
         else:
             self._answer(pending, body)
+
+    def _leave_aside(self, pending: PendingRequest, why: str) -> None:
+        """Somebody wrote an answer that is none: the request goes on waiting for its own."""
+        self.misfits += 1
+        now = self._loop.time()
+        if now - self._misfit_said_s >= MISFIT_SAID_S:
+            self._misfit_said_s = now
+            logger.warning(
+                "%s: an answer on %s was left aside, %s. Who may write there, or send commands"
+                " with a foreign reply address? So far: %d",
+                pending.request.what,
+                self._topic,
+                why,
+                self.misfits,
+            )
 
     def _take_broadcast(self, reply: Reply) -> None:
         """What is said to every client: a partition has a new owner, who is to be asked again."""
@@ -516,10 +548,10 @@ class RpcClient:
         again = pending.request.again
         if again is None:
             run_id = body.run_id
-            wait = AwaitResult(workflow_id=body.workflow_id, run_id=run_id, reply=reply)
-            pending.value = encode(wait)
+            pending.asked = AwaitResult(workflow_id=body.workflow_id, run_id=run_id, reply=reply)
         else:
-            pending.value = encode(again(body, reply))
+            pending.asked = again(body, reply)
+        pending.value = encode(pending.asked)
         pending.repeat_s = self._loop.time() + REPEAT_S
 
     def _finish(self, pending: PendingRequest) -> None:

@@ -1,7 +1,7 @@
 """The gateway's side of a client's connection: the same frames as an engine's, before any log.
 
 A client appends commands and follows its replies; that is all this serves. What a record may be,
-the door keeper says; workers and hosts go to the log itself.
+and which reply is its own, the door keeper says; workers and hosts go to the log itself.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class _Feed:
         self.room = wire.WINDOW_BYTES
         self.held: deque[StoredRecord] = deque()
 
-    def collect(self, tail: Tail) -> wire.Frame | None:
-        """What there is to send. Raises LogError."""
+    def collect(self, tail: Tail, own: Own) -> wire.Frame | None:
+        """What there is to send; what is not the reader's own is empty. Raises LogError."""
         if not self.held and self.room > 0:
             self.held.extend(tail.take(self.topic, self.partition, TAKE_MAX))
         rows: list[wire.RecordRow] = []
@@ -69,7 +69,10 @@ class _Feed:
                 break
             self.held.popleft()
             self.room -= size_of(record)
-            rows.append((record.key, record.value, record.timestamp_ms, record.headers))
+            value = None if record.value is None else own(record.value)
+            # An empty record keeps its place: the other side counts.
+            kept = (record.key, value, record.timestamp_ms, record.headers)
+            rows.append((None, None, record.timestamp_ms, ()) if value is None else kept)
         if not rows:
             return None
         self.at = first + len(rows)
@@ -77,18 +80,21 @@ class _Feed:
 
 
 Admit = Callable[[wire.AppendRow, wire.Place], wire.Admitted]
+Own = Callable[[bytes], bytes | None]
+"""A record that is followed, as its reader may have it; None for one that is another's."""
 
 
 class Relay:
     """One connection. Everything happens on the event loop that serves it."""
 
-    def __init__(self, log: Log, namespace: str, admit: Admit) -> None:
+    def __init__(self, log: Log, namespace: str, admit: Admit, own: Own) -> None:
         self._log = log
         self._prefix = f"{quote(namespace, 'namespace')}."
         self._replies = topic_name("replies", namespace)
         self._counts: dict[str, tuple[float, int]] = {}
         """How many partitions a topic had when it was last asked."""
         self._admit = admit
+        self._own = own
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._writers: dict[int, Appender] = {}
@@ -338,7 +344,7 @@ class Relay:
         assert self._tail is not None
         for feed in list(self._feeds.values()):
             try:
-                records = feed.collect(self._tail)
+                records = feed.collect(self._tail, self._own)
             except LogError as error:
                 self._unfollow(feed.number)
                 records = wire.Lost(feed.number, isinstance(error, PositionLostError), str(error))

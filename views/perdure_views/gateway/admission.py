@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from perdure_schemas import commands, message_commands, operator_commands
-from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, encode
+from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decode, decode_as, encode
 from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.replies import Reply
 from perdure_schemas.tracing import TRACEPARENT, TRACESTATE
 from perdure_topics.names import InvalidNameError, check_workflow_id, partition_of
 from perdure_topics.ports import DENIED, Headers, LogError
@@ -50,6 +51,10 @@ _OF_ACTORS: Final = ("source", "parent", "child_of", "external")
 _BY_ID: Final = frozenset(kind for kind in ADMITTED if kind.__name__.endswith("Workflow"))
 """Records that go where their workflow id says."""
 _CORRELATION: Final = re.compile(r"[!-{}~]{1,200}")
+_ID_AT: Final = 10
+"""Where a reply's correlation id begins: its first field, behind the framing."""
+_ID_WITHIN: Final = 64
+"""Its length and the mark are within so many bytes."""
 _VERSION: Final = re.compile(rb"[0-9A-Za-z.+-]{0,40}")
 TRACE_BYTES_MAX: Final = 512
 WAIT_CHARS_MAX: Final = 20
@@ -57,9 +62,12 @@ READ_BYTES_MAX: Final = 256 * 1024
 """So much of the log one ask of somebody may take who may only read."""
 
 
-def admit(principal: Principal, row: AppendRow, place: Place, *, names: bool) -> Admitted:
+def admit(
+    principal: Principal, row: AppendRow, place: Place, *, names: bool, mark: str = ""
+) -> Admitted:
     """A record as it is appended; with `names`, under the name of whoever proved who they are.
 
+    Its answer goes to a correlation id that begins with `mark`, so to no other asker.
     What only reads is written anew by the gateway, so nothing of a reader's bytes is in the log.
 
     Raises LogError when the record is none that this person may append.
@@ -89,6 +97,9 @@ def admit(principal: Principal, row: AppendRow, place: Place, *, names: bool) ->
         raise LogError(f"{DENIED}a {kind.__name__} that cannot be: {problem}")
     key = str(getattr(record, "workflow_id", "")).encode()
     reply: ReplyTo | None = record.reply
+    if reply is not None and mark:
+        reply = msgspec.structs.replace(reply, correlation_id=mark + reply.correlation_id)
+        record = msgspec.structs.replace(record, reply=reply)
     kept = _headers(reply, headers)
     said = getattr(record, "identity", None)
     if names and said is not None:
@@ -145,3 +156,21 @@ def _headers(reply: ReplyTo | None, headers: Headers) -> Headers:
 def signed(principal: Principal, said: str) -> str:
     """A proven name, and in brackets what the client says of itself."""
     return f"{principal.name} ({said})" if said and said != principal.name else principal.name
+
+
+def own_reply(mark: str, value: bytes) -> bytes | None:
+    """A reply as its asker may have it, under the id that they gave; None for another's.
+
+    What is said to every asker is everybody's.
+    """
+    if mark.encode() not in value[:_ID_WITHIN] and value[_ID_AT : _ID_AT + 1] != b"\0":
+        return None
+    try:
+        reply = decode_as(Reply, value)
+    except UnreadableRecordError:
+        return None
+    if not reply.correlation_id:
+        return value
+    if not reply.correlation_id.startswith(mark):
+        return None
+    return encode(msgspec.structs.replace(reply, correlation_id=reply.correlation_id[len(mark) :]))

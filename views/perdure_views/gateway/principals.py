@@ -16,6 +16,7 @@ SESSION_S: Final = 12 * 3600
 COOKIE: Final = "perdure_session"
 TOKEN_CHARS_MIN: Final = 16
 TOKEN_CHARS_MAX: Final = 8192
+MARK_CHARS: Final = 32
 TOKENS_MAX: Final = 10_000
 _SESSION_KIND: Final = "perdure-session"
 
@@ -161,6 +162,11 @@ class Register:
             "exp": int(time.time()) + SESSION_S,
         }
         return jwt.encode(claims, self._key, algorithm="HS256")
+
+    def reply_mark_of(self, principal: Principal) -> str:
+        """What the correlation ids of somebody's asks begin with; nobody else can guess it."""
+        name = b"replies|" + principal.name.encode()
+        return hmac.new(self._key, name, hashlib.sha256).hexdigest()[:MARK_CHARS] + "."
 
     def csrf_of(self, session: str) -> str:
         """The token that every change from this session must carry."""
