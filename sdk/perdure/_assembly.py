@@ -66,8 +66,10 @@ def open_log(
     return kafka, kafka.close
 
 
-def open_publisher(target: str, name: str) -> Publisher:
+def open_publisher(target: str, name: str, *, marks: str) -> Publisher:
     """What publishes to topics of users, by a name that only one process at a time has.
+
+    It keeps how far it has come in the topic `marks`.
 
     Raises ValueError for a target that is no Kafka broker, or settings that cannot be used.
     """
@@ -76,7 +78,7 @@ def open_publisher(target: str, name: str) -> Publisher:
     from perdure_topics.kafka.access import access_settings
     from perdure_topics.kafka.publisher import KafkaPublisher
 
-    return KafkaPublisher(target, dict(access_settings()), name)
+    return KafkaPublisher(target, dict(access_settings()), name, marks=marks)
 
 
 def registry_of(log: Log) -> SchemaRegistry | None:

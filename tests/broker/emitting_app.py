@@ -19,3 +19,16 @@ class Telling:
             workflow.emit(topic, name, {"number": number}, headers={"from": name})
             await asyncio.sleep(pause_ms / 1000)
         return count
+
+
+@workflow.defn
+class Sizing:
+    """Emits numbered records of these sizes."""
+
+    @workflow.run
+    async def run(self, topic: str, sizes: list[int]) -> None:
+        """Emit them all at once."""
+        name = workflow.info().workflow_id
+        for number, size in enumerate(sizes):
+            value = {"number": number, "pad": "x" * size}
+            workflow.emit(topic, name, value, headers={"from": name})

@@ -14,11 +14,13 @@ from confluent_kafka.admin import AdminClient
 from perdure import _assembly as assembly
 from perdure_topics.names import topic_name
 from perdure_topics.ports import Log, TopicSpec
-from tests.broker.processes import QUEUE, Crew, Process, until
+from tests.broker.processes import QUEUE, Crew, Process, dump_topic, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(150)]
 APP = "tests.broker.emitting_app"
 PARTITIONS = 3
+# The first relay of a queue may begin after the first emit.
+FIRST = ("--from-beginning",)
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def make_topic(log: Log, name: str) -> str:
     return name
 
 
-def relay(crew: Crew, name: str = "relay") -> Process:
-    return crew.process(name, "relay", *crew.where, "--task-queue", QUEUE)
+def relay(crew: Crew, name: str = "relay", *, words: tuple[str, ...] = FIRST) -> Process:
+    return crew.process(name, "relay", *crew.where, "--task-queue", QUEUE, *words)
 
 
 def read(crew: Crew, topic: str) -> list[tuple[str, int]]:
@@ -60,7 +62,9 @@ def read(crew: Crew, topic: str) -> list[tuple[str, int]]:
         key, value = message.key(), message.value()
         assert key is not None
         assert value is not None
-        assert message.headers() == [("from", key)]
+        headers = dict(message.headers() or ())
+        assert headers["from"] == key
+        assert headers["perdure-event-id"]
         found.append((key.decode(), json.loads(value)["number"]))
     consumer.close()
     return found
@@ -194,3 +198,79 @@ async def test_a_topic_that_is_missing_is_named_and_waited_for(crew: Crew, log: 
 
     await until(lambda: len(read(crew, topic)) == 3, "what waited is published")
     assert sorted(read(crew, topic)) == [("early", 0), ("early", 1), ("early", 2)]
+
+
+def forget_offsets(crew: Crew) -> None:
+    """What Kafka does by itself a week after the last commit."""
+    admin = AdminClient({"bootstrap.servers": crew.target})
+    (forgetting,) = admin.delete_consumer_groups([f"{crew.namespace}.{QUEUE}.relay"]).values()
+    forgetting.result(20)
+
+
+async def test_a_relay_goes_on_after_a_quiet_week_and_asks_where_its_marks_are_gone(
+    crew: Crew, log: Log
+) -> None:
+    topic = make_topic(log, f"{crew.namespace}-sales")
+    crew.host(app=APP)
+    relaying = relay(crew)
+
+    async def tell(name: str) -> None:
+        async with crew.client() as client:
+            await client.execute_workflow("Telling", args=[topic, 2, 0], id=name, task_queue=QUEUE)
+
+    await tell("first")
+    await until(lambda: caught_up(crew, log), "all is published", timeout_s=40.0)
+    relaying.stop()
+    forget_offsets(crew)
+
+    again = relay(crew, "again", words=())
+    await tell("second")
+    await until(lambda: caught_up(crew, log), "it goes on", timeout_s=40.0)
+    again.stop()
+    assert len(read(crew, topic)) == 4, "nothing is published twice"
+
+    admin = AdminClient({"bootstrap.servers": crew.target})
+    (deleting,) = admin.delete_topics([topic_name("marks", crew.namespace, QUEUE)]).values()
+    deleting.result(20)
+    forget_offsets(crew)
+    lost = relay(crew, "lost", words=())
+    await until(lambda: lost.status is not None, "it asks", timeout_s=40.0)
+    assert lost.status == 1
+    assert "--from-beginning" in lost.said()
+    assert "--from-now" in lost.said()
+
+    relay(crew, "told", words=("--from-now",))
+    await until(lambda: caught_up(crew, log), "it has begun", timeout_s=40.0)
+    await tell("third")
+    await until(lambda: len(read(crew, topic)) == 6, "what is new is published", timeout_s=40.0)
+
+
+async def test_a_record_that_is_too_large_waits_for_a_person_and_holds_up_its_own_topic_only(
+    crew: Crew, log: Log
+) -> None:
+    small = f"{crew.namespace}-small"
+    log.create_topics([TopicSpec(small, PARTITIONS, 1, {"max.message.bytes": "2000"})])
+    # Named as a queue of this namespace would name its events, and nobody's but a user's.
+    other = make_topic(log, topic_name("events", crew.namespace, "nobodys"))
+    crew.host(app=APP)
+    relaying = relay(crew)
+    async with crew.client() as client:
+        for topic in (small, other):
+            job = [topic, [10, 5_000, 900, 900, 900]]
+            await client.execute_workflow(
+                "Sizing", args=[job[0], job[1]], id=topic, task_queue=QUEUE
+            )
+    await until(lambda: len(read(crew, other)) == 5, "others go on", timeout_s=40.0)
+    await until(lambda: "MSG_SIZE_TOO_LARGE" in relaying.said(), "it says so", timeout_s=40.0)
+
+    where = [*crew.where, "--task-queue", QUEUE]
+    held = crew.run("relay", "held", *where, "--output", "json")
+    (lane,) = json.loads(held.stdout)
+    assert lane["target"] == small
+    skipped = crew.run("relay", "skip", *where, "--target", small, "--output", "json")
+    (lane,) = json.loads(skipped.stdout)
+
+    assert (lane["skipped"], lane["is_behind"]) == (1, False), lane
+    assert [number for _, number in read(crew, small)] == [0, 2, 3, 4]
+    findings = dump_topic(log, topic_name("findings", crew.namespace))
+    assert b"emit_held" in (findings[0].value or b"")

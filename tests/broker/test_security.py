@@ -34,7 +34,7 @@ MAY_WRITE: Final = {
     "worker": {"commands"},
     "gateway": {"commands"},
     "insights": {"findings"},
-    "relay": {"dead"},
+    "relay": {"dead", "findings"},
     "reader": set[str](),
     "nobody": set[str](),
 }

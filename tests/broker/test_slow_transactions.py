@@ -68,10 +68,12 @@ def test_a_late_end_of_a_transaction_strikes_no_later_one(
     log, proxy = proxied
     source, topic = "source", "sales"
     log.create_topics([TopicSpec(name, 2, 1, {}) for name in (source, topic)])
+    marks = [f"slow-{what}-marks" for what in ("commits", "rollbacks")]
+    log.create_topics([TopicSpec(name, 1, 1, {"cleanup.policy": "compact"}) for name in marks])
     places = [(source, 0)]
 
     # A commit: slow, and done all the same; what was published is in the marks.
-    publisher = KafkaPublisher(log.address, dict(IMPATIENT), "slow-commits")
+    publisher = KafkaPublisher(log.address, dict(IMPATIENT), "slow-commits", marks=marks[0])
     assert publisher.begin(places) == []
     proxy.hold(END_TXN, until=TXN_OFFSET_COMMIT)
     with pytest.raises(PublishError, match="a commit took"):
@@ -87,7 +89,7 @@ def test_a_late_end_of_a_transaction_strikes_no_later_one(
     publisher.close()
 
     # A rollback, of what the broker refused: late, it would take half of the next one with it.
-    publisher = KafkaPublisher(log.address, dict(IMPATIENT), "slow-rollbacks")
+    publisher = KafkaPublisher(log.address, dict(IMPATIENT), "slow-rollbacks", marks=marks[1])
     publisher.begin(places)
     proxy.hold(END_TXN, until=TXN_OFFSET_COMMIT)
     with pytest.raises(PublishError, match="topic sales: "):

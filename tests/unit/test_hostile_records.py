@@ -30,6 +30,7 @@ from perdure_views.gateway.admission import READ_BYTES_MAX, admit
 from perdure_views.gateway.principals import Principal
 from perdure_views.insights.cursor import Following
 from perdure_views.relay import Relay
+from perdure_views.relay_source import Unmarked
 from perdure_views.tracing.spans import Span
 from perdure_views.tracing.trace_reader import TraceReader
 from tests.unit.desk_world import World
@@ -145,7 +146,14 @@ def test_the_relay_goes_on_in_the_other_partitions() -> None:
     events.log.create_topics([TopicSpec("theirs", 1, 1, {})])
     published: Any = Published()
     turn: Any = MyTurn()
-    relay = Relay(events.log, [events.topic], published, turn=turn, ring=lambda: None)
+    relay = Relay(
+        events.log,
+        [events.topic],
+        published,
+        turn=turn,
+        ring=lambda: None,
+        unmarked=Unmarked.PUBLISH,
+    )
     for _ in range(5):
         events.turn()
         relay.step()

@@ -20,6 +20,7 @@ from perdure_schemas.fact_events import (
     SearchAttributesUpserted,
 )
 from perdure_schemas.payloads import Payload
+from perdure_topics.names import TOPICS, TopicRow, topic_name
 from tests.histories.workflows import step
 from tests.unit.player import CONVERTER, Player, kinds, result_of
 
@@ -283,6 +284,26 @@ class Noting:
         workflow.emit("orders", b"o-1", None)
         workflow.emit("orders", None, "text")
         return [*seen, workflow.info().typed_search_attributes.get(AMOUNT)]
+
+
+@pytest.mark.parametrize("row", TOPICS, ids=lambda row: row.role)
+def test_the_topics_of_its_own_queue_and_namespace_are_not_for_a_run(row: TopicRow) -> None:
+    def emit() -> None:
+        facts = workflow.info()
+        workflow.emit(topic_name(row.role, facts.namespace, facts.task_queue), None, 1)
+
+    assert "is not for workflows to write to" in _refused(emit)
+
+
+@pytest.mark.parametrize("topic", ["crm.orders.events", "billing.findings", "a.marks"])
+def test_a_topic_that_is_named_as_another_queues_may_be_a_users(topic: str) -> None:
+    @workflow.defn
+    class Emits:
+        @workflow.run
+        async def run(self) -> None:
+            workflow.emit(topic, None, 1)
+
+    assert "RecordEmitted" in kinds(Player(Emits).outputs)
 
 
 def test_facts_change_at_once_and_are_events() -> None:

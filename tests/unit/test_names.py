@@ -59,6 +59,7 @@ def test_the_topics_are_those_of_the_plan() -> None:
         "dead": "shop.orders.commands.dead",
         "replies": "shop.replies",
         "findings": "shop.findings",
+        "marks": "shop.orders.marks",
     }
     assert names.group_name("hosts", "shop", "orders") == "shop.orders.hosts"
 
@@ -140,7 +141,7 @@ def test_a_topics_role_is_read_from_its_name() -> None:
 def test_settings_say_what_the_table_says(row: names.TopicRow) -> None:
     settings = names.topic_settings(row.role)
 
-    assert settings["cleanup.policy"] == "delete"
+    assert settings["cleanup.policy"] == ("compact" if row.role == "marks" else "delete")
     assert settings["message.timestamp.type"] == "LogAppendTime"
     assert settings["unclean.leader.election.enable"] == "false"
     assert settings["retention.ms"] == str(row.retention_ms)
@@ -150,8 +151,8 @@ def test_settings_say_what_the_table_says(row: names.TopicRow) -> None:
     assert int(settings["max.message.bytes"]) >= needed
 
 
-def test_only_the_events_are_kept_for_ever() -> None:
-    assert [row.role for row in names.TOPICS if row.retention_ms < 0] == ["events"]
+def test_only_the_events_and_marks_are_kept_for_ever() -> None:
+    assert [row.role for row in names.TOPICS if row.retention_ms < 0] == ["events", "marks"]
 
 
 @pytest.mark.parametrize("workflow_id", ["order-1", "x" * 1000, "ü" * 500, "a b/c:d.e%", "🜁"])

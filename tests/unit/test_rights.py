@@ -24,7 +24,7 @@ def test_no_role_may_alter_topics_or_settings() -> None:
     assert operations <= {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "DELETE", "CREATE"}
 
 
-def test_a_role_makes_topics_below_its_own_prefix_only() -> None:
+def test_a_role_makes_topics_of_its_own_only() -> None:
     made = {
         right
         for role in ROLES
@@ -32,7 +32,10 @@ def test_a_role_makes_topics_below_its_own_prefix_only() -> None:
         if right.operation == "CREATE"
     }
 
-    assert made == {Right("topic", "shop.orders.insights", "prefixed", "CREATE")}
+    assert made == {
+        Right("topic", "shop.orders.insights", "prefixed", "CREATE"),
+        Right("topic", "shop.orders.marks", "literal", "CREATE"),
+    }
 
 
 def test_an_unknown_role_is_named_with_those_there_are() -> None:

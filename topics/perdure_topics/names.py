@@ -35,6 +35,7 @@ class TopicRow(NamedTuple):
     bytes_max: int
     writers: str
     readers: str
+    cleanup: str = "delete"
 
 
 TOPICS: tuple[TopicRow, ...] = (
@@ -89,8 +90,18 @@ TOPICS: tuple[TopicRow, ...] = (
         "workflow id",
         30 * _DAY_MS,
         COMMAND_BYTES_MAX,
-        "insights",
+        "insights, relay",
         "people, alerts",
+    ),
+    TopicRow(
+        "marks",
+        "{ns}.{queue}.marks",
+        "events topic and partition",
+        -1,
+        COMMAND_BYTES_MAX,
+        "relay",
+        "relay",
+        "compact",
     ),
 )
 _BY_ROLE = {row.role: row for row in TOPICS}
@@ -192,7 +203,7 @@ def topic_settings(role: str) -> dict[str, str]:
     """The settings a topic must have, as Kafka spells them."""
     row = _BY_ROLE[role]
     return {
-        "cleanup.policy": "delete",
+        "cleanup.policy": row.cleanup,
         "retention.ms": str(row.retention_ms),
         "retention.bytes": "-1",
         "message.timestamp.type": "LogAppendTime",

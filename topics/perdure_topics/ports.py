@@ -31,6 +31,10 @@ class LogDeniedError(LogError):
     """The log does not serve whoever asks: no token, a bad one, or too small a role."""
 
 
+class LogForbiddenError(LogError):
+    """A right is missing on the broker: asked about another topic it may well answer."""
+
+
 class LogUnavailableError(LogError):
     """The log cannot be reached: its address, and for how long it was tried."""
 

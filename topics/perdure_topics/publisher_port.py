@@ -9,8 +9,10 @@ from perdure_topics.ports import LogError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NOTE_BYTES_MAX = 4_000
-"""So long may a mark's note be: brokers keep 4,096 bytes with an offset."""
+NOTE_BYTES_MAX = 500_000
+"""So long may a mark's note be: it is a record."""
+OFFSET_NOTE_BYTES_MAX = 4_000
+"""Of a mark that a group's offset holds as well: brokers keep 4,096 bytes with it."""
 
 
 class Emission(NamedTuple):
@@ -31,6 +33,8 @@ class Mark(NamedTuple):
     partition: int
     next_offset: int
     note: str
+    behind: Mapping[str, str] = {}
+    """The targets that are behind and why, for people to read."""
 
 
 class PublishError(LogError):
@@ -45,7 +49,7 @@ class RefusedError(PublishError):
         self.index = index
         """Which of the records."""
         self.is_final = is_final
-        """Whether its topic will never take it, whatever is mended elsewhere."""
+        """Whether it is the record that cannot be taken, and others of its topic can."""
 
 
 class FencedError(LogError):
@@ -56,7 +60,10 @@ class Publisher(Protocol):
     """Publishes records and marks as one step, for readers of committed records."""
 
     def begin(self, places: Sequence[tuple[str, int]]) -> list[Mark]:
-        """Make sure of all that was published before; the marks of partitions that have one.
+        """Make sure of all that was published before; the marks that there are of partitions.
+
+        Of one partition there may be several, by other releases: the furthest that can be read is
+        the one that holds.
 
         Raises FencedError, LogUnavailableError, or LogError for what is not allowed.
         """

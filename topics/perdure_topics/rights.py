@@ -59,7 +59,12 @@ _TOPICS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "events": ("READ", "DESCRIBE_CONFIGS"),
         "findings": ("WRITE", "DESCRIBE_CONFIGS"),
     },
-    "relay": {"events": ("READ", "DESCRIBE_CONFIGS"), "dead": ("WRITE",)},
+    "relay": {
+        "events": ("READ", "DESCRIBE_CONFIGS"),
+        "dead": ("WRITE",),
+        "findings": ("WRITE", "DESCRIBE_CONFIGS"),
+        "marks": ("READ", "WRITE", "CREATE", "DESCRIBE_CONFIGS"),
+    },
     "reader": {
         "events": ("READ", "DESCRIBE_CONFIGS"),
         "findings": ("READ", "DESCRIBE_CONFIGS"),

@@ -20,6 +20,7 @@ TOPIC_ROLES: Final = (*QUEUE_ROLES, *NAMESPACE_ROLES)
 NUMBERED: Final = ("commands", "events", "tasks")
 """The topics of a task queue that have its number of partitions."""
 DEAD_PARTITIONS: Final = 1
+MARKS_PARTITIONS: Final = 1
 
 
 def topic_specs(
@@ -65,6 +66,30 @@ def create_topics(
     if missing:
         log.create_topics(missing)
     return missing
+
+
+def marks_spec(namespace: str, task_queue: str, *, replication: int = -1) -> TopicSpec:
+    """The topic of a relay's marks: only a queue that has a relay needs it."""
+    name = topic_name("marks", namespace, task_queue)
+    return TopicSpec(name, MARKS_PARTITIONS, replication, topic_settings("marks"))
+
+
+def ensure_marks(log: Log, namespace: str, task_queue: str) -> TopicInfo:
+    """The topic of a relay's marks, made where it is missing.
+
+    Raises TopicMismatchError for one that would forget them, LogError when it cannot be made.
+    """
+    spec = marks_spec(namespace, task_queue)
+    info = log.topic(spec.name)
+    if info is None:
+        log.create_topics([spec])
+        info = log.topic(spec.name)
+        if info is None:
+            raise LogError(f"topic {spec.name} was made on {log.address}, and is not there")
+    check_topic(log, "marks", info)
+    if info.partitions != MARKS_PARTITIONS:
+        _check_partitions(log, spec, info)
+    return info
 
 
 def ensure_topics(

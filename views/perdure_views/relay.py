@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from perdure_topics.names import role_of, topic_name, unquote
+import msgspec
+
 from perdure_topics.ports import LogUnavailableError, PositionLostError
-from perdure_topics.publisher_port import Emission, FencedError, PublishError, RefusedError
+from perdure_topics.publisher_port import FencedError, PublishError, RefusedError
 from perdure_views.held_partitions import HeldPartitions
-from perdure_views.relay_source import Due, Reading, Source
+from perdure_views.relay_source import WHY_CHARS_MAX, Due, NoMarkError, Reading, Source, Unmarked
+from perdure_views.relay_targets import Targets
 
 if TYPE_CHECKING:
     from perdure_topics.ports import Log, TopicInfo
-    from perdure_topics.publisher_port import Publisher
+    from perdure_topics.publisher_port import Mark, Publisher
+    from perdure_views.relay_source import Place
     from perdure_views.single_active import Turn
 
 _LOG: Final = logging.getLogger("perdure.relay")
@@ -30,7 +33,8 @@ EMITTED_BYTES_MAX: Final = 4 * 1024 * 1024
 UNMARKED_MAX: Final = 5_000
 MARK_EVERY_S: Final = 10.0
 """Partitions without emissions are marked so often."""
-TOPIC_AGAIN_S: Final = 1.0
+SHOWN_EVERY_S: Final = 3_600.0
+"""Marks of a quiet queue are made again so often: a group's offsets are forgotten in a week."""
 RETRY_S: Final = 1.0
 ASKED_EVERY_S: Final = 2.0
 """An idle relay asks so often whose turn it is: a member that does not ask stands still."""
@@ -54,9 +58,15 @@ class Relay:
         *,
         turn: Turn,
         ring: Callable[[], None],
+        unmarked: Unmarked = Unmarked.REFUSE,
+        tell: Callable[[Due, str], None] = lambda _due, _why: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`unmarked` is for partitions without a mark; `tell` hears of each target left behind."""
         self._log = log
+        self._unmarked = unmarked
+        self._tell = tell
+        self._targets = Targets(log, clock)
         self._publisher = publisher
         self._turn = turn
         self._waits_since_s = clock()
@@ -72,12 +82,11 @@ class Relay:
         """The target that was behind and catches up."""
         self._due: list[Due] = []
         self._bytes = 0
-        self._marked_s = clock()
-        self._known: dict[str, tuple[float, TopicInfo | None]] = {}
+        self._marked_s = clock() - SHOWN_EVERY_S
         self._problems: dict[str, tuple[float, str]] = {}
         """Targets that refused a record, until when they are left alone, and why."""
-        self._dead: dict[tuple[str, int, int, int], str] = {}
-        """Records that their topic will never take."""
+        self._stuck: dict[tuple[str, int, int, int], tuple[float, str]] = {}
+        """Records that their topic does not take, until when none of its partition follows, why."""
         self._said: dict[str, str] = {}
         self._has_begun = False
         self.published = 0
@@ -99,7 +108,7 @@ class Relay:
         except (PublishError, LogUnavailableError) as error:
             # Nothing of it is published, or it is not known: the marks know.
             self._has_begun = False
-            self._known.clear()
+            self._targets.forget()
             self._say("", f"{error}: trying again")
             return RETRY_S
         except FencedError as error:
@@ -132,13 +141,15 @@ class Relay:
 
     def _begin(self) -> None:
         places = [(source.topic.name, source.partition) for source in self._sources]
-        marks = {(mark.topic, mark.partition): mark for mark in self._publisher.begin(places)}
+        marks: dict[tuple[str, int], list[Mark]] = {}
+        for mark in self._publisher.begin(places):
+            marks.setdefault((mark.topic, mark.partition), []).append(mark)
         self._due.clear()
         self._bytes = 0
         self._lane = None
         for source in self._sources:
             place = (source.topic.name, source.partition)
-            source.begin(self._log, self._tail, marks.get(place))
+            source.begin(self._log, self._tail, marks.get(place, ()), self._unmarked)
         self._has_begun = True
 
     def _read(self) -> bool:
@@ -157,6 +168,8 @@ class Relay:
             for record in records:
                 try:
                     emitted = source.take(record)
+                except NoMarkError:
+                    raise
                 except Exception as error:
                     self._held.hold(source, record, error)
                     self._tail.assign(source.topic.name, source.partition, source.next_offset)
@@ -169,17 +182,21 @@ class Relay:
     def _publish_due(self) -> None:
         unmarked = sum(source.unmarked for source in self._sources)
         late = self._clock() - self._marked_s >= MARK_EVERY_S
-        if not self._due and not (unmarked >= UNMARKED_MAX or (unmarked and late)):
+        is_first = any(source.is_first for source in self._sources)
+        if not self._due and not (unmarked >= UNMARKED_MAX or is_first or (unmarked and late)):
+            if self._clock() - self._marked_s >= SHOWN_EVERY_S:
+                self._publish((), [source for source in self._sources if source.has_mark])
             return
         sendable = []
         for due in self._due:
-            if due.target in due.source.late or self._is_ours(due.emission.topic):
+            if due.target in due.source.late:
                 continue
-            problem = self._problem_of(due.target)
+            problem = self._stuck_by(due) or self._problem_of(due.target)
             if not problem:
                 sendable.append(due)
-            elif due.source.leave_behind(due.target, due.place):
+            elif due.source.leave_behind(due, problem):
                 self._say(due.target, f"{problem}; others are not held up")
+                self._tell(due, problem)
             else:
                 self._say("", f"{problem}. Too many others are behind already: the relay waits")
                 return
@@ -187,46 +204,37 @@ class Relay:
         self._due.clear()
         self._bytes = 0
 
-    def _publish(self, sendable: Sequence[Due]) -> None:
+    def _publish(self, sendable: Sequence[Due], also: Sequence[Source] = ()) -> None:
         """Publish records, together with how far all is read."""
-        marked = [source for source in self._sources if source.unmarked]
-        emissions = [self._dead_letter(due) or due.emission for due in sendable]
+        marked = [source for source in self._sources if source.unmarked or source in also]
         try:
-            self._publisher.publish(emissions, [source.mark() for source in marked])
+            self._publisher.publish(
+                [due.emission for due in sendable], [source.mark() for source in marked]
+            )
         except RefusedError as error:
             self._refused(sendable[error.index], error)
             raise
         for source in marked:
             source.has_marked()
         for due in sendable:
-            self._dead.pop(due.identity, None)
+            self._stuck.pop(due.identity, None)
         self.published += len(sendable)
         self._marked_s = self._clock()
 
     def _refused(self, due: Due, error: RefusedError) -> None:
         """Remember what cannot be published, so that the next attempt goes without it."""
-        if error.is_final and due.identity not in self._dead:
-            self._dead[due.identity] = str(error)
+        again_s = self._clock() + REFUSED_S
+        if error.is_final:
+            if len(self._stuck) >= SAID_MAX:
+                self._stuck.clear()
+            self._stuck[due.identity] = (again_s, f"{error} (event {due.event_id})")
         else:
-            self._problems[due.target] = (self._clock() + REFUSED_S, str(error))
+            self._problems[due.target] = (again_s, str(error))
 
-    def _dead_letter(self, due: Due) -> Emission | None:
-        """What is published in the place of a record that its topic will never take."""
-        reason = self._dead.get(due.identity)
-        if reason is None:
-            return None
-        events, partition, offset, _ = due.identity
-        # Quoted names have no dots: those of a topic stand between its parts.
-        namespace, queue = map(unquote, events.removesuffix(".events").split("."))
-        dead = topic_name("dead", namespace, queue)
-        self._say(due.target, f"{reason}: it is in {dead}, with the reason", level=logging.ERROR)
-        headers = {
-            "perdure-error": reason.encode(),
-            "perdure-topic": due.emission.topic.encode(),
-            "perdure-partition": b"%d" % partition,
-            "perdure-offset": b"%d" % offset,
-        }
-        return Emission(dead, due.emission.key, due.emission.value, headers, -1)
+    def _stuck_by(self, due: Due) -> str:
+        """Why a record cannot be published now, while others of its topic can; or nothing."""
+        again_s, problem = self._stuck.get(due.identity, (0.0, ""))
+        return problem if self._clock() < again_s else ""
 
     # -- targets that are behind --
 
@@ -243,63 +251,65 @@ class Relay:
             if record.offset < end:
                 found += [due for due in reading.take(record) if due.target == target]
         self._lane = lane
+        stuck = next((n for n, due in enumerate(found) if self._stuck_by(due)), None)
+        if stuck is not None:
+            return self._stop_before(found, stuck)
         is_there = reading.place.offset >= end
         if not found and not is_there:
             return bool(records)
         if is_there:
             # Only now may what comes next be published beside it: nothing is read ahead.
-            del source.late[target]
+            source.catch_up_with(target)
         else:
             source.late[target] = reading.place
         self._publish(found)
         if is_there:
-            self._lane = None
-            self._late_tail.unassign(source.topic.name, source.partition)
+            self._end_lane()
             _LOG.warning("%s is published to again, and is no longer behind", target)
         return True
+
+    def _stop_before(self, found: list[Due], stuck: int) -> bool:
+        """Publish what stands before a record that its topic does not take; whether there was."""
+        due = found[stuck]
+        why = self._stuck_by(due)
+        if due.source.why.get(due.target) != why[:WHY_CHARS_MAX]:
+            self._tell(due, why)
+        due.source.late[due.target] = msgspec.structs.replace(due.place, done=due.number)
+        due.source.why[due.target] = why[:WHY_CHARS_MAX]
+        self._say(due.target, f"{why}; others are not held up")
+        self._publish(found[:stuck])
+        self._end_lane()
+        return stuck > 0
+
+    def _end_lane(self) -> None:
+        if self._lane is not None:
+            source, _, _ = self._lane
+            self._lane = None
+            self._late_tail.unassign(source.topic.name, source.partition)
 
     def _next_lane(self) -> tuple[Source, str, Reading] | None:
         for source in self._sources:
             for target, place in source.late.items():
-                if not self._problem_of(target):
-                    topic, partition = source.topic.name, source.partition
-                    self._late_tail.assign(topic, partition, place.offset)
-                    return source, target, Reading(source, place)
+                if self._is_stuck(source, place) or self._problem_of(target):
+                    continue
+                topic, partition = source.topic.name, source.partition
+                self._late_tail.assign(topic, partition, place.offset)
+                return source, target, Reading(source, place)
         return None
+
+    def _is_stuck(self, source: Source, place: Place) -> bool:
+        """Whether it is known that the first record of a lane cannot be published now."""
+        now_s = self._clock()
+        where = (source.topic.name, source.partition, place.offset)
+        return any(
+            identity[:3] == where and identity[3] == place.done and now_s < again_s
+            for identity, (again_s, _) in self._stuck.items()
+        )
 
     def _problem_of(self, target: str) -> str:
         """Why nothing can be published to a target now; empty when nothing speaks against it."""
         refused_s, problem = self._problems.get(target, (0.0, ""))
-        if self._clock() < refused_s:
-            return problem
-        topic, _, partition = target.partition("#")
-        asked_s, found = self._known.get(topic, (0.0, None))
-        if found is None or self._clock() - asked_s > TOPIC_AGAIN_S:
-            found = self._log.topic(topic)
-            self._known[topic] = (self._clock(), found)
-        if found is None:
-            return (
-                f"there is no topic {topic!r} on {self._log.address}: make it, and what was"
-                " emitted to it is published"
-            )
-        if partition and int(partition) >= found.partitions:
-            return (
-                f"topic {topic!r} has {found.partitions} partitions, and a record is for partition"
-                f" {partition}: add partitions, and what was emitted to it is published"
-            )
-        return ""
-
-    def _is_ours(self, topic: str) -> bool:
-        """Whether a topic belongs to a task queue: only its own processes write there."""
-        role = role_of(topic)
-        if role is None:
-            return False
-        first = topic.split(".", maxsplit=1)[0]
-        names = self._log.topic_names()
-        if not any(name.startswith(f"{first}.") and name.endswith(".commands") for name in names):
-            return False
-        _LOG.error("a workflow emitted to %s, which is a task queue's own: dropped", topic)
-        return True
+        return problem if self._clock() < refused_s else self._targets.problem_of(target)
 
     def _say(self, about: str, text: str, *, level: int = logging.WARNING) -> None:
         """Say something of a target, or of all, once until it changes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar, overload
 
 from perdure._search_attribute_payloads import attribute_payloads, check_types
@@ -16,12 +16,20 @@ from perdure.workflow._workflow_interceptor import PATCHES
 from perdure_actors.replay.coroutine import Coroutine as Run
 from perdure_actors.replay.runtime import current
 from perdure_schemas.fact_events import MemoUpserted, RecordEmitted, SearchAttributesUpserted
+from perdure_topics.names import TOPICS, topic_name
 
 T = TypeVar("T")
 TOPIC_CHARS_MAX = 249
 HEADERS_MAX = 100
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+")
 _DETAILS = "current_details"
+_KAFKAS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+
+
+@lru_cache(maxsize=64)
+def _own_topics(namespace: str, task_queue: str) -> frozenset[str]:
+    """The topics of a run's own queue and namespace. Nobody else's: it must not ask the log."""
+    return frozenset(topic_name(row.role, namespace, task_queue) for row in TOPICS)
 
 
 def patched(
@@ -165,13 +173,20 @@ def emit(
     Bytes and text are written as they are, None as a tombstone, anything else as the payload
     converter writes it, which is JSON.
 
-    Raises ValueError for a name that no topic can have, TypeError for what cannot be written.
+    Raises ValueError for a name that no topic can have, for a topic of Kafka's own, of this task
+    queue's or of its namespace's, which only their processes write; TypeError for what cannot be
+    written.
     """
     run = current()
     if not _TOPIC.fullmatch(topic) or len(topic) > TOPIC_CHARS_MAX or topic in (".", ".."):
         raise ValueError(
             f"{topic!r} is no topic's name: give letters, digits, '.', '_' and '-',"
             f" {TOPIC_CHARS_MAX} at most"
+        )
+    if topic in _KAFKAS or topic in _own_topics(run.facts.namespace, run.facts.task_queue):
+        raise ValueError(
+            f"{topic!r} is not for workflows to write to: it is Kafka's own, or this task queue's;"
+            " emit to a topic of yours"
         )
     if partition is not None and partition < 0:
         raise ValueError(f"partition {partition}: give 0 or more, or none")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError
 
 from perdure_schemas.avro import RECORD_BYTES_MAX
-from perdure_topics.ports import LogError, LogUnavailableError
+from perdure_topics.ports import LogError, LogForbiddenError, LogUnavailableError
 
 Settings = dict[str, Any]
 
@@ -242,6 +242,8 @@ def log_error(
         )
     # An answer that passes is no answer yet: whoever asked does not know.
     kind = LogUnavailableError if error.code() in PASSING_ANSWERS else LogError
+    if error.code() in _NOT_ALLOWED:
+        kind = LogForbiddenError
     return kind(
         f"{what}: the Kafka broker at {address} answered {error.name()}: {error.str()}"
         f"{remedy_of(error)}"
