@@ -62,8 +62,8 @@ def share_of(pids: list[int], cores: float) -> Iterator[bool]:
             (group / "cgroup.procs").write_text(str(pid))
         yield True
     finally:
-        for pid in (group / "cgroup.procs").read_text().split():
-            (group.parent / "cgroup.procs").write_text(pid)
+        for left in (group / "cgroup.procs").read_text().split():
+            (group.parent / "cgroup.procs").write_text(left)
         group.rmdir()
 
 
