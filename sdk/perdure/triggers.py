@@ -7,13 +7,15 @@ moved, does nothing twice: ids come from the record's key or place, and the plac
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import operator
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import msgspec
 from msgspec.structs import replace
@@ -115,6 +117,8 @@ class Start:
     priority: Priority = field(default=Priority.default)
     id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE
     """An id that has been used starts nothing."""
+    request_id: str = ""
+    """What tells a request that was made before; empty: of topic, partition and offset."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,12 @@ class Signal:
     task_queue: str = ""
     buffer_for: timedelta | None = None
     """How long it may wait for its workflow to be started; without it that is a dead letter."""
+    request_id: str = ""
+    """What tells a request that was made before; empty: of topic, partition and offset."""
 
 
 Action = Start | Signal | None
-Maker = Callable[[TriggerRecord], Action | Sequence[Action] | Awaitable[Any]]
+Maker = Callable[..., Action | Sequence[Action] | Awaitable[Any]]
 
 
 class Triggers:
@@ -146,13 +152,26 @@ class Triggers:
     def on(self, topic: str, *, dead_letters: str = "") -> Callable[[Maker], Maker]:
         """Say what is done with the records of a topic.
 
+        A function with one parameter, of type TriggerRecord or of none, is given the record. Others
+        are given what their parameters name: `key` (bytes, or str for text), `headers` (a dict of
+        bytes, or of str), `request_id`, `topic`, `partition`, `offset`, `timestamp`, `record`; and
+        one parameter of any other name is the value, read as JSON of its type. What cannot be read
+        so is a dead letter.
+
+            @triggers.on("orders")
+            def placed(order: Order, key: str, headers: dict[str, str]) -> Start:
+                return Start("Order", [order], id=key, request_id=headers["request-id"])
+
         What cannot be done goes to the dead-letter topic, `<topic>.dead` by default.
+
+        Raises ValueError for a topic that has a trigger, TypeError for a function that wants
+        something else.
         """
         if topic in self._makers:
             raise ValueError(f"topic {topic!r} has a trigger already")
 
         def take(maker: Maker) -> Maker:
-            self._makers[topic] = (maker, dead_letters or f"{topic}.dead")
+            self._makers[topic] = (_reader(maker), dead_letters or f"{topic}.dead")
             return maker
 
         return take
@@ -220,6 +239,7 @@ class _Acting:
         self._namespace = namespace
         self._task_queue = task_queue
         self._client: Client | None = None
+        self._connecting = asyncio.Lock()
         self._fresh: dict[str, int] = {}
         """How many request ids of a record's have been refused for a moment."""
 
@@ -247,16 +267,22 @@ class _Acting:
 
         return act
 
+    async def _connected(self) -> Client:
+        """The one client of all that is acted on at once."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await Client.connect(self._target, namespace=self._namespace)
+            return self._client
+
     async def _do(self, record: TriggerRecord, place: int, action: Start | Signal) -> None:
-        if self._client is None:
-            self._client = await Client.connect(self._target, namespace=self._namespace)
-        client = self._client
-        name = record.place if place == 0 else f"{record.place}-{place}"
+        client = await self._connected()
+        own = record.place if place == 0 else f"{record.place}-{place}"
+        name = action.request_id or own
         fresh = self._fresh.get(name, 0)
         # Counted up from nothing after a restart as well: what was taken then is found again.
         request_id = f"{name}~{fresh}" if fresh else name
         if isinstance(action, Start):
-            workflow_id = action.id or name
+            workflow_id = action.id or own
             make: Callable[[ReplyTo], Command] = _start(client, action, workflow_id, request_id)
         else:
             workflow_id = action.id
@@ -329,6 +355,65 @@ def _signal(client: Client, action: Signal, request_id: str) -> Callable[[ReplyT
         identity=client.identity,
         buffer_ms=buffer_ms,
     )
+
+
+_NAMED: Final = ("topic", "partition", "offset", "timestamp")
+
+
+def _reader(maker: Maker) -> Callable[[TriggerRecord], Any]:
+    """What gives a function of a record what its parameters ask for."""
+    parameters = list(inspect.signature(maker).parameters.values())
+    try:
+        hints = get_type_hints(maker)
+    except NameError:
+        # A type that only a type checker knows; who takes the record needs none.
+        if len(parameters) == 1:
+            return maker
+        raise
+    wanted = {one.name: _getter(one.name, hints.get(one.name)) for one in parameters}
+    values = [name for name, get in wanted.items() if get is None]
+    if len(values) > 1:
+        raise TypeError(
+            f"{maker.__qualname__} wants {', '.join(values)} of a record: one of them can be the"
+            " value; others are key, headers, request_id, topic, partition, offset, timestamp and"
+            " record"
+        )
+    if len(parameters) == 1 and not hints.keys() - {"return"}:
+        return maker
+
+    def read(record: TriggerRecord) -> Any:
+        return maker(
+            **{
+                name: get(record) if get else record.json(hints.get(name, Any))
+                for name, get in wanted.items()
+            }
+        )
+
+    return read
+
+
+def _getter(name: str, kind: Any) -> Callable[[TriggerRecord], Any] | None:
+    """What gives a parameter of a name and type its value; None for that of the record's value."""
+    if kind is TriggerRecord or name == "record":
+        return lambda record: record
+    if name == "key":
+        return operator.attrgetter("key_text" if kind is str else "key")
+    if name == "headers":
+        return _text_headers if kind in (dict[str, str], Mapping[str, str]) else _headers
+    if name == "request_id":
+        return operator.attrgetter("place")
+    return operator.attrgetter(name) if name in _NAMED else None
+
+
+def _headers(record: TriggerRecord) -> dict[str, bytes]:
+    return dict(record.headers)
+
+
+def _text_headers(record: TriggerRecord) -> dict[str, str]:
+    try:
+        return {name: value.decode() for name, value in record.headers}
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"a header is no text: {error}") from error
 
 
 def _listed(actions: Any) -> list[Start | Signal]:

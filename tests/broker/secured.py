@@ -24,6 +24,7 @@ USERS: Final = (
     "gateway",
     "insights",
     "relay",
+    "triggers",
     "reader",
     "nobody",
     "maker",

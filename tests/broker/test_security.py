@@ -35,6 +35,7 @@ MAY_WRITE: Final = {
     "gateway": {"commands"},
     "insights": {"findings"},
     "relay": {"dead", "findings"},
+    "triggers": {"commands"},
     "reader": set[str](),
     "nobody": set[str](),
 }
@@ -45,6 +46,7 @@ MAY_READ: Final = {
     "gateway": {"events", "dead", "replies", "findings"},
     "insights": {"events"},
     "relay": {"events"},
+    "triggers": {"replies"},
     "reader": {"events", "findings"},
     "nobody": set[str](),
 }

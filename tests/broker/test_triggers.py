@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from perdure import _assembly as assembly
 from perdure_topics.ports import Log, TopicSpec
+from tests.broker.kafka_broker import free_port
 from tests.broker.processes import QUEUE, Crew, Process, dump_topic, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(480)]
@@ -63,8 +66,8 @@ def produce_odd_headers(crew: Crew, topic: str) -> None:
     subprocess.run(command, check=True, timeout=30)
 
 
-def triggers(crew: Crew, folder: Path) -> Process:
-    where = [*crew.where, "--state-dir", str(folder)]
+def triggers(crew: Crew, folder: Path, *options: str) -> Process:
+    where = [*crew.where, "--state-dir", str(folder), *options]
     return crew.process("triggers", "triggers", f"{APP}:triggers", *where)
 
 
@@ -123,6 +126,56 @@ async def test_records_start_and_signal_once_and_bad_ones_are_put_aside(
     (remark, *_) = dump_topic(log, f"{names['remarks']}.dead")
     assert dict(remark.headers)["perdure-reason"] == b"the record has no key"
     assert dict(remark.headers)["perdure-source"].decode().startswith(f"{names['remarks']}-")
+
+
+def produce_in_transactions(crew: Crew, topic: str) -> None:
+    """An order that is taken back, one that is not, and one with two headers of a name."""
+    producer = Producer({"bootstrap.servers": crew.target, "transactional.id": f"{topic}-shop"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topic, value=json.dumps({"order_id": 900}), key="o-900")
+    producer.flush(20)
+    producer.abort_transaction(20)
+    producer.begin_transaction()
+    for value, key in ((json.dumps({"order_id": 901}), "o-901"), ("no JSON", "o-902")):
+        producer.produce(topic, value=value, key=key, headers=[("via", b"a"), ("via", b"b")])
+    producer.commit_transaction(20)
+
+
+async def test_only_what_was_committed_starts_and_a_letter_keeps_all_its_headers(
+    crew: Crew, topics: tuple[Log, dict[str, str]], tmp_path: Path
+) -> None:
+    log, names = topics
+    crew.host(app=APP)
+    await asyncio.to_thread(produce_in_transactions, crew, names["orders"])
+    port = free_port()
+    running = triggers(crew, tmp_path / "faust", "--metrics-port", str(port))
+    async with crew.client() as client:
+
+        async def started() -> bool:
+            return (await client.count_workflows("WorkflowType = 'Order'")).count > 0
+
+        await until(started, "the order has started", timeout_s=150.0)
+        await until(lambda: letters(log, names["orders"]), "the letter is there", timeout_s=150.0)
+        found = [run.id async for run in client.list_workflows("WorkflowType = 'Order'")]
+
+    assert found == ["order-901"]
+    (letter,) = dump_topic(log, f"{names['orders']}.dead")
+    assert (letter.key, letter.value) == (b"o-902", b"no JSON")
+    assert letter.headers[:2] == (("via", b"a"), ("via", b"b"))
+
+    def measured() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            told: str = answer.read().decode()
+        return told
+
+    def has_caught_up() -> bool:
+        lags = re.findall(r"perdure_triggers_lag\{.*\} ([\d.]+)", measured())
+        return bool(lags) and not any(map(float, lags))
+
+    await until(has_caught_up, "the lag is told, and there is none", timeout_s=60.0)
+    assert re.search(r'perdure_triggers_records_total\{.*outcome="buried".*\} 1.0', measured())
+    running.stop()
 
 
 def test_a_topic_that_is_missing_is_named(crew: Crew) -> None:

@@ -55,3 +55,28 @@ def test_the_script_is_what_kafkas_own_command_takes() -> None:
         " --operation Describe --transactional-id shop.orders.relay"
         " --resource-pattern-type prefixed"
     )
+
+
+def test_relay_and_triggers_need_rights_on_topics_of_users() -> None:
+    relay = set(rights_of("relay", "shop", "orders", topics=["sales"]))
+    triggers = set(rights_of("triggers", "shop", "orders", group="intake", topics=["placed"]))
+
+    assert Right("topic", "sales", "literal", "WRITE") in relay
+    assert Right("topic", "placed", "literal", "READ") in triggers
+    assert Right("topic", "placed.dead", "literal", "WRITE") in triggers
+    assert Right("group", "intake", "literal", "READ") in triggers
+    with pytest.raises(ValueError, match="a host touches no topics of yours"):
+        rights_of("host", "shop", "orders", topics=["sales"])
+    with pytest.raises(ValueError, match="a relay has no group of its own"):
+        rights_of("relay", "shop", "orders", group="intake")
+
+
+def test_the_script_reaches_a_secured_listener_by_a_file() -> None:
+    (line, *_) = acl_commands(
+        rights_of("reader", "shop", "orders"),
+        "User:r",
+        "kafka:9093",
+        command_config="a b.properties",
+    )
+
+    assert "--bootstrap-server kafka:9093 --command-config 'a b.properties' --add" in line

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from perdure import workflow
 from perdure.client import Client
-from perdure.triggers import Signal, Start, TriggerRecord, _Acting
+from perdure.triggers import BadRecord, Signal, Start, TriggerRecord, Triggers, _Acting
 from perdure.worker import Worker
 from perdure_schemas.replies import Accepted, Refused
 from perdure_topics.ports import StoredRecord
@@ -177,3 +179,81 @@ async def test_a_record_that_comes_again_starts_nothing_twice(client: Client):
         found = await client.count_workflows("WorkflowType = 'Order'")
 
     assert found.count == 1
+
+
+@dataclass
+class Placed:
+    total: int
+
+
+def read(maker: Any, value: bytes = b'{"total": 3}', headers: Any = ()) -> Any:
+    triggers = Triggers("t")
+    triggers.on("orders")(maker)
+    ((reader, _),) = triggers._makers.values()
+    return reader(TriggerRecord("orders", 1, 7, b"o-1", value, headers, datetime.now(UTC)))
+
+
+def test_a_function_is_given_what_its_parameters_name():
+    def placed(
+        order: Placed, key: str, headers: dict[str, str], request_id: str, offset: int
+    ) -> list[Any]:
+        return [order, key, headers, request_id, offset]
+
+    assert read(placed, headers=[("a", b"b")]) == [
+        Placed(3),
+        "o-1",
+        {"a": "b"},
+        "orders-1-7",
+        7,
+    ]
+
+
+def test_a_function_of_one_record_is_given_that():
+    def by_type(whatever: TriggerRecord) -> Any:
+        return whatever
+
+    assert read(by_type).offset == 7
+    assert read(lambda record: record).offset == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "told"),
+    [(b"no JSON", (), "value"), (b"{}", (), "total"), (b'{"total": 1}', [("a", b"\xff")], "text")],
+)
+def test_what_cannot_be_read_as_its_parameters_is_a_bad_record(value, headers, told):
+    def placed(order: Placed, headers: dict[str, str]) -> None:
+        """Nothing."""
+
+    with pytest.raises(BadRecord, match=told):
+        read(placed, value, headers)
+
+
+def test_a_function_that_wants_two_values_is_refused_at_once():
+    def two(one: dict[str, int], other: dict[str, int]) -> None:
+        """Nothing."""
+
+    with pytest.raises(TypeError, match="two wants one, other of a record"):
+        read(two)
+
+
+async def test_many_records_at_once_share_one_client(tmp_path: Path):
+    made = _Acting(f"file:{tmp_path}", "default", "orders")
+
+    clients = await asyncio.gather(*(made._connected() for _ in range(20)))
+
+    assert len(set(map(id, clients))) == 1
+    await clients[0].close()
+
+
+async def test_a_record_may_bring_its_own_request_id(client: Client):
+    asked: list[Any] = []
+
+    def script(command: Any) -> Any:
+        asked.append((command.request_id, command.workflow_id))
+        return Accepted(workflow_id=command.workflow_id, run_id="r", first_run_id="r")
+
+    host = ScriptedHost(client.log, script)
+    await acting(client, Start("Order", request_id="theirs"))(record(7))
+    host.stop()
+
+    assert asked == [("theirs", "t-0-7")]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from perdure_topics.names import group_name, topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-ROLES: Final = ("client", "host", "worker", "gateway", "insights", "relay", "reader")
+ROLES: Final = ("client", "host", "worker", "gateway", "insights", "relay", "triggers", "reader")
 
 
 class Right(NamedTuple):
@@ -65,6 +65,10 @@ _TOPICS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "findings": ("WRITE", "DESCRIBE_CONFIGS"),
         "marks": ("READ", "WRITE", "CREATE", "DESCRIBE_CONFIGS"),
     },
+    "triggers": {
+        "commands": ("WRITE", "DESCRIBE_CONFIGS"),
+        "replies": ("READ", "DESCRIBE_CONFIGS"),
+    },
     "reader": {
         "events": ("READ", "DESCRIBE_CONFIGS"),
         "findings": ("READ", "DESCRIBE_CONFIGS"),
@@ -76,15 +80,27 @@ _GROUPS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "worker": {"workers": ("READ",)},
     "gateway": {"hosts": ("DESCRIBE",), "workers": ("DESCRIBE",)},
     "client": {"hosts": ("DESCRIBE",), "workers": ("DESCRIBE",)},
+    "triggers": {"hosts": ("DESCRIBE",), "workers": ("DESCRIBE",)},
+}
+# What a role does with topics that are users' own.
+_USERS: Final = {
+    "relay": ("WRITE", "DESCRIBE_CONFIGS"),
+    "triggers": ("READ", "DESCRIBE_CONFIGS"),
 }
 # Groups, transactions and topics that a role names itself, below this prefix of the queue's.
 _OWN: Final = {"insights": "insights", "relay": "relay"}
 
 
-def rights_of(role: str, namespace: str, task_queue: str) -> list[Right]:
+def rights_of(
+    role: str, namespace: str, task_queue: str, *, group: str = "", topics: Iterable[str] = ()
+) -> list[Right]:
     """What a process of a role must be allowed, for one task queue.
 
-    Raises ValueError for a role that is none, InvalidNameError as names do.
+    `topics` are users' own: those that workflows emit to, for the relay, and those that triggers
+    read, whose bad records go to `<topic>.dead`. `group` is the name of the triggers.
+
+    Raises ValueError for a role that is none, or that has no business with users' topics or a group
+    of its own; InvalidNameError as names do.
     """
     if role not in ROLES:
         raise ValueError(f"{role!r} is no role: give one of {', '.join(ROLES)}")
@@ -98,6 +114,7 @@ def rights_of(role: str, namespace: str, task_queue: str) -> list[Right]:
         for group, operations in _GROUPS.get(role, {}).items()
         for operation in operations
     ]
+    found += _of_users(role, group, topics)
     if role in _OWN:
         prefix = group_name(_OWN[role], namespace, task_queue)
         found.append(Right("group", prefix, "prefixed", "READ"))
@@ -114,11 +131,32 @@ def rights_of(role: str, namespace: str, task_queue: str) -> list[Right]:
     return found
 
 
-def acl_commands(rights: Iterable[Right], principal: str, bootstrap: str) -> list[str]:
-    """The same as lines for Kafka's own kafka-acls.sh."""
+def _of_users(role: str, group: str, topics: Iterable[str]) -> Iterator[Right]:
+    """What a role needs beyond the engine's own topics."""
+    if group:
+        if role != "triggers":
+            raise ValueError(f"a {role} has no group of its own: --group is for triggers")
+        yield Right("group", group, "literal", "READ")
+    for topic in topics:
+        if role not in _USERS:
+            raise ValueError(f"a {role} touches no topics of yours: they are for relay, triggers")
+        yield from (Right("topic", topic, "literal", one) for one in _USERS[role])
+        if role == "triggers":
+            yield Right("topic", f"{topic}.dead", "literal", "WRITE")
+            yield Right("topic", f"{topic}.dead", "literal", "DESCRIBE_CONFIGS")
+
+
+def acl_commands(
+    rights: Iterable[Right], principal: str, bootstrap: str, *, command_config: str = ""
+) -> list[str]:
+    """The same as lines for Kafka's own kafka-acls.sh.
+
+    `command_config` is the properties file by which that reaches a listener with TLS or SASL.
+    """
+    way = ["--command-config", command_config] if command_config else []
     lines = []
     for right in rights:
-        words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add"]
+        words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, *way, "--add"]
         words += ["--allow-principal", principal, "--operation", right.operation.title()]
         words += [f"--{right.resource}", right.name, "--resource-pattern-type", right.pattern]
         if "_" in right.operation:

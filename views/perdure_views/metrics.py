@@ -125,12 +125,27 @@ GATEWAY_SIGN_INS = Metric(
     "sign-ins by outcome: ok, refused, or limited because too many had failed",
     ("namespace", "outcome"),
 )
+TRIGGER_LAG = Metric(
+    "perdure.triggers.lag",
+    GAUGE,
+    "1",
+    "records of a trigger's topic that are not done with",
+    ("triggers", "topic", "partition"),
+)
+TRIGGER_RECORDS = Metric(
+    "perdure.triggers.records",
+    COUNTER,
+    "1",
+    "records of a trigger's topic by outcome: done, or buried as a dead letter",
+    ("triggers", "topic", "outcome"),
+)
 
 METRICS = (
     *(WORKFLOW_LATENCY, WORKFLOW_BLOCKED, ACTIVITY_LATENCY, SCHEDULE_TO_START, ATTEMPT_LATENCY),
     *(TIMER_LATENESS, TRANSITION_LATENCY, TRANSITIONS, ACTIVATIONS, CACHE_HITS, REPLAYS),
     *(REPLAYED_EVENTS, PARTITIONS, TAKEOVERS, STALE, LAG, INPUTS, UNACKED, TABLE_SIZE),
     *(SLOTS, TASKS, SPANS, GATEWAY_REQUESTS, GATEWAY_STREAMS, GATEWAY_SIGN_INS),
+    *(TRIGGER_LAG, TRIGGER_RECORDS),
 )
 
 

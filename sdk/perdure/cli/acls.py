@@ -9,6 +9,7 @@ import typer
 from perdure import _assembly as assembly
 from perdure.cli.output import print_json, print_table, text
 from perdure.cli.target import Broker, Namespace, Output, OutputFormat, target
+from perdure_topics.kafka.access import access_settings
 from perdure_topics.rights import ROLES, acl_commands, rights_of
 
 
@@ -26,18 +27,41 @@ def acls(
     script: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option("--script", help="Print lines for kafka-acls.sh.")
     ] = False,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic",
+            help="relay, triggers: a topic of yours that it writes, or reads. Repeatable.",
+        ),
+    ] = None,
+    group: Annotated[
+        str, typer.Option("--group", help="triggers: their name, which is their group's.")
+    ] = "",
+    command_config: Annotated[
+        str,
+        typer.Option(
+            "--command-config",
+            help="For --script: the properties by which kafka-acls.sh reaches a secured listener."
+            " admin.properties where the broker is reached by TLS or SASL.",
+        ),
+    ] = "",
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show what a process of a role needs on a broker with an authorizer, or grant it.
 
     A `perdure worker` that runs workflows and activities is host and worker in one.
     """
-    rights = rights_of(role, namespace, task_queue)
+    try:
+        rights = rights_of(role, namespace, task_queue, group=group, topics=topic or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     address = target(broker, None)
     if grant:
         assembly.grant_rights(address, rights, principal)
     if script:
-        for line in acl_commands(rights, principal, address):
+        secured = access_settings().get("security.protocol", "PLAINTEXT").upper() != "PLAINTEXT"
+        way = command_config or ("admin.properties" if secured else "")
+        for line in acl_commands(rights, principal, address, command_config=way):
             print(line)
     elif output is OutputFormat.JSON:
         print_json([{**right._asdict(), "principal": principal} for right in rights])
