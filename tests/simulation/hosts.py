@@ -17,6 +17,7 @@ from perdure_actors.partition.run_cache import RunMemory
 from perdure_actors.partition.services import Services
 from perdure_actors.visibility.counting import open_and_blocked
 from perdure_actors.worker.eager_intake import EagerIntake
+from perdure_topics.engine_keys import NO_KEYS
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
 from perdure_topics.simulated.simulated_log import SimulatedLog
@@ -121,7 +122,7 @@ class SimHost:
             events_topic_id=events.topic_id,
             owner=owner,
             limits=Limits(),
-            engine_key=b"",
+            engine_keys=NO_KEYS,
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=self._finding,

@@ -16,11 +16,12 @@ from perdure_actors.core.search_attribute_types import type_of
 from perdure_actors.core.signal_buffer import BufferedSignal, SignalBuffers, size_of
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ENTITIES, ActivityState, ActorState, RecordId, Run
-from perdure_schemas.command_headers import Command
+from perdure_schemas.command_headers import AttemptReport, Command
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.events import ActivityScheduled, WorkflowStarted
 from perdure_schemas.message_events import SignalBuffered, SignalExpired
 from perdure_schemas.payloads import Record, RetryPolicy
+from perdure_topics.engine_keys import NO_KEYS
 
 NOW_MS = 1_000_000
 
@@ -39,6 +40,7 @@ class CoreWorld:
         self.words: list[Record] = []
         """Events of the partition that no run is about."""
         self.now_ms = NOW_MS
+        self.engine_keys = NO_KEYS
         self.log: list[tuple[str, str, Record, RecordId, int]] = []
         """What happened: workflow id, run id, event, its place, and when."""
         self._pseq = 0
@@ -46,6 +48,9 @@ class CoreWorld:
 
     def token(self, issued: RecordId) -> bytes:
         return b"%d.%d" % (issued.pseq, issued.place)
+
+    def may_report_by_ids(self, report: AttemptReport) -> bool:
+        return self.engine_keys.is_signed(report) if self.engine_keys else not report.token
 
     def new_run_id(self) -> str:
         self._run_ids += 1

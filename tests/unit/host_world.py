@@ -19,6 +19,7 @@ from perdure_schemas.commands import DescribeWorkflow, StartWorkflow
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Reply
+from perdure_topics.engine_keys import NO_KEYS
 from perdure_topics.names import partition_of, topic_name, topic_settings
 from perdure_topics.ports import Headers, StoredRecord, TopicSpec
 from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
@@ -100,7 +101,7 @@ class HostWorld:
             events_topic_id=events.topic_id,
             owner="host",
             limits=self.limits,
-            engine_key=b"",
+            engine_keys=NO_KEYS,
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=lambda code, text: self.findings.append(f"{code}: {text}"),

@@ -11,6 +11,7 @@ import pytest
 from perdure import workflow
 from perdure.client import Client
 from perdure.worker import Worker
+from perdure_topics import private
 from perdure_topics.private import make_private
 from perdure_topics.tables.rocksdb_tables import RocksTableStore
 from perdure_topics.task_queue_topics import create_topics
@@ -74,3 +75,53 @@ def test_a_directory_that_was_open_is_closed_and_its_parents_are_left(tmp_path):
     make_private(inner)
     assert inner.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "given").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_container", "is_read"),
+    [
+        (0o600, False, True),
+        (0o400, False, True),
+        (0o440, False, False),
+        (0o440, True, True),
+        (0o640, True, True),
+        (0o444, True, False),
+        (0o460, True, False),
+        (0o604, True, False),
+    ],
+)
+def test_a_secret_is_read_where_nobody_else_can(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    is_container: bool,
+    is_read: bool,
+) -> None:
+    monkeypatch.setattr(private, "_IN_CONTAINER", ())
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if is_container:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    file = tmp_path / "secret"
+    file.write_text("open sesame")
+    file.chmod(mode)
+
+    if is_read:
+        assert private.read_secret(file) == "open sesame"
+        return
+    with pytest.raises(ValueError, match="chmod 600") as refused:
+        private.read_secret(file)
+    assert "open sesame" not in str(refused.value)
+
+
+def test_a_secret_of_a_group_that_is_not_ours_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    file = tmp_path / "secret"
+    file.write_text("open sesame")
+    file.chmod(0o440)
+    monkeypatch.setattr(private.os, "getegid", lambda: file.stat().st_gid + 1)
+    monkeypatch.setattr(private.os, "getgroups", list)
+
+    with pytest.raises(ValueError, match="chmod 600"):
+        private.read_secret(file)

@@ -431,3 +431,21 @@ def test_an_engine_that_lets_in_and_hangs_up_is_said_once(caplog, served, monkey
     remote.close()
 
     assert len([one for one in caplog.messages if "engine at" in one]) <= 2
+
+
+def test_another_process_is_no_host(served):
+    """It would be given partitions of the engine's own hosts, and nobody would work on them."""
+    log, server = served
+    topic = topic_name("commands", "ns", "q")
+    log.create_topics([TopicSpec(topic, 2, 1, topic_settings("commands"))])
+    own = log.member("ns.q.hosts", topic, on_ready=no_bell)
+    remote = RemoteLog.connect(server.address)
+
+    foreign = remote.member("ns.q.hosts", topic, on_ready=no_bell)
+    asked = remote.topic(topic)
+
+    assert asked is not None
+    assert log.group_members("ns.q.hosts") == 1
+    foreign.close()
+    own.close()
+    remote.close()

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from perdure_schemas.payloads import Record
 
 WORKER_SHUTDOWN = "worker_shutdown"
+BY_IDS = (
+    "a report by ids is taken from who has an engine key only: give its sender the key file"
+    " (PERDURE_ENGINE_KEYS), or the task token"
+)
 
 
 def _attempt(world: World, command: AttemptReport) -> tuple[RunView, ActivityView] | str:
@@ -48,10 +52,12 @@ def _attempt(world: World, command: AttemptReport) -> tuple[RunView, ActivityVie
     activity = run.activities.get(command.activity_id)
     if activity is None:
         return "no such activity is pending"
-    if not command.token and not command.attempt:
+    if not command.attempt and world.may_report_by_ids(command):
         # By id, from outside: whichever attempt is under way.
         under_way = activity.state in UNDER_WAY
         return (run, activity) if under_way else "no attempt of it is under way"
+    if not command.attempt and not command.token:
+        return BY_IDS
     if activity.attempt != command.attempt or activity.state not in UNDER_WAY:
         return "an older attempt"
     if world.token(activity.issued) != command.token:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TimerState,
         UpdateState,
     )
+    from perdure_schemas.command_headers import AttemptReport
     from perdure_schemas.events import ActivityScheduled, WorkflowBlocked, WorkflowStarted
     from perdure_schemas.payloads import Failure, Payload, RunRef, SignalInput
 
@@ -212,6 +213,9 @@ class World(Protocol):
 
     def token(self, issued: RecordId) -> bytes:
         """The token of an attempt."""
+
+    def may_report_by_ids(self, report: AttemptReport) -> bool:
+        """Whether a report without an attempt's token is taken."""
 
     def new_run_id(self) -> str:
         """A run id derived from the record that is being decided, another each time."""

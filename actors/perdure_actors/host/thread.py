@@ -27,6 +27,7 @@ from perdure_actors.partition.services import (
 )
 from perdure_actors.trouble_log import TroubleLog
 from perdure_topics.clock import SystemClock
+from perdure_topics.engine_keys import NO_KEYS, EngineKeys
 from perdure_topics.names import group_name, topic_name
 from perdure_topics.ports import (
     Log,
@@ -133,7 +134,7 @@ class HostThread:
         namespace: str,
         task_queue: str,
         limits: Limits | None = None,
-        engine_key: bytes = b"",
+        engine_keys: EngineKeys = NO_KEYS,
         owner: str = "",
         finding: Callable[[str, str], None] | None = None,
         runs_max: int = RUNS_MAX,
@@ -153,7 +154,7 @@ class HostThread:
         self._namespace = namespace
         self._task_queue = task_queue
         self._limits = limits or Limits()
-        self._engine_key = engine_key
+        self._engine_keys = engine_keys
         self._owner = owner or identity()
         self._finding = finding or _log_finding
         self._runs_max = runs_max
@@ -266,7 +267,7 @@ class HostThread:
             events_topic_id=events.topic_id,
             owner=self._owner,
             limits=self._limits,
-            engine_key=self._engine_key,
+            engine_keys=self._engine_keys,
             workers_of=WorkerCount(log, self._namespace),
             types=AttributeTypes(),
             finding=self._finding,

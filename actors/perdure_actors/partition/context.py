@@ -11,6 +11,9 @@ from perdure_actors.core.search_attribute_types import is_said
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure_schemas.command_headers import AttemptReport
+    from perdure_topics.engine_keys import EngineKeys
+
     TypeOf = Callable[[str], str]
     from perdure_actors.core.decision import Limits
     from perdure_actors.core.signal_buffer import SignalBuffers
@@ -61,14 +64,14 @@ class PartitionContext:
         *,
         limits: Limits,
         task_queue: str,
-        engine_key: bytes,
+        engine_keys: EngineKeys,
         types: AttributeTypes,
     ) -> None:
         self.limits = limits
         self.task_queue = task_queue
         self._run_cache = run_cache
         self.log_time = log_time
-        self._engine_key = engine_key
+        self._engine_keys = engine_keys
         self._types = types
         self._nonce = cursor.nonce
         self._pseq = cursor.pseq + 1
@@ -90,7 +93,13 @@ class PartitionContext:
     def token(self, issued: RecordId) -> bytes:
         """The token of an attempt: derived from its record, so the same on every resend."""
         text = b"%d/%d/%d/" % (issued.epoch, issued.pseq, issued.place) + issued.nonce
-        return hashlib.blake2b(text, digest_size=16, key=self._engine_key).digest()
+        return hashlib.blake2b(
+            text, digest_size=16, key=self._engine_keys.at(issued.epoch)
+        ).digest()
+
+    def may_report_by_ids(self, report: AttemptReport) -> bool:
+        """Whether a report without an attempt's token is taken: with keys, one that is signed."""
+        return self._engine_keys.is_signed(report) if self._engine_keys else not report.token
 
     def new_run_id(self) -> str:
         """A run id derived from the record that is being decided: a UUID of version 7's form."""

@@ -17,6 +17,7 @@ from perdure_actors.partition.recovery import Recovery
 from perdure_actors.partition.run_cache import RunCache
 from perdure_schemas import commands, message_commands
 from perdure_schemas.replies import Refused
+from perdure_topics.engine_keys import NO_KEYS
 from perdure_topics.names import topic_name
 from perdure_topics.spans import read_span
 from perdure_topics.tables.memory_tables import MemoryTableStore
@@ -108,7 +109,7 @@ class LogView:
             LogTime(self._clock, recovery.cursor.time_ms, self._clock.wall_ms()),
             limits=Limits(),
             task_queue=self._where.task_queue,
-            engine_key=b"",
+            engine_keys=NO_KEYS,
             types=AttributeTypes(),
         )
         self._queries = Queries(

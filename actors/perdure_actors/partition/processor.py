@@ -83,7 +83,7 @@ class PartitionProcessor:
             log_time,
             limits=services.limits,
             task_queue=services.task_queue,
-            engine_key=services.engine_key,
+            engine_keys=services.engine_keys,
             types=services.types,
         )
         services.types.join(self.run_cache.attribute_type)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.tasks import ActivityTask
+    from perdure_topics.engine_keys import EngineKeys
     from perdure_topics.ports import Clock, Headers, Log, TableStore, Tail
 
 
@@ -180,7 +181,7 @@ class Services(NamedTuple):
     events_topic_id: str
     owner: str
     limits: Limits
-    engine_key: bytes
+    engine_keys: EngineKeys
     workers_of: Callable[[str], int | None]
     """How many workers listen on a task queue; None when that is not known."""
     types: AttributeTypes

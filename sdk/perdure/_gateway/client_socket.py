@@ -76,10 +76,11 @@ class Clients:
         try:
             await socket.accept()
             mark = self._settings.register.reply_mark_of(principal)
+            keys = self._client.connection.engine_keys
             relay = Relay(
                 self._client.log,
                 self._client.namespace,
-                partial(admit, principal, names=self._names, mark=mark),
+                partial(admit, principal, names=self._names, mark=mark, keys=keys),
                 partial(own_reply, mark),
             )
             await relay.run(_Channel(socket))

@@ -36,6 +36,7 @@ from perdure_schemas.replies import (
     RunPage,
     TaskQueueInfo,
 )
+from perdure_topics.engine_keys import NO_KEYS, signed_by_ids
 from perdure_topics.names import check_workflow_id, partition_of, quote, topic_name
 from perdure_topics.ports import LogDeniedError, LogError, LogUnavailableError
 from perdure_topics.task_queue_topics import create_topics
@@ -69,6 +70,8 @@ class Connection:
         """What the payloads of commands and answers go through."""
         self.limits = PayloadLimitsConfig()
         """From which sizes on a warning is logged."""
+        self.engine_keys = NO_KEYS
+        """Sign reports of activities by ids, and are the keys of hosts on this connection."""
         self.overrides = Overrides()
         """What workers of this client have instead of the machine's own, in tests."""
         self._origin: Connection | None = None
@@ -116,6 +119,7 @@ class Connection:
         )
         other.limits, other.overrides = self.limits, self.overrides
         other.on_notice, other._origin = self.on_notice, self
+        other.engine_keys = self.engine_keys
         return other
 
     async def rpc(self) -> RpcClient:
@@ -275,7 +279,7 @@ class Connection:
         if is_kept:
             # Where it is known at once that nobody listens, nobody is waited for.
             kept_s = KEPT_S if await self._offline.is_served(task_queue) else 0.0
-        make = await self._encoded(what, make)
+        make = self._signed(await self._encoded(what, make))
         return rpc, rpc.send(
             Request(
                 what=what,
@@ -346,6 +350,14 @@ class Connection:
         encoded = await encode_payloads(found, codecs, what=what)
         _warn_large(what, with_payloads(draft, encoded, headers=codecs.headers), self.limits)
         return lambda reply: with_payloads(make(reply), encoded, headers=codecs.headers)
+
+    def _signed(self, make: Callable[[ReplyTo], Record]) -> Callable[[ReplyTo], Record]:
+        """What makes the command, and signs it where it reports an activity by ids."""
+        if not self.engine_keys:
+            return make
+        return lambda reply: signed_by_ids(
+            make(reply), self.engine_keys, self.overrides.clock.wall_ms()
+        )
 
     def _codecs_for(self, command: Record) -> PayloadCodecs:
         """What the payloads of a command go through: in the context of whom it is about."""

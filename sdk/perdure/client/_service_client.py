@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, Self, TypedDict
 
 from perdure import _assembly as assembly
@@ -17,9 +18,11 @@ from perdure.client._connection import Connection, seconds, unavailable
 from perdure.client._interceptors import Interceptor
 from perdure.common import HeaderCodecBehavior, QueryRejectCondition
 from perdure.converter import DataConverter
+from perdure_topics.engine_keys import NO_KEYS, EngineKeys
 from perdure_topics.ports import Log, LogError
 
 logger = logging.getLogger(__name__)
+ENGINE_KEYS: Final = "PERDURE_ENGINE_KEYS"
 API_KEY: Final = "PERDURE_API_KEY"
 KafkaConfig = str | os.PathLike[str] | Mapping[str, str]
 
@@ -44,18 +47,23 @@ class ServiceClient:
         *,
         namespace: str = "default",
         kafka_config: KafkaConfig | None = None,
+        engine_keys: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Connect to the log at `config.target_host`; see `Client.connect`.
 
-        The namespace is the one that is looked for at once, unless it is lazy.
+        The namespace is the one that is looked for at once, unless it is lazy. The file of
+        engine_keys, or that which PERDURE_ENGINE_KEYS names, is for hosts, and for clients that
+        complete activities by ids.
 
         Raises RPCError when it cannot be reached, ValueError when the target is no target or a
         setting cannot be used.
         """
+        keys = _engine_keys(engine_keys)
         log, close_log = await _opened(config, kafka_config)
         identity = config.identity or f"{os.getpid()}@{socket.gethostname()}"
         connection = Connection(log, namespace=namespace, identity=identity, close_log=close_log)
         connection.limits = config.payload_limits
+        connection.engine_keys = keys
         if not config.lazy:
             try:
                 await connection.prepare()
@@ -117,6 +125,17 @@ class ClientConfig(TypedDict, total=False):
     interceptors: Sequence[Interceptor]
     default_workflow_query_reject_condition: QueryRejectCondition | None
     header_codec_behavior: HeaderCodecBehavior
+
+
+def _engine_keys(path: str | os.PathLike[str] | None) -> EngineKeys:
+    """The engine's keys from a file. Raises ValueError for one that cannot be used."""
+    named = path or os.environ.get(ENGINE_KEYS)
+    if not named:
+        return NO_KEYS
+    try:
+        return EngineKeys.of_file(Path(named))
+    except OSError as error:
+        raise ValueError(f"the engine's keys ({ENGINE_KEYS}) cannot be read: {error}") from error
 
 
 async def _opened(

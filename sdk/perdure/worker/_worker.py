@@ -350,6 +350,7 @@ class Worker:
             runs_max=self._config["max_cached_workflows"],
             checkpoints=copies,
             limits=self._limits,
+            engine_keys=self._client.connection.engine_keys,
             clock=around.clock,
             pace=around.pace,
             viewer=viewer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from perdure_schemas.avro import COMMAND_BYTES_MAX, UnreadableRecordError, decod
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Reply
 from perdure_schemas.tracing import TRACEPARENT, TRACESTATE
+from perdure_topics.engine_keys import NO_KEYS, EngineKeys, signed_by_ids
 from perdure_topics.names import InvalidNameError, check_workflow_id, partition_of
 from perdure_topics.ports import DENIED, Headers, LogError
 from perdure_topics.wire.frames import Admitted, AppendRow, Place
@@ -63,7 +65,13 @@ READ_BYTES_MAX: Final = 256 * 1024
 
 
 def admit(
-    principal: Principal, row: AppendRow, place: Place, *, names: bool, mark: str = ""
+    principal: Principal,
+    row: AppendRow,
+    place: Place,
+    *,
+    names: bool,
+    mark: str = "",
+    keys: EngineKeys = NO_KEYS,
 ) -> Admitted:
     """A record as it is appended; with `names`, under the name of whoever proved who they are.
 
@@ -104,6 +112,8 @@ def admit(
     said = getattr(record, "identity", None)
     if names and said is not None:
         record = msgspec.structs.replace(record, identity=signed(principal, said))
+    # Whoever may complete activities here needs no key themselves.
+    record = signed_by_ids(record, keys, time.time_ns() // 1_000_000)
     try:
         return Admitted(encode(record), key, kept)
     except ValueError as error:

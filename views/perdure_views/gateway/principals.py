@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from perdure_topics.private import read_secret
+
 ROLES: Final = ("read", "operate", "admin")
 SESSION_S: Final = 12 * 3600
 COOKIE: Final = "perdure_session"
@@ -55,9 +57,7 @@ class TokenList:
     @classmethod
     def of_file(cls, path: Path) -> TokenList:
         """Read a file. Raises ValueError with its line for one that is wrong, OSError."""
-        if path.stat().st_mode & 0o077:
-            raise ValueError(f"{path} can be read by others: chmod 600 {path}")
-        return cls.of_text(path.read_text(), where=str(path))
+        return cls.of_text(read_secret(path), where=str(path))
 
     @classmethod
     def of_text(cls, text: str, *, where: str) -> TokenList:
