@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ from perdure_actors.core.decision import Decision, Ignored
 from perdure_actors.core.state import Run
 from perdure_actors.partition.context import PartitionContext
 from perdure_schemas import commands as cmd
+from perdure_schemas.avro import decode, encode
 from perdure_schemas.payloads import Failure, FailureCause, Payload, ReplyTo
 from perdure_topics.engine_keys import KEYS_MAX, EngineKeys
 from perdure_views.gateway.admission import admit
@@ -120,7 +121,7 @@ def by_ids(run: Run, kind: type = cmd.CompleteActivity, **more: Any) -> Any:
     return kind(workflow_id=workflow_id, activity_id="1", attempt=0, token=b"", **fields)
 
 
-REPORTS = {
+REPORTS: dict[Any, dict[str, Any]] = {
     cmd.CompleteActivity: {"result": Payload(data=b"1")},
     cmd.FailActivity: {"failure": Failure(chain=[FailureCause(message="no")])},
     cmd.ConfirmActivityCanceled: {"details": [Payload(data=b"1")]},
@@ -180,13 +181,11 @@ def test_a_signature_is_of_one_report_and_moves_to_no_other(
 def test_the_gateway_signs_for_whom_it_lets_complete(
     world: CoreWorld, run: Run, keys: EngineKeys
 ) -> None:
-    from perdure_schemas.avro import decode, encode
-
     row = ("ns.q.commands", HERE.partition, encode(by_ids(run)), b"", ())
 
     admitted = admit(PERSON, row, HERE, names=True, keys=keys)
 
-    assert isinstance(world.do(decode(admitted.value)), Decision)
+    assert isinstance(world.do(cast(Any, decode(admitted.value))), Decision)
 
 
 # The whole engine.

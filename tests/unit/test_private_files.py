@@ -120,8 +120,8 @@ def test_a_secret_of_a_group_that_is_not_ours_is_refused(
     file = tmp_path / "secret"
     file.write_text("open sesame")
     file.chmod(0o440)
-    monkeypatch.setattr(private.os, "getegid", lambda: file.stat().st_gid + 1)
-    monkeypatch.setattr(private.os, "getgroups", list)
+    monkeypatch.setattr("os.getegid", lambda: file.stat().st_gid + 1)
+    monkeypatch.setattr("os.getgroups", list)
 
     with pytest.raises(ValueError, match="chmod 600"):
         private.read_secret(file)
