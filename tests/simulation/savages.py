@@ -5,6 +5,7 @@ Once the world heals they terminate what they have started: wild code may wait f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 IDS = 6
 TEND_MS = 6_100
+ENDS = 3
 
 
 class SimSavage(SimClient):
@@ -38,6 +40,7 @@ class SimSavage(SimClient):
         self._ways = ways
         self._hand = Random(f"{name} {world.settings.seed}")
         self._over: set[str] = set()
+        self._refused = Counter[str]()
         self._ids = [f"{name}-{number}" for number in range(IDS)]
         world.broker.at(TEND_MS, self._tend)
 
@@ -112,8 +115,13 @@ class SimSavage(SimClient):
 
     def _heard(self, ask: Ask, reply: Reply, body: Record) -> None:
         super()._heard(ask, reply, body)
-        if ask.op.kind == "end" and isinstance(body, Accepted | Refused):
-            self._over.add(ask.op.workflow_id)
+        if ask.op.kind != "end":
+            return
+        workflow_id = ask.op.workflow_id
+        self._refused[workflow_id] += isinstance(body, Refused)
+        # What began where it does not belong is sent on, and may come after its end.
+        if isinstance(body, Accepted) or self._refused[workflow_id] >= ENDS:
+            self._over.add(workflow_id)
 
     # -- records --
 

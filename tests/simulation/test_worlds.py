@@ -59,6 +59,13 @@ def test_the_same_seed_is_the_same_world() -> None:
     assert hashes[0] == hashes[1]
 
 
+def test_a_world_leaves_nothing_behind_for_the_next() -> None:
+    """A seed that was printed must do the same alone: errors that were raised twice did not."""
+    first, second = _run(33266501), _run(33266501)
+
+    assert first.log_hash() == second.log_hash()
+
+
 def _log(*envelopes: EpochBump | Transition) -> dict[str, list[StoredRecord]]:
     topic = "ns.queue.events"
     return {

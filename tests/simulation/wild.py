@@ -59,30 +59,32 @@ def _kill() -> NoReturn:
     raise Panic("its host is dead already")
 
 
-def _raising(error: BaseException) -> Callable[[], NoReturn]:
+def _raising(make: Callable[..., BaseException], *args: Any, **more: Any) -> Callable[[], NoReturn]:
+    """Raise an error made anew: one that is raised again has its earlier places in its stack."""
+
     def act() -> NoReturn:
-        raise error
+        raise make(*args, **more)
 
     return act
 
 
 WAYS: dict[str, Callable[[], NoReturn]] = {
-    "error": _raising(ZeroDivisionError("a bug")),
-    "failure": _raising(ApplicationError("a failure", type="Wild", non_retryable=True)),
-    "exit": _raising(SystemExit(3)),
-    "interrupt": _raising(KeyboardInterrupt()),
-    "close": _raising(GeneratorExit()),
-    "cancel": _raising(asyncio.CancelledError()),
-    "stop": _raising(StopAsyncIteration()),
-    "panic": _raising(Panic("an extension panics")),
-    "unspeakable": _raising(Unspeakable()),
-    "huge": _raising(RuntimeError("x" * HUGE)),
-    "huge failure": _raising(ApplicationError("x" * HUGE, non_retryable=True)),
+    "error": _raising(ZeroDivisionError, "a bug"),
+    "failure": _raising(ApplicationError, "a failure", type="Wild", non_retryable=True),
+    "exit": _raising(SystemExit, 3),
+    "interrupt": _raising(KeyboardInterrupt),
+    "close": _raising(GeneratorExit),
+    "cancel": _raising(asyncio.CancelledError),
+    "stop": _raising(StopAsyncIteration),
+    "panic": _raising(Panic, "an extension panics"),
+    "unspeakable": _raising(Unspeakable),
+    "huge": _raising(RuntimeError, "x" * HUGE),
+    "huge failure": _raising(ApplicationError, "x" * HUGE, non_retryable=True),
     "half a letter": _raising(
-        ApplicationError("\ud83d is half", type="\udc80", non_retryable=True)
+        ApplicationError, "\ud83d is half", type="\udc80", non_retryable=True
     ),
-    "odd details": _raising(ApplicationError("odd", object(), {1j: 2}, non_retryable=True)),
-    "group": _raising(BaseExceptionGroup("many", [Panic("one"), ValueError("two")])),
+    "odd details": _raising(ApplicationError, "odd", object(), {1j: 2}, non_retryable=True),
+    "group": _raising(BaseExceptionGroup, "many", [Panic("one"), ValueError("two")]),
     "overflow": _overflow,
 }
 KILL = "kill"
