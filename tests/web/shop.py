@@ -86,6 +86,22 @@ class Family:
 
 
 @workflow.defn
+class Leaving:
+    """Starts children that sleep none or an hour, and fails before they end."""
+
+    @workflow.run
+    async def run(self, children: list[str]) -> None:
+        for child in children:
+            await workflow.start_child_workflow(
+                Sleeping.run,
+                0.01 if "quick" in child else HOUR_S,
+                id=child,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            )
+        raise ApplicationError("left", non_retryable=True)
+
+
+@workflow.defn
 class Counting:
     """Counts what it is told, until it is told to stop."""
 
@@ -161,6 +177,7 @@ WORKFLOWS = [
     Refusing,
     Echoing,
     Family,
+    Leaving,
     Counting,
     Buggy,
     Busy,

@@ -1,5 +1,5 @@
 // One run: what it is, how it stands, its timeline and history while it grows, and what can be done to it.
-import { address, get, post, useMe, useStream } from "./api.js";
+import { address, get, post, useAsk, useMe, useStream } from "./api.js";
 import { Details, History } from "./history.js";
 import { Lanes } from "./lanes.js";
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
@@ -9,7 +9,7 @@ import { setParams, useHere } from "./router.js";
 import { Talk } from "./talk.js";
 import { Moment, size, span, useNow } from "./time.js";
 import { Timeline } from "./timeline.js";
-import { Failure, Fields, Values, payloadText } from "./values.js";
+import { Failure, Fields, Values, failureLine, payloadText } from "./values.js";
 
 // What has come of a run, by its stream; it is kept while other tabs are looked at.
 function useRun(params) {
@@ -180,8 +180,22 @@ function Ends({ run, isWhole }) {
   </div>`;
 }
 
+const ASKED_MAX = 50;
 const OUTCOMES = { good: "completed", bad: "failed", off: "cancelled", open: "running" };
 const LATER = { WorkflowCompleted: 1, WorkflowFailed: 1, WorkflowTimedOut: 1, WorkflowContinuedAsNew: 1 };
+
+function Child({ lane, isAsked }) {
+  const other = lane.other ?? { workflow_id: lane.title };
+  const { data } = useAsk(isAsked ? "/api/v1/workflow" : null, { id: other.workflow_id, run: other.run_id ?? "", queue: other.task_queue ?? "" });
+  const now = useNow(1000, isAsked);
+  const of = data?.run;
+  const took = lane.endMs ? lane.endMs - lane.startMs : of && (of.close_ms || now) - of.start_ms;
+  return html`<div class="relation child"><span class="relation-name">Child</span><${Go} to=${runAddress(other)}>${other.workflow_id}</${Go}> <span class="dim">${other.workflow_type ?? ""}</span>
+    ${of ? html`<${Status} status=${of.status} />` : html`<span class="tag" data-kind=${lane.state}>${lane.endMs ? OUTCOMES[lane.state] ?? lane.state : "not known here"}</span>`}
+    ${took > 0 && html`<span class="dim">${span(took)}</span>`}
+    ${lane.failure && html`<span class="bad-text">${failureLine(lane.failure)}</span>`}
+    ${of?.block && html`<span class="bad-text">${of.block.message.split("\n", 1)[0]}</span>`}</div>`;
+}
 
 function Relations({ run }) {
   const { description, lanes } = run;
@@ -197,10 +211,12 @@ function Relations({ run }) {
     (closing.next_run_id || closing.new_run_id) && ["Run after", self(closing.next_run_id || closing.new_run_id)],
   ].filter(Boolean);
   const children = lanes.all.filter((lane) => lane.kind === "child");
+  // A parent that closed first was never told how they ended: they are asked themselves, so many.
+  const asked = new Set(children.filter((lane) => !lane.endMs && lane.other?.run_id).slice(0, ASKED_MAX).map((lane) => lane.key));
   return html`<div class="relations">
     ${rows.map(([name, other]) => html`<div key=${name} class="relation"><span class="relation-name">${name}</span><${Go} to=${runAddress(other)}>${other.workflow_id}</${Go}> <code class="dim">${other.run_id}</code></div>`)}
     <div class="relation self"><span class="relation-name">This run</span><strong>${about.workflow_id}</strong> <code class="dim">${about.run_id}</code> <${Status} status=${about.status} /></div>
-    ${children.map((lane) => html`<div key=${lane.key} class="relation child"><span class="relation-name">Child</span><${Go} to=${runAddress(lane.other ?? { workflow_id: lane.title })}>${lane.title}</${Go}> <span class="dim">${lane.other?.workflow_type ?? ""}</span> <span class="tag" data-kind=${lane.state}>${OUTCOMES[lane.state] ?? lane.state}</span></div>`)}
+    ${children.map((lane) => html`<${Child} key=${lane.key} lane=${lane} isAsked=${asked.has(lane.key)} />`)}
     ${!rows.length && !children.length && html`<p class="dim">No parent, no child, no run before or after it.</p>`}
   </div>`;
 }

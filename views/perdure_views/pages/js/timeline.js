@@ -11,6 +11,8 @@ const AXIS = 28;
 const NAMES = 220;
 const NAMES_NARROW = 128;
 const SPANS_DRAWN_MAX = 400;
+// Right of the last moment, in pixels: room for the line of now, and no time.
+const EDGE = 26;
 const SLIM = new Set(["wait", "paused"]);
 
 export function Timeline({ lanes, version, isOpen, pending, chosen, onChoose }) {
@@ -37,15 +39,15 @@ export function Timeline({ lanes, version, isOpen, pending, chosen, onChoose }) 
     }
     return found;
   }, [lanes, version]);
-  const gaps = useMemo(() => (isShort ? gapsOf(edges, startMs, endMs) : []), [edges, isShort, startMs, isOpen ? Math.floor(endMs / 2000) : endMs]);
-  const [fromMs, toMs] = window_ ?? [startMs, startMs + (endMs - startMs) * 1.01];
-  const plot = Math.max(width - names - 14, 50);
+  const gaps = useMemo(() => (isShort ? gapsOf(edges, startMs, endMs, isOpen) : []), [edges, isShort, startMs, isOpen ? Math.floor(endMs / 2000) : endMs]);
+  const [fromMs, toMs] = window_ ?? [startMs, endMs];
+  const plot = Math.max(width - names - EDGE, 50);
   const scale = makeScale(fromMs, toMs, plot, gaps);
   const zoom = (factor, x = plot / 2) => {
     const left = scale.ms(Math.max(0, x - (x * 1) / factor));
     const right = scale.ms(Math.min(plot, x + (plot - x) / factor));
     const grown = factor < 1 ? [fromMs - ((toMs - fromMs) * (1 / factor - 1)) * (x / plot), toMs + ((toMs - fromMs) * (1 / factor - 1)) * (1 - x / plot)] : [left, right];
-    const clamped = [Math.max(grown[0], startMs), Math.min(grown[1], startMs + (endMs - startMs) * 1.01)];
+    const clamped = [Math.max(grown[0], startMs), Math.min(grown[1], endMs)];
     if (clamped[1] - clamped[0] < 2) return;
     const isAll = clamped[0] <= startMs && clamped[1] >= endMs;
     setWindow(isAll ? null : clamped);
@@ -108,12 +110,12 @@ function Plot({ lanes, shown, scale, originMs, names, plot, now, isOpen, pending
   const ticks = ticksOf(scale, originMs);
   return html`<div class="plot" ref=${box} onMouseDown=${press} onMouseMove=${move} onMouseUp=${release} onMouseLeave=${() => (release(), setTip(null))}>
     <svg class="axis" height=${AXIS} width="100%" aria-hidden="true">
-      ${ticks.map((tick) => html`<g key=${tick.ms}><line x1=${names + tick.x} x2=${names + tick.x} y1=${AXIS - 6} y2=${AXIS} /><text x=${names + tick.x} y="15">${span(tick.since)}</text></g>`)}
+      ${ticks.map((tick) => html`<g key=${tick.ms}><line x1=${names + tick.x} x2=${names + tick.x} y1=${AXIS - 6} y2=${AXIS} /><text x=${names + tick.x} y="15">${tick.text}</text></g>`)}
     </svg>
     <div class="lanes" style=${{ maxHeight: `${visible + 2}px` }} onScroll=${(event) => setTop(event.target.scrollTop)} tabindex="0" role="list" aria-label="timeline">
       <svg height=${height} width="100%">
         <defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="6" class="hatch" /></pattern>
-        <clipPath id="plot-clip"><rect x=${names - 1} y="0" width=${plot + 14} height=${height} /></clipPath></defs>
+        <clipPath id="plot-clip"><rect x=${names - 1} y="0" width=${plot + EDGE} height=${height} /></clipPath></defs>
         ${ticks.map((tick) => html`<line key=${tick.ms} class="grid" x1=${names + tick.x} x2=${names + tick.x} y1="0" y2=${height} />`)}
         ${scale.gaps.map((gap) => html`<g key=${gap.fromMs} class="gap"><rect x=${names + scale.x(gap.fromMs)} width=${Math.max(scale.x(gap.toMs) - scale.x(gap.fromMs), 1)} y="0" height=${height} fill="url(#hatch)" /><title>nothing for ${span(gap.toMs - gap.fromMs)}</title></g>`)}
         ${drawn.map((lane, index) => html`<${Lane} key=${lane.key} lane=${lane} lanes=${lanes} y=${(first + index) * LANE} scale=${scale} names=${names} plot=${plot} now=${now}
@@ -139,10 +141,14 @@ function Lane({ lane, lanes, y, scale, names, plot, now, pending, isChosen, onCh
     const x = names + Math.max(scale.x(Math.max(fromMs, scale.fromMs)), 0);
     return { x, width: Math.max(names + Math.min(scale.x(Math.min(toMs, scale.toMs)), plot) - x, 2) };
   };
+  // What the parent's history does not tell, because it ended first, is no "running".
+  const isUntold = Boolean(lane.kind !== "run" && !lane.endMs && lanes.run.endMs);
+  const state = isUntold ? "not known here" : lane.state;
+  const due = !isUntold && dueText(lane, now, scale.toMs);
   const long = names < 150 ? 12 : 27;
   const title = lane.title.length > long ? `${lane.title.slice(0, long - 1)}…` : lane.title;
-  return html`<g class=${classes("lane", isChosen && "chosen")} data-kind=${lane.kind} data-state=${lane.state} role="listitem" tabindex="0" aria-label=${`${lane.title}, ${lane.state}, ${took}`} onClick=${choose} onKeyDown=${enter}>
-    <rect class="lane-back" x="0" y=${y} width=${names + plot + 14} height=${LANE} />
+  return html`<g class=${classes("lane", isChosen && "chosen")} data-kind=${lane.kind} data-state=${isUntold ? "untold" : lane.state} role="listitem" tabindex="0" aria-label=${`${lane.title}, ${state}, ${took}${due ? `, ${due}` : ""}`} onClick=${choose} onKeyDown=${enter}>
+    <rect class="lane-back" x="0" y=${y} width=${names + plot + EDGE} height=${LANE} />
     <text class="lane-sign" x="12" y=${y + 20}>${KIND_SIGNS[lane.kind] ?? "•"}</text>
     <text class="lane-name" x="30" y=${y + 20}>${title}</text><title>${lane.title}</title>
     ${lane.failures > 0 && names > 150 && html`<text class="lane-count" x=${names - 10} y=${y + 20}>×${lane.failures}</text>`}
@@ -156,13 +162,21 @@ function Lane({ lane, lanes, y, scale, names, plot, now, pending, isChosen, onCh
       }
       if (one.kind === "timer") {
         return html`<g key=${index} ...${says}><rect class="hit" ...${place} y=${y + 4} height=${LANE - 8} /><line class="timer" data-how=${one.how} x1=${place.x} x2=${place.x + place.width} y1=${y + 15} y2=${y + 15} />
-          <circle class="timer-end" data-how=${one.how} cx=${one.how === "open" && one.dueMs ? names + Math.min(scale.x(Math.min(one.dueMs, scale.toMs)), plot) : place.x + place.width} cy=${y + 15} r="4" /></g>`;
+          ${one.how !== "open" && html`<circle class="timer-end" data-how=${one.how} cx=${place.x + place.width} cy=${y + 15} r="4" />`}</g>`;
       }
-      return html`<rect key=${index} class=${classes("bar", one.kind, one.isOpen && "open")} data-how=${one.how} ...${place} y=${y + (SLIM.has(one.kind) ? 12 : 7)} height=${SLIM.has(one.kind) ? 6 : 16} rx="3" ...${says} />`;
+      return html`<rect key=${index} class=${classes("bar", one.kind, one.isOpen && !isUntold && "open")} data-how=${isUntold ? "untold" : one.how} ...${place} y=${y + (SLIM.has(one.kind) ? 12 : 7)} height=${SLIM.has(one.kind) ? 6 : 16} rx="3" ...${says} />`;
     })}
     ${lane.marks.slice(0, SPANS_DRAWN_MAX).map((mark, index) => mark.ms >= scale.fromMs && mark.ms <= scale.toMs && html`<path key=${index} class="mark" data-kind=${mark.kind} d=${`M${names + scale.x(mark.ms)} ${y + 7} l6 8 l-6 8 l-6 -8 z`} ...${hint([mark.event.type, moment(mark.ms, { millis: true })])} />`)}
+    ${due && html`<text class="lane-due" x=${names + plot - 4} y=${y + 11}>${due}</text>`}
     </g>
   </g>`;
+}
+
+// What is still to come is said in words: to scale, it may lie months to the right.
+function dueText(lane, now, toMs) {
+  if (lane.endMs || !(toMs >= now)) return "";
+  if (lane.kind === "timer" && lane.dueMs > now) return `fires in ${span(lane.dueMs - now)}`;
+  return lane.state === "backoff" && lane.waitFromMs > now ? `next attempt in ${span(lane.waitFromMs - now)}` : "";
 }
 
 function spanLines(one, lane) {
