@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,5 +30,7 @@ class Overrides:
     limits: Limits | None = None
     awaiting: Callable[[], AbstractContextManager[None]] = nullcontext
     """Around whatever waits for what a workflow does: a result, an update, a query."""
+    failures: Sequence[type[BaseException]] = ()
+    """Exceptions that fail a workflow beside those that a worker names."""
     watch: Callable[[Callable[[], bool]], None] | None = None
     """Takes what says whether a client has answers to read."""

@@ -44,6 +44,7 @@ from perdure.client._activity_handles import (
 from perdure.client._client import (
     Client,
 )
+from perdure.client._client_plugin import ClientConfig, Plugin
 from perdure.client._exceptions import (
     AsyncActivityCancelledError,
     RPCTimeoutOrCancelledError,
@@ -121,7 +122,6 @@ from perdure.client._schedule_handle import (
     ScheduleHandle,
 )
 from perdure.client._service_client import (
-    ClientConfig,
     ServiceClient,
 )
 from perdure.client._update_handle import (
@@ -192,6 +192,7 @@ __all__ = [
     "PayloadLimitsConfig",
     "PendingActivities",
     "PendingActivityState",
+    "Plugin",
     "QueryWorkflowInput",
     "RPCError",
     "RPCStatusCode",

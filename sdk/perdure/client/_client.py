@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Self, Unpack, overload
 
 from perdure._connect_config import (
@@ -23,7 +24,9 @@ from perdure.client._activity_handles import (
     PendingActivities,
     activity_reference,
 )
-from perdure.client._connection import Connection, describe_task_queue, seconds, skip_input
+from perdure.client._client_plugin import Plugin, connecting
+from perdure.client._configured_client import ConfiguredClient
+from perdure.client._connection import describe_task_queue, seconds, skip_input
 from perdure.client._executions import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from perdure.client._inputs import (
     NO_METADATA,
@@ -38,11 +41,10 @@ from perdure.client._inputs import (
     call_arguments,
     start_input,
 )
-from perdure.client._interceptors import Interceptor, OutboundInterceptor
-from perdure.client._outbound import LogOutbound
+from perdure.client._interceptors import Interceptor
 from perdure.client._schedule_descriptions import ScheduleAsyncIterator
 from perdure.client._schedule_handle import ScheduleHandle
-from perdure.client._service_client import ClientConfig, KafkaConfig, ServiceClient
+from perdure.client._service_client import KafkaConfig, ServiceClient
 from perdure.client._update_handle import WorkflowUpdateHandle
 from perdure.client._with_start import WithStartWorkflowOperation, update_with_start_input
 from perdure.client._workflow_handle import WorkflowHandle
@@ -52,7 +54,7 @@ from perdure.common import (
     SearchAttributes,
     TypedSearchAttributes,
 )
-from perdure.converter import DataConverter, codecs_of, records_converter
+from perdure.converter import DataConverter
 from perdure.types import (
     LocalReturnType,
     MethodAsyncNoParam,
@@ -62,48 +64,15 @@ from perdure.types import (
     ReturnType,
     SelfType,
 )
-from perdure_actors.definitions.payload_codecs import PayloadCodecs
-from perdure_actors.replay.contexts import for_workflow
-from perdure_schemas.converters import PayloadConverter
 from perdure_schemas.replies import TaskQueueInfo
-from perdure_topics.ports import Log
 
 if TYPE_CHECKING:
     from perdure.runtime import Runtime
     from perdure.workflow._message_decorators import UpdateMethodMultiParam
 
 
-class Client:
+class Client(ConfiguredClient):
     """Speaks to the workflows of a namespace. Make one with `await Client.connect(...)`."""
-
-    def __init__(
-        self,
-        service_client: ServiceClient | Connection,
-        *,
-        namespace: str = "default",
-        data_converter: DataConverter = DataConverter.default,
-        interceptors: Sequence[Interceptor] = (),
-        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
-        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
-    ) -> None:
-        """A client on a connection; one of a Connection is in the namespace of that."""
-        if isinstance(service_client, Connection):
-            address, namespace = service_client.log.address, service_client.namespace
-            service_client = ServiceClient(ConnectConfig(address), service_client)
-        self._service_client = service_client
-        self._query_reject_condition = default_workflow_query_reject_condition
-        connection = service_client.connection_in(namespace)
-        in_headers = header_codec_behavior == HeaderCodecBehavior.CODEC
-        connection = connection.through(codecs_of(data_converter, headers=in_headers))
-        self._connection = connection
-        self._header_codec_behavior = header_codec_behavior
-        self._data_converter = data_converter
-        self._values = records_converter(data_converter)
-        self._interceptors = tuple(interceptors)
-        outbound: OutboundInterceptor = LogOutbound(self, connection)
-        for interceptor in reversed(self._interceptors):
-            outbound = interceptor.intercept_client(outbound)
-        self._outbound = outbound
 
     @classmethod
     async def connect(
@@ -112,6 +81,7 @@ class Client:
         *,
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
+        plugins: Sequence[Plugin] = (),
         interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         tls: bool | TLSConfig | None = None,
@@ -140,6 +110,7 @@ class Client:
         (retry_config, keep_alive_config, rpc_metadata, dns_load_balancing_config,
         grpc_compression), and a runtime: it set the process up when it was made.
         The key is the token of a gateway that asks who one is; without one, PERDURE_API_KEY.
+        Plugins may change all of this; those of workers too are passed on to the client's.
 
         Raises RPCError when it cannot be reached, ValueError when the target is none of these or
         a setting cannot be used.
@@ -154,110 +125,15 @@ class Client:
             grpc_compression, payload_limits, connect_timeout,
         )
         # fmt: on
+        connect = partial(ServiceClient.connect, namespace=namespace, kafka_config=kafka_config)
         return cls(
-            await ServiceClient.connect(config, namespace=namespace, kafka_config=kafka_config),
+            await connecting(connect, plugins)(config),
             namespace=namespace,
             data_converter=data_converter,
+            plugins=plugins,
             interceptors=interceptors,
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
             header_codec_behavior=header_codec_behavior,
-        )
-
-    async def close(self) -> None:
-        """Let go of the log. A client that is not closed is so when it is forgotten."""
-        await self._connection.close()
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of all calls."""
-        return self._connection.namespace
-
-    @property
-    def identity(self) -> str:
-        """Who the calls say they come from."""
-        return self._connection.identity
-
-    @property
-    def data_converter(self) -> DataConverter:
-        """What reads and writes the values of users."""
-        return self._data_converter
-
-    @property
-    def query_reject_condition(self) -> QueryRejectCondition | None:
-        """In which states queries are refused unless they say otherwise."""
-        return self._query_reject_condition
-
-    @property
-    def interceptors(self) -> Sequence[Interceptor]:
-        """What the client was given to go through; a worker takes those that fit it from here."""
-        return self._interceptors
-
-    @property
-    def worker_codecs(self) -> PayloadCodecs | None:
-        """What the payloads of this client's workers go through."""
-        behavior = self._header_codec_behavior
-        return codecs_of(self._data_converter, headers=behavior != HeaderCodecBehavior.NO_CODEC)
-
-    @property
-    def log(self) -> Log:
-        """The log that this client speaks to."""
-        return self._connection.log
-
-    @property
-    def connection(self) -> Connection:
-        """The client's connection to the log."""
-        return self._connection
-
-    @property
-    def outbound(self) -> OutboundInterceptor:
-        """The first link of the chain that calls go through."""
-        return self._outbound
-
-    @property
-    def values(self) -> PayloadConverter:
-        """The data converter in no context."""
-        return self._values
-
-    def values_for(self, workflow_id: str) -> PayloadConverter:
-        """The same for what a workflow is told, or tells."""
-        return for_workflow(self._values, self._connection.namespace, workflow_id)
-
-    @property
-    def service_client(self) -> ServiceClient:
-        """The connection, for other clients on it."""
-        return self._service_client
-
-    @property
-    def api_key(self) -> str | None:
-        """The token for a gateway that asks; another one counts from the next connection on."""
-        return self._service_client.config.api_key
-
-    @api_key.setter
-    def api_key(self, value: str | None) -> None:
-        self._service_client.update_api_key(value)
-
-    @property
-    def rpc_metadata(self) -> Mapping[str, str | bytes]:
-        """What was given; without effect, because no gRPC call carries it."""
-        return self._service_client.config.rpc_metadata
-
-    @rpc_metadata.setter
-    def rpc_metadata(self, value: Mapping[str, str | bytes]) -> None:
-        self._service_client.update_rpc_metadata(value)
-
-    def config(self) -> ClientConfig:
-        """What this client was made with; `Client(**config)` makes another on its connection.
-
-        Example:
-            other = Client(**{**client.config(), "interceptors": [MyInterceptor()]})
-        """
-        return ClientConfig(
-            service_client=self._service_client,
-            namespace=self.namespace,
-            data_converter=self._data_converter,
-            interceptors=self._interceptors,
-            default_workflow_query_reject_condition=self._query_reject_condition,
-            header_codec_behavior=self._header_codec_behavior,
         )
 
     # Workflows.

@@ -6,18 +6,15 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Self, TypedDict
+from typing import Final, Self
 
 from perdure import _assembly as assembly
 from perdure._connect_config import ConnectConfig, TLSConfig
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure.client._connection import Connection, seconds, unavailable
-from perdure.client._interceptors import Interceptor
-from perdure.common import HeaderCodecBehavior, QueryRejectCondition
-from perdure.converter import DataConverter
 from perdure_topics.engine_keys import NO_KEYS, EngineKeys
 from perdure_topics.ports import Log, LogError
 
@@ -114,17 +111,6 @@ class ServiceClient:
     def worker_service_client(self) -> ServiceClient:
         """What workers connect through: the same."""
         return self
-
-
-class ClientConfig(TypedDict, total=False):
-    """The arguments of a client."""
-
-    service_client: ServiceClient
-    namespace: str
-    data_converter: DataConverter
-    interceptors: Sequence[Interceptor]
-    default_workflow_query_reject_condition: QueryRejectCondition | None
-    header_codec_behavior: HeaderCodecBehavior
 
 
 def _engine_keys(path: str | os.PathLike[str] | None) -> EngineKeys:

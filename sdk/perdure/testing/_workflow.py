@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from perdure import _assembly as assembly
+from perdure._connect_config import ConnectConfig
 from perdure._test_overrides import Overrides
-from perdure.client import Client, WorkflowHandle
+from perdure.client import Client, ClientConfig, Plugin, ServiceClient, WorkflowHandle
+from perdure.client._client_plugin import connecting
 from perdure.client._connection import Connection
 from perdure.client._interceptors import Interceptor
 from perdure.converter import DataConverter
@@ -23,6 +26,7 @@ from perdure_actors.core.decision import Limits
 from perdure_topics.clock import SystemClock
 from perdure_topics.ports import Clock
 
+_OF_CONNECTIONS: Final = frozenset(inspect.signature(Client.connect).parameters) - {"target_host"}
 CENTURIES_MS: Final = 1000 * 365 * 24 * 3600 * 1000
 PARTITIONS: Final = 1
 """One partition is one shard, and quickly taken over."""
@@ -38,7 +42,6 @@ _NOTHING_TO_DOWNLOAD: Final = frozenset(
         "dev_server_download_ttl",
         "download_dest_dir",
         "ip",
-        "plugins",
         "port",
         "retry_config",
         "rpc_metadata",
@@ -82,6 +85,7 @@ class WorkflowEnvironment(SkipsTime):
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
+        plugins: Sequence[Plugin] = (),
         identity: str | None = None,
         **without_effect: Any,
     ) -> Self:
@@ -89,12 +93,13 @@ class WorkflowEnvironment(SkipsTime):
 
         Options of a server that would be downloaded are taken without effect.
         """
-        return cls._start(
+        return await cls._start(
             SystemClock(),
             None,
             namespace=namespace,
             data_converter=data_converter,
             interceptors=interceptors,
+            plugins=plugins,
             identity=identity,
             without_effect=without_effect,
         )
@@ -106,6 +111,7 @@ class WorkflowEnvironment(SkipsTime):
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
+        plugins: Sequence[Plugin] = (),
         identity: str | None = None,
         **without_effect: Any,
     ) -> Self:
@@ -115,12 +121,13 @@ class WorkflowEnvironment(SkipsTime):
         the time they take. Options of a server that would be downloaded are taken without effect.
         """
         clock = SkippingClock()
-        return cls._start(
+        return await cls._start(
             clock,
             clock,
             namespace=namespace,
             data_converter=data_converter,
             interceptors=interceptors,
+            plugins=plugins,
             identity=identity,
             without_effect=without_effect,
         )
@@ -141,7 +148,7 @@ class WorkflowEnvironment(SkipsTime):
         return environment
 
     @classmethod
-    def _start(
+    async def _start(
         cls,
         clock: Clock,
         skipping: SkippingClock | None,
@@ -149,6 +156,7 @@ class WorkflowEnvironment(SkipsTime):
         namespace: str,
         data_converter: DataConverter,
         interceptors: Sequence[Interceptor],
+        plugins: Sequence[Plugin],
         identity: str | None,
         without_effect: Mapping[str, Any],
     ) -> Self:
@@ -172,8 +180,25 @@ class WorkflowEnvironment(SkipsTime):
             limits=Limits(request_age_ms_max=CENTURIES_MS),
             awaiting=nullcontext if keeper is None else keeper.awaiting,
             watch=None if keeper is None else keeper.watch,
+            # What a test asserts in workflow code ends its run, which would wait blocked else.
+            failures=(AssertionError,),
         )
-        client = Client(connection, data_converter=data_converter, interceptors=interceptors)
+
+        async def connect(config: ConnectConfig) -> ServiceClient:
+            return ServiceClient(config, connection)
+
+        try:
+            config = ConnectConfig(log.address, identity=connection.identity)
+            client = Client(
+                await connecting(connect, plugins)(config),
+                namespace=namespace,
+                data_converter=data_converter,
+                plugins=plugins,
+                interceptors=interceptors,
+            )
+        except BaseException:
+            await connection.close()
+            raise
         environment = cls(client)
         environment._keeper = keeper
         environment._clock = clock
@@ -193,10 +218,18 @@ class WorkflowEnvironment(SkipsTime):
     async def connect_client(self, **options: Any) -> Client:
         """Another client of the environment's engine, with what is given of `client.config()`.
 
+        Options of `Client.connect` that are about the way to a server are taken without effect,
+        because there is none. Raises TypeError for what neither has.
+
         Example:
             other = await env.connect_client(namespace="other")
         """
-        return Client(**{**self._client.config(), **options})
+        known = ClientConfig.__annotations__
+        for name in options:
+            if name not in known and name not in _OF_CONNECTIONS:
+                raise TypeError(f"a client has no option {name!r}")
+        chosen = {name: value for name, value in options.items() if name in known}
+        return Client(**{**self._client.config(), **chosen})
 
     async def get_current_time(
         self,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from perdure.worker._configs import ReplayerConfig, WorkerConfig
-from perdure.worker._ignored_options import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum
+from perdure.worker._configs import Plugin, ReplayerConfig, WorkerConfig
+from perdure.worker._ignored_options import (
+    PollerBehavior,
+    PollerBehaviorAutoscaling,
+    PollerBehaviorSimpleMaximum,
+)
 from perdure.worker._interceptor import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -68,6 +72,8 @@ __all__ = [
     "Interceptor",
     "LocalActivitySlotInfo",
     "PatchActivationInput",
+    "Plugin",
+    "PollerBehavior",
     "PollerBehaviorAutoscaling",
     "PollerBehaviorSimpleMaximum",
     "Replayer",

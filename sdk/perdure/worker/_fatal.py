@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from perdure_actors.host.thread import HostThread
@@ -61,6 +62,24 @@ async def take_back(block: asyncio.Task[Any] | None, came_out: BaseException | N
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
     return came_out is None
+
+
+async def wait_for_event(event: asyncio.Event) -> None:
+    """Wait for an event, as a coroutine that a task can be made of."""
+    await event.wait()
+
+
+async def end_plugins(run: asyncio.Task[Any], limit: timedelta | None) -> None:
+    """Let plugins finish what they do after their worker has stopped; after the limit, cancel."""
+    done, _ = await asyncio.wait(
+        [run], timeout=None if limit is None else max(limit.total_seconds(), 0)
+    )
+    if not done:
+        logger.warning("the worker's plugins took longer than %s to end, and are cancelled", limit)
+        run.cancel()
+        await asyncio.wait([run])
+        if run.cancelled():
+            raise TimeoutError(f"the worker's plugins took longer than {limit} to end")
 
 
 async def finish(work: asyncio.Task[Any]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
 
+from perdure.worker._runners import UnsandboxedWorkflowRunner
 from perdure.worker._shared_state import SharedStateManager
+from perdure.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class OptionsWithoutEffect(TypedDict, total=False):
     activity_task_poller_behavior: PollerBehavior
     sticky_queue_schedule_to_start_timeout: timedelta
     shared_state_manager: SharedStateManager | None
+    max_eager_activity_reservations_per_workflow_task: int
+    nexus_task_poller_behavior: PollerBehavior
     disable_safe_workflow_eviction: bool
     disable_payload_error_limit: bool
     max_workflow_task_external_storage_concurrency: int | None
@@ -57,17 +61,28 @@ NOT_HERE: Mapping[str, str] = {
     "nexus_service_handlers": "there is no Nexus here",
     "nexus_task_executor": "there is no Nexus here",
     "max_concurrent_nexus_tasks": "there is no Nexus here",
-    "plugins": "there are no plugins here: give interceptors and a data converter",
     "deployment_config": "there are no worker deployments here: start workers of the new code, and"
     " use workflow.patched where old runs must go on",
     "use_worker_versioning": "there are no build ids that route work here",
 }
 
 
+DEFAULTS: Mapping[str, Any] = {
+    "workflow_runner": SandboxedWorkflowRunner(),
+    "unsandboxed_workflow_runner": UnsandboxedWorkflowRunner(),
+}
+"""What plugins find in a config, and may replace, though it is without effect here."""
+
+
 def check_options(options: Mapping[str, Any], *, of: Callable[..., Any]) -> None:
-    """Refuse options that no worker has. Raises TypeError with the reason."""
-    for name in options:
+    """Refuse options that no worker has. Raises TypeError with the reason.
+
+    What is not here may be given as not wanted: None, False, or nothing in it.
+    """
+    for name, value in options.items():
         if name in NOT_HERE:
+            if value is None or value is False or (isinstance(value, Sequence) and not value):
+                continue
             raise TypeError(f"{name}: {NOT_HERE[name]}")
         if name not in OptionsWithoutEffect.__annotations__:
             raise TypeError(f"{of.__qualname__} has no option {name!r}")

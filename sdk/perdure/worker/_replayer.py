@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Unpack, cast
@@ -13,7 +13,7 @@ from perdure._schedules.scheduler import Scheduler
 from perdure.client._history import HistoryEvent, WorkflowHistory
 from perdure.converter import DataConverter, records_converter
 from perdure.converter._codec_boundary import codecs_of
-from perdure.worker._configs import ReplayerConfig, given
+from perdure.worker._configs import Plugin, ReplayerConfig, configured, given, replaying
 from perdure.worker._ignored_options import OptionsWithoutEffect
 from perdure.worker._interceptor import Interceptor, for_workflows
 from perdure.workflow._interceptor_chain import chains_of
@@ -60,40 +60,45 @@ class Replayer:
         namespace: str = NAMESPACE,
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
+        plugins: Sequence[Plugin] = (),
         build_id: str | None = None,
         identity: str | None = None,
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         debug_mode: bool = False,
         **without_effect: Unpack[OptionsWithoutEffect],
     ) -> None:
-        """Make one for these classes.
+        """Make one for these classes, and for what plugins add to all of this.
 
         Raises ValueError when there is none, or two of one name.
         """
-        self._config = given(locals())
-        if not workflows:
+        self._given = cast("ReplayerConfig", given(locals()))
+        self._plugins = tuple(plugins)
+        self._config = config = configured(self._given, plugins, "configure_replayer")
+        if not config["workflows"]:
             raise ValueError("the replayer has nothing to replay: give it workflows")
-        self._namespace = namespace
-        self._workflows = workflows
-        classes, externs = for_workflows(interceptors)
-        limit_s = NO_LIMIT_S if debug_mode else LIMIT_S
+        self._namespace = config["namespace"]
+        self._interceptors = for_workflows(config["interceptors"])
 
-        def make_code() -> WorkflowCode:
-            return WorkflowCode(
-                [*workflows, Scheduler],
-                converter=records_converter(data_converter),
-                failure_exception_types=workflow_failure_exception_types,
-                build_id=build_id or "",
-                deadlock_timeout_s=limit_s,
-                codecs=codecs_of(data_converter, headers=False),
-                chains=chains_of(classes, externs=externs),
-            )
+    def _make_code(self) -> WorkflowCode:
+        config, (classes, externs) = self._config, self._interceptors
+        return WorkflowCode(
+            [*config["workflows"], Scheduler],
+            converter=records_converter(config["data_converter"]),
+            failure_exception_types=config["workflow_failure_exception_types"],
+            build_id=config["build_id"] or "",
+            deadlock_timeout_s=NO_LIMIT_S if config["debug_mode"] else LIMIT_S,
+            codecs=codecs_of(config["data_converter"], headers=False),
+            chains=chains_of(classes, externs=externs),
+        )
 
-        self._make_code = make_code
+    def config(self, *, active_config: bool = False) -> ReplayerConfig:
+        """What this replayer was made with; `Replayer(**config)` makes another of its kind.
 
-    def config(self) -> ReplayerConfig:
-        """What this replayer was made with; `Replayer(**config)` makes another of its kind."""
-        return cast("ReplayerConfig", dict(self._config))
+        That is before its plugins changed it; with active_config it is what they made of it.
+        """
+        config = (self._config if active_config else self._given).copy()
+        config["workflows"] = list(config["workflows"])
+        return config
 
     async def replay_workflow(
         self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True
@@ -102,10 +107,16 @@ class Replayer:
 
         Raises NondeterminismError or ReplayError when it does not fit, unless told not to.
         """
-        failure = await asyncio.to_thread(self._replay, history)
-        if failure is not None and raise_on_replay_failure:
-            raise failure
-        return WorkflowReplayResult(history, failure)
+
+        async def histories() -> AsyncIterator[WorkflowHistory]:
+            yield history
+
+        async with self.workflow_replay_iterator(histories()) as results:
+            async for result in results:
+                if result.replay_failure is not None and raise_on_replay_failure:
+                    raise result.replay_failure
+                return result
+        raise RuntimeError("a plugin's run_replayer gave no result for a history")
 
     async def replay_workflows(
         self,
@@ -123,15 +134,22 @@ class Replayer:
                     failures[result.history.run_id] = result.replay_failure
         return WorkflowReplayResults(failures)
 
+    def workflow_replay_iterator(
+        self, histories: AsyncIterator[WorkflowHistory]
+    ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
+        """What becomes of each history, one after the other."""
+        return replaying(Replayer._results, self._plugins)(self, histories)
+
     @asynccontextmanager
-    async def workflow_replay_iterator(
+    async def _results(
         self, histories: AsyncIterator[WorkflowHistory]
     ) -> AsyncIterator[AsyncIterator[WorkflowReplayResult]]:
-        """What becomes of each history, one after the other."""
+        """The same, inside of all plugins."""
 
         async def results() -> AsyncIterator[WorkflowReplayResult]:
             async for history in histories:
-                yield await self.replay_workflow(history, raise_on_replay_failure=False)
+                failure = await asyncio.to_thread(self._replay, history)
+                yield WorkflowReplayResult(history, failure)
 
         yield results()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
@@ -19,8 +20,22 @@ from perdure._telemetry import environment
 from perdure._telemetry.process_metrics import process_metrics
 from perdure.client import Client
 from perdure.worker._build import code_of, of_workers, settings_of, suppliers_of
-from perdure.worker._configs import WorkerConfig, given
-from perdure.worker._fatal import error_of, finish, first_of, take_back
+from perdure.worker._configs import (
+    Plugin,
+    WorkerConfig,
+    configured,
+    given,
+    plugins_of,
+    running,
+)
+from perdure.worker._fatal import (
+    end_plugins,
+    error_of,
+    finish,
+    first_of,
+    take_back,
+    wait_for_event,
+)
 from perdure.worker._ignored_options import OptionsWithoutEffect, check_options
 from perdure.worker._interceptor import Interceptor, intercepting
 from perdure.worker._limits import history_limits
@@ -81,6 +96,11 @@ class Worker:
             then their attempt has failed, and is tried again by its retry policy.
         workflow_failure_exception_types: Exceptions that fail a workflow; any other one
             blocks it until its code is mended.
+        plugins: What may change these options, and run around the worker, after those of the
+            client that are worker plugins as well.
+        plugin_shutdown_timeout: How long the end of `async with` waits for what plugins do after
+            the worker has stopped; without one, as long as that takes.
+        no_remote_activities: Whether only its own workflows' local activities run here.
         interceptors: What calls of workflows and activities go through, after those of the
             client that are worker interceptors as well.
         on_fatal_error: Called with the error that stops the worker, before run raises it.
@@ -124,6 +144,9 @@ class Worker:
         default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        plugins: Sequence[Plugin] = (),
+        plugin_shutdown_timeout: timedelta | None = timedelta(seconds=60),
+        no_remote_activities: bool = False,
         interceptors: Sequence[Interceptor] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
@@ -132,40 +155,60 @@ class Worker:
         state_directory: str | Path | None = None,
         **without_effect: Unpack[OptionsWithoutEffect],
     ) -> None:
-        self._config = given(locals())
-        check_options(without_effect, of=type(self))
+        self._given = cast("WorkerConfig", given(locals()))
+        self._plugins = plugins_of(client, plugins)
+        self._set_up(configured(self._given, self._plugins, "configure_worker"))
+
+    def _set_up(self, config: WorkerConfig) -> None:
+        """Be what the options say, which plugins may have changed."""
+        self._config = config
+        check_options(
+            {name: value for name, value in config.items() if name not in self._options()},
+            of=type(self),
+        )
+        client, workflows, activities = config["client"], config["workflows"], config["activities"]
         if not activities and not workflows:
             raise ValueError("the worker has nothing to do: give it activities, workflows or both")
-        quote(task_queue, "task queue")
-        self._client, self._task_queue = client, task_queue
-        self._identity = identity or client.identity
-        self._limits = history_limits(self._config, client.connection.overrides.limits)
-        self._on_fatal_error, self._state_directory = on_fatal_error, state_directory
-        self._executor, self._registry = activity_executor, ActivityRegistry(activities)
-        self._interceptors = [*of_workers(client.interceptors), *interceptors]
+        quote(config["task_queue"], "task queue")
+        self._client, self._task_queue = client, config["task_queue"]
+        self._identity = config["identity"] or client.identity
+        self._limits = history_limits(config, client.connection.overrides.limits)
+        self._on_fatal_error = config["on_fatal_error"]
+        self._executor, self._registry = config["activity_executor"], ActivityRegistry(activities)
+        self._interceptors = [*of_workers(client.interceptors), *config["interceptors"]]
         self._suppliers = suppliers_of(
-            tuner,
-            activity_executor,
-            activities=max_concurrent_activities,
-            local_activities=max_concurrent_local_activities,
-            workflow_tasks=without_effect.get("max_concurrent_workflow_tasks"),
+            config["tuner"],
+            self._executor,
+            activities=config["max_concurrent_activities"],
+            local_activities=config["max_concurrent_local_activities"],
+            workflow_tasks=config.get("max_concurrent_workflow_tasks"),
         )
         slots = self._suppliers.activities_max
-        self._settings = settings_of(self._config, self._identity, slots=slots)
+        self._settings = settings_of(config, self._identity, slots=slots)
+        failures = client.connection.overrides.failures
         self._code = code_of(
             client,
             workflows,
-            failures=workflow_failure_exception_types,
-            build_id=build_id,
+            failures=[*config["workflow_failure_exception_types"], *failures],
+            build_id=config["build_id"],
             interceptors=self._interceptors,
-            is_watched=not debug_mode,
-            allows_patch=patch_activation_callback,
+            is_watched=not config["debug_mode"],
+            allows_patch=config["patch_activation_callback"],
         )
-        self._has_eager, self._has_topics = not disable_eager_activity_execution, asyncio.Event()
+        self._takes_tasks = bool(self._registry.by_name) and not config["no_remote_activities"]
+        self._has_topics = asyncio.Event()
 
-    def config(self) -> WorkerConfig:
-        """What this worker was made with; `Worker(**config)` makes another of its kind."""
-        return cast("WorkerConfig", dict(self._config))
+    @classmethod
+    def _options(cls) -> Collection[str]:
+        """The options that are arguments of the constructor by name."""
+        return inspect.signature(cls.__init__).parameters
+
+    def config(self, *, active_config: bool = False) -> WorkerConfig:
+        """What this worker was made with; `Worker(**config)` makes another of its kind.
+
+        That is before its plugins changed it; with active_config it is what they made of it.
+        """
+        return (self._config if active_config else self._given).copy()
 
     @property
     def client(self) -> Client:
@@ -195,15 +238,24 @@ class Worker:
         """
         if self._stopping is not None:
             raise RuntimeError("this worker was started before: make another one")
-        self._stopping = asyncio.Event()
-        self._stopped = asyncio.Event()
+        self._stopping, self._stopped = asyncio.Event(), asyncio.Event()
         try:
-            if await self._find_topics(self._stopping):
-                await self._work(self._stopping)
+            await running(Worker._run, self._plugins)(self)
         except Exception as error:
             await self._fall(error)
             raise
         finally:
+            self._stopped.set()
+
+    async def _run(self) -> None:
+        """Work, inside of all plugins."""
+        if self._stopping is None or self._stopped is None or self._stopped.is_set():
+            raise RuntimeError("a plugin ran a worker twice, or one that was not started")
+        try:
+            if await self._find_topics(self._stopping):
+                await self._work(self._stopping)
+        finally:
+            # What plugins do from here on is no work of this worker.
             self._stopped.set()
 
     async def _fall(self, error: BaseException) -> None:
@@ -236,6 +288,12 @@ class Worker:
             has_topics.cancel()
         if self._task.done():
             self._task.result()
+            if not self._has_topics.is_set():
+                names = ", ".join(plugin.name() for plugin in self._plugins)
+                raise RuntimeError(
+                    f"the worker of task queue {self._task_queue!r} did not run: one of its plugins"
+                    f" ({names}) returned from run_worker without awaiting next(worker)"
+                )
         self._block = asyncio.current_task()
         return self
 
@@ -253,6 +311,10 @@ class Worker:
         if self._fallen is not None:
             raises = await take_back(block, exc_value)
         try:
+            if self._plugins and self._stopped is not None:
+                # The worker's own end is never cut short; what plugins do after it may be.
+                await finish(asyncio.create_task(wait_for_event(self._stopped)))
+                await end_plugins(self._task, self._config["plugin_shutdown_timeout"])
             await finish(self._task)
             self._task.result()
         except Exception:
@@ -328,7 +390,9 @@ class Worker:
 
     def _make_eager_intake(self) -> EagerIntake | None:
         """What hands tasks over within this process, where it has both sides."""
-        if self._code is None or not self._registry.by_name or not self._has_eager:
+        if self._code is None or not self._takes_tasks:
+            return None
+        if self._config["disable_eager_activity_execution"]:
             return None
         return EagerIntake(self._registry.by_name)
 
@@ -338,8 +402,9 @@ class Worker:
         log, around = self._client.log, self._client.connection.overrides
         make_tables, copies = around.tables, ""
         if make_tables is None:
-            make_tables = partial(assembly.open_tables, log, self._state_directory)
-            copies = str(assembly.checkpoint_directory(log, self._state_directory))
+            directory = self._config["state_directory"]
+            make_tables = partial(assembly.open_tables, log, directory)
+            copies = str(assembly.checkpoint_directory(log, directory))
         return HostThread(
             log,
             make_tables(),
@@ -380,7 +445,7 @@ class Worker:
         )
 
     def _make_activity_worker(self, eager: EagerIntake | None) -> ActivityWorker | None:
-        if not self._registry.by_name:
+        if not self._takes_tasks:
             return None
         return ActivityWorker(
             self._client.log,

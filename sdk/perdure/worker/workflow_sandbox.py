@@ -169,13 +169,9 @@ SandboxRestrictions.default = SandboxRestrictions(
 )
 
 
+@dataclass(frozen=True)
 class SandboxedWorkflowRunner(AsHostsRun):
     """What a worker may be given, and runs without."""
 
-    def __init__(
-        self,
-        restrictions: SandboxRestrictions = SandboxRestrictions.default,
-        runner_class: type[Any] | None = None,
-    ) -> None:
-        self.restrictions = restrictions
-        self.runner_class = runner_class
+    restrictions: SandboxRestrictions = SandboxRestrictions.default
+    runner_class: type[Any] | None = None
