@@ -107,6 +107,15 @@ async def test_what_does_not_become_smaller_is_left_as_it_is() -> None:
     assert await ZstdCodec(min_size=0).encode([noise]) == [noise]
 
 
+async def test_many_bombs_in_one_record_are_refused_before_the_first_is_opened() -> None:
+    zeros = Payload(metadata={"encoding": b"json/plain"}, data=b"0" * 10_000_000)
+    (made,) = await ZstdCodec().encode([zeros])
+
+    with pytest.raises(CodecError, match="300 payloads say that they hold 30000"):
+        await ZstdCodec().decode([made] * 300)
+    assert len(await ZstdCodec().decode([made] * 3)) == 3
+
+
 async def test_a_bomb_and_damage_are_refused() -> None:
     large = Payload(metadata={"encoding": b"json/plain"}, data=b"0" * 100_000)
     (made,) = await ZstdCodec().encode([large])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from perdure_schemas.avro import MAGIC, decode, encode
 from perdure_schemas.commands import (
@@ -257,7 +258,9 @@ def test_the_gateway_writes_what_a_reader_asks_itself() -> None:
 
     admitted = admit(RITA, row, HERE, names=True)
 
-    assert decode(admitted.value) == ask
+    written: Any = decode(admitted.value)
+    assert replace(written, reply=FINE) == ask
+    assert replace(written.reply, deadline_ms=FINE.deadline_ms) == FINE
     assert admitted.key == b"w"
     assert admitted.headers == (("perdure-reply", b"1|abc-1|"),)
 

@@ -168,6 +168,31 @@ async def test_known_keys_serve_while_the_provider_is_away(
         await verifier.principal(token)
 
 
+async def test_nobody_whose_key_is_known_waits_for_a_slow_provider(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = OidcVerifier(provider.settings())
+    assert await verifier.principal(provider.token()) is not None
+    monkeypatch.setattr(oidc, "REFRESH_S", 0.0)
+    monkeypatch.setattr(oidc, "ASK_AGAIN_S", 0.0)
+    goes_on = threading.Event()
+    fetch = verifier._fetch_keys
+
+    def slow() -> dict[str, Any]:
+        assert goes_on.wait(30)
+        return fetch()
+
+    monkeypatch.setattr(verifier, "_fetch_keys", slow)
+
+    for _ in range(3):
+        assert await verifier.principal(provider.token()) is not None
+    refreshing = verifier._refreshing
+    assert refreshing is not None
+    assert not refreshing.done()
+    goes_on.set()
+    await refreshing
+
+
 async def test_tokens_with_made_up_keys_do_not_make_us_ask_and_ask(provider: Provider) -> None:
     verifier = OidcVerifier(provider.settings())
 

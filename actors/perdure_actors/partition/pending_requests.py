@@ -13,6 +13,8 @@ from perdure_actors.partition.fence import PASSING, internal, reason_of
 from perdure_actors.partition.queries import READS, WAITS, Queries
 from perdure_actors.partition.transition import closing_of
 from perdure_schemas.command_headers import sending_in
+from perdure_schemas.commands import AwaitResult, ReadHistory
+from perdure_schemas.message_commands import AwaitUpdate
 from perdure_schemas.message_events import WorkflowUpdateCompleted
 from perdure_schemas.replies import Refused, UpdateAnswer
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from perdure_actors.partition.services import Services
     from perdure_actors.partition.transition import InFlight
     from perdure_schemas.command_headers import Command, ReadCommand
-    from perdure_schemas.commands import ReadHistory
     from perdure_schemas.message_commands import QueryWorkflow
     from perdure_schemas.payloads import Record, ReplyTo
     from perdure_schemas.replies import RunClosed
@@ -107,6 +108,11 @@ class UpdateWaits:
         """The runs of which somebody waits for an update."""
         return self._waiting
 
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return sum(len(one) for updates in self._waiting.values() for one in updates.values())
+
     def of_run(self, run_id: str) -> list[ReplyTo]:
         """Who waits for an update of a run."""
         waiting = self._waiting.get(run_id, {}).values()
@@ -144,6 +150,10 @@ class UpdateWaits:
 
 
 FORGET_EVERY_MS = 1_000
+WAITS_MAX = 100_000
+"""So many asks wait in a partition for what is yet to happen; counted anew when some are forgotten.
+"""
+WAITING = frozenset({AwaitResult, AwaitUpdate, ReadHistory})
 WAITERS_NOTICED = 50
 """Runs that somebody waits for and that are looked at each time, in turn."""
 NOTICED_HELD = 20_000
@@ -208,12 +218,15 @@ class PendingRequests:
             code=code,
             missing=missing,
         )
-        self._reads: deque[tuple[int, ReadCommand]] = deque()
-        self._watchers: dict[str, list[ReadHistory]] = {}
+        self._reads: deque[tuple[int, ReadCommand, bool]] = deque()
+        self._watchers: dict[str, dict[str, ReadHistory]] = {}
+        """By run and correlation id."""
         self._waiters: dict[str, dict[str, ReplyTo]] = {}
         self._noticed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._held: dict[str, list[QueryWorkflow]] = {}
         """Queries that wait for the first step of a run, by workflow id."""
+        self._count = 0
+        """How many wait, at most."""
         self._forgot_at_ms = 0
         self._notice_next: deque[str] = deque()
         self._updates = UpdateWaits(table, executor, answer)
@@ -234,17 +247,28 @@ class PendingRequests:
         if reply.deadline_ms and reply.deadline_ms < self._world.time_ms:
             return
         waits = WAITS.get(type(ask))
+        is_full = self._count >= WAITS_MAX and type(ask) in WAITING
+        if is_full:
+            # Its refusal waits for a record that covers it, as every answer does.
+            self._reads.append((offset, ask, is_full))
+            return
+        self._count += type(ask) in WAITING
         run_id = waits(self._queries, ask) if waits else ""
         if run_id:
             self._waiters.setdefault(run_id, {})[reply.correlation_id] = reply
         else:
-            self._reads.append((offset, ask))
+            self._reads.append((offset, ask, False))
 
     def answer_reads(self) -> None:
         """Answer the asks that an accepted record covers."""
         upto = self._journal.cursor.upto
         while self._reads and self._reads[0][0] <= upto:
-            self._read(self._reads.popleft()[1])
+            _, ask, is_refused = self._reads.popleft()
+            if is_refused:
+                text = f"{WAITS_MAX} asks wait in partition {self._partition}: try again later"
+                self._answer(ask.reply, Refused(code="too_many", message=text))
+            else:
+                self._read(ask)
 
     def _read(self, ask: ReadCommand) -> None:
         """Answer an ask. One that cannot be is answered all the same, and those behind it go on."""
@@ -262,11 +286,11 @@ class PendingRequests:
 
     def watch(self, run_id: str, ask: ReadHistory) -> None:
         """Answer a history ask once there are events for it."""
-        self._watchers.setdefault(run_id, []).append(ask)
+        self._watchers.setdefault(run_id, {})[ask.reply.correlation_id] = ask
 
     def moved(self, run_id: str) -> None:
         """A run has new accepted events."""
-        for ask in self._watchers.pop(run_id, ()):
+        for ask in self._watchers.pop(run_id, {}).values():
             self._read(ask)
         if self._held:
             self._ask_held(run_id)
@@ -340,6 +364,15 @@ class PendingRequests:
                     del waiting[correlation_id]
             if not waiting:
                 del self._waiters[run_id]
+        for run_id, watching in list(self._watchers.items()):
+            for correlation_id, ask in list(watching.items()):
+                if 0 < ask.reply.deadline_ms < now_ms:
+                    del watching[correlation_id]
+            if not watching:
+                del self._watchers[run_id]
+        waiters, watchers = self._waiters.values(), self._watchers.values()
+        self._count = sum(len(one) for one in waiters) + sum(len(one) for one in watchers)
+        self._count += self._updates.count
         for workflow_id, asks in list(self._held.items()):
             left = [ask for ask in asks if not 0 < ask.reply.deadline_ms < now_ms]
             if left:

@@ -18,9 +18,12 @@ from perdure_views.gateway.admission import admit, own_reply
 from perdure_views.gateway.app import Gateway
 from perdure_views.gateway.problems import ProblemError
 from perdure_views.gateway.settings import Settings
+from perdure_views.gateway.shares import OpenAsks, Shares
 
 _LOG: Final = logging.getLogger("perdure.gateway")
 CLIENTS_MAX: Final = 256
+CLIENTS_EACH: Final = CLIENTS_MAX // 4
+"""So many of them are one person's, where people are told apart."""
 POLICY: Final = 1008
 
 
@@ -57,7 +60,8 @@ class Clients:
         self._client = client
         self._settings = settings
         self._names = not settings.register.is_open
-        self._count = 0
+        self._shares = Shares("connections of clients")
+        self._asks = OpenAsks()
 
     def route(self) -> WebSocketRoute:
         """Where clients connect."""
@@ -65,14 +69,13 @@ class Clients:
 
     async def _serve(self, socket: WebSocket) -> None:
         try:
-            if self._count >= CLIENTS_MAX:
-                raise ProblemError("too_many", f"{CLIENTS_MAX} clients are connected already")
             principal = await self._gateway.principal_of(socket)
+            each = CLIENTS_EACH if self._names else CLIENTS_MAX
+            self._shares.take(principal.name, most=CLIENTS_MAX, each=each)
         except ProblemError as problem:
             refusal = PlainTextResponse(f"{problem.message}\n", problem.status)
             await socket.send_denial_response(refusal)
             return
-        self._count += 1
         try:
             await socket.accept()
             mark = self._settings.register.reply_mark_of(principal)
@@ -80,8 +83,8 @@ class Clients:
             relay = Relay(
                 self._client.log,
                 self._client.namespace,
-                partial(admit, principal, names=self._names, mark=mark, keys=keys),
-                partial(own_reply, mark),
+                partial(admit, principal, names=self._names, mark=mark, keys=keys, asks=self._asks),
+                partial(own_reply, mark, asks=self._asks, name=principal.name),
             )
             await relay.run(_Channel(socket))
         except (RelayClosedError, LogError) as error:
@@ -91,7 +94,7 @@ class Clients:
             _LOG.exception("a client's connection failed by an error of the gateway")
             await _close(socket, "an error of the gateway; its log says which")
         finally:
-            self._count -= 1
+            self._shares.give_back(principal.name)
 
 
 async def _close(socket: WebSocket, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import zstandard
@@ -17,6 +18,7 @@ ENCODING: Final = b"binary/zstd"
 LEVEL_DEFAULT: Final = 3
 MIN_SIZE_DEFAULT: Final = 1024
 DECOMPRESSED_BYTES_MAX: Final = 64 * 1024 * 1024
+TOGETHER_BYTES_MAX: Final = 256 * 1024 * 1024
 
 
 class ZstdCodec(PayloadCodec):
@@ -27,6 +29,8 @@ class ZstdCodec(PayloadCodec):
         level: From 1, fast, to 22, small.
         max_decompressed_size: What one payload may grow to; more is refused, because a few
             bytes can hold gigabytes of zeros.
+        max_together_size: What the payloads that are decoded at once may grow to together: those
+            of a record, or of the part of a history that is replayed.
 
     Raises:
         ValueError: For a level or a size that there is not.
@@ -38,14 +42,16 @@ class ZstdCodec(PayloadCodec):
         min_size: int = MIN_SIZE_DEFAULT,
         level: int = LEVEL_DEFAULT,
         max_decompressed_size: int = DECOMPRESSED_BYTES_MAX,
+        max_together_size: int = TOGETHER_BYTES_MAX,
     ) -> None:
         if not 1 <= level <= zstandard.MAX_COMPRESSION_LEVEL:
             raise ValueError(f"level is {level}: give 1 to {zstandard.MAX_COMPRESSION_LEVEL}")
-        if min_size < 0 or max_decompressed_size < 1:
-            raise ValueError("min_size is 0 or more bytes, max_decompressed_size 1 or more")
+        if min_size < 0 or min(max_decompressed_size, max_together_size) < 1:
+            raise ValueError("min_size is 0 or more bytes, the other sizes 1 or more")
         self._min_size = min_size
         self._level = level
         self._size_max = max_decompressed_size
+        self._together_max = max_together_size
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """The payloads, the large ones compressed."""
@@ -53,7 +59,21 @@ class ZstdCodec(PayloadCodec):
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """The payloads as they were. Raises CodecError for what is damaged or too large."""
+        self._check_together(payloads)
         return [self._decompress(payload) for payload in payloads]
+
+    def _check_together(self, payloads: Sequence[Payload]) -> None:
+        """Refuse many that would fill the memory, before the first of them is decompressed."""
+        size = 0
+        for payload in payloads:
+            if payload.metadata.get("encoding") == ENCODING:
+                with suppress(zstandard.ZstdError):
+                    size += max(zstandard.frame_content_size(payload.data), 0)
+        if size > self._together_max:
+            raise CodecError(
+                f"{len(payloads)} payloads say that they hold {size} bytes together; at most"
+                f" {self._together_max} are taken: see max_together_size of ZstdCodec"
+            )
 
     def _compress(self, payload: Payload) -> Payload:
         if len(payload.data) < self._min_size:

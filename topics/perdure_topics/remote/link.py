@@ -259,6 +259,10 @@ class Link:
                 said = (response.body or b"")[:500].decode(errors="replace")
                 msg = f"{self.address} lets nobody in without a token that it knows: {said}"
                 raise LogDeniedError(msg)
+            if isinstance(response, Response) and response.status_code in (429, 503):
+                # It is full now, or this person has enough of it: that passes.
+                said = (response.body or b"")[:500].decode(errors="replace").strip()
+                raise WireClosedError(said or f"it has no room now ({response.status_code})")
             if not isinstance(response, Response) or protocol.handshake_exc is not None:
                 msg = f"{self.address} does not speak with Perdure: {protocol.handshake_exc}"
                 raise LogError(msg)

@@ -18,6 +18,7 @@ from perdure_topics.names import InvalidNameError, check_workflow_id, partition_
 from perdure_topics.ports import DENIED, Headers, LogError
 from perdure_topics.wire.frames import Admitted, AppendRow, Place
 from perdure_views.gateway.principals import Principal
+from perdure_views.gateway.shares import ASK_HELD_S, OpenAsks
 
 ADMITTED: Final[dict[type[Record], str]] = {
     commands.AwaitResult: "read",
@@ -72,6 +73,7 @@ def admit(
     names: bool,
     mark: str = "",
     keys: EngineKeys = NO_KEYS,
+    asks: OpenAsks | None = None,
 ) -> Admitted:
     """A record as it is appended; with `names`, under the name of whoever proved who they are.
 
@@ -105,8 +107,10 @@ def admit(
         raise LogError(f"{DENIED}a {kind.__name__} that cannot be: {problem}")
     key = str(getattr(record, "workflow_id", "")).encode()
     reply: ReplyTo | None = record.reply
-    if reply is not None and mark:
-        reply = msgspec.structs.replace(reply, correlation_id=mark + reply.correlation_id)
+    if reply is not None:
+        if asks is not None:
+            asks.ask(principal.name, reply.correlation_id)
+        reply = _held(reply, mark)
         record = msgspec.structs.replace(record, reply=reply)
     kept = _headers(reply, headers)
     said = getattr(record, "identity", None)
@@ -149,6 +153,17 @@ def problem_of(record: Any, place: Place) -> str:
     return ""
 
 
+def _held(reply: ReplyTo, mark: str) -> ReplyTo:
+    """The way back, with the asker's mark; nobody is waited for long after they have gone.
+
+    Who is still there asks again, with the same id, well before the time is over.
+    """
+    latest_ms = time.time_ns() // 1_000_000 + int(ASK_HELD_S * 1000)
+    deadline_ms = min(reply.deadline_ms or latest_ms, latest_ms)
+    correlation_id = mark + reply.correlation_id
+    return msgspec.structs.replace(reply, correlation_id=correlation_id, deadline_ms=deadline_ms)
+
+
 def _headers(reply: ReplyTo | None, headers: Headers) -> Headers:
     """What may ride along: the way back, as the record itself says it, and a place in a trace."""
     kept = []
@@ -168,7 +183,9 @@ def signed(principal: Principal, said: str) -> str:
     return f"{principal.name} ({said})" if said and said != principal.name else principal.name
 
 
-def own_reply(mark: str, value: bytes) -> bytes | None:
+def own_reply(
+    mark: str, value: bytes, *, asks: OpenAsks | None = None, name: str = ""
+) -> bytes | None:
     """A reply as its asker may have it, under the id that they gave; None for another's.
 
     What is said to every asker is everybody's.
@@ -183,4 +200,7 @@ def own_reply(mark: str, value: bytes) -> bytes | None:
         return value
     if not reply.correlation_id.startswith(mark):
         return None
-    return encode(msgspec.structs.replace(reply, correlation_id=reply.correlation_id[len(mark) :]))
+    correlation_id = reply.correlation_id[len(mark) :]
+    if asks is not None:
+        asks.answered(name, correlation_id)
+    return encode(msgspec.structs.replace(reply, correlation_id=correlation_id))

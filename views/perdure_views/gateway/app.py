@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,8 +35,15 @@ from perdure_views.gateway.openapi import CSRF_HEADER, openapi
 from perdure_views.gateway.pages import page_routes
 from perdure_views.gateway.principals import COOKIE, SESSION_S, Principal, SignInError
 from perdure_views.gateway.problems import ProblemError, problem_of
-from perdure_views.gateway.settings import BODY_BYTES_MAX, STREAMS_MAX, Settings
+from perdure_views.gateway.settings import (
+    BODY_BYTES_MAX,
+    BODY_S,
+    STREAMS_EACH,
+    STREAMS_MAX,
+    Settings,
+)
 from perdure_views.gateway.shapes import Me, Problem, Shape
+from perdure_views.gateway.shares import Shares
 from perdure_views.gateway.sign_in_limits import SignInLimiter
 from perdure_views.gateway.streams import EventStream
 
@@ -50,6 +58,8 @@ ENDPOINTS: Final = (
     *health.ENDPOINTS,
     *live.ENDPOINTS,
 )
+GUESS_S: Final = 1.0
+"""So long a wrong token waits for its answer, once too many of an address were wrong."""
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -61,7 +71,7 @@ class Gateway:
         self._settings = settings
         self._meter = GatewayMeter(backend.namespace)
         self._limiter = SignInLimiter()
-        self._streams = 0
+        self._live = Shares("live views")
         self._shared: dict[Any, Any] = {}
 
     def application(self, more_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
@@ -127,20 +137,21 @@ class Gateway:
     async def _stream(self, row: Endpoint, call: Call) -> Response:
         """Begin a stream; what is wrong with its first event is an answer like any other."""
         assert row.streams is not None
-        if self._streams >= STREAMS_MAX:
-            raise ProblemError("too_many", f"{STREAMS_MAX} live views are open already")
-        self._count_streams(1)
+        name = call.principal.name
+        each = STREAMS_MAX if self._settings.register.is_open else STREAMS_EACH
+        self._live.take(name, most=STREAMS_MAX, each=each)
+        self._meter.streams(1)
         events = row.streams(call)
         try:
             first: Said | None = await anext(events)
         except BaseException:
-            self._count_streams(-1)
+            self._end_stream(name)
             raise
-        return _Streaming(EventStream(first, events), lambda: self._count_streams(-1))
+        return _Streaming(EventStream(first, events), lambda: self._end_stream(name))
 
-    def _count_streams(self, by: int) -> None:
-        self._streams += by
-        self._meter.streams(by)
+    def _end_stream(self, name: str) -> None:
+        self._live.give_back(name)
+        self._meter.streams(-1)
 
     # Who asks.
 
@@ -152,7 +163,7 @@ class Gateway:
             if scheme:
                 if scheme.lower() != "bearer":
                     raise SignInError("only bearer tokens are known here")
-                return await register.by_token(token.strip())
+                return await self._by_token(token.strip(), _peer(request))
             if register.is_open:
                 return register.nobody()
             if cookie := request.cookies.get(COOKIE):
@@ -160,6 +171,25 @@ class Gateway:
             return register.nobody()
         except SignInError as error:
             raise ProblemError("unauthenticated", str(error)) from error
+
+    async def _by_token(self, token: str, peer: str) -> Principal:
+        """Who a token is; whoever guesses at them is slowed down, and who has one is not.
+
+        Raises SignInError, ProblemError after too many.
+        """
+        try:
+            return await self._settings.register.by_token(token)
+        except SignInError as error:
+            try:
+                self._limiter.check(peer)
+            except ProblemError:
+                self._meter.signed_in("limited")
+                await asyncio.sleep(GUESS_S)
+                raise
+            self._limiter.failed(peer)
+            self._meter.signed_in("refused")
+            _LOG.warning("a request from %s with a token that nobody has: %s", peer, error)
+            raise
 
     def _check_csrf(self, request: Request, principal: Principal) -> None:
         if principal.by_header:
@@ -238,7 +268,7 @@ def _session(request: Request) -> str:
     return request.cookies.get(COOKIE, "")
 
 
-def _peer(request: Request) -> str:
+def _peer(request: HTTPConnection) -> str:
     return request.client.host if request.client else "somewhere"
 
 
@@ -256,6 +286,9 @@ def _answering(handler: _Handler) -> _Handler:
             return Response(status_code=400)
         except (ValueError, TypeError) as error:
             return _problem(ProblemError("invalid", str(error)))
+        except (ArithmeticError, RecursionError) as error:
+            # A number that no clock or machine has, or a nest of something.
+            return _problem(ProblemError("invalid", f"a value is out of range: {error}"))
         except Exception:
             _LOG.exception("answering %s failed by an error of our own", request.url.path)
             return _problem(ProblemError("internal", "an error of the gateway; its log says which"))
@@ -269,10 +302,16 @@ async def _body(request: Request, kind: type[Any]) -> Any:
     if media != "application/json":
         raise ProblemError("wrong_media", "the body must be application/json")
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > BODY_BYTES_MAX:
-            raise ProblemError("too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > BODY_BYTES_MAX:
+                    raise ProblemError("too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        raise ProblemError(
+            "too_slow", f"the body did not come whole within {BODY_S:.0f} s"
+        ) from None
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:

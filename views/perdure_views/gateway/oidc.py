@@ -68,6 +68,7 @@ class OidcVerifier:
         self._known_at = float("-inf")
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def principal(self, token: str) -> Principal | None:
         """Who a token is of; None when it is no JWT at all. Raises SignInError."""
@@ -107,8 +108,11 @@ class OidcVerifier:
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         now = time.monotonic()
-        if kid not in self._keys or now - self._known_at > REFRESH_S:
+        if kid not in self._keys:
             await self._refresh()
+        elif now - self._known_at > REFRESH_S and not self._lock.locked():
+            # Nobody whose key is known waits for a provider that is slow.
+            self._refreshing = asyncio.create_task(self._refresh())
         key = self._keys.get(kid)
         if key is None:
             raise SignInError("the token is signed with a key that its provider does not show")

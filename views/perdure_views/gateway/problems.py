@@ -18,6 +18,7 @@ STATUS: Final = {
     "foreign": 403,
     "not_found": 404,
     "wrong_method": 405,
+    "too_slow": 408,
     "already_started": 409,
     "already_exists": 409,
     "closed": 409,

@@ -7,10 +7,12 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from perdure_views.gateway.settings import Settings, SettingsError
 
@@ -18,6 +20,61 @@ _LOG = logging.getLogger("perdure.gateway")
 CONNECTIONS_MAX: Final = 1024
 HEADER_BYTES_MAX: Final = 64 * 1024
 SHUTDOWN_S: Final = 2
+HEAD_S: Final = 20.0
+"""A request's line and headers must have come within so long of its connection."""
+
+
+class _Connection(H11Protocol):
+    """A connection whose requests have to come: who sends half a head keeps no place for ever."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; while a request is served, its body's time counts."""
+        super().data_received(data)
+        if self._is_serving:
+            self._stop_waiting()
+        elif self._late is None and not self.transport.is_closing():
+            self._wait()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Leave the connection to the socket, which has times of its own."""
+        self._stop_waiting()
+        self._is_socket = True
+        super().handle_websocket_upgrade(event)
+
+    _is_socket = False
+
+    def _wait(self) -> None:
+        if not self._is_socket:
+            self._late = self.loop.call_later(HEAD_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self._late = None
+        if not self._is_serving:
+            self.transport.close()
+
+    @property
+    def _is_serving(self) -> bool:
+        """Whether a request has come whole and is not answered yet."""
+        # None before the first one, whatever its type says.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
 
 
 class _Uvicorn(uvicorn.Server):
@@ -44,7 +101,7 @@ class GatewayServer:
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Connection,
             ws="websockets-sansio",
             lifespan="off",
             log_config=None,

@@ -12,6 +12,10 @@ from perdure_views.gateway.principals import Register
 BODY_BYTES_MAX: Final = 1024 * 1024
 STREAMS_MAX: Final = 256
 """So many live views and connections of clients at once."""
+STREAMS_EACH: Final = STREAMS_MAX // 4
+"""So many of them are one person's, where people are told apart."""
+BODY_S: Final = 30.0
+"""A body must have come whole within so long."""
 SEND_S: Final = 20.0
 """A reader that takes nothing for so long is let go."""
 ASK_S: Final = 10.0
