@@ -160,6 +160,13 @@ class ExternalCall(Record, frozen=True, kw_only=True, gc=False):
     call_id: str
 
 
+class InputHeader(Record, frozen=True, kw_only=True, gc=False):
+    """A Kafka header of an input, as it came."""
+
+    name: str
+    value: bytes
+
+
 class Errand(Record, frozen=True, kw_only=True, gc=False):
     """A command to another actor that the outcome of an input brings."""
 

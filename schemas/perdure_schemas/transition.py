@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure_schemas.payloads import EffectId, Errand, Record
+from perdure_schemas.payloads import EffectId, Errand, InputHeader, Record
 
 
 class EpochBump(Record, frozen=True, kw_only=True, gc=False):
@@ -50,6 +50,7 @@ class Outcome(Record, frozen=True, kw_only=True, gc=False):
     value: bytes | None = None
     errands: list[Errand] = []
     activity_id: str = ""
+    headers: list[InputHeader] = []
 
 
 class TransitionBody(Record, frozen=True, kw_only=True, gc=False):

@@ -246,6 +246,17 @@ def test_a_time_that_no_record_could_hold_is_refused(
     assert world.runs == {}
 
 
+@pytest.mark.parametrize("name", ["id_reuse_policy", "id_conflict_policy", "parent_close_policy"])
+def test_a_word_that_a_field_does_not_know_is_refused_and_nothing_starts(
+    world: CoreWorld, name: str
+) -> None:
+    verdict = world.do(start(**{name: "reject_duplicates"}))
+
+    assert isinstance(verdict, Rejection)
+    assert verdict.message.startswith(f"{name} is 'reject_duplicates': give one of ")
+    assert world.runs == {}
+
+
 def test_the_longest_times_are_taken(world: CoreWorld) -> None:
     run = world.start(execution_timeout_ms=TIMER_MS_MAX, start_delay_ms=TIMER_MS_MAX)
 

@@ -75,6 +75,7 @@ class SendDead(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Forward(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from perdure_schemas.child_events import ChildWorkflowInitiated, ExternalStartInitiated
 
 WORKFLOW_ID_BYTES_MAX = 1000
+
+
+_WORDS: Final = {
+    "id_reuse_policy": (
+        *("allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"),
+        "terminate_if_running",
+    ),
+    "id_conflict_policy": ("fail", "use_existing", "terminate_existing"),
+    "parent_close_policy": ("terminate", "abandon", "request_cancel"),
+}
+"""Fields that hold one of some words. Empty, and `unspecified`, are the default of each."""
 
 
 def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
@@ -94,6 +105,10 @@ def _invalid_start(command: StartWorkflow) -> str:
             f"a workflow type has 1 to {NAME_CHARS_MAX} characters; the one of workflow"
             f" {command.workflow_id!r} has {len(command.workflow_type)}"
         )
+    for name, words in _WORDS.items():
+        word = getattr(command, name)
+        if word and word != "unspecified" and word not in words:
+            return f"{name} is {word[:60]!r}: give one of {', '.join(words)}"
     times = {
         "execution_timeout_ms": command.execution_timeout_ms,
         "run_timeout_ms": command.run_timeout_ms,

@@ -10,7 +10,7 @@ from perdure_actors.core.decision import Rejection
 from perdure_actors.core.rules import errands_of
 from perdure_actors.partition.fence import INTERNAL, internal
 from perdure_schemas.command_headers import Command, ReadCommand
-from perdure_schemas.payloads import ReplyTo
+from perdure_schemas.payloads import InputHeader, ReplyTo
 from perdure_schemas.replies import Refused
 from perdure_schemas.transition import Outcome
 
@@ -36,6 +36,21 @@ class FailedInput(NamedTuple):
     reply: ReplyTo | None = None
     source: EffectId | None = None
     errands: tuple[Errand, ...] = ()
+
+
+HEADERS_MAX: Final = 100
+HEADERS_BYTES_MAX: Final = 16 * 1024
+"""So much of the headers of an input is kept with it in the dead letters."""
+
+
+def _headers_of(record: StoredRecord) -> list[InputHeader]:
+    found, left = [], HEADERS_BYTES_MAX
+    for name, value in (record.headers or ())[:HEADERS_MAX]:
+        left -= len(name) + len(value or b"")
+        if left < 0:
+            break
+        found.append(InputHeader(name=name, value=value or b""))
+    return found
 
 
 def look_at(framing: Framing, world: World, record: StoredRecord, reason: str) -> FailedInput:
@@ -202,6 +217,7 @@ class InputOutcomes:
                 key=record.key,
                 value=record.value,
                 errands=list(errands),
+                headers=_headers_of(record) if outcome == "dead" else [],
             )
         )
         self._counters[outcome] += 1

@@ -70,7 +70,9 @@ def outcome_rows(outcomes: Sequence[Outcome], time_ms: int, ops: Ops) -> list[Ef
                 table_layout.encode(seen)
             )
         if outcome.outcome == "dead":
-            effects.append(SendDead(outcome.reason, outcome.offset, outcome.key, outcome.value))
+            headers = tuple((header.name, header.value) for header in outcome.headers)
+            letter = (outcome.reason, outcome.offset, outcome.key, outcome.value, headers)
+            effects.append(SendDead(*letter))
         elif outcome.outcome == "forwarded":
             effects.append(Forward(outcome.offset, outcome.key, outcome.value))
         elif outcome.outcome == "handed_back":
@@ -102,7 +104,9 @@ def _fields(effect: SendCommand | SendDead | Forward | SendAgain) -> tuple[objec
     if isinstance(effect, SendCommand):
         return "command", effect.task_queue, encode(effect.command)
     if isinstance(effect, SendDead):
-        return "dead", effect.reason, effect.offset, effect.key, effect.value
+        kept = ("dead", effect.reason, effect.offset, effect.key, effect.value)
+        # Without headers it is as an older release reads it.
+        return (*kept, effect.headers) if effect.headers else kept
     return "forwarded", effect.offset, effect.key, effect.value
 
 
@@ -114,7 +118,12 @@ def kept_effect(data: bytes) -> tuple[int, Effect]:
         return epoch, SendCommand(task_queue, decode_as(Command, command))
     if kind == "again":
         return epoch, SendAgain(*fields)
-    return epoch, SendDead(*fields) if kind == "dead" else Forward(*fields)
+    if kind == "forwarded":
+        return epoch, Forward(*fields)
+    # An older release kept no headers.
+    reason, offset, key, value, *headers = fields
+    pairs = tuple((name, data) for name, data in (headers[0] if headers else ()))
+    return epoch, SendDead(reason, offset, key, value, pairs)
 
 
 UNACKED_MAX = 20_000
@@ -350,6 +359,7 @@ class Outbox:
             return Outgoing(pseq, topic, to, key, effect.value or b"", (), held.place)
         assert isinstance(effect, SendDead), "orders are pushed"
         headers = (
+            *effect.headers,
             ("perdure-error", effect.reason[:REASON_CHARS_MAX].encode(errors="backslashreplace")),
             ("perdure-topic", self._commands.encode()),
             ("perdure-partition", b"%d" % self._address.partition),

@@ -52,6 +52,11 @@ COMMANDS: Final = {
         "relay",
         "Publish accepted emits of a task queue's workflows, each once, until told to stop.",
     ),
+    "dead": Lazy(
+        "perdure.cli.broker.dead_commands",
+        "app",
+        "Dead letters: list, show, replay, drop.",
+    ),
     "triggers": Lazy(
         "perdure.cli.triggers_commands",
         "triggers",

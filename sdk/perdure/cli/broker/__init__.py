@@ -1,0 +1,1 @@
+"""Commands about the topics themselves: dead letters, and the history for others to read."""
