@@ -25,15 +25,13 @@ if TYPE_CHECKING:
 WORKFLOW_ID_BYTES_MAX = 1000
 
 
-_WORDS: Final = {
-    "id_reuse_policy": (
-        *("allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"),
-        "terminate_if_running",
-    ),
-    "id_conflict_policy": ("fail", "use_existing", "terminate_existing"),
-    "parent_close_policy": ("terminate", "abandon", "request_cancel"),
-}
-"""Fields that hold one of some words. Empty, and `unspecified`, are the default of each."""
+_REUSE: Final = (
+    *("allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"),
+    "terminate_if_running",
+)
+_CONFLICT: Final = ("fail", "use_existing", "terminate_existing")
+_PARENT_CLOSE: Final = ("terminate", "abandon", "request_cancel")
+_DEFAULT: Final = ("", "unspecified")
 
 
 def decide_start(world: World, command: StartWorkflow, now_ms: int) -> Verdict:
@@ -105,9 +103,12 @@ def _invalid_start(command: StartWorkflow) -> str:
             f"a workflow type has 1 to {NAME_CHARS_MAX} characters; the one of workflow"
             f" {command.workflow_id!r} has {len(command.workflow_type)}"
         )
-    for name, words in _WORDS.items():
-        word = getattr(command, name)
-        if word and word != "unspecified" and word not in words:
+    for name, word, words in (
+        ("id_reuse_policy", command.id_reuse_policy, _REUSE),
+        ("id_conflict_policy", command.id_conflict_policy, _CONFLICT),
+        ("parent_close_policy", command.parent_close_policy, _PARENT_CLOSE),
+    ):
+        if word not in words and word not in _DEFAULT:
             return f"{name} is {word[:60]!r}: give one of {', '.join(words)}"
     times = {
         "execution_timeout_ms": command.execution_timeout_ms,
