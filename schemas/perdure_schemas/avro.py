@@ -202,7 +202,7 @@ _BY_PREFIX = _REGISTRY.by_prefix
 def encode(record: Record) -> bytes:
     """The framed bytes of a record; text that is no UTF-8 is written escaped.
 
-    Raises ValueError, TypeError or AttributeError when a field does not fit its schema.
+    Raises ValueError or TypeError when a field does not fit its schema.
     """
     codec = _BY_CLASS[type(record)]
     parts = [codec.prefix]
@@ -211,6 +211,8 @@ def encode(record: Record) -> bytes:
     except UnicodeEncodeError:
         parts = [codec.prefix]
         codec.encode_escaped(record, parts.append)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(misfit(record) or str(error)) from error
     return b"".join(parts)
 
 
@@ -230,6 +232,17 @@ def write(record: R) -> tuple[R, bytes]:
         read: R = codec.decode(data, FRAME_BYTES)[0]
         return read, data
     return record, b"".join(parts)
+
+
+def misfit(record: Record) -> str:
+    """Which field of a record does not fit its schema, and how; empty where that cannot be said."""
+    try:
+        msgspec.convert(msgspec.to_builtins(record, builtin_types=(bytes,)), type(record))
+    except msgspec.ValidationError as error:
+        return f"{type(record).__name__}: {error}"
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return ""
+    return ""
 
 
 def decode(data: bytes | None, *, bytes_max: int | None = None) -> Record:

@@ -34,8 +34,11 @@ _NAMES = (
 
 def utf8(text: str) -> str:
     """A text as records can hold it: what is no UTF-8, half a character, is written escaped."""
-    if text.isascii():
-        return text
+    try:
+        if text.isascii():
+            return text
+    except AttributeError:
+        raise TypeError(f"a {type(text).__name__} stands where a text should") from None
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -100,7 +100,13 @@ class RetryPolicy:
         proto.non_retryable_error_types.extend(self.non_retryable_error_types or ())
 
     def _validate(self) -> None:
-        """Raise ValueError for a policy that cannot be followed."""
+        """Raise ValueError for a policy that cannot be followed, TypeError for types by class."""
+        for kind in self.non_retryable_error_types or ():
+            if not isinstance(kind, str):
+                raise TypeError(
+                    f"non_retryable_error_types has {kind!r}: give the names of types, such as"
+                    ' "ValueError"'
+                )
         if self.maximum_attempts < 0:
             raise ValueError(f"maximum_attempts is {self.maximum_attempts}: give 0 or more")
         if self.maximum_attempts == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,16 @@ async def test_runs_of_all_partitions_come_as_one_list_newest_first(client: Clie
 
     listed = [run.id async for run in client.list_workflows()]
     first_four = [run.id async for run in client.list_workflows(limit=4, page_size=3)]
+    by_pages_of_nobody = [
+        [run.id async for run in client.list_workflows(page_size=size)] for size in (0, -1)
+    ]
+    none = [run.id async for run in client.list_workflows(limit=-1)]
     host.stop()
 
     assert listed == [f"o-{at}" for at in (90, 80, 70, 60, 50, 20, 10)]
     assert first_four == listed[:4]
+    assert by_pages_of_nobody == [listed, listed]
+    assert none == []
 
 
 async def test_a_list_goes_on_from_its_token_where_it_was_left(client: Client) -> None:
@@ -268,6 +275,25 @@ async def test_an_id_that_no_queue_knows_is_not_found(client: Client) -> None:
         await client.get_workflow_handle("o-1").describe()
     for host in hosts:
         host.stop()
+
+
+@pytest.mark.parametrize("workflow_id", ["", "a\nb", 5])
+async def test_an_id_that_cannot_be_is_refused_once(client: Client, workflow_id: Any) -> None:
+    hosts = [
+        ScriptedHost(client.log, lambda _: Refused(code="not_found", message=""), task_queue=queue)
+        for queue in ("orders", "shops")
+    ]
+    untold: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: untold.append(told))
+
+    with pytest.raises((ValueError, TypeError), match="workflow id"):
+        await client.get_workflow_handle(workflow_id).describe()
+    gc.collect()
+    await asyncio.sleep(0)
+    for host in hosts:
+        host.stop()
+
+    assert untold == []
 
 
 async def test_a_namespace_without_queues_says_so(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -120,6 +120,44 @@ def test_a_schedule_that_skips_all_of_its_times_is_over() -> None:
     spec = ScheduleSpec(calendars=[daily(9, 0)], skip=[daily(9, 0)])
 
     assert some(spec, at("2026-01-01T00:00"), 1) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta.max)]),
+        ScheduleSpec(
+            intervals=[ScheduleIntervalSpec(every=timedelta(minutes=1))],
+            start_at=datetime.max.replace(tzinfo=UTC),
+        ),
+        ScheduleSpec(
+            calendars=[ScheduleCalendarSpec()],
+            start_at=datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
+            time_zone_name="Pacific/Kiritimati",
+        ),
+        ScheduleSpec(
+            cron_expressions=["0 0 * * *"],
+            start_at=datetime.max.replace(tzinfo=UTC),
+            jitter=timedelta.max,
+        ),
+    ],
+)
+def test_what_is_due_behind_the_end_of_all_time_is_never_due(spec: ScheduleSpec) -> None:
+    assert Times(spec).next(datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+def test_jitter_and_bounds_without_end_are_kept_to_what_there_is() -> None:
+    spec = ScheduleSpec(
+        calendars=[ScheduleCalendarSpec(year=[ScheduleRange(2030)], month=[ScheduleRange(1)])],
+        start_at=datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        end_at=datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
+        jitter=timedelta.max,
+    )
+    times = Times(spec)
+    last = datetime(2030, 1, 31, tzinfo=UTC)
+    assert times.next(datetime(2030, 1, 30, tzinfo=UTC)) == last
+    assert times.next(last) is None
+    assert times.act_at(last) >= last
 
 
 def test_jitter_follows_from_the_schedule_and_never_passes_the_next_time() -> None:

@@ -25,6 +25,7 @@ from perdure._schedules.schedule_records import (
 from perdure._schedules.scheduler import Scheduler
 from perdure._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
 from perdure.workflow._info import HISTORY_LENGTH_SUGGESTED_MAX as LONG
+from perdure_actors.core.timers import TIMER_MS_MAX
 from perdure_schemas import child_events as ce
 from perdure_schemas.events import TimerStarted, WorkflowContinuedAsNew
 from perdure_schemas.fact_events import MemoUpserted, SearchAttributesUpserted
@@ -109,6 +110,22 @@ def test_it_starts_a_workflow_at_its_time_that_is_found_by_its_schedule(
         :1
     ]
     assert CONVERTER.from_payload(upserted.search_attributes["ScheduleId"]) == "s"
+
+
+def test_it_waits_in_parts_for_what_is_further_than_a_timer_reaches(
+    made: Callable[..., Player],
+) -> None:
+    late = datetime(2180, 1, 1, tzinfo=UTC)
+    player = made(spec=ScheduleSpec(intervals=HOURLY.intervals, start_at=late))
+
+    longest_ms = 0
+    while not asked(player):
+        (timer,) = [one for one in player.outputs if isinstance(one, TimerStarted)]
+        longest_ms = max(longest_ms, timer.duration_ms)
+        wake(player)
+
+    assert longest_ms <= TIMER_MS_MAX
+    assert asked(player) == ["report-2180-01-01T00:00:00Z"]
 
 
 def test_what_was_due_while_it_was_away_is_caught_up_with_within_its_window(

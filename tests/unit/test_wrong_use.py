@@ -97,6 +97,10 @@ async def unwritable_memo() -> None:
     workflow.upsert_memo({"k": unwritable()})
 
 
+async def numbered_memo() -> None:
+    workflow.upsert_memo({5: 1})  # type: ignore[dict-item]
+
+
 async def unwritable_result() -> Any:
     return unwritable()
 
@@ -148,6 +152,9 @@ DOINGS: dict[str, Callable[[], Awaitable[Any]]] = {
     "signal that is large": lambda: elsewhere("x" * 2_000_000),
     "two types of an attribute": mixed_types,
     "unwritable memo": unwritable_memo,
+    "memo whose key is no text": numbered_memo,
+    "activity on a queue that is no text": lambda: act(book, Entry(1), task_queue=5),
+    "activity with an id that is no text": lambda: act(book, Entry(1), activity_id=5),
     "unwritable result": unwritable_result,
     "chance": chance,
 }
@@ -176,6 +183,11 @@ BLOCKED = {
     "signal that cannot be written": rf"signal 'note': argument 1 {UNWRITABLE}",
     "signal that is large": r"signal 'note' is given 2000002 bytes; 921600 is the most: pass refer",
     "two types of an attribute": r"search attribute 'Twin' is of type Int in this run, and is",
+    "memo whose key is no text": r"written: MemoUpserted: Expected `str`, got `int` - at `key` in",
+    "activity on a queue that is no text": (
+        r"written: ActivityScheduled: Expected `str`, got `int` - at `\$.task_queue`"
+    ),
+    "activity with an id that is no text": r"a int stands where a text should",
     "unwritable memo": rf"the memo 'k' {UNWRITABLE}",
     "unwritable result": rf"the result of Doing \({HERE}\) {UNWRITABLE}",
     "chance": r"random.random must not be called by workflow code, .*: use workflow.random\(\)",
@@ -196,8 +208,12 @@ FAILED = {
     ),
     "activity with an unwritable heartbeat": rf"the heartbeat's detail 1 {UNWRITABLE}",
 }
-WITHOUT_LINE = {"unwritable result"}
-"""The method is named, but it has returned: there is no line to show."""
+WITHOUT_LINE = {
+    "unwritable result",
+    "memo whose key is no text",
+    "activity on a queue that is no text",
+}
+"""The method is named, but it has returned; or the field is, and the code waits already."""
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +278,7 @@ def day(**parts: int) -> ScheduleSpec:
     return ScheduleSpec(calendars=[ScheduleCalendarSpec(**ranges)])
 
 
+CLASSES: Any = [ValueError]
 HOURLY = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))])
 REFUSED: dict[str, tuple[Call, str]] = {
     "start with a wrong argument": (
@@ -286,6 +303,18 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "start with a cron in no zone": (
         start(cron_schedule="CRON_TZ=No/Where 0 9 * * *"),
         r"there is no time zone 'No/Where': give a name like Europe/Berlin",
+    ),
+    "start with a memo whose key is no text": (
+        start(memo={5: 1}),
+        r"StartWorkflow: Expected `str`, got `int` - at `key` in `\$.memo`",
+    ),
+    "start with types that are no names": (
+        start(retry_policy=RetryPolicy(non_retryable_error_types=CLASSES)),
+        r"non_retryable_error_types has <class 'ValueError'>: give the names of types, such as",
+    ),
+    "start with an id that is no text": (
+        start(5),  # type: ignore[arg-type]
+        r"the workflow id is a int: give a text",
     ),
     "start with a long id": (start("x" * 1001), r"a workflow id has 1 to 1000 bytes; .* has 1001"),
     "start with no id": (start(""), r"a workflow id has 1 to 1000 bytes; this one has 0"),

@@ -117,7 +117,8 @@ def quote(name: str, what: str) -> str:
     Kafka allows no percent sign in a topic name, so the escape is an underscore and two
     hexadecimal digits.
 
-    Raises InvalidNameError for a name that is empty, too long or no proper text.
+    Raises InvalidNameError for a name that is empty, too long or no proper text, TypeError for
+    what is no text at all.
     """
     if not name:
         msg = f"the {what} is empty: give it a name"
@@ -130,6 +131,8 @@ def quote(name: str, what: str) -> str:
 
 
 def _utf8(name: str, what: str) -> bytes:
+    if not isinstance(name, str):
+        raise TypeError(f"the {what} is a {type(name).__name__}: give a text")
     try:
         return name.encode()
     except UnicodeEncodeError as error:
@@ -215,7 +218,8 @@ def topic_settings(role: str) -> dict[str, str]:
 def check_workflow_id(workflow_id: str) -> None:
     """Refuse a workflow id that cannot be kept.
 
-    Raises InvalidNameError when it is empty, too long or holds a control character.
+    Raises InvalidNameError when it is empty, too long or holds a control character, TypeError
+    when it is no text.
     """
     size = len(_utf8(workflow_id, "workflow id"))
     if not 0 < size <= WORKFLOW_ID_BYTES_MAX:

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perdure_actors.replay.raised import is_for_others
 from perdure_schemas.contexts import SerializationContext
 from perdure_schemas.payload_places import payloads_in, with_payloads
 from perdure_schemas.payloads import Payload, Record
@@ -119,6 +120,23 @@ async def _through(
     ]
 
 
+def codecs_in_context(
+    codecs: PayloadCodecs, context: SerializationContext, *, what: str
+) -> PayloadCodecs:
+    """The codecs for the payloads of a context, where they ask for it.
+
+    Raises CodecError when they cannot be put into it.
+    """
+    if not codecs.is_contextual:
+        return codecs
+    try:
+        return codecs.with_context(context)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise CodecError(f"the codec for {what} cannot be had: {text_of(error)}") from error
+
+
 async def _by_context(
     records: Sequence[R], codecs: PayloadCodecs, *, what: str, decoding: bool, contexts: Contexts
 ) -> list[R]:
@@ -129,7 +147,7 @@ async def _by_context(
     made = list(records)
     for context, own in places.items():
         mine = [records[place] for place in own]
-        inner = codecs.with_context(context)
+        inner = codecs_in_context(codecs, context, what=what)
         changed = await _through(mine, inner, what=what, decoding=decoding, contexts=())
         for place, record in zip(own, changed, strict=True):
             made[place] = record
@@ -148,7 +166,9 @@ async def _apply(
             f"the payloads of {what} were not {verb} within {EDGE_S_MAX:g} s: see that what the"
             " codec or the external storage waits for answers"
         ) from error
-    except Exception as error:
+    except BaseException as error:
+        if is_for_others(error):
+            raise
         raise CodecError(f"the payloads of {what} cannot be {verb}: {text_of(error)}") from error
     if len(made) != len(payloads):
         raise CodecError(
@@ -164,7 +184,9 @@ def text_of(error: BaseException) -> str:
         return str(error)
     try:
         said = str(error)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 

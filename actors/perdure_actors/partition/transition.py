@@ -19,7 +19,7 @@ from perdure_actors.core.weights import check_weights
 from perdure_actors.partition.journal import Entry
 from perdure_actors.partition.outbox import effect_rows, outcome_rows
 from perdure_actors.replay.blocked import BlockedError
-from perdure_schemas.avro import encode, write
+from perdure_schemas.avro import encode, misfit, write
 from perdure_schemas.bounds import MESSAGE_CHARS_MAX, STACK_CHARS_MAX, cut
 from perdure_schemas.events import (
     INPUTS,
@@ -175,7 +175,9 @@ class TransitionBuilder:
                         raise BlockedError(cause, problem)
             asked = [write(settle(world, run, output, now_ms)) for output in outputs]
         except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
-            text = f"what the code asks for cannot be written: {type(error).__name__}: {error}"
+            field = next(filter(None, map(misfit, outputs)), "")
+            said = field or f"{type(error).__name__}: {error}"
+            text = f"what the code asks for cannot be written: {said}"
             raise BlockedError("error", text) from error
         for one, _ in asked:
             self._check_queue(one)

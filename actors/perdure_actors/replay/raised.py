@@ -5,6 +5,8 @@ An exception is user code too: its text, its details and its converter may raise
 
 from __future__ import annotations
 
+import asyncio
+
 from perdure_actors.replay.blocked import DeadlockError
 from perdure_actors.replay.failures import SOURCE, failure_of, text_of
 from perdure_schemas.converters import PayloadConverter
@@ -41,3 +43,18 @@ def failure_of_any(error: BaseException, converter: PayloadConverter) -> Failure
         clean = text[:CHARS_MAX].encode(errors="backslashreplace").decode()
         cause = FailureCause(message=clean, type=kind_of(error)[:CHARS_MAX], source=SOURCE)
         return Failure(chain=[cause])
+
+
+def is_for_others(error: BaseException) -> bool:
+    """Whether what came out of user code on an event loop is not that code's own affair.
+
+    Ctrl-C is not, nor is a cancellation that somebody asked for, nor the end of a coroutine that
+    is thrown away.
+    """
+    if not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return isinstance(error, KeyboardInterrupt)
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True
+    return task is None or bool(task.cancelling())

@@ -16,7 +16,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from perdure_actors.replay.exceptions import CancelledError
-from perdure_actors.replay.failures import failure_of, text_of
+from perdure_actors.replay.raised import failure_of_any, said_by
 from perdure_actors.worker.activity_context import (
     CURRENT,
     ActivityContext,
@@ -117,7 +117,7 @@ def outcome_of_result(result: Any, context: ActivityContext) -> Outcome:
         payload = context.converter.to_payload(result, what="the result")
     except Exception as error:
         where = f"activity {context.task.activity_type} ({context.definition.where})"
-        message = f"{where}: {text_of(error)}"
+        message = f"{where}: {said_by(error)}"
         failure = application_failure(message, type(error).__name__, non_retryable=True)
         return Outcome("failed", failure=failure)
     return Outcome("completed", payload)
@@ -149,7 +149,7 @@ def _failure(error: BaseException, context: ActivityContext) -> Failure:
             "AsyncCompletionError",
             non_retryable=True,
         )
-    return failure_of(error, context.converter)
+    return failure_of_any(error, context.converter)
 
 
 def _details(error: BaseException, context: ActivityContext) -> list[Payload]:
@@ -161,7 +161,7 @@ def _details(error: BaseException, context: ActivityContext) -> list[Payload]:
         logger.warning(
             "dropped the details of a cancelled %s: %s",
             context.task.activity_type,
-            text_of(problem),
+            said_by(problem),
         )
         return []
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from perdure_actors.definitions.payload_codecs import (
     CodecError,
     PayloadCodecs,
+    codecs_in_context,
     decode_records,
     encode_payloads,
     encode_records,
@@ -97,9 +98,9 @@ class ActivityGate:
 
     def _codecs_of(self, attempt: Attempt) -> PayloadCodecs:
         """What the payloads of an attempt go through."""
-        codecs = self._codecs
-        return (
-            codecs.with_context(context_of_task(attempt.task)) if codecs.is_contextual else codecs
+        task = attempt.task
+        return codecs_in_context(
+            self._codecs, context_of_task(task), what=f"activity {task.activity_type}"
         )
 
     def _done(self, task: asyncio.Task[None]) -> None:

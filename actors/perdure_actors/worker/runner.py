@@ -12,6 +12,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 
 from perdure_actors.definitions.registry import ActivityRegistry
+from perdure_actors.replay.raised import kind_of, said_by
 from perdure_actors.trouble_log import TroubleLog, tell_failed
 from perdure_actors.worker.activity_context import ActivityContext, Flag, cancellation_details
 from perdure_actors.worker.attempt import WORKER_SHUTDOWN, Attempt, application_failure
@@ -124,16 +125,24 @@ class ActivityRunner:
             self.failed(attempt, self._not_found(task.activity_type))
             return
         definition, fn = found
-        context = ActivityContext(
-            task,
-            definition=definition,
-            fn=fn,
-            started_ms=attempt.started_wall_ms,
-            converter=self._converter,
-            shutdown=self.shutdown,
-            beat=partial(self._beat, attempt),
-            trace_headers=attempt.headers,
-        )
+        try:
+            context = ActivityContext(
+                task,
+                definition=definition,
+                fn=fn,
+                started_ms=attempt.started_wall_ms,
+                converter=self._converter,
+                shutdown=self.shutdown,
+                beat=partial(self._beat, attempt),
+                trace_headers=attempt.headers,
+            )
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # The user's converter raised it, as it was put into its context.
+            text = f"the converter for activity {task.activity_type} cannot be had"
+            self.failed(attempt, application_failure(f"{text}: {said_by(error)}", kind_of(error)))
+            return
         self.running[attempt] = context
         if definition.is_async or self._intercepted is not None:
             self._async.start(attempt, context)

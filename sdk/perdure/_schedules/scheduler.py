@@ -48,6 +48,8 @@ from perdure_schemas.events import WorkflowContinuedAsNew
 
 TIMES_A_TURN = 500
 """How many times are looked at before the actor lets others have a turn."""
+WAIT_MAX = timedelta(days=10_000)
+"""The longest wait for a time that comes later still: timers have their limit."""
 _INSTANT = timedelta(microseconds=1)
 _START_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 _STARTED_BY = SearchAttributeKey.for_keyword("TemporalScheduledById")
@@ -100,7 +102,9 @@ class Scheduler:
 
     async def _wait(self, *, is_through: bool) -> None:
         wake = self._wakes_at() if is_through else workflow.now()
-        timeout = None if wake is None else max(wake - workflow.now(), timedelta(milliseconds=1))
+        timeout = None
+        if wake is not None:
+            timeout = min(max(wake - workflow.now(), timedelta(milliseconds=1)), WAIT_MAX)
         try:
             await workflow.wait_condition(lambda: self._changed, timeout=timeout)
         except TimeoutError:

@@ -20,6 +20,7 @@ from perdure._schedules.spec import (
 from perdure_actors.core import cron
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 SKIPPED_MAX = 10_000
@@ -35,8 +36,8 @@ class Times:
         self._skip = [_Calendar(one, self._zone) for one in spec.skip]
         self._intervals = list(spec.intervals)
         self._expressions = [self._with_zone(one, spec) for one in spec.cron_expressions]
-        self._start = None if spec.start_at is None else spec.start_at.astimezone(UTC)
-        self._end = None if spec.end_at is None else spec.end_at.astimezone(UTC)
+        self._start = None if spec.start_at is None else _in_utc(spec.start_at)
+        self._end = None if spec.end_at is None else _in_utc(spec.end_at)
         self._jitter = spec.jitter or timedelta(0)
         self._seed = seed
 
@@ -51,7 +52,7 @@ class Times:
         if self._start is not None and after < self._start:
             after = self._start - timedelta(microseconds=1)
         for _ in range(SKIPPED_MAX):
-            found = self._soonest(after)
+            found = self._soonest(after) if after.year <= YEAR_MAX else None
             if found is None or (self._end is not None and found > self._end):
                 return None
             if not any(one.holds(found) for one in self._skip):
@@ -71,7 +72,7 @@ class Times:
         if not self._jitter:
             return nominal
         following = self.next(nominal)
-        most = self._jitter if following is None else min(self._jitter, following - nominal)
+        most = min(self._jitter, (_LAST if following is None else following) - nominal)
         text = f"{self._seed}/{int(nominal.timestamp())}".encode()
         part = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / (1 << 64)
         return nominal + timedelta(milliseconds=int(most / timedelta(milliseconds=1) * part))
@@ -83,10 +84,22 @@ class Times:
         return min((one for one in found if one is not None), default=None)
 
 
-def _next_interval(interval: ScheduleIntervalSpec, after: datetime) -> datetime:
+def _in_utc(moment: datetime) -> datetime:
+    """A point in time in UTC; the nearest one that there is, at either end of all time."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return _FIRST if moment.year == 1 else _LAST
+
+
+def _next_interval(interval: ScheduleIntervalSpec, after: datetime) -> datetime | None:
     offset = interval.offset or timedelta(0)
-    passed = (after - EPOCH - offset) // interval.every + 1
-    return EPOCH + offset + passed * interval.every
+    try:
+        passed = (after - EPOCH - offset) // interval.every + 1
+        return EPOCH + offset + passed * interval.every
+    except OverflowError:
+        # It is behind the end of all time.
+        return None
 
 
 def _next_cron(expression: str, after: datetime) -> datetime | None:

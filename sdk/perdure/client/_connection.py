@@ -434,8 +434,10 @@ class Connection:
     async def locate(self, workflow_id: str, run_id: str, timeout_s: float | None) -> str:
         """The task queue that a workflow id is on, asked of every queue of the namespace.
 
-        Raises RPCError when none or more than one knows it.
+        Raises RPCError when none or more than one knows it, InvalidNameError for an id that
+        cannot be.
         """
+        check_workflow_id(workflow_id)
         async with self.within(f"looking for workflow {workflow_id!r}", timeout_s):
             queues = await self.task_queues()
         if not queues:
@@ -451,8 +453,7 @@ class Connection:
         finally:
             for task in asking.values():
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(*asking.values(), return_exceptions=True)
 
     async def _knows(
         self, queue: str, workflow_id: str, run_id: str, timeout_s: float | None

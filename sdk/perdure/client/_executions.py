@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from perdure._search_attribute_payloads import attribute_pairs, typed_attributes
 from perdure._search_attributes import TypedSearchAttributes
@@ -228,6 +228,8 @@ class WorkflowExecutionCount:
     """The task queues that did not answer: their runs are not counted."""
 
 
+PAGE_SIZE: Final = 1000
+"""How many runs a page has where nobody says, or says 0, as Temporal's server does."""
 FetchRuns = Callable[[Mapping[Place, bytes], int], Awaitable[Mapping[Place, RunPage]]]
 """Gives the next page of each of some partitions: their page tokens, page size."""
 
@@ -251,8 +253,8 @@ class WorkflowExecutionAsyncIterator(Pages[WorkflowExecution]):
         self._fetch = fetch
         self._to_execution = to_execution
         self._history = history
-        self._page_size = page_size
-        self._left = limit
+        self._page_size = max(page_size or 0, 0) or PAGE_SIZE
+        self._left = None if limit is None else max(limit, 0)
         self._token = token
         self._silent = [] if silent is None else silent
         self._merge: MergedRuns | None = None
@@ -273,7 +275,7 @@ class WorkflowExecutionAsyncIterator(Pages[WorkflowExecution]):
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Make the next page from all partitions."""
-        size = page_size or self._page_size
+        size = max(page_size or 0, 0) or self._page_size
         if self._left is not None:
             size = min(size, self._left)
         if self._merge is None:

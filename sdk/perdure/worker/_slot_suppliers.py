@@ -20,6 +20,7 @@ from perdure.worker._tuning import (
     SlotReleaseContext,
     SlotSupplier,
 )
+from perdure_actors.replay.raised import is_for_others
 from perdure_actors.worker.machine_load import Load
 from perdure_actors.worker.slots import FixedSlots, Slots
 from perdure_actors.worker.task_rate import FOREVER_MS
@@ -213,7 +214,11 @@ class CustomSlots:
         while True:
             try:
                 permit = await self._supplier.reserve_slot(self._context)
-            except Exception:
+                if permit is None:
+                    raise TypeError("reserve_slot returned None; it gives a SlotPermit")
+            except BaseException as error:
+                if is_for_others(error):
+                    raise
                 logger.exception("reserve_slot of a slot supplier failed; it is called again")
                 await asyncio.sleep(AFTER_ERROR_S)
             else:
@@ -224,7 +229,9 @@ class CustomSlots:
     def _called(self, method: str, context: Any) -> Any:
         try:
             return getattr(self._supplier, method)(context)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             logger.exception("%s of a slot supplier failed", method)
             return None
 
