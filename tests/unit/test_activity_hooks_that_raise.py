@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -140,9 +140,11 @@ class Calling:
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> Client:
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
     converter = DataConverter(payload_converter_class=Converter, payload_codec=Codec())
-    return await Client.connect(f"file:{tmp_path}/log", data_converter=converter)
+    client = await Client.connect(f"file:{tmp_path}/log", data_converter=converter)
+    yield client
+    await client.close()
 
 
 @pytest.mark.parametrize(
