@@ -97,6 +97,22 @@ async def test_another_client_of_the_environment_lets_time_leap_too() -> None:
         assert await other.execute_workflow(Sleeps.run, 9, id="w", task_queue="q") == 9
 
 
+async def test_what_closed_is_there_however_far_time_has_leapt() -> None:
+    async with (
+        await WorkflowEnvironment.start_time_skipping() as env,
+        Worker(env.client, task_queue="q", workflows=[Waits]),
+    ):
+        first = await env.client.start_workflow(Waits.run, 1, id="first", task_queue="q")
+        await env.sleep(timedelta(days=2))
+        for number in range(4):
+            await env.sleep(timedelta(days=60))
+            other = await env.client.start_workflow(
+                Waits.run, 1, id=f"other-{number}", task_queue="q"
+            )
+            assert await other.result() == 0
+        assert await first.result() == 0
+
+
 async def test_time_elsewhere_cannot_be_skipped(tmp_path: Path) -> None:
     client = await Client.connect(f"file:{tmp_path}/log")
     env = WorkflowEnvironment.from_client(client)

@@ -191,4 +191,6 @@ class Limits(NamedTuple):
     memo_bytes_max: int = 256 * 1024
     attribute_bytes_max: int = 40 * 1024
     emit_bytes_max: int = 1_000_000
+    closed_keep_ms: int = 30 * 24 * 3600 * 1000
+    """How long closed runs are kept where nobody has said otherwise; -1 for ever."""
     retention_resend_ms: int = 7 * 24 * 3600 * 1000 // 2

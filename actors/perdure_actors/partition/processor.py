@@ -36,6 +36,7 @@ from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.timer_service import TimerQueue, TimerService
 from perdure_actors.partition.transition import InFlight, PendingReplies, Transitions
 from perdure_actors.partition.watermark import Watermark
+from perdure_actors.retention.policy import RetentionPolicy
 from perdure_actors.retention.retention import Retention
 from perdure_topics.names import topic_name
 from perdure_topics.ports import TableError
@@ -209,6 +210,7 @@ class PartitionProcessor:
             proposes=self._transitions,
             position=self.journal,
             sent=self.outbox,
+            unsaid=RetentionPolicy(self.world.limits.closed_keep_ms),
         )
 
     def _take_reports(self, watermark: Watermark, on_ready: Callable[[], None]) -> None:

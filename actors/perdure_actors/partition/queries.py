@@ -26,6 +26,7 @@ from perdure_actors.core.targets import named_run
 from perdure_actors.partition.executor import history_from
 from perdure_actors.partition.transition import closing_of
 from perdure_actors.replay.blocked import BlockedError
+from perdure_actors.retention.policy import RetentionPolicy
 from perdure_actors.retention.retention import retention_info
 from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.counting import open_and_blocked
@@ -520,7 +521,8 @@ class Queries:
 
     def read_retention(self, _ask: commands.ReadRetention) -> Record:
         """How long closed runs are kept here, and which would be forgotten now."""
-        return retention_info(self.table, self.partition, self.world.now_ms())
+        unsaid = RetentionPolicy(self.world.limits.closed_keep_ms)
+        return retention_info(self.table, self.partition, self.world.now_ms(), unsaid)
 
     def _is_to_follow(self, workflow_id: str, run_id: str) -> bool:
         """Whether a run will follow the current one, and only its time has not come."""

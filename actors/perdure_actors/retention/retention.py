@@ -106,14 +106,22 @@ class Retention:
     """What one owner of a partition lets its log forget."""
 
     def __init__(
-        self, table: Table, *, runs: Runs, proposes: Proposes, position: Position, sent: Sent
+        self,
+        table: Table,
+        *,
+        runs: Runs,
+        proposes: Proposes,
+        position: Position,
+        sent: Sent,
+        unsaid: RetentionPolicy,
     ) -> None:
+        """The rule that is unsaid holds until the log has one."""
         self._table = table
         self._runs = runs
         self._proposes = proposes
         self._position = position
         self._sent = sent
-        self._policy = RetentionPolicy()
+        self._policy = self._unsaid = unsaid
         self._walks: list[_Walk] = []
         self._from: dict[int, bytes] = {}
         """How far each length of time has been walked."""
@@ -150,7 +158,7 @@ class Retention:
             self._safe_ms, self._note = self._note[0], None
         if self._note is None:
             self._note = (now_ms, self._position.next_pseq - 1)
-        policy = policy_in(self._table) or RetentionPolicy()
+        policy = policy_in(self._table) or self._unsaid
         if policy != self._policy:
             self._policy = policy
             self._from.clear()
@@ -266,10 +274,12 @@ class RetentionCommands:
         self._retention.ask_now(now_ms)
 
 
-def retention_info(table: Table, partition: int, now_ms: int) -> RetentionInfo:
+def retention_info(
+    table: Table, partition: int, now_ms: int, unsaid: RetentionPolicy
+) -> RetentionInfo:
     """How long a partition keeps closed runs, and what it would forget now."""
     said = policy_in(table)
-    policy = said or RetentionPolicy()
+    policy = said or unsaid
     due, looked, oldest = 0, 0, 0
     for key in closed_runs(table, b"", now_ms + 1, DUE_COUNTED_MAX):
         looked += 1

@@ -23,6 +23,7 @@ from perdure.converter import DataConverter
 from perdure.testing._clock import SkippingClock, TimeKeeper
 from perdure.testing._time_skipping import SkipsTime, TimeSkippingConfig
 from perdure_actors.core.decision import Limits
+from perdure_actors.retention.policy import FOR_EVER
 from perdure_topics.clock import SystemClock
 from perdure_topics.ports import Clock
 
@@ -176,8 +177,9 @@ class WorkflowEnvironment(SkipsTime):
             pace=keeper,
             tables=assembly.memory_tables,
             partitions=PARTITIONS,
-            # Clients say when they first sent something by the machine's time.
-            limits=Limits(request_age_ms_max=CENTURIES_MS),
+            # Clients say when they first sent something by the machine's time. Time leaps by
+            # years before a test has looked at what closed.
+            limits=Limits(request_age_ms_max=CENTURIES_MS, closed_keep_ms=FOR_EVER),
             awaiting=nullcontext if keeper is None else keeper.awaiting,
             watch=None if keeper is None else keeper.watch,
             # What a test asserts in workflow code ends its run, which would wait blocked else.
