@@ -73,6 +73,15 @@ class TerminateWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
     child_of: RunRef | None = None
 
 
+class ResetWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
+    """Ends a run and begins a new one on its history up to an event."""
+
+    reason: str = ""
+    seq: int = 0
+    exclude: list[str] = []
+    again: bool = False
+
+
 class ClaimActivity(AttemptReport, frozen=True, kw_only=True, gc=False):
     """A worker runs, or wants to run, an attempt: the report that promotes a long activity."""
 

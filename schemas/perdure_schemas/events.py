@@ -39,6 +39,7 @@ from perdure_schemas.payloads import (
     Payload,
     Priority,
     Record,
+    ResetOrigin,
     RetryPolicy,
     RunRef,
     SignalInput,
@@ -83,6 +84,7 @@ class WorkflowStarted(Record, frozen=True, kw_only=True, gc=False):
     child_id: str = ""
     external: ExternalCall | None = None
     children: list[CarriedChild] = []
+    reset: ResetOrigin | None = None
 
 
 class WorkflowCompleted(Record, frozen=True, kw_only=True, gc=False):
@@ -117,6 +119,8 @@ class WorkflowTerminated(Record, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     details: list[Payload] = []
     identity: str = ""
+    next_run_id: str = ""
+    reset: ResetOrigin | None = None
 
 
 class WorkflowTimedOut(Record, frozen=True, kw_only=True, gc=False):

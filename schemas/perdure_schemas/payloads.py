@@ -133,6 +133,26 @@ class CarriedChild(Record, frozen=True, kw_only=True, gc=False):
     cancel_requested: bool = False
 
 
+class SeedSpan(Record, frozen=True, kw_only=True, gc=False):
+    """By which run id a part of a history has drawn its random numbers."""
+
+    run_id: str
+    until: int
+
+
+class ResetOrigin(Record, frozen=True, kw_only=True, gc=False):
+    """The run that a reset goes back in, and how far; how its new run came to be."""
+
+    run_id: str
+    seq: int
+    seeds: list[SeedSpan] = []
+    reason: str = ""
+    identity: str = ""
+    request_id: str = ""
+    exclude: list[str] = []
+    was_closed: bool = False
+
+
 class SignalInput(Record, frozen=True, kw_only=True, gc=False):
     """A signal that travels with a start."""
 

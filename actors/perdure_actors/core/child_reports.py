@@ -130,13 +130,19 @@ def _taken_over(
     if not newest.state.is_open:
         following = newest.actor.next_start
         left = following.children if following is not None else ()
-        if key in ((child.parent_run_id, child.child_id) for child in left):
+        waits = key in ((child.parent_run_id, child.child_id) for child in left)
+        if waits or goes_on_by_reset(following):
             return Decision([starting_now(newest, now_ms)], again=command)
         return Ignored("a child of a closed run")
     child = newest.children.get(command.child_id)
     if child is None or child.parent_run_id != command.run_id:
         return Ignored("a child of a closed run")
     return newest, child
+
+
+def goes_on_by_reset(following: WorkflowStarted | None) -> bool:
+    """Whether the run that is to follow goes on from an event, and has what was waited for then."""
+    return following is not None and following.reset is not None
 
 
 def _decided(run: RunView, event: Record) -> Decision:
@@ -216,7 +222,7 @@ def _outcome(event: Closing) -> dict[str, Any] | None:
     """What a parent is told of a closing event; None when another run follows."""
     if isinstance(event, WorkflowContinuedAsNew):
         return None
-    if not isinstance(event, WorkflowTerminated | WorkflowCanceled) and event.next_run_id:
+    if not isinstance(event, WorkflowCanceled) and event.next_run_id:
         return None
     if isinstance(event, WorkflowCompleted):
         return {"status": COMPLETED, "result": event.result}

@@ -22,7 +22,7 @@ from perdure_schemas.child_events import (
     ChildWorkflowTimedOut,
 )
 from perdure_schemas.commands import CancelWorkflow, TerminateWorkflow
-from perdure_schemas.events import WorkflowContinuedAsNew
+from perdure_schemas.events import WorkflowContinuedAsNew, WorkflowTerminated
 from perdure_schemas.payloads import CarriedChild, ExternalCall, RunRef
 from perdure_schemas.tracing import beneath
 
@@ -200,10 +200,13 @@ def effects_of_closing(run: RunView, event: Record, _at: RecordId, _now_ms: int)
     """What the end of a run means for its children: nothing where the next run takes them over."""
     if isinstance(event, WorkflowContinuedAsNew) and event.keeps_children:
         return []
+    origin = event.reset if isinstance(event, WorkflowTerminated) else None
+    kept_seq = origin.seq if origin is not None else 0
     return [
         _close_policy(run, child)
         for child in run.children.values()
         if child.parent_close_policy in (TERMINATE, REQUEST_CANCEL)
+        and child.initiated_seq > kept_seq
     ]
 
 

@@ -11,6 +11,7 @@ from perdure_actors.core.children import carried_children, take_over
 from perdure_actors.core.decision import Decision, Due, Later, Rejection, Step
 from perdure_actors.core.markers import carried_attributes, too_large
 from perdure_actors.core.next_run import follow_cron, follow_failed, plan_next
+from perdure_actors.core.reset import reset_started
 from perdure_actors.core.start import held_next, terminating
 from perdure_actors.core.state import (
     CANCELED,
@@ -177,7 +178,8 @@ def decide_run_alarm(world: World, run: RunView, _id: str, now_ms: int) -> Due |
 def apply_started(run: Run, event: WorkflowStarted, _at: RecordId, _now_ms: int) -> None:
     """open_run has taken all of it, but for the children that the run before left."""
     run.touched.add(("started", ""))
-    take_over(run, event.children)
+    if event.reset is None or event.reset.seq <= 1:
+        take_over(run, event.children)
 
 
 def apply_cancel_requested(
@@ -227,14 +229,19 @@ def apply_canceled(run: Run, event: WorkflowCanceled, _at: RecordId, now_ms: int
 
 
 def apply_terminated(run: Run, event: WorkflowTerminated, _at: RecordId, now_ms: int) -> None:
-    """The run was ended."""
+    """The run was ended; after a reset another goes on in its place."""
     cause = FailureCause(
         kind="terminated",
         message=event.reason or "workflow terminated",
         details=event.details,
         identity=event.identity,
     )
-    _close(run, Closing(TERMINATED, now_ms, failure=Failure(chain=[cause])))
+    failure = Failure(chain=[cause])
+    _close(run, Closing(TERMINATED, now_ms, failure=failure, next_run_id=event.next_run_id))
+    if event.reset is not None:
+        run.actor.next_run_id = event.next_run_id
+        run.actor.alarm_ms = max(now_ms, 1)
+        run.actor.next_start = reset_started(run.started, event.reset, now_ms)
 
 
 def apply_timed_out(run: Run, event: WorkflowTimedOut, _at: RecordId, now_ms: int) -> None:

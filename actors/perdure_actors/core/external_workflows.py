@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from perdure_actors.core.child_reports import REPORT_BYTES_MAX
+from perdure_actors.core.child_reports import REPORT_BYTES_MAX, goes_on_by_reset
 from perdure_actors.core.decision import Decision, Ignored, Rejection, SendCommand, Step
-from perdure_actors.core.start import start_command
+from perdure_actors.core.start import start_command, starting_now
 from perdure_actors.core.state import CANCEL, SIGNAL, START, CallState, RecordId, Run
 from perdure_schemas.bounds import MESSAGE_CHARS_MAX, cut
 from perdure_schemas.child_commands import ReportCall
@@ -46,13 +46,20 @@ OUTCOMES: dict[str, tuple[type[Record], type[Record]]] = {
 """A call's kind -> the event of its success, and that of its failure."""
 
 
-def decide_report(world: World, command: ReportCall, _now_ms: int) -> Verdict:
-    """A call was answered."""
+def decide_report(world: World, command: ReportCall, now_ms: int) -> Verdict:
+    """A call was answered: to the run that made it, or one that goes on from an event of it."""
     run = world.run(command.run_id)
     if run is None or run.state.workflow_id != command.workflow_id:
         return Ignored("a call of no run here")
     if not run.state.is_open:
-        return Ignored("a call of a closed run")
+        newest = world.current(command.workflow_id)
+        assert newest is not None, "a workflow with a run has a newest one"
+        if not newest.state.is_open and goes_on_by_reset(newest.actor.next_start):
+            return Decision([starting_now(newest, now_ms)], again=command)
+        taken = newest.calls.get(command.call_id)
+        if taken is None or taken.caller_run_id != command.run_id:
+            return Ignored("a call of a closed run")
+        run = newest
     call = run.calls.get(command.call_id)
     if call is None:
         return Ignored("a call that is answered")
@@ -206,9 +213,16 @@ def effects_of_signal_initiated(
         header=event.header,
         identity=f"{me.workflow_id}/{me.run_id}",
         external=ExternalCall(run=me, call_id=event.call_id),
-        child_of=me if event.child_id else None,
+        child_of=_parent_of(run, event.child_id) if event.child_id else None,
     )
     return [SendCommand(target.task_queue, command)]
+
+
+def _parent_of(run: RunView, child_id: str) -> RunRef:
+    """The run as a child knows its parent: one that another left to it knows that one."""
+    child, me = run.children.get(child_id), run.ref()
+    left_by = child.parent_run_id if child is not None else ""
+    return replace(me, run_id=left_by) if left_by else me
 
 
 def effects_of_start_initiated(

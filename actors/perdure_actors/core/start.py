@@ -232,7 +232,7 @@ def open_run(actor: ActorState, run_id: str, event: WorkflowStarted, now_ms: int
         begin_ms=begin_ms,
         first_run_id=event.first_run_id,
     )
-    _set_alarm(state)
+    set_run_alarm(state)
     actor.current_run_id = run_id
     actor.next_run_id = ""
     actor.next_start = None
@@ -240,6 +240,7 @@ def open_run(actor: ActorState, run_id: str, event: WorkflowStarted, now_ms: int
     return Run(state, event, actor)
 
 
-def _set_alarm(state: RunState) -> None:
+def set_run_alarm(state: RunState) -> None:
+    """Set a run's own next deadline: its start delay, or one of its timeouts."""
     times = (state.execution_expires_ms, state.run_expires_ms, state.begin_ms)
     state.alarm_ms = min((at for at in times if at), default=0)

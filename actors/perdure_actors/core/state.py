@@ -138,6 +138,8 @@ class CallState(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """signal, cancel or start."""
     target: RunRef
     initiated_seq: int
+    caller_run_id: str = ""
+    """The run that made it, where this one goes on from an event of that."""
 
 
 class UpdateState(msgspec.Struct, array_like=True, gc=False, frozen=True):

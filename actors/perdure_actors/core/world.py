@@ -64,6 +64,8 @@ class RunStateView(Protocol):
     @property
     def waiting(self) -> Sequence[int]: ...
     @property
+    def history_bytes(self) -> int: ...
+    @property
     def signals(self) -> int: ...
     @property
     def updates_in_flight(self) -> int: ...
@@ -225,6 +227,9 @@ class World(Protocol):
 
     def current(self, workflow_id: str) -> RunView | None:
         """The newest run of a workflow id."""
+
+    def input_at(self, run_id: str, seq: int) -> int:
+        """The newest input of a run up to an event, as its history has it; 0 when it has none."""
 
     def attribute_type(self, name: str) -> str:
         """The type that runs have given a search attribute; empty when none has it."""

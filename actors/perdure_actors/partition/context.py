@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from perdure_actors.core.liveness import Liveness
 from perdure_actors.core.search_attribute_types import is_said
+from perdure_actors.inherited_history import input_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +125,10 @@ class PartitionContext:
         """What is known of a workflow id over its runs."""
         resident = self._run_cache.current(workflow_id)
         return resident.run.actor if resident else None
+
+    def input_at(self, run_id: str, seq: int) -> int:
+        """The newest input of a run up to an event, as its history has it; 0 when it has none."""
+        return input_at(self._run_cache.history(run_id), seq)
 
     def attribute_type(self, name: str) -> str:
         """The type of a search attribute, here or in another partition of this host."""

@@ -11,6 +11,8 @@ from perdure_actors.core.decision import Decision, Ignored, Rejection, Step
 from perdure_actors.core.messages import accepted_of
 from perdure_actors.core.rules import COMMANDS
 from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.bounds import MESSAGE_CHARS_MAX, cut
+from perdure_schemas.commands import ResetWorkflow
 from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.message_events import WorkflowUpdateAccepted
@@ -57,12 +59,18 @@ class Consults(Protocol):
     ) -> UpdateAnswer | None:
         """Why the code of a run that is yet to begin refuses the second event of it."""
 
+    def consult_kept(self, resident: CachedRun) -> None:
+        """See that the code fits what a run that is yet to begin has of another's history."""
+
 
 class FindsRuns(Protocol):
     """Whoever holds the runs of a partition."""
 
     def find(self, run_id: str) -> CachedRun | None:
         """A run by its id, loaded when it must be."""
+
+    def imagine(self, started: WorkflowStarted, workflow_id: str, now_ms: int) -> CachedRun:
+        """A run as a reset would make it, to look at."""
 
 
 class Proposes(Protocol):
@@ -161,9 +169,33 @@ class CommandDecider:
 
     def _decide_one(self, command: Command, now_ms: int) -> Verdict:
         verdict = decide(self._world, command, now_ms)
+        if isinstance(command, ResetWorkflow) and isinstance(verdict, Decision):
+            return self._reset(command, verdict)
         if not isinstance(verdict, Decision) or not verdict.is_checked:
             return verdict
         return self._shown_to_code(verdict)
+
+    def _reset(self, command: ResetWorkflow, decision: Decision) -> Decision | Rejection:
+        """A reset, unless what it keeps is not to be had, or is not what the code here does."""
+        started = decision.steps[-1].events[0] if decision.steps else None
+        if not isinstance(started, WorkflowStarted) or started.reset is None:
+            return decision
+        origin = started.reset
+        try:
+            imagined = self._runs.imagine(started, command.workflow_id, self._world.time_ms)
+        except ValueError as error:
+            return Rejection("invalid", str(error), origin.run_id)
+        try:
+            self._code.consult_kept(imagined)
+        except BlockedError as error:
+            text = (
+                f"the code of this worker does not fit the history of workflow"
+                f" {command.workflow_id!r} run {origin.run_id} up to event {origin.seq}, so its"
+                f" new run would be blocked ({error.cause}): {error.message}. Reset to an earlier"
+                " event, or deploy code that fits; nothing was changed"
+            )
+            return Rejection("blocked", cut(text, MESSAGE_CHARS_MAX), origin.run_id)
+        return decision
 
     def _shown_to_code(self, decision: Decision) -> Decision | Rejection:
         """What a decision becomes once the code has seen the one event it may refuse."""

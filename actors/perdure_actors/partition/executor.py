@@ -194,6 +194,17 @@ class Executor:
             coroutine.close()
         return self._refused(event, facts, failure, what)
 
+    def consult_kept(self, resident: CachedRun) -> None:
+        """See that the code fits what a run that is yet to begin has of another's history.
+
+        Raises BlockedError when it does not.
+        """
+        if self.refusal:
+            raise BlockedError("killer", self.refusal)
+        origin = resident.run.started.reset
+        assert origin is not None, "a run that a reset makes says from whom"
+        self.replay(resident, before_seq=origin.seq).close()
+
     def _refused(
         self, event: Record, facts: RunFacts, failure: Failure | None, what: str
     ) -> UpdateAnswer | None:
@@ -292,9 +303,9 @@ class Executor:
         read = _read_brief if is_brief and not boundary.is_contextual else decode
         size = 0
         try:
-            past = takewhile(
-                lambda row: row[3].seq < before_seq, history_of(self._table, state.run_id)
-            )
+            kept = resident.inherited
+            rows = history_of(self._table, state.run_id) if kept is None else iter(kept.rows)
+            past = takewhile(lambda row: row[3].seq < before_seq, rows)
             while rows_read := list(islice(past, DECODED_AT_ONCE)):
                 batches = [[read(data) for data in body.events] for _, _, _, body in rows_read]
                 if boundary.has_codecs:

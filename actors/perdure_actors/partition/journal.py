@@ -57,6 +57,7 @@ class Entry:
         "body",
         "envelope",
         "history_key",
+        "kept_body",
         "mark",
         "ops",
         "owners",
@@ -71,6 +72,8 @@ class Entry:
         """The rows that its acceptance writes; None deletes one."""
         self.history_key: bytes | None = None
         """Where its body is kept."""
+        self.kept_body = body
+        """Its body as it is kept."""
         self.owners: tuple[str, ...] = ()
         """The ids that its acceptance takes marks of doubt from."""
         self.mark: InputTrying | None = None
@@ -218,7 +221,7 @@ class Journal(Generic[E]):
         ops.update(entry.ops)
         if entry.history_key is not None:
             ops[entry.history_key] = table_layout.pack_history(
-                offset, envelope.pseq, envelope.time_ms, entry.body
+                offset, envelope.pseq, envelope.time_ms, entry.kept_body
             )
 
     def write(self, ops: dict[bytes, bytes | None]) -> None:
@@ -233,6 +236,20 @@ class Journal(Generic[E]):
         ops[table_layout.META] = table_layout.encode(meta)
         puts = [(key, value) for key, value in ops.items() if value is not None]
         self._table.write(puts, [key for key, value in ops.items() if value is None])
+
+    def rows_ahead(self, start: bytes, end: bytes) -> dict[bytes, bytes]:
+        """The rows of history between two keys that what is in flight will write."""
+        rows: dict[bytes, bytes] = {}
+        for place, entry in enumerate(self.in_flight, self.meta.offset + 1):
+            mine = dict(entry.ops)
+            if entry.history_key is not None:
+                envelope = entry.envelope
+                mine[entry.history_key] = table_layout.pack_history(
+                    place, envelope.pseq, envelope.time_ms, entry.kept_body
+                )
+            found = {key: data for key, data in mine.items() if start <= key < end}
+            rows.update((key, data) for key, data in found.items() if data is not None)
+        return rows
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Append no more; flush for so long."""

@@ -124,6 +124,7 @@ class PartitionProcessor:
             sent=self.outbox,
             shown=self.observer,
         )
+        self.run_cache.ahead = self.journal.rows_ahead
         self._transitions = Transitions(
             self.journal,
             self.world,

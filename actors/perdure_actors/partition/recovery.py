@@ -72,6 +72,7 @@ class Recovery:
         """The last record that was taken; it is marked when that is written down."""
         self._run_cache = RunCache(table, RunMemory(runs_max=FOLDED_RUNS, idle_max=FOLDED_RUNS))
         self._ops: Ops = {}
+        self._run_cache.ahead = self._rows_ahead
         self._changed: dict[str, CachedRun] = {}
         """The runs that the batch has changed: each is saved once, as the batch leaves it."""
         self._unsaved = 0
@@ -175,13 +176,26 @@ class Recovery:
             # The record counts all the same; only its run stands still, for a person to see.
             state.block = _misfit(body.seq, state.seq, record.offset)
             state.blocked_ms = envelope.time_ms
+        kept_body = accepted.body
+        if resident.inherited is not None:
+            self._ops.update(resident.inherited.rows_to_write(body.run_id))
+            kept_body = resident.inherited.stored(body) if resident.inherited.rows else kept_body
+            resident.inherited = None
         if body.run_id not in self._changed:
             self._changed[body.run_id] = resident
             resident.pinned += 1
         self._ops[table_layout.history_key(body.run_id, body.seq)] = table_layout.pack_history(
-            record.offset, envelope.pseq, envelope.time_ms, accepted.body
+            record.offset, envelope.pseq, envelope.time_ms, kept_body
         )
         return effects
+
+    def _rows_ahead(self, start: bytes, end: bytes) -> dict[bytes, bytes]:
+        """The rows between two keys that the batch will write."""
+        return {
+            key: data
+            for key, data in self._ops.items()
+            if start <= key < end and data is not None
+        }
 
     def _apply_partition(self, body: TransitionBody, pseq: int) -> None:
         for data in body.events:

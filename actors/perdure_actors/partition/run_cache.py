@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from perdure_actors import table_layout
 from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ActorState, Run, alarm_of
+from perdure_actors.inherited_history import inherit, unpack_row
 from perdure_actors.partition.signal_buffer_store import SignalBufferStore
 from perdure_actors.retention.policy import policy_row
 from perdure_actors.visibility.indexing import Indexing, Shown, shown_of
 from perdure_schemas.partition_events import RetentionSet, RunsForgotten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from perdure_actors.core.state import RunState
+    from perdure_actors.inherited_history import HistoryRow, Inherited
     from perdure_actors.replay.coroutine import Coroutine
     from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record
@@ -161,7 +163,17 @@ Ops = dict[bytes, bytes | None]
 class CachedRun:
     """A run in memory, with its code when that is live."""
 
-    __slots__ = ("bytes", "coroutine", "delivered", "key_alarm", "pinned", "run", "shown", "view")
+    __slots__ = (
+        "bytes",
+        "coroutine",
+        "delivered",
+        "inherited",
+        "key_alarm",
+        "pinned",
+        "run",
+        "shown",
+        "view",
+    )
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -176,6 +188,8 @@ class CachedRun:
         """The alarms its rows have: by entity."""
         self.delivered: Ops = {}
         """The rows of what waited for its start: they are no more."""
+        self.inherited: Inherited | None = None
+        """What it has of another run's history, until its first transition is made."""
         self.bytes = 0
         """What it takes in memory, by estimate."""
 
@@ -210,6 +224,8 @@ class RunCache:
         """Runs and workflow ids that are forgotten, with the table yet to hear of it: what of."""
         self.is_held = False
         """Whether a turn is under way, in which none of them leaves."""
+        self.ahead: Callable[[bytes, bytes], dict[bytes, bytes]] = lambda _start, _end: {}
+        """The rows from a key to another that are on their way to the table."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -274,8 +290,36 @@ class RunCache:
         before = self.current(workflow_id)
         actor = before.run.actor if before else ActorState(workflow_id)
         resident = CachedRun(open_run(actor, run_id, event, now_ms))
+        if event.reset is not None:
+            self._inherit(resident, event.reset.run_id, now_ms)
         resident.delivered = self.signal_buffer.delivered(workflow_id)
         self._add(resident)
+        return resident
+
+    def _inherit(self, resident: CachedRun, run_id: str, now_ms: int) -> None:
+        """Give a run what it has of another's history."""
+        rows, run = list(self.history(run_id)), resident.run
+        if run.started.first_activation_delay_ms and rows:
+            run.state.begin_ms = rows[0].time_ms + run.started.first_activation_delay_ms
+        resident.inherited = inherit(run, rows, now_ms)
+
+    def history(self, run_id: str) -> Iterator[HistoryRow]:
+        """The transitions of a run, those included that the table is yet to get."""
+        start, end = table_layout.history_range(run_id)
+        for _, data in self._table.scan(start, end):
+            yield unpack_row(data)
+        for _, data in sorted(self.ahead(start, end).items()):
+            yield unpack_row(data)
+
+    def imagine(self, started: WorkflowStarted, workflow_id: str, now_ms: int) -> CachedRun:
+        """A run as a reset would make it, to look at; it is not kept here.
+
+        Raises ValueError when it cannot be made.
+        """
+        assert started.reset is not None, "a run that a reset makes says from whom"
+        run = open_run(ActorState(workflow_id), "", started, now_ms)
+        resident = CachedRun(run)
+        self._inherit(resident, started.reset.run_id, now_ms)
         return resident
 
     def _load_actor(self, workflow_id: str) -> ActorState | None:
@@ -377,6 +421,9 @@ class RunCache:
         alarms: list[table_layout.Alarm] = []
         ops.update(resident.delivered)
         resident.delivered = {}
+        if resident.inherited is not None:
+            ops.update(resident.inherited.rows_to_write(run_id))
+            resident.inherited = None
         # First, because an id may be in use again since.
         for kind, entity_id, _ in run.gone:
             ops[table_layout.KINDS[kind].key(run_id, entity_id)] = None

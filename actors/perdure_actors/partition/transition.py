@@ -347,6 +347,8 @@ class Transitions:
         entry = self._journal.append(encode(body), key, covers=covers)
         envelope = entry.envelope
         if resident is not None:
+            if resident.inherited is not None and resident.inherited.rows:
+                entry.kept_body = resident.inherited.stored(body)
             self._follow_up(entry, resident, draft)
         if owed is not None:
             entry.owed = owed
@@ -390,14 +392,16 @@ def draft_step(
     draft: TransitionBuilder, run_cache: RunCache, workflow_id: str, step: Step
 ) -> CachedRun:
     """Play one step: its events, and the code's part after its input."""
-    first = step.events[0]
+    first, events_of = step.events[0], step.events
     if isinstance(first, WorkflowStarted):
         resident = run_cache.open(workflow_id, step.run_id, first, draft.now_ms)
+        if resident.inherited is not None:
+            events_of = [*events_of, *resident.inherited.later]
     else:
         found = run_cache.find(step.run_id)
         assert found is not None, f"a decision about run {step.run_id}, which is not here"
         resident = found
-    for events in _activations(step.events):
+    for events in _activations(events_of):
         if not resident.run.state.is_open:
             # What its code did with the input before ended it: nothing follows that.
             break
@@ -407,7 +411,10 @@ def draft_step(
         state = resident.run.state
         inputs = [event for event in events if type(event) in INPUTS]
         if inputs and state.is_open and state.block is None:
-            draft.activate(resident, inputs[0], first_seq + events.index(inputs[0]))
+            taken = inputs[0]
+            if taken is first and resident.inherited is not None:
+                taken = resident.inherited.event
+            draft.activate(resident, taken, first_seq + events.index(inputs[0]))
     return resident
 
 

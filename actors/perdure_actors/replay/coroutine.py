@@ -26,7 +26,7 @@ from perdure_actors.replay.marker_calls import Markers
 from perdure_actors.replay.message_handlers import Messages
 from perdure_actors.replay.recall import Recall
 from perdure_actors.replay.run_outcomes import blocked_by, end_of
-from perdure_actors.replay.seeded_random import random_of
+from perdure_actors.replay.seeded_random import random_of, seed_of
 from perdure_actors.replay.teardown import close_coroutines
 from perdure_actors.replay.timer_calls import Timers
 from perdure_schemas.converters import PayloadConverter
@@ -38,7 +38,7 @@ from perdure_schemas.events import (
     WorkflowStarted,
 )
 from perdure_schemas.message_events import WorkflowUpdateAccepted
-from perdure_schemas.payloads import Record
+from perdure_schemas.payloads import Record, SeedSpan
 
 __all__ = ["START_TIMER_ID", "Coroutine", "RunFacts"]
 
@@ -97,6 +97,10 @@ class Coroutine:
         self._main: asyncio.Task[None] | None = None
         self._outputs: list[Record] = []
         self._randoms: dict[str, random.Random] = {}
+        self.seed_id = facts.run_id
+        """The run id that random numbers are drawn by: another one in what a reset has kept."""
+        self.seed_callbacks: list[Callable[[int], None]] = []
+        self._seeds: list[SeedSpan] = []
         self._recall = Recall()
         self._blocked: BlockedError | None = None
 
@@ -229,8 +233,18 @@ class Coroutine:
         self.loop.check_acting()
         found = self._randoms.get(name)
         if found is None:
-            found = self._randoms[name] = random_of(self.facts.run_id, name)
+            found = self._randoms[name] = random_of(self.seed_id, name)
         return found
+
+    def _reseed(self, seq: int) -> None:
+        """Draw random numbers by the next run id: what was kept of another run's history ends."""
+        while self._seeds and seq >= self._seeds[0].until:
+            del self._seeds[0]
+        self.seed_id = self._seeds[0].run_id if self._seeds else self.facts.run_id
+        for name, generator in self._randoms.items():
+            generator.seed(seed_of(self.seed_id, name))
+        for callback in self.seed_callbacks:
+            callback(seed_of(self.seed_id))
 
     # How an event is taken.
 
@@ -247,6 +261,8 @@ class Coroutine:
         entered = Entered(self.loop)
         entered.__enter__()
         try:
+            if self._seeds and seq >= self._seeds[0].until:
+                self._reseed(seq)
             take(self, event)
             self._settle()
             is_going_on = not self.is_ended
@@ -351,6 +367,9 @@ class Coroutine:
     def _take_started(self, event: WorkflowStarted) -> None:
         self.started = event
         self.started_ms = self.loop.time_ms
+        if event.reset is not None and event.reset.seq > 1:
+            self._seeds = list(event.reset.seeds)
+            self.seed_id = self._seeds[0].run_id
         self.messages.take_start(event.signals)
         self.children.take_over(event.children)
         if event.update is not None:

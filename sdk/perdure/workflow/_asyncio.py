@@ -105,17 +105,20 @@ def new_random(name: str | None = None) -> Random:
     if name is not None:
         return run.random(name)
     run.loop.check_acting()
-    return random_of(run.facts.run_id)
+    return random_of(run.seed_id)
 
 
 def random_seed() -> int:
     """The seed of the run's random generator."""
-    return seed_of(current().facts.run_id)
+    return seed_of(current().seed_id)
 
 
-def register_random_seed_callback(callback: Callable[[int], None]) -> None:  # noqa: ARG001
-    """Take a function to call with a new seed; the seed of a run never changes, so it is not."""
-    current()
+def register_random_seed_callback(callback: Callable[[int], None]) -> None:
+    """Take a function to call with the new seed, where a reset has gone back in the run's history.
+
+    From the event that the run was reset to on, random numbers and ids are others than before.
+    """
+    current().seed_callbacks.append(callback)
 
 
 def extern_functions() -> Mapping[str, Callable[..., Any]]:
