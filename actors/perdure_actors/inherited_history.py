@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from perdure_actors.core.state import Run
-    from perdure_schemas.events import WorkflowStarted
     from perdure_schemas.payloads import Record
 
 _NOWHERE = RecordId(0, b"", 0, 0)

@@ -10,6 +10,7 @@ from typing import Any
 from perdure import workflow
 from perdure.common import RawValue, SearchAttributeKey
 from perdure.exceptions import ApplicationError
+from tests.histories.workflows import step
 
 MINUTE = timedelta(minutes=1)
 STAGE = SearchAttributeKey.for_keyword("Stage")
@@ -95,6 +96,18 @@ class Impatient:
     @workflow.run
     async def run(self) -> None:
         await workflow.wait_condition(lambda: False, timeout=30)
+
+
+@workflow.defn
+class Drawing:
+    """Draws ids and numbers before and after each step."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        named = workflow.new_random("dice")
+        for _ in range(3):
+            await step("take", f"{workflow.uuid4()} {workflow.random().random()} {named.random()}")
+        return [str(workflow.random_seed()), str(named.random())]
 
 
 @workflow.defn

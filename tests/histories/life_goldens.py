@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perdure_schemas.payloads import Failure, FailureCause, SignalInput
+from perdure_schemas.payloads import Failure, FailureCause, ResetOrigin, SeedSpan, SignalInput
 from tests.histories import life
 from tests.unit.player import CONVERTER, Player
 
@@ -72,6 +72,16 @@ def _impatient() -> Player:
     return player
 
 
+def _reset() -> Player:
+    """What two resets have kept, each drawn by the run it came from; then the run's own."""
+    seeds = [SeedSpan(run_id="run-a", until=3), SeedSpan(run_id="run-b", until=5)]
+    origin = ResetOrigin(run_id="run-b", seq=5, seeds=seeds, reason="a wrong turn", identity="ann")
+    player = Player(life.Drawing, reset=origin, initiator="reset", continued_run_id="run-b")
+    for number in ("1", "2", "3"):
+        player.complete(number, "done")
+    return player
+
+
 def _marking() -> Player:
     """Only what changes is recorded again."""
     player = Player(life.Marking)
@@ -87,4 +97,5 @@ CASES: dict[str, Callable[[], Player]] = {
     "cron_next": _cron_next,
     "impatient": _impatient,
     "marking": _marking,
+    "reset_twice": _reset,
 }

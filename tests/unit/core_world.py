@@ -18,7 +18,7 @@ from perdure_actors.core.start import open_run
 from perdure_actors.core.state import ENTITIES, ActivityState, ActorState, RecordId, Run
 from perdure_schemas.command_headers import AttemptReport, Command
 from perdure_schemas.commands import StartWorkflow
-from perdure_schemas.events import ActivityScheduled, WorkflowStarted
+from perdure_schemas.events import INPUTS, ActivityScheduled, WorkflowStarted
 from perdure_schemas.message_events import SignalBuffered, SignalExpired
 from perdure_schemas.payloads import Record, RetryPolicy
 from perdure_topics.engine_keys import NO_KEYS
@@ -62,6 +62,11 @@ class CoreWorld:
     def current(self, workflow_id: str) -> Run | None:
         actor = self.actors.get(workflow_id)
         return self.runs.get(actor.current_run_id) if actor else None
+
+    def input_at(self, run_id: str, seq: int) -> int:
+        events = [entry[2] for entry in self.log if entry[1] == run_id]
+        inputs = [at for at, event in enumerate(events, 1) if type(event) in INPUTS and at <= seq]
+        return max(inputs, default=0)
 
     def attribute_type(self, name: str) -> str:
         held = (run.search_attributes.get(name) for run in self.runs.values())

@@ -82,9 +82,13 @@ class ResetWorld(HostWorld):
         return self.answer(name)
 
     def signal(self, name: str, *args: Any) -> None:
+        """A signal, and it is taken."""
+        self.send_signal(name, *args)
+        self.run(ANSWERED_MS)
+
+    def send_signal(self, name: str, *args: Any) -> None:
         values = CONVERTER.to_payloads(args)
         self.send(SignalWorkflow(workflow_id="wf", signal_name=name, input=values))
-        self.run(ANSWERED_MS)
 
     def update(self, name: str, *args: Any, update_id: str) -> None:
         self._ask(
@@ -109,6 +113,13 @@ class ResetWorld(HostWorld):
     def complete(
         self, run_id: str, activity_type: str, value: Any, workflow_id: str = "wf"
     ) -> None:
+        """The first attempt of an activity returns, and that is taken."""
+        self.complete_soon(run_id, activity_type, value, workflow_id)
+        self.run(ANSWERED_MS)
+
+    def complete_soon(
+        self, run_id: str, activity_type: str, value: Any, workflow_id: str = "wf"
+    ) -> None:
         """The first attempt of an activity returns."""
         task = self.task(run_id, activity_type)
         outcome = CompleteActivity(
@@ -120,7 +131,6 @@ class ResetWorld(HostWorld):
             result=CONVERTER.to_payload(value),
         )
         self.send(outcome)
-        self.run(ANSWERED_MS)
 
     def await_result(self, run_id: str, workflow_id: str = "wf") -> str:
         return self._ask(AwaitResult, workflow_id=workflow_id, run_id=run_id)
@@ -141,13 +151,17 @@ class ResetWorld(HostWorld):
     def check(self) -> None:
         """The table is what the log makes of an empty one, and nothing went wrong beside it."""
         self.run(30_000)
-        slot = self.host.slots[0]
-        assert slot.shard is not None
-        table, meta = slot.shard.table, slot.shard.meta
-        theirs = rebuilt(self.records("events"), meta)
-        assert difference(content(table), theirs, meta.dispatched) == ""
+        assert self.differences() == []
         assert self.dead() == []
         assert self.findings == []
+
+    def differences(self) -> list[str]:
+        """Where the table is not what the log makes of an empty one."""
+        shard = self.host.slots[0].shard
+        assert shard is not None
+        theirs = rebuilt(self.records("events"), shard.meta)
+        found = difference(content(shard.table), theirs, shard.meta.dispatched)
+        return [found] if found else []
 
 
 def refused(answer: Record, code: str) -> Refused:

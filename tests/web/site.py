@@ -69,6 +69,10 @@ class Site:
             self.client.execute_workflow(workflow, args=args, id=id, task_queue=TASK_QUEUE)
         )
 
+    def result(self, id: str) -> Any:
+        """What a workflow returned, once its newest run has."""
+        return self.run(self.client.get_workflow_handle(id).result())
+
     def close(self) -> None:
         """Stop everything."""
         self.run(self._stack.aclose())

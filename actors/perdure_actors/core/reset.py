@@ -122,9 +122,7 @@ def _problem(world: World, base: RunView, command: ResetWorkflow) -> Rejection |
 def _reset_before(base: RunView, current: RunView, command: ResetWorkflow) -> Rejection | None:
     """The refusal of a second reset of a run, whose asker may not know of the first."""
     origin = current.started.reset
-    is_second = (
-        origin is not None and current.state.is_open and origin.run_id == base.state.run_id
-    )
+    is_second = origin is not None and current.state.is_open and origin.run_id == base.state.run_id
     if not is_second or command.again:
         return None
     assert origin is not None

@@ -192,9 +192,7 @@ class Recovery:
     def _rows_ahead(self, start: bytes, end: bytes) -> dict[bytes, bytes]:
         """The rows between two keys that the batch will write."""
         return {
-            key: data
-            for key, data in self._ops.items()
-            if start <= key < end and data is not None
+            key: data for key, data in self._ops.items() if start <= key < end and data is not None
         }
 
     def _apply_partition(self, body: TransitionBody, pseq: int) -> None:

@@ -10,6 +10,7 @@ import typer
 from perdure.cli import history, message_commands
 from perdure.cli.command_options import Input, Seconds, arguments_of, call, choice, duration
 from perdure.cli.output import console, print_json, print_table, short, text
+from perdure.cli.reset_options import Again, ReapplyExclude, ResetTo, checked_point, excluded_of
 from perdure.cli.run_tables import block_line, print_description, run_json, run_row
 from perdure.cli.target import (
     Broker,
@@ -23,6 +24,7 @@ from perdure.cli.target import (
 )
 from perdure.client import Client, WorkflowExecution, WorkflowHandle
 from perdure.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from perdure_schemas.reset_points import LAST_TASK
 
 app = typer.Typer(help="Start, await, show, talk to, list and end workflows.", no_args_is_help=True)
 
@@ -297,6 +299,40 @@ def terminate(
         ).terminate(reason=reason or None),
     )
     _done(workflow_id, "terminated", output)
+
+
+@app.command()
+def reset(
+    workflow_id: WorkflowId,
+    run_id: RunId = None,
+    to: ResetTo = LAST_TASK,
+    reason: Annotated[str, typer.Option(help="Why; kept with both runs.")] = "",
+    reapply_exclude: ReapplyExclude = None,
+    again: Again = False,  # noqa: FBT002 - an option
+    task_queue: TaskQueue = None,
+    broker: Broker = None,
+    engine: Engine = None,
+    namespace: Namespace = "default",
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """End a run, and begin a new one that goes on from an event of its history.
+
+    What happened up to that event is kept and not done again; the code that is deployed now takes
+    the event anew. Children go on for the new run, and later signals and updates come again.
+    """
+    point, exclude = checked_point(to), excluded_of(reapply_exclude)
+    handle = call(
+        broker,
+        engine,
+        namespace,
+        lambda client: client.get_workflow_handle(
+            workflow_id, run_id=run_id, task_queue=task_queue
+        ).reset(point, reason=reason, exclude=exclude, again=again),
+    )
+    if output is OutputFormat.JSON:
+        print_json({"workflow_id": workflow_id, "done": "reset", "run_id": handle.run_id})
+        return
+    console().print(f"reset: [bold]{text(workflow_id)}[/] goes on as run {handle.run_id}")
 
 
 def _done(workflow_id: str, what: str, output: OutputFormat) -> None:

@@ -38,6 +38,7 @@ from perdure.client._inputs import (
     HeartbeatAsyncActivityInput,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
+    ResetWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
@@ -61,6 +62,7 @@ from perdure_schemas.commands import (
     ConfirmActivityCanceled,
     FailActivity,
     HeartbeatActivity,
+    ResetWorkflow,
     StartWorkflow,
     TerminateWorkflow,
 )
@@ -172,6 +174,24 @@ def terminate_command(
         first_run_id=input.first_execution_run_id or "",
         reason=input.reason or "",
         details=details,
+        request_id=reply.correlation_id,
+        first_sent_ms=now_ms(),
+        identity=identity,
+        reply=reply,
+    )
+
+
+def reset_command(
+    input: ResetWorkflowInput, run_id: str, seq: int, identity: str
+) -> Callable[[ReplyTo], ResetWorkflow]:
+    """What makes a reset of a run to one of its events."""
+    return lambda reply: ResetWorkflow(
+        workflow_id=input.id,
+        run_id=run_id,
+        seq=seq,
+        reason=input.reason,
+        exclude=list(input.exclude),
+        again=input.again,
         request_id=reply.correlation_id,
         first_sent_ms=now_ms(),
         identity=identity,

@@ -30,6 +30,7 @@ from perdure.common import (
 from perdure.converter import DataConverter
 from perdure_actors.definitions.signatures import Signature
 from perdure_schemas.replies import Accepted
+from perdure_schemas.reset_points import ResetPoint
 
 NO_METADATA: Final[Mapping[str, str | bytes]] = {}
 UNSET: Final[Any] = object()
@@ -130,6 +131,21 @@ class TerminateWorkflowInput:
     first_execution_run_id: str | None
     args: Sequence[Any]
     reason: str | None
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
+    task_queue: str | None = None
+
+
+@dataclass
+class ResetWorkflowInput:
+    """A reset of a run to an event of its history."""
+
+    id: str
+    run_id: str | None
+    to: ResetPoint
+    reason: str
+    exclude: Sequence[str]
+    again: bool
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
     task_queue: str | None = None

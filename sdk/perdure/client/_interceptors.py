@@ -29,6 +29,7 @@ from perdure.client._inputs import (
     PauseScheduleInput,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
+    ResetWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
@@ -67,6 +68,10 @@ class OutboundInterceptor:
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         """End a run."""
         await self.next.terminate_workflow(input)
+
+    async def reset_workflow(self, input: ResetWorkflowInput) -> WorkflowHandle[Any, Any]:
+        """End a run and begin a new one from an event of its history."""
+        return await self.next.reset_workflow(input)
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         """Ask how a run stands."""

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, Protocol, Unpack, overload
+from datetime import datetime, timedelta
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    Unpack,
+    overload,
+)
 
 from perdure._records.message_names import message_facts
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
@@ -25,6 +35,7 @@ from perdure.client._inputs import (
     FetchWorkflowHistoryEventsInput,
     QueryOptions,
     QueryWorkflowInput,
+    ResetWorkflowInput,
     SignalOptions,
     SignalWorkflowInput,
     StartWorkflowUpdateInput,
@@ -51,6 +62,7 @@ from perdure.types import (
 from perdure_actors.definitions.handlers import QUERY, SIGNAL, UPDATE
 from perdure_actors.replay.failures import exception_of
 from perdure_schemas.replies import RunClosed
+from perdure_schemas.reset_points import LAST_TASK, read_point
 
 if TYPE_CHECKING:
     # A client runs no workflow code: it loads nothing of that.
@@ -73,6 +85,7 @@ class WorkflowCalls(UpdateCalls, Protocol):
     ) -> WorkflowHistoryEventAsyncIterator: ...
     async def query_workflow(self, input: QueryWorkflowInput) -> Any: ...
     async def signal_workflow(self, input: SignalWorkflowInput) -> None: ...
+    async def reset_workflow(self, input: ResetWorkflowInput) -> WorkflowHandle[Any, Any]: ...
     async def start_workflow_update(
         self, input: StartWorkflowUpdateInput
     ) -> WorkflowUpdateHandle[Any]: ...
@@ -266,6 +279,73 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
                 rpc_timeout=rpc_timeout,
                 task_queue=self._task_queue,
             )
+        )
+
+    async def reset(
+        self,
+        to: str | int | datetime = LAST_TASK,
+        *,
+        reason: str = "",
+        exclude: Sequence[Literal["signal", "update"]] = (),
+        again: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHandle[SelfType, ReturnType]:
+        """End the run, and begin a new one that goes on from an event of its history.
+
+        What happened up to there has happened for the new run too, and is not done again; the code
+        takes that event anew, with the code that is deployed now. Activities that were pending
+        begin with attempt 1, children go on for the new run, and signals and updates that came
+        later come again. A closed run can be reset as well.
+
+        Args:
+            to: `"last-workflow-task"`, `"first-workflow-task"`, `"first-activity"`,
+                `"last-activity"`, the number of an event, `"build:ID"` for the first step of a
+                build, or a time: the first step at that time or later.
+            reason: Why, for people; kept with both runs.
+            exclude: What of later messages is left out: `"signal"`, `"update"`.
+            again: Reset a run that was reset before once more; the run that goes on is ended.
+            rpc_metadata: Not used.
+            rpc_timeout: How long to wait for each answer.
+
+        Returns:
+            The handle of the new run.
+
+        Raises:
+            ValueError: The run has no such point.
+            RPCError: It was refused: nothing has changed then.
+
+        Example::
+
+            handle = client.get_workflow_handle("order-1")
+            mended = await handle.reset("first-activity", reason="wrong price list")
+            print(await mended.result())
+        """
+        if isinstance(to, datetime):
+            point = read_point(f"time:{to.isoformat()}")
+        else:
+            point = read_point(str(to))
+        handle = await self._client.outbound.reset_workflow(
+            ResetWorkflowInput(
+                id=self._id,
+                run_id=self._run_id,
+                to=point,
+                reason=reason,
+                exclude=exclude,
+                again=again,
+                rpc_metadata=rpc_metadata,
+                rpc_timeout=rpc_timeout,
+                task_queue=self._task_queue,
+            )
+        )
+        return WorkflowHandle(
+            self._client,
+            self._id,
+            run_id=handle.run_id,
+            result_run_id=handle.result_run_id,
+            first_execution_run_id=handle.first_execution_run_id,
+            result_type=self._result_type,
+            task_queue=self._task_queue,
         )
 
     async def fetch_history(

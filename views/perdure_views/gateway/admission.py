@@ -32,6 +32,7 @@ ADMITTED: Final[dict[type[Record], str]] = {
     commands.StartWorkflow: "operate",
     commands.CancelWorkflow: "operate",
     commands.TerminateWorkflow: "operate",
+    commands.ResetWorkflow: "operate",
     message_commands.SignalWorkflow: "operate",
     message_commands.UpdateWorkflow: "operate",
     operator_commands.PauseActivity: "operate",

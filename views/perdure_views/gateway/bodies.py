@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from perdure_schemas.reset_points import LAST_TASK
+
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all request bodies are: JSON without a field that nobody reads."""
@@ -60,6 +62,23 @@ class Terminate(Body, frozen=True, kw_only=True):
     first_run_id: str = ""
     task_queue: str = ""
     reason: str = ""
+    request_id: str = ""
+
+
+class Reset(Body, frozen=True, kw_only=True):
+    """Ends a run and begins a new one from an event of its history."""
+
+    workflow_id: str
+    run_id: str = ""
+    task_queue: str = ""
+    to: str = LAST_TASK
+    """first-workflow-task, last-workflow-task, first-activity, last-activity, an event's number,
+    build:ID or time:ISO."""
+    reason: str = ""
+    exclude: list[str] = []
+    """What of later messages is left out: signal, update."""
+    again: bool = False
+    """Whether a run that was reset before is reset once more."""
     request_id: str = ""
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from perdure_schemas import commands
 from perdure_schemas.payloads import Payload, ReplyTo, RetryPolicy
-from perdure_views.gateway.bodies import Cancel, Start, Terminate
+from perdure_schemas.replies import HistoryBatch, HistoryPage
+from perdure_schemas.reset_points import EVENT, read_point, seq_at
+from perdure_views.gateway.bodies import Cancel, Reset, Start, Terminate
 from perdure_views.gateway.endpoints import Call, Endpoint
+from perdure_views.gateway.problems import ProblemError, expect
 from perdure_views.gateway.render import payload_of, payload_of_text
 from perdure_views.gateway.requests import command, queue_of
+from perdure_views.gateway.settings import ASK_S
 from perdure_views.gateway.shapes import Taken
 
 
@@ -102,6 +107,65 @@ async def terminate_workflow(call: Call) -> Taken:
     )
 
 
+async def reset_workflow(call: Call) -> Taken:
+    """End a run, and begin a new one from an event of its history."""
+    body: Reset = call.body
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
+    try:
+        point = read_point(body.to)
+        run_id, batches = await _history(call, body, queue, whole=point.kind != EVENT)
+        seq = seq_at(point, batches, f"workflow {body.workflow_id!r} run {run_id}")
+    except ValueError as error:
+        raise ProblemError("invalid", str(error)) from error
+    return await command(
+        call,
+        "reset",
+        body.workflow_id,
+        queue,
+        lambda reply: commands.ResetWorkflow(
+            workflow_id=body.workflow_id,
+            run_id=run_id,
+            seq=seq,
+            reason=body.reason,
+            exclude=body.exclude,
+            again=body.again,
+            request_id=body.request_id or reply.correlation_id,
+            first_sent_ms=_now_ms(),
+            identity=call.principal.name,
+            reply=reply,
+        ),
+    )
+
+
+async def _history(
+    call: Call, body: Reset, queue: str, *, whole: bool
+) -> tuple[str, list[HistoryBatch]]:
+    """The run that is reset, and its history; the whole of it where the point is looked for."""
+    batches: list[HistoryBatch] = []
+    run_id, from_seq = body.run_id, 1
+    while True:
+        answer = await call.backend.ask(
+            f"history of workflow {body.workflow_id!r}",
+            partial(_read_history, body.workflow_id, run_id, from_seq),
+            workflow_id=body.workflow_id,
+            task_queue=queue,
+            timeout_s=ASK_S,
+        )
+        page = expect(HistoryPage, f"reset of workflow {body.workflow_id!r}", answer)
+        batches += page.batches
+        run_id, from_seq = page.run_id, page.next_seq
+        if not page.more or not whole:
+            return run_id, batches
+
+
+def _read_history(
+    workflow_id: str, run_id: str, from_seq: int, reply: ReplyTo
+) -> commands.ReadHistory:
+    return commands.ReadHistory(
+        workflow_id=workflow_id, run_id=run_id, from_seq=from_seq, reply=reply
+    )
+
+
 ENDPOINTS: Final = (
     Endpoint(
         method="POST",
@@ -132,6 +196,16 @@ ENDPOINTS: Final = (
         role="operate",
         answers=terminate_workflow,
         body=Terminate,
+        answer=Taken,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/workflow/reset",
+        name="resetWorkflow",
+        says="End a run, and begin a new one from an event of its history.",
+        role="operate",
+        answers=reset_workflow,
+        body=Reset,
         answer=Taken,
     ),
 )

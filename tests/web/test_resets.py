@@ -1,0 +1,77 @@
+"""Resets over the API: who may, what is answered, and what the history says afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from perdure.cli import run
+from tests.web.site import Caller, Site
+
+pytestmark = pytest.mark.embedded
+PATH = "/api/v1/workflow/reset"
+
+
+def newest(caller: Caller, id: str) -> str:
+    """The newest run of an id."""
+    run_id: str = caller.get("/api/v1/workflow", id=id).json()["run"]["run_id"]
+    return run_id
+
+
+def test_a_run_is_reset_to_its_first_activity(site: Site, caller: Caller) -> None:
+    site.execute("Greeting", "Ada", id="reset-1")
+    old = newest(caller, "reset-1")
+    body = {"workflow_id": "reset-1", "to": "FirstActivity", "reason": "once more"}
+
+    answer = caller.post(PATH, body)
+
+    assert answer.status_code == 200, answer.text
+    new = answer.json()["run_id"]
+    assert new != old
+    assert site.result("reset-1") == "Hello, Ada!"
+    assert newest(caller, "reset-1") == new
+    events = caller.get("/api/v1/workflow/history", id="reset-1").json()["events"]
+    assert events[0]["attributes"]["reset"]["run_id"] == old
+    assert events[0]["attributes"]["reset"]["reason"] == "once more"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "text"),
+    [
+        ({"to": "LastFriday"}, 400, "a reset goes to first-workflow-task"),
+        ({"to": "99"}, 400, "has no event 99"),
+        ({"to": "build:x"}, 400, "took no step by build x"),
+        ({"exclude": ["timer"]}, 400, "a reset leaves out signal or update"),
+        ({"workflow_id": "nobody-1"}, 404, "nobody-1"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    site: Site, caller: Caller, fields: dict[str, object], status: int, text: str
+) -> None:
+    site.execute("Greeting", "Bob", id="reset-2")
+    old = newest(caller, "reset-2")
+
+    answer = caller.post(PATH, {"workflow_id": "reset-2", **fields})
+
+    assert answer.status_code == status, answer.text
+    assert text in answer.json()["message"]
+    assert newest(caller, "reset-2") == old
+
+
+def test_the_command_resets_a_run(
+    site: Site, caller: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.execute("Greeting", "Eve", id="reset-3")
+    old = newest(caller, "reset-3")
+
+    asked = ("workflow", "reset", "--id", "reset-3", "--engine", site.url)
+    status = run([*asked, "--to", "FirstActivity", "--reapply-exclude", "all", "-o", "json"])
+
+    assert status == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["done"] == "reset"
+    assert site.result("reset-3") == "Hello, Eve!"
+    assert newest(caller, "reset-3") == done["run_id"] != old
+    assert run([*asked, "--to", "yesterday"]) == 2
+    assert "a reset goes to first-workflow-task" in capsys.readouterr().err
