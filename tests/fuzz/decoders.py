@@ -12,12 +12,12 @@ from perdure_actors.visibility.language import FilterError, parse
 from perdure_actors.visibility.page_tokens import BadTokenError, decode_token
 from perdure_actors.visibility.values import time_ns_of, words_of
 from perdure_actors.worker.task_checks import read_task
+from perdure_schemas.answers.run_pages import ListTokenError, MergedRuns
 from perdure_schemas.avro import UnreadableRecordError, decode
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.confluent import decode_confluent, fitting
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.payloads import Payload
-from perdure_schemas.run_pages import ListTokenError, MergedRuns
 from perdure_schemas.tracing import adopt_headers, parse_context
 from perdure_topics.fold import Cursor, fold_record
 from perdure_topics.names import InvalidNameError, check_workflow_id, quote, role_of

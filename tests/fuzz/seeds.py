@@ -9,8 +9,8 @@ import msgspec
 
 from perdure_actors import table_layout
 from perdure_actors.visibility.page_tokens import Token, encode_token
+from perdure_schemas.answers.run_pages import Mark, MergedRuns
 from perdure_schemas.avro import schema_text
-from perdure_schemas.run_pages import Mark, MergedRuns
 from perdure_topics.wire import frames
 
 _FILTERS: Final = (

@@ -12,7 +12,7 @@ from perdure_actors.partition.journal import Journal
 from perdure_schemas.commands import ResetWorkflow
 from perdure_schemas.events import WorkflowTerminated
 from perdure_schemas.replies import Accepted, RunClosed
-from tests.unit.reset_world import CONVERTER, ResetWorld
+from tests.unit.reset_world import CONVERTER, ResetWorld, differences
 
 TIMES: dict[str, Any] = {"start_to_close_timeout": timedelta(seconds=600)}
 BEFORE = 2
@@ -75,8 +75,8 @@ def reset_with(death: Death | None) -> list[str]:
     world.complete(old, "one", 1)
     # All in one turn: what is reset is not in the table yet.
     noted = 1 + len(world.history(old))
-    world.send_signal("note", "before")
-    world.complete_soon(old, "two", "wrong")
+    world.signal("note", "before", for_ms=0)
+    world.complete(old, "two", "wrong", for_ms=0)
     command = ResetWorkflow(
         workflow_id="wf", run_id=old, seq=noted, request_id="r", reply=world.reply_to("r")
     )
@@ -146,5 +146,5 @@ def _problems(world: ResetWorld, old: str, kid: str) -> list[str]:
         found.append(f"given out: {given}")
     if set(world.asked_for(kid)) != {"grow"}:
         found.append(f"the child was given {world.asked_for(kid)}")
-    found += world.differences()
+    found += differences(world)
     return found

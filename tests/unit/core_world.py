@@ -43,7 +43,7 @@ class CoreWorld:
         self.engine_keys = NO_KEYS
         self.log: list[tuple[str, str, Record, RecordId, int]] = []
         """What happened: workflow id, run id, event, its place, and when."""
-        self._pseq = 0
+        self.pseq = 0
         self._run_ids = 0
 
     def token(self, issued: RecordId) -> bytes:
@@ -99,14 +99,14 @@ class CoreWorld:
             for step in verdict.steps:
                 self.record(step.run_id, *step.events, workflow_id=_id_of(command))
             for word in verdict.words:
-                self.say(word)
+                say(self, word)
             if verdict.again is not None:
                 return self.do(verdict.again)
         return verdict
 
     def record(self, run_id: str, *events: Record, workflow_id: str = "wf") -> Run:
         """One transition: the events happen, in one record."""
-        self._pseq += 1
+        self.pseq += 1
         first = events[0]
         if isinstance(first, WorkflowStarted):
             actor = self.actors.setdefault(workflow_id, ActorState(workflow_id))
@@ -115,23 +115,13 @@ class CoreWorld:
         run = self.runs[run_id]
         workflow_id = run.state.workflow_id
         for place, event in enumerate(events):
-            at = RecordId(1, b"n", self._pseq, place)
+            at = RecordId(1, b"n", self.pseq, place)
             with self._unchanged():
                 settled = settle(self, run, event, self.now_ms)
                 self.effects += effects_of(run, settled, at, self.now_ms)
             apply(run, settled, at, self.now_ms)
             self.log.append((workflow_id, run_id, settled, at, self.now_ms))
         return run
-
-    def say(self, word: Record) -> None:
-        """One record without a run, with an event of the partition."""
-        self._pseq += 1
-        self.words.append(word)
-        if isinstance(word, SignalBuffered):
-            one = BufferedSignal(word.signal, word.expires_ms, size_of(word.signal))
-            self.buffers.add(word.workflow_id, self._pseq, one)
-        elif isinstance(word, SignalExpired):
-            self.buffers.remove(word.workflow_id, word.pseq)
 
     def start(self, workflow_id: str = "wf", **fields: Any) -> Run:
         """A run that is open."""
@@ -197,6 +187,17 @@ class CoreWorld:
         assert {run_id: _facts(run) for run_id, run in again.items()} == {
             run_id: _facts(run) for run_id, run in self.runs.items()
         }
+
+
+def say(world: CoreWorld, word: Record) -> None:
+    """One record without a run, with an event of the partition."""
+    world.pseq += 1
+    world.words.append(word)
+    if isinstance(word, SignalBuffered):
+        one = BufferedSignal(word.signal, word.expires_ms, size_of(word.signal))
+        world.buffers.add(word.workflow_id, world.pseq, one)
+    elif isinstance(word, SignalExpired):
+        world.buffers.remove(word.workflow_id, word.pseq)
 
 
 def _marked(value: Any) -> Any:

@@ -81,14 +81,11 @@ class ResetWorld(HostWorld):
         self.run(ANSWERED_MS)
         return self.answer(name)
 
-    def signal(self, name: str, *args: Any) -> None:
-        """A signal, and it is taken."""
-        self.send_signal(name, *args)
-        self.run(ANSWERED_MS)
-
-    def send_signal(self, name: str, *args: Any) -> None:
+    def signal(self, name: str, *args: Any, for_ms: int = ANSWERED_MS) -> None:
+        """A signal, and so much time to take it."""
         values = CONVERTER.to_payloads(args)
         self.send(SignalWorkflow(workflow_id="wf", signal_name=name, input=values))
+        self.run(for_ms)
 
     def update(self, name: str, *args: Any, update_id: str) -> None:
         self._ask(
@@ -99,28 +96,27 @@ class ResetWorld(HostWorld):
             input=CONVERTER.to_payloads(args),
         )
 
-    def tasks(self, run_id: str) -> list[ActivityTask]:
+    def _tasks(self, run_id: str) -> list[ActivityTask]:
         found = [decode(record.value) for record in self.records("tasks")]
         return [one for one in found if isinstance(one, ActivityTask) and one.run_id == run_id]
 
     def asked_for(self, run_id: str) -> list[str]:
         """The activities of a run that were given out, in order."""
-        return [task.activity_type for task in self.tasks(run_id)]
+        return [task.activity_type for task in self._tasks(run_id)]
 
     def task(self, run_id: str, activity_type: str) -> ActivityTask:
-        return next(one for one in self.tasks(run_id) if one.activity_type == activity_type)
+        return next(one for one in self._tasks(run_id) if one.activity_type == activity_type)
 
     def complete(
-        self, run_id: str, activity_type: str, value: Any, workflow_id: str = "wf"
+        self,
+        run_id: str,
+        activity_type: str,
+        value: Any,
+        *,
+        workflow_id: str = "wf",
+        for_ms: int = ANSWERED_MS,
     ) -> None:
-        """The first attempt of an activity returns, and that is taken."""
-        self.complete_soon(run_id, activity_type, value, workflow_id)
-        self.run(ANSWERED_MS)
-
-    def complete_soon(
-        self, run_id: str, activity_type: str, value: Any, workflow_id: str = "wf"
-    ) -> None:
-        """The first attempt of an activity returns."""
+        """The first attempt of an activity returns, and so much time to take that."""
         task = self.task(run_id, activity_type)
         outcome = CompleteActivity(
             workflow_id=workflow_id,
@@ -131,6 +127,7 @@ class ResetWorld(HostWorld):
             result=CONVERTER.to_payload(value),
         )
         self.send(outcome)
+        self.run(for_ms)
 
     def await_result(self, run_id: str, workflow_id: str = "wf") -> str:
         return self._ask(AwaitResult, workflow_id=workflow_id, run_id=run_id)
@@ -151,17 +148,18 @@ class ResetWorld(HostWorld):
     def check(self) -> None:
         """The table is what the log makes of an empty one, and nothing went wrong beside it."""
         self.run(30_000)
-        assert self.differences() == []
+        assert differences(self) == []
         assert self.dead() == []
         assert self.findings == []
 
-    def differences(self) -> list[str]:
-        """Where the table is not what the log makes of an empty one."""
-        shard = self.host.slots[0].shard
-        assert shard is not None
-        theirs = rebuilt(self.records("events"), shard.meta)
-        found = difference(content(shard.table), theirs, shard.meta.dispatched)
-        return [found] if found else []
+
+def differences(world: HostWorld) -> list[str]:
+    """Where the table is not what the log makes of an empty one."""
+    shard = world.host.slots[0].shard
+    assert shard is not None
+    theirs = rebuilt(world.records("events"), shard.meta)
+    found = difference(content(shard.table), theirs, shard.meta.dispatched)
+    return [found] if found else []
 
 
 def refused(answer: Record, code: str) -> Refused:

@@ -14,7 +14,7 @@ from perdure.client import Client, RPCError, WorkflowFailureError, WorkflowHandl
 from perdure.exceptions import ApplicationError
 from perdure.worker import Worker
 from perdure_schemas import events as ev
-from perdure_schemas.reset_points import ResetPoint, read_point
+from perdure_schemas.answers.reset_points import ResetPoint, read_point
 
 pytestmark = pytest.mark.embedded
 SOON = timedelta(seconds=30)

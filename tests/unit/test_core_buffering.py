@@ -26,7 +26,7 @@ from perdure_schemas.payloads import (
     SignalInput,
 )
 from perdure_schemas.replies import Accepted
-from tests.unit.core_world import NOW_MS, CoreWorld
+from tests.unit.core_world import NOW_MS, CoreWorld, say
 
 BOOM = Failure(chain=[FailureCause(message="boom")])
 
@@ -135,7 +135,7 @@ def test_the_end_of_its_time_is_an_event_and_a_start_that_came_before_makes_it_v
     expired = decide_expired(world, "wf", 1)
 
     assert expired == SignalExpired(workflow_id="wf", signal_name="a", request_id="r-a", pseq=1)
-    world.say(expired)
+    say(world, expired)
     assert decide_expired(world, "wf", 1) is None
     assert world.buffers.signals("wf") == [kept("b")]
     world.start()

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from perdure_schemas.answers.run_pages import Mark
 from perdure_schemas.avro import decode_as, encode
 from perdure_schemas.commands import DescribeWorkflow
 from perdure_schemas.payloads import ReplyTo
 from perdure_schemas.replies import Reply
-from perdure_schemas.run_pages import Mark
 from perdure_topics.names import PARTITIONS_DEFAULT, partition_of
 from perdure_topics.remote.remote_log import RemoteLog
 from perdure_views.gateway.principals import Register, TokenList

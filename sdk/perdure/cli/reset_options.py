@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from perdure_schemas.reset_points import FORMS, read_point
+from perdure_schemas.answers.reset_points import FORMS, read_point
 
 ResetTo = Annotated[
     str,

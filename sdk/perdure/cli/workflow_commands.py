@@ -24,7 +24,7 @@ from perdure.cli.target import (
 )
 from perdure.client import Client, WorkflowExecution, WorkflowHandle
 from perdure.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from perdure_schemas.reset_points import LAST_TASK
+from perdure_schemas.answers.reset_points import LAST_TASK
 
 app = typer.Typer(help="Start, await, show, talk to, list and end workflows.", no_args_is_help=True)
 

@@ -15,6 +15,7 @@ from perdure.client._pages import Pages
 from perdure.converter import DataConverter, codecs_of, records_converter
 from perdure_actors.definitions.payload_codecs import decode_payloads
 from perdure_actors.replay.contexts import for_workflow
+from perdure_schemas.answers.run_pages import MergedRuns, Place
 from perdure_schemas.contexts import WorkflowSerializationContext
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import (
@@ -26,7 +27,6 @@ from perdure_schemas.replies import (
     RunPage,
     RunSummary,
 )
-from perdure_schemas.run_pages import MergedRuns, Place
 
 T = TypeVar("T")
 

@@ -29,8 +29,8 @@ from perdure.common import (
 )
 from perdure.converter import DataConverter
 from perdure_actors.definitions.signatures import Signature
+from perdure_schemas.answers.reset_points import ResetPoint
 from perdure_schemas.replies import Accepted
-from perdure_schemas.reset_points import ResetPoint
 
 NO_METADATA: Final[Mapping[str, str | bytes]] = {}
 UNSET: Final[Any] = object()

@@ -20,7 +20,6 @@ from perdure.client._commands import (
     cancel_command,
     query_command,
     report_command,
-    reset_command,
     schedule_record,
     scheduler_end,
     scheduler_query,
@@ -87,6 +86,7 @@ from perdure.client._inputs import (
     WorkflowUpdateStage,
 )
 from perdure.client._interceptors import HandleClient, OutboundInterceptor
+from perdure.client._resets import reset
 from perdure.client._rpc import PendingRequest, RpcClient
 from perdure.client._schedule_descriptions import (
     ScheduleAsyncIterator,
@@ -106,6 +106,7 @@ from perdure_actors.core.state import SCHEDULER_TYPE
 from perdure_actors.replay.contexts import from_elsewhere
 from perdure_actors.replay.failures import exception_of
 from perdure_actors.worker.activity_context import cancellation_details
+from perdure_schemas.answers.run_pages import joined
 from perdure_schemas.commands import (
     AwaitResult,
     DescribeWorkflow,
@@ -116,7 +117,6 @@ from perdure_schemas.message_commands import AwaitUpdate
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import (
     Accepted,
-    HistoryBatch,
     HistoryPage,
     QueryAnswer,
     Refused,
@@ -125,8 +125,6 @@ from perdure_schemas.replies import (
     UpdateAnswer,
     WorkerOrders,
 )
-from perdure_schemas.reset_points import EVENT, seq_at
-from perdure_schemas.run_pages import joined
 
 HISTORY_PAGE_BYTES: Final = 1_000_000
 LISTED: Final = f"WorkflowType = '{SCHEDULER_TYPE}' AND ExecutionStatus IN ('Running', 'Blocked')"
@@ -227,16 +225,7 @@ class LogOutbound(OutboundInterceptor):
 
     async def reset_workflow(self, input: ResetWorkflowInput) -> WorkflowHandle[Any, Any]:
         """End a run and begin a new one from an event of its history."""
-        what = f"reset of workflow {input.id!r}"
-        run_id, batches = input.run_id or "", list[HistoryBatch]()
-        is_more = True
-        while is_more:
-            page = await self._history_page(input, run_id, batches)
-            run_id, is_more = page.run_id, page.more and input.to.kind != EVENT
-            batches += page.batches
-        seq = seq_at(input.to, batches, f"workflow {input.id!r} run {run_id}")
-        command = reset_command(input, run_id, seq, self._connection.identity)
-        answer = expect(Accepted, what, await self._ask(what, command, input, is_kept=True))
+        answer = await reset(self._ask, input, self._connection.identity)
         return WorkflowHandle(
             self._client,
             input.id,
@@ -245,23 +234,6 @@ class LogOutbound(OutboundInterceptor):
             first_execution_run_id=answer.first_run_id or None,
             task_queue=input.task_queue,
         )
-
-    async def _history_page(
-        self, input: ResetWorkflowInput, run_id: str, before: list[HistoryBatch]
-    ) -> HistoryPage:
-        last = before[-1] if before else None
-        answer = await self._ask(
-            f"history of workflow {input.id!r}",
-            lambda reply: ReadHistory(
-                workflow_id=input.id,
-                run_id=run_id,
-                from_seq=last.seq + len(last.events) if last else 1,
-                max_bytes=HISTORY_PAGE_BYTES,
-                reply=reply,
-            ),
-            input,
-        )
-        return expect(HistoryPage, f"reset of workflow {input.id!r}", answer)
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         """Ask how a run stands."""

@@ -22,10 +22,10 @@ from perdure.client._history import WorkflowHistory
 from perdure.client._inputs import CountWorkflowsInput, ListWorkflowsInput
 from perdure.client._interceptors import HandleClient
 from perdure.client._workflow_handle import WorkflowHandle
+from perdure_schemas.answers.run_pages import Place, grouped
 from perdure_schemas.commands import ListWorkflows
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import RunPage, RunSummary
-from perdure_schemas.run_pages import Place, grouped
 
 logger = logging.getLogger("perdure.client")
 

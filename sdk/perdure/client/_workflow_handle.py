@@ -61,8 +61,8 @@ from perdure.types import (
 )
 from perdure_actors.definitions.handlers import QUERY, SIGNAL, UPDATE
 from perdure_actors.replay.failures import exception_of
+from perdure_schemas.answers.reset_points import LAST_TASK, read_point
 from perdure_schemas.replies import RunClosed
-from perdure_schemas.reset_points import LAST_TASK, read_point
 
 if TYPE_CHECKING:
     # A client runs no workflow code: it loads nothing of that.
@@ -293,43 +293,33 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     ) -> WorkflowHandle[SelfType, ReturnType]:
         """End the run, and begin a new one that goes on from an event of its history.
 
-        What happened up to there has happened for the new run too, and is not done again; the code
-        takes that event anew, with the code that is deployed now. Activities that were pending
-        begin with attempt 1, children go on for the new run, and signals and updates that came
-        later come again. A closed run can be reset as well.
+        What happened up to there is not done again; today's code takes that event anew. Pending
+        activities begin with attempt 1, children go on for the new run.
 
         Args:
             to: `"last-workflow-task"`, `"first-workflow-task"`, `"first-activity"`,
-                `"last-activity"`, the number of an event, `"build:ID"` for the first step of a
-                build, or a time: the first step at that time or later.
-            reason: Why, for people; kept with both runs.
-            exclude: What of later messages is left out: `"signal"`, `"update"`.
-            again: Reset a run that was reset before once more; the run that goes on is ended.
+                `"last-activity"`, an event's number, `"build:ID"` for the first step of a build,
+                or a time: the first step at that time or later.
+            reason: Why; kept with both runs.
+            exclude: What of later messages does not come again: `"signal"`, `"update"`.
+            again: Reset a run that was reset before once more.
             rpc_metadata: Not used.
             rpc_timeout: How long to wait for each answer.
 
-        Returns:
-            The handle of the new run.
-
-        Raises:
-            ValueError: The run has no such point.
-            RPCError: It was refused: nothing has changed then.
+        Returns the new run's handle. Raises ValueError for a point that is not there, and RPCError
+        when it is refused.
 
         Example::
 
-            handle = client.get_workflow_handle("order-1")
             mended = await handle.reset("first-activity", reason="wrong price list")
             print(await mended.result())
         """
-        if isinstance(to, datetime):
-            point = read_point(f"time:{to.isoformat()}")
-        else:
-            point = read_point(str(to))
+        text = f"time:{to.isoformat()}" if isinstance(to, datetime) else str(to)
         handle = await self._client.outbound.reset_workflow(
             ResetWorkflowInput(
                 id=self._id,
                 run_id=self._run_id,
-                to=point,
+                to=read_point(text),
                 reason=reason,
                 exclude=exclude,
                 again=again,
@@ -338,15 +328,8 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
                 task_queue=self._task_queue,
             )
         )
-        return WorkflowHandle(
-            self._client,
-            self._id,
-            run_id=handle.run_id,
-            result_run_id=handle.result_run_id,
-            first_execution_run_id=handle.first_execution_run_id,
-            result_type=self._result_type,
-            task_queue=self._task_queue,
-        )
+        handle._result_type = self._result_type
+        return handle
 
     async def fetch_history(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from perdure_schemas.reset_points import LAST_TASK
+from perdure_schemas.answers.reset_points import LAST_TASK
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

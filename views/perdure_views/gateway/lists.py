@@ -7,8 +7,8 @@ import base64
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from perdure_schemas.answers.run_pages import ListTokenError, MergedRuns, Place
 from perdure_schemas.replies import RunPage, RunSummary
-from perdure_schemas.run_pages import ListTokenError, MergedRuns, Place
 
 PAGE_MAX: Final = 500
 ROUNDS_MAX: Final = 200

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from perdure_schemas.answers.run_pages import PLACES_MAX, Place
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Accepted
-from perdure_schemas.run_pages import PLACES_MAX, Place
 from perdure_views.gateway.backend import GatewayBackend
 from perdure_views.gateway.endpoints import Call, Param
 from perdure_views.gateway.problems import ProblemError, expect

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from perdure_schemas import commands
+from perdure_schemas.answers.reset_points import EVENT, read_point, seq_at
 from perdure_schemas.payloads import Payload, ReplyTo, RetryPolicy
 from perdure_schemas.replies import HistoryBatch, HistoryPage
-from perdure_schemas.reset_points import EVENT, read_point, seq_at
 from perdure_views.gateway.bodies import Cancel, Reset, Start, Terminate
 from perdure_views.gateway.endpoints import Call, Endpoint
 from perdure_views.gateway.problems import ProblemError, expect

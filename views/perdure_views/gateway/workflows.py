@@ -6,8 +6,8 @@ import asyncio
 from typing import Final
 
 from perdure_schemas import commands
+from perdure_schemas.answers.run_pages import ListTokenError, Place, grouped, joined
 from perdure_schemas.replies import HistoryPage, RunClosed, RunDescription, RunPage
-from perdure_schemas.run_pages import ListTokenError, Place, grouped, joined
 from perdure_topics.names import partition_of, topic_name
 from perdure_views.gateway.backend import BackendError
 from perdure_views.gateway.endpoints import Call, Endpoint, Param
