@@ -73,6 +73,12 @@ class TerminateWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
     child_of: RunRef | None = None
 
 
+class DeleteWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
+    """Forgets a closed run: it is known no more."""
+
+    reason: str = ""
+
+
 class ResetWorkflow(RunCommand, frozen=True, kw_only=True, gc=False):
     """Ends a run and begins a new one on its history up to an event."""
 

@@ -68,6 +68,9 @@ class CoreWorld:
         inputs = [at for at, event in enumerate(events, 1) if type(event) in INPUTS and at <= seq]
         return max(inputs, default=0)
 
+    def is_settled(self, run_id: str) -> bool:
+        return run_id in self.runs
+
     def attribute_type(self, name: str) -> str:
         held = (run.search_attributes.get(name) for run in self.runs.values())
         return next((type_of(payload) for payload in held if payload is not None), "")

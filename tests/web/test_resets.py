@@ -75,3 +75,30 @@ def test_the_command_resets_a_run(
     assert newest(caller, "reset-3") == done["run_id"] != old
     assert run([*asked, "--to", "yesterday"]) == 2
     assert "a reset goes to first-workflow-task" in capsys.readouterr().err
+
+
+def test_a_closed_run_is_deleted_by_the_api_and_by_the_command(
+    site: Site, caller: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for id in ("gone-1", "gone-2"):
+        site.execute("Greeting", "Kim", id=id)
+
+    answer = caller.post("/api/v1/workflow/delete", {"workflow_id": "gone-1", "reason": "test"})
+    status = run(["workflow", "delete", "--id", "gone-2", "--engine", site.url])
+
+    assert answer.status_code == 200, answer.text
+    assert (status, capsys.readouterr().out) == (0, "deleted: gone-2\n")
+    for id in ("gone-1", "gone-2"):
+        assert caller.get("/api/v1/workflow", id=id).status_code == 404
+    listed = caller.get("/api/v1/workflows", query="WorkflowId STARTS_WITH 'gone-'").json()
+    assert listed["workflows"] == []
+
+
+def test_an_open_run_is_not_deleted(site: Site, caller: Caller) -> None:
+    site.start("Sleeping", 3600, id="stays-1")
+
+    answer = caller.post("/api/v1/workflow/delete", {"workflow_id": "stays-1"})
+
+    assert answer.status_code == 409
+    assert "cancel or terminate it first" in answer.json()["message"]
+    caller.post("/api/v1/workflow/terminate", {"workflow_id": "stays-1"})

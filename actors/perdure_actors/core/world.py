@@ -229,5 +229,8 @@ class World(Protocol):
     def input_at(self, run_id: str, seq: int) -> int:
         """The newest input of a run up to an event, as its history has it; 0 when it has none."""
 
+    def is_settled(self, run_id: str) -> bool:
+        """Whether all that a run has brought about is accepted and sent."""
+
     def attribute_type(self, name: str) -> str:
         """The type that runs have given a search attribute; empty when none has it."""

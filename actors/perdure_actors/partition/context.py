@@ -74,6 +74,8 @@ class PartitionContext:
         self.log_time = log_time
         self._engine_keys = engine_keys
         self._types = types
+        self.dispatched: Callable[[], int] = lambda: -1
+        """The pseq up to which every effect is acknowledged."""
         self._nonce = cursor.nonce
         self._pseq = cursor.pseq + 1
         self._run_ids = 0
@@ -129,6 +131,11 @@ class PartitionContext:
     def input_at(self, run_id: str, seq: int) -> int:
         """The newest input of a run up to an event, as its history has it; 0 when it has none."""
         return input_at(self._run_cache.history(run_id), seq)
+
+    def is_settled(self, run_id: str) -> bool:
+        """Whether all that a run has brought about is accepted and sent."""
+        last = self._run_cache.last_record(run_id)
+        return 0 <= last <= self.dispatched()
 
     def attribute_type(self, name: str) -> str:
         """The type of a search attribute, here or in another partition of this host."""

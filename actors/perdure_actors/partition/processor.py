@@ -125,6 +125,7 @@ class PartitionProcessor:
             shown=self.observer,
         )
         self.run_cache.ahead = self.journal.rows_ahead
+        self.world.dispatched = lambda: self.outbox.dispatched
         self._transitions = Transitions(
             self.journal,
             self.world,

@@ -335,6 +335,29 @@ def reset(
     console().print(f"reset: [bold]{text(workflow_id)}[/] goes on as run {handle.run_id}")
 
 
+@app.command()
+def delete(
+    workflow_id: WorkflowId,
+    run_id: RunId = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the log.")] = "",
+    task_queue: TaskQueue = None,
+    broker: Broker = None,
+    engine: Engine = None,
+    namespace: Namespace = "default",
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Forget a closed run: it is in no list any more, and has no history."""
+    call(
+        broker,
+        engine,
+        namespace,
+        lambda client: client.get_workflow_handle(
+            workflow_id, run_id=run_id, task_queue=task_queue
+        ).delete(reason=reason),
+    )
+    _done(workflow_id, "deleted", output)
+
+
 def _done(workflow_id: str, what: str, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         print_json({"workflow_id": workflow_id, "done": what})

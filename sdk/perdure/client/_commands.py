@@ -34,6 +34,7 @@ from perdure.client._inputs import (
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     CreateScheduleInput,
+    DeleteWorkflowInput,
     FailAsyncActivityInput,
     HeartbeatAsyncActivityInput,
     QueryWorkflowInput,
@@ -60,6 +61,7 @@ from perdure_schemas.commands import (
     CancelWorkflow,
     CompleteActivity,
     ConfirmActivityCanceled,
+    DeleteWorkflow,
     FailActivity,
     HeartbeatActivity,
     ResetWorkflow,
@@ -174,6 +176,21 @@ def terminate_command(
         first_run_id=input.first_execution_run_id or "",
         reason=input.reason or "",
         details=details,
+        request_id=reply.correlation_id,
+        first_sent_ms=now_ms(),
+        identity=identity,
+        reply=reply,
+    )
+
+
+def delete_command(
+    input: DeleteWorkflowInput, identity: str
+) -> Callable[[ReplyTo], DeleteWorkflow]:
+    """What makes a wish to forget a closed run."""
+    return lambda reply: DeleteWorkflow(
+        workflow_id=input.id,
+        run_id=input.run_id or "",
+        reason=input.reason,
         request_id=reply.correlation_id,
         first_sent_ms=now_ms(),
         identity=identity,

@@ -137,6 +137,18 @@ class TerminateWorkflowInput:
 
 
 @dataclass
+class DeleteWorkflowInput:
+    """A wish to forget a closed run."""
+
+    id: str
+    run_id: str | None
+    reason: str
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
+    task_queue: str | None = None
+
+
+@dataclass
 class ResetWorkflowInput:
     """A reset of a run to an event of its history."""
 

@@ -19,6 +19,7 @@ from perdure.client._inputs import (
     CountWorkflowsInput,
     CreateScheduleInput,
     DeleteScheduleInput,
+    DeleteWorkflowInput,
     DescribeScheduleInput,
     DescribeWorkflowInput,
     FailAsyncActivityInput,
@@ -68,6 +69,10 @@ class OutboundInterceptor:
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         """End a run."""
         await self.next.terminate_workflow(input)
+
+    async def delete_workflow(self, input: DeleteWorkflowInput) -> None:
+        """Forget a closed run."""
+        await self.next.delete_workflow(input)
 
     async def reset_workflow(self, input: ResetWorkflowInput) -> WorkflowHandle[Any, Any]:
         """End a run and begin a new one from an event of its history."""

@@ -62,6 +62,7 @@ from perdure.client._inputs import (
     CountWorkflowsInput,
     CreateScheduleInput,
     DeleteScheduleInput,
+    DeleteWorkflowInput,
     DescribeScheduleInput,
     DescribeWorkflowInput,
     FailAsyncActivityInput,
@@ -86,7 +87,7 @@ from perdure.client._inputs import (
     WorkflowUpdateStage,
 )
 from perdure.client._interceptors import HandleClient, OutboundInterceptor
-from perdure.client._resets import reset
+from perdure.client._resets import delete, reset
 from perdure.client._rpc import PendingRequest, RpcClient
 from perdure.client._schedule_descriptions import (
     ScheduleAsyncIterator,
@@ -222,6 +223,10 @@ class LogOutbound(OutboundInterceptor):
         values = self._client.values_for(input.id)
         command = terminate_command(input, values, self._connection.identity)
         expect(Accepted, what, await self._ask(what, command, input, is_kept=True))
+
+    async def delete_workflow(self, input: DeleteWorkflowInput) -> None:
+        """Forget a closed run."""
+        await delete(self._reply, input, self._connection.identity)
 
     async def reset_workflow(self, input: ResetWorkflowInput) -> WorkflowHandle[Any, Any]:
         """End a run and begin a new one from an event of its history."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
     Generic,
-    Literal,
     Protocol,
     Unpack,
     overload,
@@ -35,7 +34,6 @@ from perdure.client._inputs import (
     FetchWorkflowHistoryEventsInput,
     QueryOptions,
     QueryWorkflowInput,
-    ResetWorkflowInput,
     SignalOptions,
     SignalWorkflowInput,
     StartWorkflowUpdateInput,
@@ -45,6 +43,7 @@ from perdure.client._inputs import (
     WorkflowUpdateStage,
     call_arguments,
 )
+from perdure.client._operated_workflow import OperatedWorkflow, OperatorCalls
 from perdure.client._rpc import PendingRequest
 from perdure.client._update_handle import UpdateCalls, UpdateClient, WorkflowUpdateHandle
 from perdure.common import QueryRejectCondition
@@ -61,7 +60,6 @@ from perdure.types import (
 )
 from perdure_actors.definitions.handlers import QUERY, SIGNAL, UPDATE
 from perdure_actors.replay.failures import exception_of
-from perdure_schemas.answers.reset_points import LAST_TASK, read_point
 from perdure_schemas.replies import RunClosed
 
 if TYPE_CHECKING:
@@ -72,7 +70,7 @@ FOLLOW_FIRST_S: Final = 0.05
 FOLLOW_MAX_S: Final = 5.0
 
 
-class WorkflowCalls(UpdateCalls, Protocol):
+class WorkflowCalls(UpdateCalls, OperatorCalls, Protocol):
     """The calls of a client's interceptor chain that the handle of a workflow makes."""
 
     async def await_workflow_result(self, input: AwaitWorkflowResultInput) -> RunClosed: ...
@@ -85,7 +83,6 @@ class WorkflowCalls(UpdateCalls, Protocol):
     ) -> WorkflowHistoryEventAsyncIterator: ...
     async def query_workflow(self, input: QueryWorkflowInput) -> Any: ...
     async def signal_workflow(self, input: SignalWorkflowInput) -> None: ...
-    async def reset_workflow(self, input: ResetWorkflowInput) -> WorkflowHandle[Any, Any]: ...
     async def start_workflow_update(
         self, input: StartWorkflowUpdateInput
     ) -> WorkflowUpdateHandle[Any]: ...
@@ -104,7 +101,7 @@ class WorkflowClient(UpdateClient, Protocol):
         """The first link of the client's interceptor chain."""
 
 
-class WorkflowHandle(Generic[SelfType, ReturnType]):
+class WorkflowHandle(OperatedWorkflow, Generic[SelfType, ReturnType]):
     """A workflow, by its id and perhaps a run of it, whether it exists or not."""
 
     def __init__(
@@ -220,6 +217,9 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             return failure_of_status(closed.status)
         return exception_of(closed.failure, self._client.values_for(self._id))
 
+    def _operators(self) -> OperatorCalls:
+        return self._client.outbound
+
     async def describe(
         self,
         *,
@@ -280,56 +280,6 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
                 task_queue=self._task_queue,
             )
         )
-
-    async def reset(
-        self,
-        to: str | int | datetime = LAST_TASK,
-        *,
-        reason: str = "",
-        exclude: Sequence[Literal["signal", "update"]] = (),
-        again: bool = False,
-        rpc_metadata: Mapping[str, str | bytes] = NO_METADATA,
-        rpc_timeout: timedelta | None = None,
-    ) -> WorkflowHandle[SelfType, ReturnType]:
-        """End the run, and begin a new one that goes on from an event of its history.
-
-        What happened up to there is not done again; today's code takes that event anew. Pending
-        activities begin with attempt 1, children go on for the new run.
-
-        Args:
-            to: `"last-workflow-task"`, `"first-workflow-task"`, `"first-activity"`,
-                `"last-activity"`, an event's number, `"build:ID"` for the first step of a build,
-                or a time: the first step at that time or later.
-            reason: Why; kept with both runs.
-            exclude: What of later messages does not come again: `"signal"`, `"update"`.
-            again: Reset a run that was reset before once more.
-            rpc_metadata: Not used.
-            rpc_timeout: How long to wait for each answer.
-
-        Returns the new run's handle. Raises ValueError for a point that is not there, and RPCError
-        when it is refused.
-
-        Example::
-
-            mended = await handle.reset("first-activity", reason="wrong price list")
-            print(await mended.result())
-        """
-        text = f"time:{to.isoformat()}" if isinstance(to, datetime) else str(to)
-        handle = await self._client.outbound.reset_workflow(
-            ResetWorkflowInput(
-                id=self._id,
-                run_id=self._run_id,
-                to=read_point(text),
-                reason=reason,
-                exclude=exclude,
-                again=again,
-                rpc_metadata=rpc_metadata,
-                rpc_timeout=rpc_timeout,
-                task_queue=self._task_queue,
-            )
-        )
-        handle._result_type = self._result_type
-        return handle
 
     async def fetch_history(
         self,

@@ -33,6 +33,7 @@ ADMITTED: Final[dict[type[Record], str]] = {
     commands.CancelWorkflow: "operate",
     commands.TerminateWorkflow: "operate",
     commands.ResetWorkflow: "operate",
+    commands.DeleteWorkflow: "operate",
     message_commands.SignalWorkflow: "operate",
     message_commands.UpdateWorkflow: "operate",
     operator_commands.PauseActivity: "operate",

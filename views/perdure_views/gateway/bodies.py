@@ -82,6 +82,16 @@ class Reset(Body, frozen=True, kw_only=True):
     request_id: str = ""
 
 
+class Delete(Body, frozen=True, kw_only=True):
+    """Forgets a closed run."""
+
+    workflow_id: str
+    run_id: str = ""
+    task_queue: str = ""
+    reason: str = ""
+    request_id: str = ""
+
+
 class SignIn(Body, frozen=True, kw_only=True):
     """A token that a person typed, for a session of their browser."""
 

@@ -21,6 +21,7 @@ STATUS: Final = {
     "too_slow": 408,
     "already_started": 409,
     "already_exists": 409,
+    "open": 409,
     "closed": 409,
     "already_closed": 409,
     "failed_precondition": 409,

@@ -12,7 +12,7 @@ from perdure_schemas import commands
 from perdure_schemas.answers.reset_points import EVENT, read_point, seq_at
 from perdure_schemas.payloads import Payload, ReplyTo, RetryPolicy
 from perdure_schemas.replies import HistoryBatch, HistoryPage
-from perdure_views.gateway.bodies import Cancel, Reset, Start, Terminate
+from perdure_views.gateway.bodies import Cancel, Delete, Reset, Start, Terminate
 from perdure_views.gateway.endpoints import Call, Endpoint
 from perdure_views.gateway.problems import ProblemError, expect
 from perdure_views.gateway.render import payload_of, payload_of_text
@@ -98,6 +98,27 @@ async def terminate_workflow(call: Call) -> Taken:
             workflow_id=body.workflow_id,
             run_id=body.run_id,
             first_run_id=body.first_run_id,
+            reason=body.reason,
+            request_id=body.request_id or reply.correlation_id,
+            first_sent_ms=_now_ms(),
+            identity=call.principal.name,
+            reply=reply,
+        ),
+    )
+
+
+async def delete_workflow(call: Call) -> Taken:
+    """Forget a closed run."""
+    body: Delete = call.body
+    queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
+    return await command(
+        call,
+        "delete",
+        body.workflow_id,
+        queue,
+        lambda reply: commands.DeleteWorkflow(
+            workflow_id=body.workflow_id,
+            run_id=body.run_id,
             reason=body.reason,
             request_id=body.request_id or reply.correlation_id,
             first_sent_ms=_now_ms(),
@@ -206,6 +227,16 @@ ENDPOINTS: Final = (
         role="operate",
         answers=reset_workflow,
         body=Reset,
+        answer=Taken,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/workflow/delete",
+        name="deleteWorkflow",
+        says="Forget a closed run: it is known no more.",
+        role="operate",
+        answers=delete_workflow,
+        body=Delete,
         answer=Taken,
     ),
 )
