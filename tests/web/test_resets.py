@@ -91,7 +91,7 @@ def test_a_closed_run_is_deleted_by_the_api_and_by_the_command(
     for id in ("gone-1", "gone-2"):
         assert caller.get("/api/v1/workflow", id=id).status_code == 404
     listed = caller.get("/api/v1/workflows", query="WorkflowId STARTS_WITH 'gone-'").json()
-    assert listed["workflows"] == []
+    assert listed["runs"] == []
 
 
 def test_an_open_run_is_not_deleted(site: Site, caller: Caller) -> None:
