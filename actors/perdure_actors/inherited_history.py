@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.core.state import Run
     from perdure_schemas.payloads import Record
+    from perdure_topics.ports import Table
 
 _NOWHERE = RecordId(0, b"", 0, 0)
 """The place of an event that is not in the log a second time."""
@@ -104,6 +105,14 @@ def unpack_row(data: bytes) -> HistoryRow:
     """A row of the table."""
     offset, pseq, time_ms, body = table_layout.unpack_history(data)
     return HistoryRow(offset, pseq, time_ms, decode_as(TransitionBody, body))
+
+
+def last_record(table: Table, run_id: str) -> int:
+    """The number of the last accepted record of a run; -1 when there is none."""
+    start, end = table_layout.history_range(run_id)
+    for _, data in table.scan(start, end, reverse=True, limit=1):
+        return unpack_row(data).pseq
+    return -1
 
 
 def input_at(rows: Iterable[HistoryRow], seq: int) -> int:

@@ -74,8 +74,8 @@ class PartitionContext:
         self.log_time = log_time
         self._engine_keys = engine_keys
         self._types = types
-        self.dispatched: Callable[[], int] = lambda: -1
-        """The pseq up to which every effect is acknowledged."""
+        self.is_sent: Callable[[str], bool] = lambda _run_id: False
+        """Whether every effect of a run's accepted records is acknowledged."""
         self._nonce = cursor.nonce
         self._pseq = cursor.pseq + 1
         self._run_ids = 0
@@ -134,8 +134,8 @@ class PartitionContext:
 
     def is_settled(self, run_id: str) -> bool:
         """Whether all that a run has brought about is accepted and sent."""
-        last = self._run_cache.last_record(run_id)
-        return 0 <= last <= self.dispatched()
+        resident = self._run_cache.find(run_id)
+        return resident is not None and not resident.pinned and self.is_sent(run_id)
 
     def attribute_type(self, name: str) -> str:
         """The type of a search attribute, here or in another partition of this host."""

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
+from perdure_actors.inherited_history import last_record
 from perdure_actors.partition.checkpoints import TableUpkeep
 from perdure_actors.partition.context import PartitionContext
 from perdure_actors.partition.decide_command import CommandDecider
@@ -125,7 +126,7 @@ class PartitionProcessor:
             shown=self.observer,
         )
         self.run_cache.ahead = self.journal.rows_ahead
-        self.world.dispatched = lambda: self.outbox.dispatched
+        self.world.is_sent = lambda run_id: last_record(table, run_id) <= self.outbox.dispatched
         self._transitions = Transitions(
             self.journal,
             self.world,

@@ -311,16 +311,6 @@ class RunCache:
         for _, data in sorted(self.ahead(start, end).items()):
             yield unpack_row(data)
 
-    def last_record(self, run_id: str) -> int:
-        """The number of the last record of a run; -1 while one is yet to be accepted."""
-        resident = self.find(run_id)
-        if resident is None or resident.pinned:
-            return -1
-        start, end = table_layout.history_range(run_id)
-        for _, data in self._table.scan(start, end, reverse=True, limit=1):
-            return unpack_row(data).pseq
-        return -1
-
     def imagine(self, started: WorkflowStarted, workflow_id: str, now_ms: int) -> CachedRun:
         """A run as a reset would make it, to look at; it is not kept here.
 
