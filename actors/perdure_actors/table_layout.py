@@ -45,6 +45,8 @@ _TOP = 0xFFFFFFFFFFFFFFFF
 
 META = b"\x00meta"
 VERIFIED = b"\x00verified"
+READERS = b"\x00reader\x00"
+"""How far registered readers of the events have read, by name."""
 RETENTION = b"\x00retention"
 """How long closed runs are kept, where somebody has said so."""
 RUNS = b"R"
@@ -70,6 +72,29 @@ class Scans(Protocol):
         """The keys from start up to but not including end, in order, with their values."""
 
 
+class OpenCheckpoint(msgspec.Struct, frozen=True):
+    """A checkpoint of the log of which slices are still to come."""
+
+    first_offset: int
+    epoch: int
+    pseq: int
+    """The number of its first slice: it holds the state before that."""
+    log_bytes: int
+    """What was written before it, since the one before."""
+    number: int = 1
+    """The number of its newest slice."""
+    size: int = 0
+
+
+class WholeCheckpoint(msgspec.Struct, frozen=True):
+    """The newest checkpoint that the log has whole."""
+
+    first_offset: int
+    last_offset: int
+    pseq: int
+    size: int
+
+
 class Meta(msgspec.Struct, kw_only=True):
     """Which log the table follows, and how far."""
 
@@ -92,7 +117,11 @@ class Meta(msgspec.Struct, kw_only=True):
     """When the last owner began, by its own clock."""
     transitions: int = 0
     copied: int = 0
-    """How many transitions the newest checkpoint of it held."""
+    """How many transitions the newest copy of it held."""
+    log_bytes: int = 0
+    """What was written since the newest whole checkpoint in the log began, slices apart."""
+    open_checkpoint: OpenCheckpoint | None = None
+    checkpoint: WholeCheckpoint | None = None
 
 
 class Verified(msgspec.Struct, kw_only=True):

@@ -31,7 +31,7 @@ from perdure_schemas.message_events import (
     WorkflowUpdateCompleted,
 )
 from perdure_schemas.operator_events import OperatorEvent
-from perdure_schemas.partition_events import RetentionSet, RunsForgotten
+from perdure_schemas.partition_events import CheckpointSlice, RetentionSet, RunsForgotten
 from perdure_schemas.payloads import (
     CarriedChild,
     ExternalCall,
@@ -393,6 +393,7 @@ PartitionEvent = (
     | SignalExpired
     | RunsForgotten
     | RetentionSet
+    | CheckpointSlice
 )
 """Events of a partition; they stand in records without a run."""
 

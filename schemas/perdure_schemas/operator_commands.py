@@ -70,6 +70,7 @@ class SetRetention(Command, frozen=True, kw_only=True, gc=False):
     request_id: str = ""
     reply: ReplyTo | None = None
     identity: str = ""
+    cut: str = ""
 
 
 class RunRetention(Command, frozen=True, kw_only=True, gc=False):

@@ -19,3 +19,18 @@ class RetentionSet(Record, frozen=True, kw_only=True, gc=False):
     keep_ms: int
     by_status: dict[str, int] = {}
     identity: str = ""
+    cut: str = ""
+
+
+class CheckpointSlice(Record, frozen=True, kw_only=True, gc=False):
+    """A part of a checkpoint: rows of the table as they were before its first slice."""
+
+    number: int
+    layout: int
+    partitions: int = 0
+    meta: bytes = b""
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    is_last: bool = False
+    rows: int = 0
+    digest: bytes = b""

@@ -233,6 +233,7 @@ class RetentionInfo(Record, frozen=True, kw_only=True, gc=False):
     is_more: bool = False
     oldest_ms: int = 0
     table_bytes: int = 0
+    cut: str = ""
 
 
 class CanceledAttempt(Record, frozen=True, kw_only=True, gc=False):

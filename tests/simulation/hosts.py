@@ -47,6 +47,7 @@ FAULTS = frozenset(
         "report_failed",
         "effect_parked",
         "not_done",
+        "checkpoint_wrong",
     )
 )
 """Findings of faults of the host itself: its fence held, and nothing should have come to it."""
@@ -126,6 +127,7 @@ class SimHost:
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=self._finding,
+            log_checkpoint_bytes=self.world.checkpoint_bytes,
             memory=RunMemory(runs_max=2 if small else 1000),
             local=self._locals,
             eager=self._make_eager(owner, crash),
@@ -243,12 +245,15 @@ class SimHost:
                 raise
             if self.host is not host:
                 # Its process is dead; what these objects still do is not there.
+                self.store.crash()
                 return
             self.world.broken(f"host {self.name} died of {type(error).__name__}: {error}", error)
             self.crash()
             self.world.broker.at(1_000, self.boot)
             return
         if self.host is not host:
+            # What it opened after it died, it does not hold.
+            self.store.crash()
             return
         self.schedule(max(wait_ms, 1))
         self.world.after_step(self)

@@ -18,7 +18,7 @@ from perdure._schedules.scheduler import Scheduler
 from perdure.workflow import _info as information
 from perdure_actors.definitions.workflow_code import WorkflowCode
 from perdure_actors.partition import journal
-from perdure_actors.retention import retention
+from perdure_actors.retention import log_checkpoint, retention
 from perdure_schemas.avro import encode
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.operator_commands import SetRetention
@@ -105,6 +105,11 @@ class World:
     def _askers(self) -> list[SimClient]:
         return [*self.clients, *self.others]
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """How much the log grows between checkpoints; none in worlds that forget nothing."""
+        return 1 + self.settings.seed % 5 * 4_000 if "forgets" in self.settings.features else 0
+
     def after_step(self, host: SimHost) -> None:
         """A host has made a turn: for worlds that look closer."""
 
@@ -167,6 +172,8 @@ class World:
             patch.object(journal, "PART_BYTES_MAX", part_bytes),
             patch.object(information, "HISTORY_LENGTH_SUGGESTED_MAX", LONG_HISTORY),
             patch.object(retention, "EVERY_MS", 900),
+            patch.object(log_checkpoint, "SLICE_BYTES", min(part_bytes * 4, 1 << 18)),
+            patch.object(log_checkpoint, "SLICE_ROWS", 1 + self.settings.seed % 40),
             patch.object(retention, "SETTLED_MS", 300),
             failing_at_faulty_commands(),
         ):
@@ -213,7 +220,10 @@ class World:
     def _keep_shortly(self, hand: Random) -> None:
         """Closed runs are kept for seconds here, of each partition for its own time."""
         for number in range(self.settings.partitions):
-            keep = SetRetention(partition=number, keep_ms=hand.choice((0, hand.randrange(20_000))))
+            keep_ms = hand.choice((0, hand.randrange(20_000)))
+            # Behind a lost tail a log that was cut has nothing to go on from.
+            cut = "yes" if self.settings.seed % 2 and not self.strength("truncation") else "no"
+            keep = SetRetention(partition=number, keep_ms=keep_ms, cut=cut)
             self.broker.write(self.topic("commands"), number, encode(keep), key=b"")
 
     def _nemesis(self) -> None:
@@ -423,7 +433,12 @@ class World:
     def dump(self) -> dict[str, list[StoredRecord]]:
         """All records by topic."""
         return {
-            name: [record for partition in partitions for record in partition.given]
+            name: [
+                record
+                for partition in partitions
+                for record in partition.whole
+                if record.offset not in partition.marks
+            ]
             for name, (_, partitions) in self.broker.topics.items()
         }
 

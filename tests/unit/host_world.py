@@ -57,7 +57,9 @@ class HostWorld:
         announces: bool = False,
         eager: EagerIntake | None = None,
         limits: Limits | None = None,
+        checkpoint_bytes: int = 0,
     ) -> None:
+        self.checkpoint_bytes = checkpoint_bytes
         self.limits = limits or Limits()
         self._announces = announces
         self.eager = eager
@@ -102,6 +104,7 @@ class HostWorld:
             owner="host",
             limits=self.limits,
             engine_keys=NO_KEYS,
+            log_checkpoint_bytes=self.checkpoint_bytes,
             workers_of=lambda _queue: None,
             types=AttributeTypes(),
             finding=lambda code, text: self.findings.append(f"{code}: {text}"),

@@ -19,9 +19,9 @@ from perdure_schemas import operator_commands as op
 from perdure_schemas.commands import ReadRetention
 from perdure_schemas.payloads import Record
 from perdure_schemas.replies import Accepted, RetentionInfo
-from tests.unit.test_cli import Engine, engine
+from tests.unit.test_cli import Engine, engine, wide
 
-__all__ = ["engine"]
+__all__ = ["engine", "wide"]
 HOUR_MS = 3_600_000
 INFO = RetentionInfo(
     partition=0,
@@ -46,6 +46,7 @@ def sent(commands: list[Record]) -> list[Any]:
     return [one for one in commands if isinstance(one, kinds)]
 
 
+@pytest.mark.usefixtures("wide")
 def test_show_says_what_is_kept_and_what_is_due(
     engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,13 +72,22 @@ def test_set_goes_to_every_partition(
 ) -> None:
     host = engine.script(answer)
 
-    asked = ("--keep", keep, "--status", "failed=90d", "--status", "terminated=12h")
+    asked: tuple[str, ...] = (
+        "--keep",
+        keep,
+        "--status",
+        "failed=90d",
+        "--status",
+        "terminated=12h",
+    )
+    asked += ("--cut-events",) if keep_ms else ()
     assert engine.run("retention", "set", "-q", "orders", *asked) == 0
 
     assert said in capsys.readouterr().out
     found = sent(host.commands)
     assert sorted(one.partition for one in found) == list(range(len(found)))
     assert {one.keep_ms for one in found} == {keep_ms}
+    assert {one.cut for one in found} == {"yes" if keep_ms else ""}
     assert found[0].by_status == {"failed": 90 * 24 * HOUR_MS, "terminated": 12 * HOUR_MS}
 
 

@@ -39,6 +39,34 @@ def test_a_batch_puts_and_deletes(store: TableStore) -> None:
     table.close()
 
 
+def test_a_snapshot_stays_as_it_was(store: TableStore) -> None:
+    table = store.open("p-0")
+    table.write([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")], [])
+    snapshot = table.snapshot()
+    table.write([(b"a", b"9"), (b"d", b"4")], [b"b"])
+    assert snapshot.scan(b"", b"\xff", limit=9) == [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
+    assert snapshot.scan(b"b", b"c", limit=9) == [(b"b", b"2")]
+    assert snapshot.scan(b"", b"\xff", limit=1) == [(b"a", b"1")]
+    snapshot.close()
+    table.close()
+    again = store.open("p-0")
+    assert [again.get(key) for key in (b"a", b"b", b"d")] == [b"9", None, b"4"]
+    again.close()
+
+
+def test_a_table_closes_though_a_snapshot_is_left(tmp_path: Path) -> None:
+    rocks = RocksTableStore(tmp_path / "state")
+    table = rocks.open("p-0")
+    table.write([(b"a", b"1")], [])
+    snapshot = table.snapshot()
+    table.close()
+
+    with pytest.raises(TableError, match="its snapshot with it"):
+        snapshot.scan(b"", b"\xff", limit=1)
+    rocks.open("p-0").close()
+    rocks.close()
+
+
 def test_scans_both_ways_over_more_than_a_chunk(store: TableStore) -> None:
     table = store.open("p-0")
     count = 3 * SCAN_CHUNK + 7

@@ -310,6 +310,19 @@ class Log(Protocol):
         """Let go of the log; what was opened from it must be closed before."""
 
 
+class TableSnapshot(Protocol):
+    """A table as it was at one moment, whatever is written to it since."""
+
+    def scan(self, start: bytes, end: bytes, *, limit: int) -> list[tuple[bytes, bytes]]:
+        """Some keys from start up to but not including end, in order, with their values.
+
+        Raises TableError when the table is not open any more.
+        """
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Table(Protocol):
     """A sorted store of one partition's state: a cache of the log, written in batches."""
 
@@ -326,6 +339,9 @@ class Table(Protocol):
 
     def size_bytes(self) -> int:
         """How much room the table takes on disk."""
+
+    def snapshot(self) -> TableSnapshot:
+        """The table as it is now; to be closed when it is not needed any more."""
 
     def checkpoint(self, directory: str) -> None:
         """Write a consistent copy into a directory that does not exist yet."""

@@ -6,15 +6,17 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from perdure_actors.retention.checkpoint_reader import slices_in
 from perdure_schemas.avro import UnreadableRecordError
 from perdure_schemas.transition import EpochBump
-from perdure_topics.fold import read_envelope
+from perdure_topics.fold import CHECKPOINT_KIND, Accepted, read_envelope
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError, PositionLostError, TopicMismatchError
 from perdure_topics.requirements import FIXED
 
 if TYPE_CHECKING:
     from perdure_actors.partition.services import Services
+    from perdure_schemas.transition import Transition
     from perdure_topics.ports import Log, Tail, TopicInfo
 
 logger = logging.getLogger("perdure.host")
@@ -26,8 +28,8 @@ PAUSE_S = 0.005
 def check_recorded(log: Log, events: TopicInfo) -> None:
     """Refuse a topic that was used with another number of partitions than it has now.
 
-    The first record of a partition is the bump of its first owner. A partition that is new has
-    none, so the others are asked: one that was raised to must not be owned.
+    The first record of a partition is the bump of its first owner, or a checkpoint. A partition
+    that is new has none, so the others are asked: one that was raised to must not be owned.
 
     Raises TopicMismatchError, LogUnavailableError.
     """
@@ -54,13 +56,22 @@ def _said_by(tail: Tail, topic: str, number: int, start: int) -> int:
         while time.monotonic() < until_s:
             for record in tail.take(topic, number, 1):
                 envelope = read_envelope(record.value)
-                return envelope.partitions if isinstance(envelope, EpochBump) else 0
+                if isinstance(envelope, EpochBump):
+                    return envelope.partitions
+                return _partitions_in(envelope) if envelope is not None else 0
             time.sleep(PAUSE_S)
     except (PositionLostError, UnreadableRecordError):
         pass
     finally:
         tail.unassign(topic, number)
     return 0
+
+
+def _partitions_in(first: Transition) -> int:
+    """What the checkpoint says that a log begins with; 0 where it is none."""
+    if first.kind != CHECKPOINT_KIND or first.parts != 1:
+        return 0
+    return sum(one.partitions for one in slices_in(Accepted(first, first.body)))
 
 
 class PartitionCountCheck:

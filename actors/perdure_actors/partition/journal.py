@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from perdure_actors import table_layout
 from perdure_actors.partition.doubt import add_mark, live, purge_marks
 from perdure_actors.partition.fence import AppendFailedError
+from perdure_actors.retention.log_checkpoint import note_slice
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump, Transition
 from perdure_topics.fold import Accepted, Cursor, Partial, fold
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from perdure_actors.partition.log_time import LogTime
     from perdure_schemas.events import InputTrying
+    from perdure_schemas.partition_events import CheckpointSlice
     from perdure_topics.ports import Appender, Table
 
 PART_BYTES_MAX = 7 * 1024 * 1024
@@ -62,6 +64,7 @@ class Entry:
         "ops",
         "owners",
         "sent_mono_ms",
+        "slice",
     )
 
     def __init__(self, envelope: Transition, body: bytes) -> None:
@@ -78,6 +81,8 @@ class Entry:
         """The ids that its acceptance takes marks of doubt from."""
         self.mark: InputTrying | None = None
         """What this record says is about to be tried."""
+        self.slice: CheckpointSlice | None = None
+        """What it has of a checkpoint."""
         self.sent_mono_ms = -1
         """When the last part was appended, by this machine's monotonic clock."""
 
@@ -136,8 +141,10 @@ class Journal(Generic[E]):
 
     # -- append --
 
-    def append(self, body: bytes, key: bytes | None, *, covers: bool) -> E:
+    def append(self, body: bytes, key: bytes | None, *, covers: bool, kind: int = 0) -> E:
         """Append a record, in as many parts as it takes; `covers` takes in the inputs so far.
+
+        The first record of a checkpoint is of a kind of its own: a log may begin with it.
 
         Raises AppendFailedError when the log does not take it.
         """
@@ -152,6 +159,8 @@ class Journal(Generic[E]):
             "dispatched": self._sent.dispatched,
             "time_ms": log_time.time_ms,
             "input_leader_epoch": self.input_leader_epoch,
+            "kind": kind,
+            "input_topic_id": self.cursor.input_topic_id if kind else "",
         }
         parts = pack_parts(fields, body)
         for envelope in parts:
@@ -218,6 +227,10 @@ class Journal(Generic[E]):
         live(meta, envelope)
         if entry.mark is not None:
             add_mark(meta, entry.mark)
+        if entry.slice is not None:
+            note_slice(meta, entry.slice, offset, envelope)
+        else:
+            meta.log_bytes += len(entry.body)
         ops.update(entry.ops)
         if entry.history_key is not None:
             ops[entry.history_key] = table_layout.pack_history(

@@ -15,16 +15,19 @@ from perdure_actors.partition.log_time import LogTime
 from perdure_actors.partition.queries import READS, Queries
 from perdure_actors.partition.recovery import Recovery
 from perdure_actors.partition.run_cache import RunCache
+from perdure_actors.retention.checkpoint_reader import CheckpointReader, NoCheckpointError
 from perdure_schemas import commands, message_commands
 from perdure_schemas.replies import Refused
 from perdure_topics.engine_keys import NO_KEYS
 from perdure_topics.names import topic_name
 from perdure_topics.spans import read_span
-from perdure_topics.tables.memory_tables import MemoryTableStore
+from perdure_topics.tables.memory_tables import MemoryTable, MemoryTableStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from perdure_schemas.payloads import Record, ReplyTo
-    from perdure_topics.ports import Clock, Log
+    from perdure_topics.ports import Clock, Log, StoredRecord
 
 READABLE = frozenset(READS) - {message_commands.QueryWorkflow}
 """What can be answered without the workflow's code."""
@@ -67,12 +70,29 @@ class LogView:
         self._place = (topic_name("events", where.namespace, where.task_queue), where.partition)
         self._where = where
         self._clock = clock
-        self._table = MemoryTableStore().open(f"{self._place[0]}.{where.partition}")
-        start, _ = log.offsets(*self._place)
-        verified = table_layout.Verified(next_offset=start)
-        self._recovery = Recovery(self._table, table_layout.Meta(), verified)
+        self._table = self._empty()
+        self._recovery = self._begin()
         self._lock = threading.Lock()
         self._look()
+
+    def _empty(self) -> MemoryTable:
+        return MemoryTableStore().open(f"{self._place[0]}.{self._where.partition}")
+
+    def _begin(self) -> Recovery:
+        """Where the fold begins: at offset 0, or with the checkpoint that the log begins with."""
+        span = self._log.offsets(*self._place)
+        verified = table_layout.Verified(next_offset=span[0])
+        info = self._log.topic(self._place[0])
+        if span[0] and info is not None:
+            reader = CheckpointReader(self._table, self._log.cluster_id, info.topic_id)
+            try:
+                for record in self._read(span):
+                    loaded = reader.take(record)
+                    if loaded is not None:
+                        return Recovery(self._table, *loaded)
+            except NoCheckpointError:
+                self._table = self._empty()
+        return Recovery(self._table, table_layout.Meta(), verified)
 
     def answer(self, ask: Record) -> Record | None:
         """What the log says to an ask that only reads; None when it would have to wait.
@@ -87,17 +107,19 @@ class LogView:
         return None if is_to_come else answer
 
     def _catch_up(self) -> None:
+        for record in self._read((self._recovery.next_offset, self._log.offsets(*self._place)[1])):
+            self._recovery.take(record)
+        self._recovery.save()
+        self._look()
+
+    def _read(self, span: tuple[int, int]) -> Iterator[StoredRecord]:
         bell = threading.Event()
         tail = self._log.tail(on_ready=bell.set, committed=False)
         try:
-            span = (self._recovery.next_offset, self._log.offsets(*self._place)[1])
             for records in read_span(tail, bell, self._place, span):
-                for record in records:
-                    self._recovery.take(record)
+                yield from records
         finally:
             tail.close()
-        self._recovery.save()
-        self._look()
 
     def _look(self) -> None:
         """Forget what was made of the rows before."""

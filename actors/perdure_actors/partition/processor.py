@@ -37,6 +37,11 @@ from perdure_actors.partition.run_cache import RunCache
 from perdure_actors.partition.timer_service import TimerQueue, TimerService
 from perdure_actors.partition.transition import InFlight, PendingReplies, Transitions
 from perdure_actors.partition.watermark import Watermark
+from perdure_actors.retention.log_checkpoint import (
+    EVERY_BYTES,
+    EVERY_BYTES_ALONE,
+    CheckpointWriter,
+)
 from perdure_actors.retention.policy import RetentionPolicy
 from perdure_actors.retention.retention import Retention
 from perdure_topics.names import topic_name
@@ -94,6 +99,7 @@ class PartitionProcessor:
         self.executor = Executor(services, table)
         self.observer = Observer(services, partition, table, meta, self.run_cache)
         self._let_out(appender, log_time, on_ready)
+        self.checkpoint = self._checkpoints()
         self.upkeep = TableUpkeep(table, self.journal, services.checkpoint_every)
         watermark = self._take_in()
         self._take_reports(watermark, on_ready)
@@ -206,6 +212,16 @@ class PartitionProcessor:
         )
         return watermark
 
+    def _checkpoints(self) -> CheckpointWriter:
+        is_alone = self.services.log.has_one_copy
+        every = self.services.log_checkpoint_bytes
+        if every is None:
+            every = EVERY_BYTES_ALONE if is_alone else EVERY_BYTES
+        share = 1 if is_alone else 2
+        return CheckpointWriter(
+            self.table, self.journal, self._transitions, every=every, share=share
+        )
+
     def _keep_time(self) -> Retention:
         return Retention(
             self.table,
@@ -262,10 +278,11 @@ class PartitionProcessor:
         world, timers = self.world, self.timers
         world.now_ms()
         self._accept()
+        busy = self.checkpoint.step(world.mono_ms)
         self.eager.flush()
         self.outbox.step()
         now_ms = world.now_ms()
-        busy = self.local_activities.take(now_ms)
+        busy |= self.local_activities.take(now_ms)
         busy |= self.eager.take(now_ms)
         busy |= self.inbox.take()
         timers.keep_house(now_ms)
@@ -377,5 +394,6 @@ class PartitionProcessor:
             with contextlib.suppress(AppendFailedError, TableError):
                 self._accept()
         self.outbox.close(flush_s=flush_s)
+        self.checkpoint.close()
         self.upkeep.stop()
         self.run_cache.clear()

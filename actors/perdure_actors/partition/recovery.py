@@ -15,9 +15,10 @@ from perdure_actors.partition.doubt import add_mark, begin_life, live, purge_mar
 from perdure_actors.partition.observer import RecentTransition, RecentTransitions
 from perdure_actors.partition.outbox import effect_rows, outcome_rows
 from perdure_actors.partition.run_cache import RunCache, RunMemory
-from perdure_schemas.avro import decode, decode_as, kind_of
+from perdure_actors.retention.log_checkpoint import note_slice
+from perdure_schemas.avro import FRAME_BYTES, decode, decode_as, kind_of
 from perdure_schemas.events import InputTrying, WorkflowBlocked, WorkflowStarted
-from perdure_schemas.partition_events import RunsForgotten
+from perdure_schemas.partition_events import CheckpointSlice, RunsForgotten
 from perdure_schemas.transition import TransitionBody
 from perdure_topics.fold import Accepted, Bumped, Stale, fold_record
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import StoredRecord, Table
 
 BATCH = 500
+_NO_RUN = b"\0\0"
+"""How a body begins that is about no run: two empty texts."""
 FOLDED_RUNS = 5_000
 """Runs in memory while a table is made."""
 
@@ -141,6 +144,8 @@ class Recovery:
         envelope = accepted.envelope
         body = decode_as(TransitionBody, accepted.body)
         self.meta.transitions += 1
+        if not _is_slice(body):
+            self.meta.log_bytes += len(accepted.body)
         self.meta.dispatched = max(self.meta.dispatched, envelope.dispatched)
         self.meta.shown = max(self.meta.shown, body.shown)
         purge_marks(self.meta, envelope.upto, body.run_id, body.workflow_id)
@@ -150,6 +155,7 @@ class Recovery:
         pseq = envelope.pseq - envelope.part + 1
         if not body.run_id:
             self._apply_partition(body, pseq)
+            self._note_slices(body, envelope, record.offset)
         effects += outcome_rows(body.outcomes, envelope.time_ms, self._ops)
         self._kept += effect_rows(effects, pseq, envelope.epoch, self._ops)
 
@@ -202,6 +208,11 @@ class Recovery:
                 add_mark(self.meta, event)
             self._run_cache.happened(event, pseq, self._ops)
 
+    def _note_slices(self, body: TransitionBody, envelope: Transition, offset: int) -> None:
+        for data in body.events:
+            if kind_of(data) is CheckpointSlice:
+                note_slice(self.meta, decode_as(CheckpointSlice, data), offset, envelope)
+
     def save(self) -> None:
         """Write what has been folded."""
         while self._kept and table_layout.place_of_effect(self._kept[0])[0] <= self.meta.dispatched:
@@ -238,8 +249,14 @@ class Recovery:
         return replace(self.meta)
 
 
+def _is_slice(body: TransitionBody) -> bool:
+    return not body.run_id and any(kind_of(data) is CheckpointSlice for data in body.events)
+
+
 def _forgets(data: bytes) -> bool:
     """Whether a record says that runs are forgotten."""
+    if data[FRAME_BYTES : FRAME_BYTES + 2] != _NO_RUN:
+        return False
     body = decode_as(TransitionBody, data)
     return not body.run_id and any(kind_of(event) is RunsForgotten for event in body.events)
 

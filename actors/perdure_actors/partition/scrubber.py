@@ -42,6 +42,11 @@ class Scrubber:
         """Whether it is on its way to a target."""
         return self._target is not None
 
+    @property
+    def verified_to(self) -> int:
+        """Below this offset the log was read a second time; it never goes back there."""
+        return first_offset(self._verified)
+
     def step(self, offset: int, cursor: Cursor, mono_ms: int) -> table_layout.Verified | None:
         """One turn, given how far the table is; the new verified cursor when a target is met.
 

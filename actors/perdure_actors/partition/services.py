@@ -192,6 +192,8 @@ class Services(NamedTuple):
     """Transitions between table checkpoints; 0 for none."""
     checkpoints: str = ""
     """The directory of the table checkpoints."""
+    log_checkpoint_bytes: int | None = None
+    """How much the log grows between the checkpoints in it; 0 for none, None as the log asks."""
     memory: RunMemory | None = None
     """The room for runs that the shards share; each has its own without one."""
     viewer: Viewer | None = None

@@ -10,11 +10,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from perdure_actors import table_layout
-from perdure_actors.partition.checkpoints import Checkpoints
+from perdure_actors.partition.checkpoints import Checkpoints, log_head
 from perdure_actors.partition.log_time import LogTime, skew_ms
 from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery, TableDivergedError, first_offset
 from perdure_actors.partition.scrubber import Scrubber
+from perdure_actors.retention.checkpoint_reader import CheckpointReader, NoCheckpointError
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
 from perdure_topics.names import topic_name
@@ -40,6 +41,10 @@ logger = logging.getLogger("perdure.host")
 READ_A_TURN = 500
 SILENT_SESSIONS = 3
 SKEW_FINDING_MS = 30_000
+
+
+class _HeadUnknownError(Exception):
+    """The log has lost its head, and the table does not know what stood there."""
 
 
 class LostError(Exception):
@@ -117,6 +122,9 @@ class Takeover:
         self._lost = ""
         """Why the position that the table is verified to could not be read."""
         self._recovery: Recovery | None = None
+        self._reader: CheckpointReader | None = None
+        """Reads the checkpoint that the log begins with, where no table knows what was before."""
+        self._span = (0, 0)
         self._probe = events.probe_end(self._topic, partition)
         """Asked without waiting: a broker that is away must not hold up the host's thread."""
 
@@ -125,9 +133,15 @@ class Takeover:
         """Whether the log has yet to say where the partition begins and ends."""
         return self._recovery is None
 
-    def _begin(self, span: tuple[int, int]) -> Recovery:
+    def _begin(self, span: tuple[int, int]) -> Recovery | None:
         """Begin to read, and bump; a failed shard first looks whether somebody else is there."""
-        recovery = self._open(*span)
+        self._span = span
+        try:
+            recovery = self._open(*span)
+        except _HeadUnknownError:
+            self._reader = self._checkpoint_reader()
+            self._events.assign(self._topic, self._partition, span[0])
+            return None
         # Without a table, only the log can say that it is not this host's to take: it is asked
         # before others are pushed out.
         looks = bool(self._was_epoch) or recovery.meta.offset < 0 < span[1]
@@ -185,30 +199,72 @@ class Takeover:
     def _without_head(self, meta: table_layout.Meta, start: int) -> table_layout.Verified:
         """Where to go on in a log that has lost its head: only a table knows what stood there.
 
-        Raises HeadLostError when none does.
+        Raises _HeadUnknownError when this one does not.
         """
         # What is before the cut cannot be compared any more; the table stands behind it.
-        knows = meta.offset >= max(start - 1, 0)
-        what = (
+        if meta.offset < max(start - 1, 0):
+            raise _HeadUnknownError
+        whole = meta.checkpoint
+        if whole is None or whole.first_offset != start:
+            self._services.finding(
+                "head_lost",
+                f"{self._headless(start)}. Only tables and their copies know it now: this host goes"
+                f" on with table {self._name}; keep its directory. Keep events for ever:"
+                f" {self._mend}",
+            )
+        return table_layout.Verified(next_offset=meta.offset + 1, cursor=meta.cursor)
+
+    def _headless(self, start: int) -> str:
+        return (
             f"{self._topic} partition {self._partition} begins at offset {start}: its head was"
             " deleted, by a retention or DeleteRecords"
         )
-        mend = f"kafka-configs.sh --alter --topic {self._topic} --add-config retention.ms=-1"
-        if not knows:
+
+    @property
+    def _mend(self) -> str:
+        return f"kafka-configs.sh --alter --topic {self._topic} --add-config retention.ms=-1"
+
+    def _checkpoint_reader(self) -> CheckpointReader:
+        services = self._services
+        return CheckpointReader(self._table, services.log.cluster_id, services.events_topic_id)
+
+    def _load(self, reader: CheckpointReader) -> None:
+        """Read on in the checkpoint that the log begins with; then its fold can begin.
+
+        Raises HeadLostError when there is none.
+        """
+        start, end = self._span
+        why = ""
+        try:
+            for record in self._events.take(self._topic, self._partition, READ_A_TURN):
+                if record.offset == start:
+                    # The header alone: no row is written before it is known what this is.
+                    reader.take(record)
+                    self._wipe()
+                    reader = self._reader = self._checkpoint_reader()
+                loaded = reader.take(record)
+                if loaded is not None:
+                    self._check_partitions(loaded.meta.partitions, "the checkpoint in the log")
+                    self._look_again()
+                    return
+        except NoCheckpointError as error:
+            why = str(error)
+        if not why and self._events.position(self._topic, self._partition) >= end:
+            why = "it ends before the last slice"
+        if why:
             msg = (
-                f"{what}. This host's table {self._name} does not know what stood there, so what"
-                " had run would run a second time. Nothing is done. Start a host with the state"
-                " directory that has the table, or a copy among its checkpoints; else begin anew"
-                " on another task queue: perdure topics create --task-queue NAME. Keep events for"
-                f" ever: {mend}"
+                f"{self._headless(start)}, and no whole checkpoint stands there: {why}. This host's"
+                f" table {self._name} does not know what stood there, so what had run would run a"
+                " second time. Nothing is done. Start a host with the state directory that has the"
+                " table, or a copy among its checkpoints; else begin anew on another task queue:"
+                f" perdure topics create --task-queue NAME. Keep events for ever: {self._mend}"
             )
             raise HeadLostError(msg)
-        self._services.finding(
-            "head_lost",
-            f"{what}. Only tables and their copies know it now: this host goes on with table"
-            f" {self._name}; keep its directory. Keep events for ever: {mend}",
-        )
-        return table_layout.Verified(next_offset=meta.offset + 1, cursor=meta.cursor)
+
+    def _look_again(self) -> None:
+        """Ask the log anew where the partition begins and ends, and begin with that."""
+        self._recovery = self._reader = None
+        self._probe = self._events.probe_end(self._topic, self._partition)
 
     def _check_partitions(self, partitions: int, by: str) -> None:
         """Refuse a topic with another number of partitions than it was used with."""
@@ -307,14 +363,14 @@ class Takeover:
         Raises LostError when somebody else owns it, and LogError when the log does not say where
         the partition begins.
         """
-        recovery = self._recovery
-        if recovery is None:
-            span = self._probe.span()
-            if span is None:
-                return None
-            recovery = self._recovery = self._begin(span)
         try:
-            return self._read(recovery)
+            if self._reader is not None:
+                self._load(self._reader)
+                return None
+            if self._recovery is None:
+                span = self._probe.span()
+                self._recovery = self._begin(span) if span is not None else None
+            return self._read(self._recovery) if self._recovery is not None else None
         except (TableDivergedError, PositionLostError) as error:
             if isinstance(error, PositionLostError):
                 # At which end, the log says when it is asked: a table outlives a lost head.
@@ -322,8 +378,7 @@ class Takeover:
             else:
                 self._services.finding("table_wiped", f"table {self._name} is rebuilt: {error}")
                 self._wipe()
-            self._recovery = None
-            self._probe = self._events.probe_end(self._topic, self._partition)
+            self._look_again()
             return None
 
     def _read(self, recovery: Recovery) -> PartitionProcessor | None:
@@ -407,6 +462,9 @@ class Takeover:
         verified = table_layout.decode_verified(saved) if saved else table_layout.Verified()
         shard.upkeep.scrubber = Scrubber(self._events, self._topic, self._partition, verified)
         shard.upkeep.checkpoints = self._checkpoints
+        shard.upkeep.head = log_head(
+            services, self._partition, self._table, shard.journal, shard.outbox
+        )
         shard.counters["stale"] = recovery.stale
         shard.recover()
         self._fence.let_out(services, shard.observer.repeat, recovery.recent)

@@ -31,6 +31,7 @@ from perdure_schemas.events import (
 )
 from perdure_schemas.replies import RunClosed
 from perdure_schemas.transition import Outcome, Transition, TransitionBody
+from perdure_topics.fold import CHECKPOINT_KIND
 from perdure_topics.names import topic_name
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from perdure_actors.partition.journal import Journal
     from perdure_actors.partition.run_cache import CachedRun, RunCache
     from perdure_schemas.events import InputTrying
+    from perdure_schemas.partition_events import CheckpointSlice
     from perdure_schemas.payloads import Record, ReplyTo
 
 IN_FLIGHT_MAX = 2_000
@@ -258,10 +260,14 @@ class Transitions:
         self._fence = fence
         self._outbox = outbox
         self._observer = observer
+        self.is_held = False
+        """Whether nothing more is decided until what is proposed is accepted."""
 
     @property
     def has_room(self) -> bool:
         """Whether more may be decided before what is proposed is accepted."""
+        if self.is_held:
+            return False
         return len(self._journal.in_flight) < IN_FLIGHT_MAX and not self._outbox.is_full
 
     @property
@@ -310,6 +316,13 @@ class Transitions:
         entry.alarms += self._run_cache.happened(event, entry.first_pseq, entry.ops)
         return entry
 
+    def propose_slice(self, one: CheckpointSlice) -> None:
+        """Propose a part of a checkpoint."""
+        draft = self.draft()
+        draft.events.append(encode(one))
+        kind = CHECKPOINT_KIND if one.number == 1 else 0
+        self.append(None, draft, covers=False, kind=kind).slice = one
+
     def propose_mark(self, event: InputTrying) -> None:
         """Say in the log that something is about to be run that may have killed its host.
 
@@ -337,14 +350,19 @@ class Transitions:
         return draft
 
     def append(
-        self, resident: CachedRun | None, draft: TransitionBuilder, *, covers: bool
+        self,
+        resident: CachedRun | None,
+        draft: TransitionBuilder,
+        *,
+        covers: bool,
+        kind: int = 0,
     ) -> InFlight:
         """Propose what a draft holds."""
         owed = self._owed.take() if covers and self._owed else None
         version, shown = self._executor.code_version, self._observer.say()
         body = body_of(resident, draft, owed, code_version=version, shown=shown)
         key = body.workflow_id.encode() or None
-        entry = self._journal.append(encode(body), key, covers=covers)
+        entry = self._journal.append(encode(body), key, covers=covers, kind=kind)
         envelope = entry.envelope
         if resident is not None:
             if resident.inherited is not None and resident.inherited.rows:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from perdure_topics.ports import Table
 
 FOR_EVER: Final = -1
+YES: Final = "yes"
+NO: Final = "no"
 KEEP_MS: Final = 30 * 24 * 3_600_000
 """How long closed runs are kept where nobody has said otherwise."""
 KEEP_MS_MAX: Final = 100 * 366 * 24 * 3_600_000
@@ -35,6 +37,13 @@ class RetentionPolicy(msgspec.Struct, frozen=True, array_like=True):
     keep_ms: int = KEEP_MS
     by_status: dict[str, int] = {}
     """Where it is another for runs of a status."""
+
+    cut: str = ""
+    """Whether events below a checkpoint may be deleted: yes, no, or as the kind of log says."""
+
+    def cuts(self, *, is_alone: bool) -> bool:
+        """Whether the log may be cut; one that is a directory of this machine is, unless told."""
+        return self.cut == YES or (is_alone and self.cut != NO)
 
     def keep_of(self, status: str) -> int:
         """How long a run of a status is kept."""
@@ -52,9 +61,8 @@ _decode = msgspec.msgpack.Decoder(RetentionPolicy).decode
 
 def policy_row(event: RetentionSet) -> bytes:
     """The row that an event of the log makes."""
-    return table_layout.encode(
-        RetentionPolicy(event.keep_ms, dict(sorted(event.by_status.items())))
-    )
+    by_status = dict(sorted(event.by_status.items()))
+    return table_layout.encode(RetentionPolicy(event.keep_ms, by_status, event.cut))
 
 
 def policy_in(table: Table) -> RetentionPolicy | None:
@@ -63,8 +71,10 @@ def policy_in(table: Table) -> RetentionPolicy | None:
     return None if row is None else _decode(row)
 
 
-def problem_of(keep_ms: int, by_status: Mapping[str, int]) -> str:
+def problem_of(keep_ms: int, by_status: Mapping[str, int], cut: str = "") -> str:
     """Why a rule cannot be taken; empty when it can."""
+    if cut not in ("", YES, NO):
+        return f"events are cut off or not: {cut!r} is neither yes nor no"
     for status in by_status:
         if status not in STATUSES:
             return f"no closed run is {status!r}: give one of {', '.join(STATUSES)}"
@@ -72,3 +82,27 @@ def problem_of(keep_ms: int, by_status: Mapping[str, int]) -> str:
         if keep != FOR_EVER and not 0 <= keep <= KEEP_MS_MAX:
             return f"closed runs cannot be kept for {keep} ms: give 0 to 100 years, or -1 for ever"
     return ""
+
+
+class ReaderRow(msgspec.Struct, frozen=True, array_like=True):
+    """How far a registered reader of a partition's events has read."""
+
+    next_offset: int
+    time_ms: int
+    """When it said so, by recorded time."""
+
+
+_decode_reader = msgspec.msgpack.Decoder(ReaderRow).decode
+
+
+def readers_of(table: Table) -> dict[str, ReaderRow]:
+    """The registered readers of a partition's events, by name."""
+    found = table.scan(*table_layout.prefix_range(table_layout.READERS))
+    start = len(table_layout.READERS)
+    return {key[start:].decode(): _decode_reader(row) for key, row in found}
+
+
+def readers_below(table: Table, offset: int) -> str:
+    """Which registered readers have yet to read something below an offset; empty for none."""
+    late = [name for name, row in readers_of(table).items() if row.next_offset < offset]
+    return ", ".join(late)

@@ -259,7 +259,7 @@ class RetentionCommands:
         if command.partition != self._partition:
             problem = f"this is partition {self._partition}, not {command.partition}"
         elif isinstance(command, SetRetention):
-            problem = problem_of(command.keep_ms, command.by_status)
+            problem = problem_of(command.keep_ms, command.by_status, command.cut)
         if problem:
             self._outcomes.add(record, command, "refused", reason=f"invalid: {problem}")
             self._owed.answer(command.reply, Refused(code="invalid", message=problem))
@@ -268,7 +268,10 @@ class RetentionCommands:
         self._owed.answer(command.reply, Accepted())
         if isinstance(command, SetRetention):
             said = RetentionSet(
-                keep_ms=command.keep_ms, by_status=command.by_status, identity=command.identity
+                keep_ms=command.keep_ms,
+                by_status=command.by_status,
+                identity=command.identity,
+                cut=command.cut,
             )
             self._proposes.propose_event(said, covers=True)
         self._retention.ask_now(now_ms)
@@ -306,4 +309,5 @@ def retention_info(
         is_more=looked >= DUE_COUNTED_MAX,
         oldest_ms=oldest,
         table_bytes=table.size_bytes(),
+        cut=policy.cut,
     )

@@ -142,7 +142,7 @@ def retention_show(
         print_json([msgspec.to_builtins(info) for info in infos])
         return
     print_table(
-        ("PARTITION", "KEPT", "BY STATUS", "CLOSED", "DUE", "OLDEST", "TABLE"),
+        ("PARTITION", "KEPT", "BY STATUS", "CLOSED", "DUE", "OLDEST", "TABLE", "EVENTS CUT"),
         [
             (
                 str(info.partition),
@@ -152,6 +152,7 @@ def retention_show(
                 f"{info.due_runs}{' or more' if info.is_more else ''}",
                 time_of_ms(info.oldest_ms),
                 f"{info.table_bytes / 1e6:.1f} MB",
+                info.cut or "as the log",
             )
             for info in infos
         ],
@@ -168,6 +169,13 @@ def retention_set(
         list[str] | None,
         typer.Option(help="Another length of time for runs of a status: failed=90d."),
     ] = None,
+    cut: Annotated[
+        bool | None,
+        typer.Option(
+            "--cut-events/--keep-events",
+            help="Delete events below a checkpoint; without it only an embedded log does.",
+        ),
+    ] = None,
     broker: Broker = None,
     engine: Engine = None,
     namespace: Namespace = "default",
@@ -182,7 +190,9 @@ def retention_set(
         broker,
         engine,
         namespace,
-        lambda client: TaskQueueRetention(client, task_queue).set(kept, by_status=by_status),
+        lambda client: TaskQueueRetention(client, task_queue).set(
+            kept, by_status=by_status, cut_events=cut
+        ),
     )
     if kept is None:
         print(

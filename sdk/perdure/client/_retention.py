@@ -54,13 +54,19 @@ class TaskQueueRetention:
         return [expect(RetentionInfo, self._what("show"), answer) for answer in answers]
 
     async def set(
-        self, keep: timedelta | None, *, by_status: Mapping[str, timedelta | None] | None = None
+        self,
+        keep: timedelta | None,
+        *,
+        by_status: Mapping[str, timedelta | None] | None = None,
+        cut_events: bool | None = None,
     ) -> None:
         """Keep closed runs for so long from now on; what was kept longer goes soon.
 
         Args:
             keep: How long after its end; zero is at once, None is for ever.
             by_status: The same for runs of a status, as `failed`, where that is another.
+            cut_events: Whether events below a checkpoint are deleted; without it they are where
+                the log is a directory of one machine.
 
         Raises:
             RPCError: A partition does not answer, or refuses a rule that cannot be.
@@ -72,6 +78,7 @@ class TaskQueueRetention:
                 partition=number,
                 keep_ms=_ms(keep),
                 by_status=kept,
+                cut={None: "", True: "yes", False: "no"}[cut_events],
                 request_id=reply.correlation_id,
                 reply=reply,
                 identity=self._connection.identity,

@@ -35,6 +35,8 @@ class SimulatedPartition:
         self.number = number
         self.base = 0
         self.records: list[StoredRecord] = []
+        self.deleted: list[StoredRecord] = []
+        """What was deleted from its head: for whoever judges a whole world, no reader has it."""
         self.marks: set[int] = set()
         """Offsets that a transaction's mark takes, which no reader is given."""
         self.leader_epoch = 0
@@ -58,6 +60,11 @@ class SimulatedPartition:
     def given(self) -> list[StoredRecord]:
         """The records that readers are given."""
         return [record for record in self.records if record.offset not in self.marks]
+
+    @property
+    def whole(self) -> list[StoredRecord]:
+        """All that it ever held, but for what was truncated; the offset of each is its place."""
+        return self.deleted + self.records
 
     def changed(self) -> None:
         """Tell all readers that there may be news."""

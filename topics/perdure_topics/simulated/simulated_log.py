@@ -107,6 +107,7 @@ class SimulatedLog:
         if offset > where.end:
             raise LogError(f"{topic}-{partition} ends at {where.end}: cannot delete to {offset}")
         if offset > where.base:
+            where.deleted += where.records[: offset - where.base]
             del where.records[: offset - where.base]
             where.base = offset
 

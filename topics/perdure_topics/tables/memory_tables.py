@@ -42,6 +42,23 @@ class _Content:
         self.values[key] = value
 
 
+class MemorySnapshot:
+    """A table in memory as it was at one moment."""
+
+    def __init__(self, rows: list[tuple[bytes, bytes]]) -> None:
+        self._rows = rows
+        self._keys = [key for key, _ in rows]
+
+    def scan(self, start: bytes, end: bytes, *, limit: int) -> list[tuple[bytes, bytes]]:
+        """Some keys from start up to but not including end, in order, with their values."""
+        low, high = bisect_left(self._keys, start), bisect_left(self._keys, end)
+        return self._rows[low : min(high, low + limit)]
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._rows, self._keys = [], []
+
+
 class MemoryTable:
     """A sorted table in memory."""
 
@@ -80,6 +97,11 @@ class MemoryTable:
     def size_bytes(self) -> int:
         """How much room the keys and values take."""
         return sum(len(key) + len(value) for key, value in self._held().values.items())
+
+    def snapshot(self) -> MemorySnapshot:
+        """The table as it is now."""
+        content = self._held()
+        return MemorySnapshot([(key, content.values[key]) for key in content.keys])
 
     def checkpoint(self, directory: str) -> None:
         """Write a copy into a directory that does not exist yet."""

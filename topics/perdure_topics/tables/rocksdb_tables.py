@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rocksdict import (
+    AccessType,
     BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
@@ -46,6 +47,8 @@ _DAMAGE = "Corruption"
 _STALL = "Write stall"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 _NAME_BYTES_MAX = 250
+_LEFT: Final = ("~gone", "~coming", "~look")
+"""How directories end that a process left behind when it was killed."""
 
 
 class TableMemory:
@@ -100,6 +103,57 @@ class TableMemory:
         return options
 
 
+class RocksSnapshot:
+    """A table as it was at one moment: a copy of links to its files, gone when it is closed.
+
+    Not one of RocksDB's snapshots: iterators of rocksdict do not keep to theirs.
+    """
+
+    def __init__(self, name: str, database: Rdict, path: Path, memory: TableMemory) -> None:
+        """Raises TableError, with nothing left in its place, when it cannot be made."""
+        self._name = name
+        self._path = path
+        self._db: Rdict | None = None
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+            Checkpoint(database).create_checkpoint(str(path))
+            self._db = Rdict(str(path), memory.options(), access_type=AccessType.read_only())
+        except Exception as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise TableError(f"table {name!r}: no snapshot in {path}: {error}") from error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read."""
+        return self._db is not None
+
+    def scan(self, start: bytes, end: bytes, *, limit: int) -> list[tuple[bytes, bytes]]:
+        """Some keys from start up to but not including end, in order, with their values.
+
+        Raises TableError when the table is not open any more, or damaged.
+        """
+        if self._db is None:
+            raise TableError(f"table {self._name!r} is closed, and its snapshot with it")
+        found: list[tuple[bytes, bytes]] = []
+        try:
+            cursor = self._db.iter()
+            cursor.seek(start)
+            while len(found) < limit and cursor.valid() and (key := cursor.key()) < end:
+                found.append((key, cursor.value()))
+                cursor.next()
+            cursor.status()
+        except Exception as error:
+            raise TableError(f"table {self._name!r}: cannot read its snapshot: {error}") from error
+        return found
+
+    def close(self) -> None:
+        """Let go of it, and of its files."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+            shutil.rmtree(self._path, ignore_errors=True)
+
+
 class RocksTable:
     """A table in one RocksDB database. Its owner uses it from one thread at a time."""
 
@@ -109,6 +163,7 @@ class RocksTable:
         self._memory = memory
         self._full = False
         self._closed = False
+        self._snapshots: list[RocksSnapshot] = []
         self._patient = WriteOptions()
         self._patient.sync = False
         self._unsynced = WriteOptions()
@@ -213,6 +268,15 @@ class RocksTable:
         """How much room the table takes on disk."""
         return _folder_bytes(self._path)
 
+    def snapshot(self) -> RocksSnapshot:
+        """The table as it is now; one at a time. Raises TableError when it cannot be made."""
+        for one in self._snapshots:
+            one.close()
+        path = self._path.with_name(self._path.name + "~look")
+        found = RocksSnapshot(self._name, self._opened(), path, self._memory)
+        self._snapshots = [found]
+        return found
+
     def checkpoint(self, directory: str) -> None:
         """Write a consistent copy into a directory that does not exist yet.
 
@@ -261,6 +325,9 @@ class RocksTable:
         _LOG.info("table %r: there is space again, reopened %s", self._name, self._path)
 
     def _let_go(self) -> None:
+        for snapshot in self._snapshots:
+            snapshot.close()
+        self._snapshots.clear()
         db, self._db = self._db, None
         if db is None:
             return
@@ -307,7 +374,7 @@ class RocksTableStore:
         self._root = Path(directory)
         self._memory = memory or TableMemory()
         self._lock, self._slot = _take_slot(self._root)
-        for left in (*self._slot.glob("*~gone"), *self._slot.glob("*~coming")):
+        for left in (left for end in _LEFT for left in self._slot.glob(f"*{end}")):
             shutil.rmtree(left, ignore_errors=True)
 
     @property

@@ -1,0 +1,89 @@
+"""An embedded log loses its head below a checkpoint, and nobody misses it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from perdure import workflow
+from perdure.client import Client, RPCError
+from perdure.worker import Worker
+from perdure_actors.partition import processor
+from perdure_actors.partition import scrubber as scrubber_module
+from perdure_actors.retention import log_head
+from perdure_topics.names import topic_name
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
+
+
+@workflow.defn
+class Quick:
+    @workflow.run
+    async def run(self, what: str) -> str:
+        return what
+
+
+@workflow.defn
+class Waits:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_condition(lambda: len(self.told) >= 2)
+        return self.told
+
+    @workflow.signal
+    def tell(self, what: str) -> None:
+        self.told.append(what)
+
+
+async def heads(client: Client) -> list[int]:
+    topic = topic_name("events", "default", "q")
+    info = client.log.topic(topic)
+    assert info is not None
+    return [client.log.offsets(topic, number)[0] for number in range(info.partitions)]
+
+
+async def test_a_log_that_was_cut_serves_those_with_a_table_and_those_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "EVERY_BYTES_ALONE", 2_000)
+    monkeypatch.setattr(scrubber_module, "EVERY_MS", 100)
+    monkeypatch.setattr(log_head, "AGAIN_MS", 100)
+    data = f"file:{tmp_path / 'data'}"
+    client = await Client.connect(data)
+
+    def worker(name: str) -> Worker:
+        return Worker(
+            client, task_queue="q", workflows=[Quick, Waits], state_directory=tmp_path / name
+        )
+
+    async with asyncio.timeout(90):
+        async with worker("first"):
+            waits = await client.start_workflow(Waits.run, id="waits", task_queue="q")
+            await waits.signal(Waits.tell, "one")
+            number = 0
+            while not all(await heads(client)):
+                await client.execute_workflow(
+                    Quick.run, f"{number}", id=f"w-{number}", task_queue="q"
+                )
+                number += 1
+        async with worker("first"):
+            assert await client.get_workflow_handle("w-0", task_queue="q").result() == "0"
+        await client.close()
+
+        client = await Client.connect(data)
+        # Nobody owns it: the log itself is read, from the checkpoint on.
+        assert (await client.count_workflows()).count == number + 1
+        async with worker("made anew"):
+            assert (await client.count_workflows()).count == number + 1
+            assert await client.get_workflow_handle("w-0", task_queue="q").result() == "0"
+            handle = client.get_workflow_handle_for(Waits.run, "waits", task_queue="q")
+            await handle.signal(Waits.tell, "two")
+            assert await handle.result() == ["one", "two"]
+            with pytest.raises(RPCError):
+                await client.get_workflow_handle("nobody", task_queue="q").describe()
+    await client.close()
