@@ -25,6 +25,7 @@ from tests.house.reading import Module, house
 from tests.parity import table
 
 DOCS = Path(__file__).parent.parent / "docs"
+ABSENT = DOCS.parent / "sdk" / "perdure" / "_alias" / "absent.json"
 NOTE = "<!-- Made by `make pages` from {source}: change that, not this. -->"
 QUOTING = (
     "`{ns}` is the namespace, `{queue}` the task queue; outside letters, digits and `-` each"
@@ -228,10 +229,20 @@ PAGES = {
 }
 
 
+def absent_names() -> str:
+    """Why names of Temporal's are not there, for those who import them by Temporal's name."""
+    found: dict[str, dict[str, str]] = {}
+    for row in table.rows():
+        if row.verdict == table.ABSENT:
+            found.setdefault(row.module, {})[row.name] = row.note
+    return json.dumps(found, indent=0, ensure_ascii=False) + "\n"
+
+
 def write() -> None:
     """Write each page, and the code that is made from other code."""
     for name, page in PAGES.items():
         (DOCS / name).write_text(page())
+    ABSENT.write_text(absent_names())
     local_twins.write()
 
 

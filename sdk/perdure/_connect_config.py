@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from perdure.runtime import Runtime
+
+ADDRESSES: Final = "PERDURE_ADDRESSES"
+TEMPORAL_PORT: Final = ":7233"
 
 
 @dataclass(frozen=True)
@@ -126,3 +131,38 @@ class ConnectConfig:
     payload_limits: PayloadLimitsConfig = field(default_factory=PayloadLimitsConfig)
     connect_timeout: timedelta | None = None
     """For how long the log may be looked for; the adapter's own time unless given."""
+
+
+def meant_address(target: str) -> str:
+    """The address that a target stands for: itself unless PERDURE_ADDRESSES says otherwise.
+
+    The variable has `name=address` pairs with commas between them; `*` is any other target that is
+    at Temporal's own port.
+
+    Raises ValueError for a text that is none of this, and, where Perdure has Temporal's name, for
+    an address of Temporal's that stands for nothing.
+    """
+    named = _pairs(os.environ.get(ADDRESSES, ""))
+    if target in named:
+        return named[target]
+    if not target.endswith(TEMPORAL_PORT):
+        return target
+    if "*" in named:
+        return named["*"]
+    if "perdure._alias.finder" in sys.modules:
+        raise ValueError(
+            f"{target} is where a server of Temporal's listens, and Perdure runs on a log: say what"
+            f" it stands for, as in {ADDRESSES}={target}=localhost:9092 (a Kafka broker),"
+            f" ={target}=http://127.0.0.1:8080 (an engine) or ={target}=file:./data (a directory)"
+        )
+    return target
+
+
+def _pairs(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        name, is_pair, address = pair.partition("=")
+        if not is_pair or not name or not address:
+            raise ValueError(f"{ADDRESSES} has {pair!r}: write name=address, with commas between")
+        found[name.strip()] = address.strip()
+    return found

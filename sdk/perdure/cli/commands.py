@@ -17,6 +17,11 @@ from perdure_topics.kafka.access import CONFIG_VARIABLE
 __all__ = ["app", "hear_notices", "run"]
 
 COMMANDS: Final = {
+    "alias": Lazy(
+        "perdure._alias.alias_command",
+        "alias",
+        "Let `import temporalio` mean Perdure in all programs of this environment, or say whether.",
+    ),
     "acls": Lazy(
         "perdure.cli.acls",
         "acls",

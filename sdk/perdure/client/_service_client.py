@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from perdure import _assembly as assembly
-from perdure._connect_config import ConnectConfig, TLSConfig
+from perdure._connect_config import ConnectConfig, TLSConfig, meant_address
 from perdure._records.rpc_errors import RPCError, RPCStatusCode
 from perdure.client._connection import Connection, seconds, unavailable
 from perdure_topics.engine_keys import NO_KEYS, EngineKeys
@@ -56,6 +57,7 @@ class ServiceClient:
         setting cannot be used.
         """
         keys = _engine_keys(engine_keys)
+        config = dataclasses.replace(config, target_host=meant_address(config.target_host))
         log, close_log = await _opened(config, kafka_config)
         identity = config.identity or f"{os.getpid()}@{socket.gethostname()}"
         connection = Connection(log, namespace=namespace, identity=identity, close_log=close_log)
