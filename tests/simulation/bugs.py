@@ -171,17 +171,17 @@ def own_at_ack(self: Takeover, recovery: Recovery) -> Any:
 _append = Transitions.append
 
 
-def act_first(self: Any, resident: Any, draft: Any, *, covers: bool) -> Any:
+def act_first(self: Any, resident: Any, draft: Any, **more: Any) -> Any:
     """Tasks go out as soon as they are decided."""
-    last = _append(self, resident, draft, covers=covers)
+    last = _append(self, resident, draft, **more)
     self._outbox.send(last.first_pseq, last.effects, epoch=last.envelope.epoch)
     last.effects = []
     return last
 
 
-def write_first(self: Any, resident: Any, draft: Any, *, covers: bool) -> Any:
+def write_first(self: Any, resident: Any, draft: Any, **more: Any) -> Any:
     """The table is written as soon as it is decided."""
-    last = _append(self, resident, draft, covers=covers)
+    last = _append(self, resident, draft, **more)
     puts = [(key, value) for key, value in last.ops.items() if value is not None]
     self._journal._table.write(puts, [key for key, value in last.ops.items() if value is None])
     return last

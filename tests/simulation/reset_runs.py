@@ -94,7 +94,7 @@ def _die(world: ResetWorld, death: Death) -> None:
     """Run until the process has appended so many records of the reset, and end it there."""
     append, left, is_dead = Journal.append, [BEFORE + death.records], [False]
 
-    def counted(self: Any, body: bytes, key: bytes | None, *, covers: bool) -> Any:
+    def counted(self: Any, body: bytes, key: bytes | None, **more: Any) -> Any:
         if not left[0]:
             is_dead[0] = True
             if death.is_written:
@@ -102,7 +102,7 @@ def _die(world: ResetWorld, death: Death) -> None:
                 world.broker.run_until(world.broker.now_ms + 500)
             raise Killed
         left[0] -= 1
-        return append(self, body, key, covers=covers)
+        return append(self, body, key, **more)
 
     with patch.object(Journal, "append", counted):
         for _ in range(100):

@@ -119,6 +119,16 @@ COMMANDS: Final = {
         "app",
         "Schedules: workflows started again and again.",
     ),
+    "backup": Lazy(
+        "perdure.cli.topics_commands",
+        "backup",
+        "Copy the log of an embedded engine's directory, while it runs or not.",
+    ),
+    "restore": Lazy(
+        "perdure.cli.topics_commands",
+        "restore",
+        "Put a backup into a directory that has no log, once all of it was read.",
+    ),
     "retention": Lazy(
         "perdure.cli.task_queue_commands",
         "retention",

@@ -1,7 +1,8 @@
-"""`perdure topics`: make and show the topics of a task queue."""
+"""`perdure topics`, `backup` and `restore`: topics of a task queue, copies of embedded logs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -79,3 +80,47 @@ def _row(info: TopicInfo, word: str) -> tuple[str, ...]:
     days = retention_ms / 86_400_000
     kept = "for ever" if retention_ms < 0 else f"{days:g} d" if days >= 1 else f"{days * 24:g} h"
     return text(info.name), str(info.partitions), str(info.replication), kept, word
+
+
+def backup(
+    to: Annotated[Path, typer.Argument(help="A directory that is empty or not there yet.")],
+    data: Annotated[Path, typer.Option(help="The directory of the engine.")] = Path("data"),
+) -> None:
+    """Copy the log of an embedded engine's directory, while it runs or not.
+
+    What was acknowledged before this began is in the copy. Tables are not: they are made anew.
+    """
+    from perdure_topics.embedded.backup import copy_log
+
+    entries = copy_log(data.expanduser().absolute(), to.expanduser().absolute())
+    print(f"{entries} entries of {data} are copied to {to}")
+
+
+def restore(
+    copy: Annotated[Path, typer.Argument(help="What `perdure backup` has made.")],
+    data: Annotated[Path, typer.Option(help="The directory to make, for an engine.")] = Path(
+        "data"
+    ),
+) -> None:
+    """Put a backup into a directory that has no log, once all of it was read.
+
+    What happened after the backup is lost with the log that it replaces; activities that ran since
+    may run again.
+    """
+    from perdure_topics.embedded.backup import restore_log
+
+    found = restore_log(copy.expanduser().absolute(), data.expanduser().absolute())
+    print_table(
+        ("EVENTS", "PARTITION", "OFFSETS", "TRANSITIONS", "STALE"),
+        [
+            (
+                text(one.topic),
+                str(one.partition),
+                f"{one.start} to {one.end}",
+                str(one.accepted_pseq),
+                str(one.stale),
+            )
+            for one in found
+        ],
+    )
+    print(f"{copy} was read and is in {data}: start the engine with --data {data}")
