@@ -79,6 +79,7 @@ wheel: $(VENV)/.dev ## Build the wheel into dist/
 records: $(VENV)/.dev ## Keep schemas and golden records as those of the version that is not out yet
 	$(BIN)/python -c "from perdure_schemas.fingerprints import keep; keep()"
 	$(BIN)/python -m tests.histories.golden_records
+	$(BIN)/python -m tests.histories.golden_logs
 
 pages: $(VENV)/.dev ## Make the tables of docs/*.md, and the typed calls of local activities
 	$(BIN)/python -m tests.pages
