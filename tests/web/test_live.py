@@ -78,6 +78,25 @@ def test_the_list_says_when_something_has_changed(site: Site, caller: Caller) ->
             pytest.fail("the new run never came")
 
 
+def test_line_breaks_between_values_of_a_payload_end_no_event(caller: Caller) -> None:
+    # As any producer may write it: JSON on several lines, one of them empty.
+    taken = caller.http.post(
+        "/api/v1/workflows",
+        content=b'{"workflow_id": "live-lines", "workflow_type": "Greeting", "task_queue": "shop",'
+        b' "input": [{"a":\n\n[1,\r\n2]}]}',
+        headers={"content-type": "application/json", "x-perdure-csrf": caller.csrf},
+    )
+
+    with caller.http.stream(
+        "GET", "/api/v1/workflow/live", params={"id": "live-lines"}
+    ) as response:
+        name, _, data = next(said(response))
+
+    assert taken.status_code == 201
+    assert name == "description"
+    assert data["input"][0]["value"] == {"a": [1, 2]}
+
+
 def test_a_stream_of_an_unknown_run_is_an_answer_not_a_stream(caller: Caller) -> None:
     answer = caller.get("/api/v1/workflow/live", id="live-nobody")
 

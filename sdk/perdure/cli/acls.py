@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from perdure import _assembly as assembly
-from perdure.cli.output import print_json, print_table, text
+from perdure.cli.output import echo, print_json, print_table, text
 from perdure.cli.target import Broker, Namespace, Output, OutputFormat, target
 from perdure_topics.kafka.access import access_settings
 from perdure_topics.rights import ROLES, acl_commands, rights_of
@@ -62,7 +62,7 @@ def acls(
         secured = access_settings().get("security.protocol", "PLAINTEXT").upper() != "PLAINTEXT"
         way = command_config or ("admin.properties" if secured else "")
         for line in acl_commands(rights, principal, address, command_config=way):
-            print(line)
+            echo(line)
     elif output is OutputFormat.JSON:
         print_json([{**right._asdict(), "principal": principal} for right in rights])
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure._checker.scanner import check_file, python_files
-from perdure.cli.output import print_json
+from perdure.cli.output import echo, print_json
 from perdure.cli.target import Output, OutputFormat
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or directories.")]
@@ -24,6 +24,6 @@ def check(paths: Paths, output: Output = OutputFormat.TABLE) -> None:
         print_json([one._asdict() for one in found])
     else:
         for one in found:
-            print(one)
+            echo(str(one))
     if found:
         raise typer.Exit(1)

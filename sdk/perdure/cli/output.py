@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 
 from perdure.exceptions import ActivityError, ApplicationError, FailureError
@@ -32,14 +35,60 @@ _COLOURS: Final = {
 }
 
 
+# Escape sequences move the cursor, rename windows and paste keys; signs that turn the direction of
+# writing show another text than there is.
+_CONTROL: Final = "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]"
+_UNSEEN: Final = re.compile(_CONTROL)
+_IN_JSON: Final = re.compile(_CONTROL.replace("\\x00-\\x08\\x0b-\\x1f", ""))
+_PICTURES: Final = 0x2400
+"""Unicode's pictures of the control codes: one a code, in their order."""
+
+
+class SafeConsole(Console):
+    """A console on which nobody's text is a command to the terminal."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is printed, with the control codes of texts made visible; styles are not in them."""
+        for segment in super().render(renderable, options):
+            plain = segment.control is None and _UNSEEN.search(segment.text)
+            yield segment._replace(text=visible(segment.text)) if plain else segment
+
+
+def visible(text: str) -> str:
+    """A text that does nothing to a terminal: line breaks and tabs stay, other codes are shown."""
+    return _UNSEEN.sub(_picture, text)
+
+
+def _picture(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x20:
+        return chr(_PICTURES + code)
+    return "\u2421" if code == 0x7F else "\ufffd"
+
+
+class SafeFormatter(logging.Formatter):
+    """Log lines whose texts do nothing to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as it is shown."""
+        return visible(super().format(record))
+
+
+def echo(line: str = "", *, end: str = "\n") -> None:
+    """A plain line of an answer: nothing in it is markup, or a command to the terminal."""
+    print(visible(line), end=end)
+
+
 def console() -> Console:
     """Where answers go. Made anew, because tests and pipes change standard output."""
-    return Console(highlight=False, soft_wrap=False)
+    return SafeConsole(highlight=False, soft_wrap=False)
 
 
 def error_console() -> Console:
     """Where notices and errors go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def progress_bar() -> Progress:
@@ -60,7 +109,9 @@ def progress_bar() -> Progress:
 
 def print_json(value: Any) -> None:
     """An answer for programs: one JSON value."""
-    print(json.dumps(value, default=_plain, ensure_ascii=False))
+    line = json.dumps(value, default=_plain, ensure_ascii=False)
+    # Codes below a space are escapes already; the others are commands to some terminals.
+    print(_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 
 
 def _plain(value: Any) -> Any:

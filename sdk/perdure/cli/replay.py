@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from perdure import _assembly as assembly
-from perdure.cli.output import print_json, progress_bar
+from perdure.cli.output import echo, print_json, progress_bar
 from perdure.cli.schema_commands import LeftOut, records_in
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure.cli.user_modules import load
@@ -159,10 +159,10 @@ def _report(
         )
         return
     for one, error in failed:
-        print(f"{one.workflow_id} (run {one.run_id}): {getattr(error, 'kind', 'error')}")
+        echo(f"{one.workflow_id} (run {one.run_id}): {getattr(error, 'kind', 'error')}")
         if isinstance(error, ReplayError) and error.recorded:
-            print(f"  recorded  {error.recorded}")
-            print(f"  produced  {error.produced}")
-        print(f"  {error}")
+            echo(f"  recorded  {error.recorded}")
+            echo(f"  produced  {error.produced}")
+        echo(f"  {error}")
     some = "history" if len(histories) == 1 else "histories"
-    print(f"{len(histories)} {some} replayed, {len(failed)} of them do not fit")
+    echo(f"{len(histories)} {some} replayed, {len(failed)} of them do not fit")

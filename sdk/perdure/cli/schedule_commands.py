@@ -19,7 +19,7 @@ from perdure._schedules.schedule import (
 )
 from perdure._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
 from perdure.cli.command_options import call
-from perdure.cli.output import print_json, print_table, text
+from perdure.cli.output import echo, print_json, print_table, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat
 from perdure.client import Client
 from perdure.client._schedule_descriptions import ScheduleDescription, ScheduleListDescription
@@ -96,7 +96,7 @@ def create(
         state=ScheduleState(note=note or None, paused=paused),
     )
     call(broker, engine, namespace, lambda client: client.create_schedule(schedule_id, schedule))
-    print(f"schedule {schedule_id} is made")
+    echo(f"schedule {schedule_id} is made")
 
 
 @app.command()
@@ -118,7 +118,7 @@ def describe(
     lists = ("recent", "next")
     rows = [(key, text(str(value))) for key, value in shown.items() if key not in lists]
     print_table(("SCHEDULE", text(found.id)), rows)
-    print()
+    echo()
     print_table(
         ("FOR", "TAKEN", "WORKFLOW"),
         [
@@ -126,7 +126,7 @@ def describe(
             for one in shown["recent"]
         ],
     )
-    print("\nnext: " + (", ".join(shown["next"][:3]) or "never"))
+    echo("\nnext: " + (", ".join(shown["next"][:3]) or "never"))
 
 
 def _as_json(found: ScheduleDescription) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def pause(
 ) -> None:
     """Let a schedule take no actions."""
     _tell(schedule_id, broker, engine, namespace, lambda it: it.pause(note=note or None))
-    print(f"schedule {schedule_id} is paused")
+    echo(f"schedule {schedule_id} is paused")
 
 
 @app.command()
@@ -256,7 +256,7 @@ def unpause(
 ) -> None:
     """Let a schedule take actions again."""
     _tell(schedule_id, broker, engine, namespace, lambda it: it.unpause(note=note or None))
-    print(f"schedule {schedule_id} goes on")
+    echo(f"schedule {schedule_id} goes on")
 
 
 @app.command()
@@ -270,7 +270,7 @@ def trigger(
     """Let a schedule take an action now."""
     policy = _overlap(overlap)
     _tell(schedule_id, broker, engine, namespace, lambda it: it.trigger(overlap=policy))
-    print(f"schedule {schedule_id} is triggered")
+    echo(f"schedule {schedule_id} is triggered")
 
 
 @app.command()
@@ -286,7 +286,7 @@ def backfill(
     """Let a schedule take the actions of a span of time now."""
     span = ScheduleBackfill(_moment(start), _moment(end), _overlap(overlap))
     _tell(schedule_id, broker, engine, namespace, lambda it: it.backfill(span))
-    print(f"schedule {schedule_id} is filled back")
+    echo(f"schedule {schedule_id} is filled back")
 
 
 @app.command()
@@ -298,4 +298,4 @@ def delete(
 ) -> None:
     """End a schedule; what it has started goes on."""
     _tell(schedule_id, broker, engine, namespace, lambda it: it.delete())
-    print(f"schedule {schedule_id} is deleted")
+    echo(f"schedule {schedule_id} is deleted")

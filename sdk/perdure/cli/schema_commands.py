@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from perdure import _assembly as assembly
-from perdure.cli.output import error_console, print_json, print_table, progress_bar, text
+from perdure.cli.output import echo, error_console, print_json, print_table, progress_bar, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, TaskQueue, target
 from perdure_schemas.avro import COMMAND_MODULES, frame, framed_records, schema_text
 from perdure_topics.names import task_queues_of, topic_name
@@ -64,7 +64,7 @@ def schemas(
     if record is not None:
         if record not in names:
             raise typer.BadParameter(f"there is no record {record!r}; `perdure schemas` lists them")
-        print(schema_text(record), end="")
+        echo(schema_text(record), end="")
         return
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

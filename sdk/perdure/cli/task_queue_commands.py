@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from perdure.cli.command_options import call
-from perdure.cli.output import print_json, print_table, text, time_of_ms
+from perdure.cli.output import echo, print_json, print_table, text, time_of_ms
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat
 from perdure.client import Client, TaskQueueRetention
 from perdure_schemas.replies import RetentionInfo, WorkerInfo
@@ -54,9 +54,9 @@ def describe(
             if known is None or known.last_seen_ms < worker.last_seen_ms:
                 workers[worker.worker_id] = worker
     if not workers:
-        print(f"\nno worker listens on task queue {task_queue!r} for activities")
+        echo(f"\nno worker listens on task queue {task_queue!r} for activities")
         return
-    print()
+    echo()
     print_table(
         ("WORKER", "SLOTS", "LAST SEEN", "RELEASE"),
         [
@@ -95,7 +95,7 @@ def skip_input(
             task_queue, partition=partition, offset=offset, reason=reason
         ),
     )
-    print(f"the input at offset {offset} of partition {partition} is with the dead letters")
+    echo(f"the input at offset {offset} of partition {partition} is with the dead letters")
 
 
 retention = typer.Typer(help="How long closed runs are kept.", no_args_is_help=True)
@@ -195,12 +195,12 @@ def retention_set(
         ),
     )
     if kept is None:
-        print(
+        echo(
             f"CLOSED RUNS OF TASK QUEUE {task_queue!r} ARE KEPT FOR EVER: tables and events only"
             " grow. Set a time when that is no longer wanted"
         )
         return
-    print(f"closed runs of task queue {task_queue!r} are kept for {keep}")
+    echo(f"closed runs of task queue {task_queue!r} are kept for {keep}")
 
 
 @retention.command("run")
@@ -227,4 +227,4 @@ def retention_run(
     more = " or more" if any(info.is_more for info in infos) else ""
     closed = sum(info.closed_runs for info in infos)
     verb = "would be forgotten" if dry_run else "are being forgotten"
-    print(f"{due}{more} of {closed} closed runs of task queue {task_queue!r} {verb}")
+    echo(f"{due}{more} of {closed} closed runs of task queue {task_queue!r} {verb}")

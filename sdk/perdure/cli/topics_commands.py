@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure import _assembly as assembly
-from perdure.cli.output import print_json, print_table, text
+from perdure.cli.output import echo, print_json, print_table, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure_topics.names import PARTITIONS_DEFAULT, topic_name
 from perdure_topics.ports import Log, TopicInfo
@@ -93,7 +93,7 @@ def backup(
     from perdure_topics.embedded.backup import copy_log
 
     entries = copy_log(data.expanduser().absolute(), to.expanduser().absolute())
-    print(f"{entries} entries of {data} are copied to {to}")
+    echo(f"{entries} entries of {data} are copied to {to}")
 
 
 def restore(
@@ -123,4 +123,4 @@ def restore(
             for one in found
         ],
     )
-    print(f"{copy} was read and is in {data}: start the engine with --data {data}")
+    echo(f"{copy} was read and is in {data}: start the engine with --data {data}")

@@ -17,7 +17,7 @@ import typer
 
 from perdure._gateway.serve import serving_engine
 from perdure._telemetry import environment
-from perdure.cli.output import error_console, text
+from perdure.cli.output import SafeFormatter, error_console, text
 from perdure.cli.supervisor import PROCESSES_MAX, command_of_one, port_of_process, run_fleet
 from perdure.cli.target import Broker, Engine, Namespace, TaskQueue, target
 from perdure.cli.user_modules import CONVENTION, Found, load
@@ -260,9 +260,9 @@ def say(what: str) -> None:
 
 def set_up_logging(*, verbose: bool) -> None:
     """Show warnings; with verbose, what goes on."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if verbose:
         for name in ("perdure", "perdure_actors", "perdure_topics"):
             logging.getLogger(name).setLevel(logging.INFO)

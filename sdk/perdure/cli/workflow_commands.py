@@ -9,7 +9,7 @@ import typer
 
 from perdure.cli import history, message_commands
 from perdure.cli.command_options import Input, Seconds, arguments_of, call, choice, duration
-from perdure.cli.output import console, print_json, print_table, short, text
+from perdure.cli.output import console, echo, print_json, print_table, short, text
 from perdure.cli.reset_options import Again, ReapplyExclude, ResetTo, checked_point, excluded_of
 from perdure.cli.run_tables import block_line, print_description, run_json, run_row
 from perdure.cli.target import (
@@ -252,7 +252,7 @@ def count(
         rows = [(text(", ".join(map(str, g.group_values))), str(g.count)) for g in found.groups]
         print_table(("GROUP", "RUNS"), rows)
     else:
-        print(found.count)
+        echo(str(found.count))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
@@ -13,6 +14,8 @@ from perdure_views.gateway.endpoints import Said
 from perdure_views.gateway.problems import ProblemError
 from perdure_views.gateway.settings import SEND_S
 from perdure_views.gateway.shapes import Problem
+
+_ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 class EventStream:
@@ -59,8 +62,10 @@ def _body(said: Said | None) -> Message:
         # A comment: it shows the reader's other end, and whatever stands between, a live stream.
         return {"type": "http.response.body", "body": b":\n\n", "more_body": True}
     head = f"event: {said.event}\n" + (f"id: {said.id}\n" if said.id else "")
-    # JSON in one line: a line break in a user's text is an escape there.
-    body = b"%bdata: %b\n\n" % (head.encode(), msgspec.json.encode(said.data))
+    # On one line: a line break in a text is an escape there, and one between values of a payload,
+    # which stands there as its writer wrote it, means as much as a space.
+    line = msgspec.json.encode(said.data).translate(_ONE_LINE)
+    body = b"%bdata: %b\n\n" % (head.encode(), line)
     return {"type": "http.response.body", "body": body, "more_body": True}
 
 
