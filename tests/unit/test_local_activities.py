@@ -87,6 +87,22 @@ def held() -> str:
 
 
 @activity.defn
+async def finishing() -> str:
+    seen.attempts.append(activity.info().attempt)
+    seen.began.set()
+    await activity.wait_for_worker_shutdown()
+    return "it knew of the stop"
+
+
+@activity.defn
+def finishing_in_a_thread() -> str:
+    seen.attempts.append(activity.info().attempt)
+    seen.began.set()
+    activity.wait_for_worker_shutdown_sync(60)
+    return "it knew of the stop"
+
+
+@activity.defn
 def counted() -> None:
     seen.running += 1
     seen.most = max(seen.most, seen.running)
@@ -105,7 +121,18 @@ class Desk:
         return f"filed {paper}"
 
 
-ACTIVITIES: list[Any] = [greet, thread_of, flaky, forever, held, counted, large, Desk().file]
+ACTIVITIES: list[Any] = [
+    greet,
+    thread_of,
+    flaky,
+    forever,
+    held,
+    finishing,
+    finishing_in_a_thread,
+    counted,
+    large,
+    Desk().file,
+]
 
 
 @workflow.defn
@@ -295,6 +322,19 @@ async def test_an_attempt_whose_host_stopped_is_lost_and_made_again(client: Clie
         item.event for item in history.events if isinstance(item.event, ActivityRetryScheduled)
     ]
     assert lost.failure.chain[0].type == "HostLost"
+
+
+@pytest.mark.parametrize("name", ["finishing", "finishing_in_a_thread"])
+async def test_one_that_runs_may_finish_as_its_worker_stops(client: Client, name: str) -> None:
+    async with worker(client, graceful_shutdown_timeout=MINUTE):
+        handle = await client.start_workflow(
+            Calling.run, args=[name, None, 60_000, 1], id="l-7", task_queue=QUEUE
+        )
+        assert await asyncio.to_thread(seen.began.wait, 10)
+    async with worker(client):
+        assert await handle.result() == "it knew of the stop"
+
+    assert seen.attempts == [1]
 
 
 def test_a_worker_needs_a_slot_for_them(tmp_path: Path) -> None:

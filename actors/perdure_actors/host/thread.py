@@ -51,6 +51,8 @@ MEMBERS_FRESH_S = 0.5
 CHECKPOINT_EVERY = 100_000
 """Transitions of a partition between two copies of its table."""
 AWAY_RETRY_S = 1.0
+TURN_S_MAX = 1.0
+"""How long a host that stops is waited for to take what its local activities reported."""
 RUNS_MIN = 16
 """Runs that a process keeps in memory at least."""
 OPENERS = 4
@@ -169,7 +171,7 @@ class HostThread:
         self._trouble = trouble or TroubleLog()
         self._bell = threading.Event()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="perdure-open")
-        self._stopping = threading.Event()
+        self._stopping, self._turned = threading.Event(), threading.Event()
         self.settled = threading.Event()
         """Set once every partition this process was given first is owned."""
         self.error: BaseException | None = None
@@ -179,6 +181,17 @@ class HostThread:
     def start(self) -> None:
         """Start owning partitions."""
         self._thread.start()
+
+    def finish_local(self, timeout_s: float) -> None:
+        """Let the local activities that run end and be recorded, but for no longer than that."""
+        if self._local is None or not timeout_s or not self._thread.is_alive():
+            return
+        self._local.finish(timeout_s)
+        # The second turn that ends has begun after the last report.
+        for _ in range(2):
+            self._turned.clear()
+            self._bell.set()
+            self._turned.wait(TURN_S_MAX)
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Let go of everything and wait for it."""
@@ -205,6 +218,7 @@ class HostThread:
                 if pace is not None:
                     pace.stepping(self)
                 wait_ms = host.step()
+                self._turned.set()
                 self._trouble.flush()
                 if not self.settled.is_set() and host.is_settled:
                     self.settled.set()
@@ -223,6 +237,7 @@ class HostThread:
             )
         finally:
             self.settled.set()
+            self._turned.set()
             if pace is not None:
                 pace.left(self)
             host.close()

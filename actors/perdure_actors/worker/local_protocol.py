@@ -61,6 +61,11 @@ class LocalDesk:
         self._timers: dict[bytes, asyncio.TimerHandle] = {}
 
     @property
+    def tokens(self) -> frozenset[bytes]:
+        """The attempts that have no outcome yet."""
+        return frozenset(self._held)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no code runs and none waits to."""
         return not self._slots_used and not self._waiting

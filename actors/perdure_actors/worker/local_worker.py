@@ -8,7 +8,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,21 @@ class LocalWorker:
 
     def _work_off(self) -> None:
         self._runner.work_off()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait until what is under way now has its outcomes, but no longer than that."""
+        if self._loop is None:
+            return
+        # A loop that is closed meanwhile has let go of everything.
+        with contextlib.suppress(TimeoutError, CancelledError, RuntimeError):
+            asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(timeout_s)
+
+    async def _finish(self) -> None:
+        self._runner.begin_shutdown()
+        begun = self._desk.tokens
+        while begun & self._desk.tokens:
+            self._changed.clear()
+            await self._changed.wait()
 
     def close(self) -> None:
         """Let go of what runs: it has been told, and counts no more."""

@@ -92,8 +92,8 @@ class Worker:
             which keeps to its share.
         max_heartbeat_throttle_interval: The longest time between two heartbeats sent.
         default_heartbeat_throttle_interval: The same without a heartbeat timeout.
-        graceful_shutdown_timeout: How long activities may finish before they are cancelled:
-            then their attempt has failed, and is tried again by its retry policy.
+        graceful_shutdown_timeout: How long activities, local ones too, may finish before they
+            are cancelled: then their attempt has failed, and is tried again by its retry policy.
         workflow_failure_exception_types: Exceptions that fail a workflow; any other one
             blocks it until its code is mended.
         plugins: What may change these options, and run around the worker, after those of the
@@ -374,7 +374,8 @@ class Worker:
         finally:
             for end in ends:
                 end.cancel()
-            await finish(asyncio.create_task(_let_go(host, activities, parts)))
+            grace_s = self._config["graceful_shutdown_timeout"].total_seconds()
+            await finish(asyncio.create_task(_let_go(host, activities, parts, grace_s)))
             forget()
             if spans is not None:
                 await asyncio.to_thread(spans.close)
@@ -462,11 +463,17 @@ class Worker:
 
 
 async def _let_go(
-    host: HostThread | None, activities: ActivityWorker | None, parts: Sequence[asyncio.Task[Any]]
+    host: HostThread | None,
+    activities: ActivityWorker | None,
+    parts: Sequence[asyncio.Task[Any]],
+    grace_s: float,
 ) -> None:
     if activities is not None:
         # Its activities' results should find their host still here.
         activities.stop()
+    if host is not None:
+        await asyncio.to_thread(host.finish_local, grace_s)
+    if activities is not None:
         await asyncio.wait(parts[-1:])
     if host is not None:
         await asyncio.to_thread(host.stop)
