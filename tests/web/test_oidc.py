@@ -24,6 +24,8 @@ from perdure_views.gateway.settings import SettingsError
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 CURVE = ec.generate_private_key(ec.SECP256R1())
+SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+FOR_SECRETS = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -84,8 +86,11 @@ class Provider:
 def keys() -> list[dict[str, Any]]:
     one = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key()))
     two = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(CURVE.public_key()))
+    short = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(SHORT.public_key()))
+    enc = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOR_SECRETS.public_key()))
+    more = [{**short, "kid": "short"}, {**enc, "kid": "for secrets", "use": "enc"}]
     strange = {"kty": "unknown", "kid": "three"}
-    return [{**one, "kid": "one", "alg": "RS256"}, {**two, "kid": "two"}, strange]
+    return [{**one, "kid": "one", "alg": "RS256"}, {**two, "kid": "two"}, *more, strange]
 
 
 @pytest.fixture
@@ -100,13 +105,28 @@ async def test_a_good_token_says_who_and_what_they_may(provider: Provider) -> No
 
     ada = await verifier.principal(provider.token())
     eve = await verifier.principal(
-        provider.token(CURVE, "ES256", "two", email="eve@example.org", roles="perdure:admin")
+        provider.token(
+            CURVE,
+            "ES256",
+            "two",
+            email="eve@example.org",
+            email_verified=True,
+            roles="perdure:admin",
+        )
     )
 
     assert ada is not None
     assert eve is not None
     assert (ada.name, ada.role, ada.by_header) == ("ada", "operate", True)
     assert (eve.name, eve.role) == ("eve@example.org", "admin")
+
+
+async def test_an_address_that_nobody_has_verified_is_no_name(provider: Provider) -> None:
+    for verified in (None, False, "true"):
+        token = provider.token(email="ada@example.org", email_verified=verified)
+        found = await OidcVerifier(provider.settings()).principal(token)
+        assert found is not None
+        assert found.name == "ada"
 
 
 @pytest.mark.parametrize(
@@ -121,10 +141,18 @@ async def test_a_good_token_says_who_and_what_they_may(provider: Provider) -> No
         ({"roles": []}, "no role"),
         ({"roles": None}, "no role"),
         ({"roles": ["root"]}, "no role"),
+        ({"roles": {"admin": False}}, "no list of texts"),
+        ({"roles": ["admin", 1]}, "no list of texts"),
+        ({"aud": ["perdure", "another"], "azp": "another"}, "azp"),
+        ({"aud": ["perdure", "another"]}, "azp"),
+        ({"exp": time.time() + 48 * 3600}, "more than 24 h"),
+        ({"key": SHORT, "kid": "short"}, "does not show"),
+        ({"key": FOR_SECRETS, "kid": "for secrets"}, "does not show"),
         ({"kid": "nine"}, "does not show"),
         ({"key": STRANGER}, "[Ss]ignature"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 async def test_a_token_that_is_not_for_us_lets_nobody_in(
     provider: Provider, more: dict[str, Any], says: str
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
@@ -24,6 +26,8 @@ _LOG: Final = logging.getLogger("perdure.gateway")
 CLIENTS_MAX: Final = 256
 CLIENTS_EACH: Final = CLIENTS_MAX // 4
 """So many of them are one person's, where people are told apart."""
+HELD_EVERY_S: Final = 10.0
+"""So often it is asked whether somebody is still let in."""
 POLICY: Final = 1008
 
 
@@ -86,7 +90,8 @@ class Clients:
                 partial(admit, principal, names=self._names, mark=mark, keys=keys, asks=self._asks),
                 partial(own_reply, mark, asks=self._asks, name=principal.name),
             )
-            await relay.run(_Channel(socket))
+            holds = partial(self._settings.register.holds, principal)
+            await _run_while(holds, relay.run(_Channel(socket)))
         except (RelayClosedError, LogError) as error:
             _LOG.debug("a client's connection ended: %s", error)
             await _close(socket, str(error))
@@ -95,6 +100,20 @@ class Clients:
             await _close(socket, "an error of the gateway; its log says which")
         finally:
             self._shares.give_back(principal.name)
+
+
+async def _run_while(holds: Callable[[], bool], running: Coroutine[Any, Any, None]) -> None:
+    """Serve somebody as long as they are who they were. Raises RelayClosedError."""
+    serving = asyncio.create_task(running)
+    try:
+        while not serving.done():
+            await asyncio.wait({serving}, timeout=HELD_EVERY_S)
+            if not serving.done() and not holds():
+                raise RelayClosedError("signed out, or the token is over")
+        await serving
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 async def _close(socket: WebSocket, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -147,7 +147,17 @@ class Gateway:
         except BaseException:
             self._end_stream(name)
             raise
+        events = self._while_held(events, call.principal)
         return _Streaming(EventStream(first, events), lambda: self._end_stream(name))
+
+    async def _while_held(
+        self, events: AsyncIterator[Said | None], principal: Principal
+    ) -> AsyncIterator[Said | None]:
+        """A stream, as long as its reader is who they were; it has something every few seconds."""
+        async for said in events:
+            if not self._settings.register.holds(principal):
+                raise ProblemError("unauthenticated", "signed out, or the token is over")
+            yield said
 
     def _end_stream(self, name: str) -> None:
         self._live.give_back(name)
@@ -244,6 +254,7 @@ class Gateway:
         return response
 
     async def _sign_out(self, request: Request) -> Response:
+        self._settings.register.end_session(_session(request))
         response = Response(status_code=204)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response

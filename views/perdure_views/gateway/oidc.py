@@ -28,6 +28,9 @@ KEEP_S: Final = 7 * 24 * 3600.0
 """Known keys are used for so long while the provider does not answer."""
 LEEWAY_S: Final = 30
 NAME_CHARS_MAX: Final = 200
+LIFETIME_MAX_S: Final = 24 * 3600
+"""A token that is good for longer is none that a provider should give for a person."""
+RSA_BITS_MIN: Final = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +98,37 @@ class OidcVerifier:
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
         settings = self._settings
-        found = claims.get(settings.role_claim, ())
-        given = {found} if isinstance(found, str) else {str(one) for one in found or ()}
+        self._check_claims(claims)
+        found = claims.get(settings.role_claim) or []
+        given = [found] if isinstance(found, str) else found
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            raise SignInError(f"the claim {settings.role_claim!r} is no list of texts")
         roles = [role for role in ROLES if role in given or f"perdure:{role}" in given]
-        name = str(claims.get(settings.name_claim) or claims.get("email") or claims["sub"])
+        email = claims.get("email") if claims.get("email_verified") is True else ""
+        name = str(claims.get(settings.name_claim) or email or claims["sub"])
         if not roles:
             raise SignInError(
                 f"{name[:NAME_CHARS_MAX]} has no role here: the claim {settings.role_claim!r} needs"
                 f" one of {', '.join(ROLES)}"
             )
-        return Principal(name=name[:NAME_CHARS_MAX], role=roles[-1], by_header=True)
+        return Principal(
+            name=name[:NAME_CHARS_MAX],
+            role=roles[-1],
+            by_header=True,
+            until_s=float(claims["exp"]) + LEEWAY_S,
+        )
+
+    def knows(self, _principal: Principal) -> bool:
+        """A token of a provider is good until its time is over."""
+        return False
+
+    def _check_claims(self, claims: dict[str, Any]) -> None:
+        """What a signature does not say. Raises SignInError."""
+        audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        if len(audiences) > 1 and claims.get("azp") != self._settings.audience:
+            raise SignInError("the token is for several, and was not given to us (azp)")
+        if claims["exp"] > time.time() + LIFETIME_MAX_S + LEEWAY_S:
+            raise SignInError(f"the token is good for more than {LIFETIME_MAX_S // 3600} h")
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         now = time.monotonic()
@@ -146,10 +170,15 @@ class OidcVerifier:
             raise ValueError(f"its keys are at {place!r}")
         keys = {}
         for one in self._fetch(place)["keys"]:
+            if one.get("use", "sig") != "sig":
+                continue  # what is encrypted for it proves nothing
             try:
                 key = jwt.PyJWK(one)
             except jwt.PyJWTError:
                 continue  # a key of a kind that no token here is checked with
+            if getattr(key.key, "key_size", RSA_BITS_MIN) < RSA_BITS_MIN and one["kty"] == "RSA":
+                _LOG.warning("a key of %s is shorter than %d bits", issuer, RSA_BITS_MIN)
+                continue
             keys[str(one.get("kid", ""))] = key
         return keys
 

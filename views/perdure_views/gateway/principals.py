@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import math
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from perdure_topics.private import read_secret
 
+_LOG: Final = logging.getLogger("perdure.gateway")
 ROLES: Final = ("read", "operate", "admin")
 SESSION_S: Final = 12 * 3600
+SESSIONS_MAX: Final = 10_000
+LOOK_EVERY_S: Final = 5.0
+"""The file of tokens is looked at so often."""
 COOKIE: Final = "perdure_session"
 TOKEN_CHARS_MIN: Final = 16
 TOKEN_CHARS_MAX: Final = 8192
@@ -35,6 +42,12 @@ class Principal:
     role: str
     by_header: bool = False
     """Proven by a header that no foreign page can set, so no CSRF token is needed."""
+    until_s: float = math.inf
+    """When what proved it is over, by the wall clock."""
+    key: bytes = b""
+    """The digest of the token of a list that proved it."""
+    session: str = ""
+    """The browser's session that they are in."""
 
     def may(self, role: str) -> bool:
         """Whether they have this role, or one above it."""
@@ -47,17 +60,50 @@ class Verifier(Protocol):
     async def principal(self, token: str) -> Principal | None:
         """Who a token is, None when it is none of ours. Raises SignInError for one that is bad."""
 
+    def knows(self, principal: Principal) -> bool:
+        """Whether the token that proved who somebody is still does, and for the same role."""
+
 
 class TokenList:
     """Tokens from a file, one a line: `role name token`, the token also as sha256:HEX."""
 
-    def __init__(self, entries: Sequence[tuple[str, str, bytes]]) -> None:
+    def __init__(
+        self, entries: Sequence[tuple[str, str, bytes]], *, path: Path | None = None
+    ) -> None:
         self._entries = list(entries)
+        self._path = path
+        """The file to read again, when it has changed."""
+        self._seen = _state_of(path)
+        self._looked_s = time.monotonic()
 
     @classmethod
     def of_file(cls, path: Path) -> TokenList:
         """Read a file. Raises ValueError with its line for one that is wrong, OSError."""
-        return cls.of_text(read_secret(path), where=str(path))
+        seen = _state_of(path)
+        found = cls(cls.of_text(read_secret(path), where=str(path))._entries, path=path)
+        found._seen = seen
+        return found
+
+    def _look(self) -> None:
+        """Read the file again if it has changed; one that is wrong now lets nobody else in."""
+        now_s = time.monotonic()
+        if self._path is None or now_s - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        seen = _state_of(self._path)
+        if seen == self._seen:
+            return
+        try:
+            self._entries = self.of_text(read_secret(self._path), where=str(self._path))._entries
+            self._seen = seen
+            _LOG.warning("the tokens of %s were read again: %d", self._path, len(self._entries))
+        except (OSError, ValueError) as error:
+            _LOG.error("the tokens cannot be read again, the known ones stay: %s", error)
+
+    def knows(self, principal: Principal) -> bool:
+        """Whether the token is in the list still, with that name and role."""
+        self._look()
+        return (principal.role, principal.name, principal.key) in self._entries
 
     @classmethod
     def of_text(cls, text: str, *, where: str) -> TokenList:
@@ -78,12 +124,24 @@ class TokenList:
 
     async def principal(self, token: str) -> Principal | None:
         """Who a token is. Every entry is compared, each in constant time."""
+        self._look()
         digest = hashlib.sha256(token.encode()).digest()
         found: tuple[str, str] | None = None
         for role, name, known in self._entries:
             if hmac.compare_digest(known, digest):
                 found = (name, role)
-        return None if found is None else Principal(name=found[0], role=found[1], by_header=True)
+        if found is None:
+            return None
+        return Principal(name=found[0], role=found[1], by_header=True, key=digest)
+
+
+def _state_of(path: Path | None) -> tuple[int, int, int] | None:
+    """By what a file is known to have changed; None where there is none."""
+    try:
+        status = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if status is None else (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _digest(token: str, where: str) -> bytes:
@@ -109,6 +167,8 @@ class Register:
     def __init__(self, verifiers: Sequence[Verifier] = (), *, local_name: str = "local") -> None:
         self._verifiers = tuple(verifiers)
         self._key = secrets.token_bytes(32)
+        self._sessions: OrderedDict[str, Principal] = OrderedDict()
+        """Those who have signed in and not out, by session."""
         self._local = Principal(name=local_name, role="admin")
 
     @property
@@ -136,14 +196,30 @@ class Register:
                 self._key,
                 algorithms=["HS256"],
                 audience=_SESSION_KIND,
-                options={"require": ["exp", "sub", "aud"]},
+                options={"require": ["exp", "jti", "aud"]},
             )
-            role = str(claims["role"])
-            if role not in ROLES:
-                raise SignInError("the session has no role")
-            return Principal(name=str(claims["sub"]), role=role)
+            principal = self._sessions[str(claims["jti"])]
         except (jwt.InvalidTokenError, KeyError) as error:
             raise SignInError("the session has ended: sign in again") from error
+        if not self.holds(principal):
+            self._sessions.pop(principal.session, None)
+            raise SignInError("the session has ended: sign in again")
+        return principal
+
+    def holds(self, principal: Principal) -> bool:
+        """Whether what proved who somebody is still does: asked while they are served on and on."""
+        if principal.session and principal.session not in self._sessions:
+            return False
+        if time.time() >= principal.until_s:
+            return False
+        return not principal.key or any(one.knows(principal) for one in self._verifiers)
+
+    def end_session(self, cookie: str) -> None:
+        """Sign out: the session is over, wherever its cookie went."""
+        try:
+            self._sessions.pop(self.by_session(cookie).session, None)
+        except SignInError:
+            return
 
     def nobody(self) -> Principal:
         """Who is here without any proof. Raises SignInError where proof is asked."""
@@ -155,12 +231,14 @@ class Register:
         """A session for a browser, signed; it ends with this gateway's process, or its time."""
         import jwt
 
-        claims = {
-            "sub": principal.name,
-            "role": principal.role,
-            "aud": _SESSION_KIND,
-            "exp": int(time.time()) + SESSION_S,
-        }
+        session = secrets.token_urlsafe(16)
+        until_s = min(time.time() + SESSION_S, principal.until_s)
+        self._sessions[session] = replace(
+            principal, session=session, by_header=False, until_s=until_s
+        )
+        while len(self._sessions) > SESSIONS_MAX:
+            self._sessions.popitem(last=False)
+        claims = {"jti": session, "aud": _SESSION_KIND, "exp": int(until_s)}
         return jwt.encode(claims, self._key, algorithm="HS256")
 
     def reply_mark_of(self, principal: Principal) -> str:
