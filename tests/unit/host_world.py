@@ -19,7 +19,7 @@ from perdure_schemas.commands import DescribeWorkflow, StartWorkflow
 from perdure_schemas.converters import DefaultPayloadConverter
 from perdure_schemas.payloads import Record, ReplyTo
 from perdure_schemas.replies import Reply
-from perdure_topics.engine_keys import NO_KEYS
+from perdure_topics.engine_keys import NO_KEYS, EngineKeys
 from perdure_topics.names import partition_of, topic_name, topic_settings
 from perdure_topics.ports import Headers, StoredRecord, TopicSpec
 from perdure_topics.simulated.simulated_log import SimulatedBroker, SimulatedLog
@@ -58,8 +58,10 @@ class HostWorld:
         eager: EagerIntake | None = None,
         limits: Limits | None = None,
         checkpoint_bytes: int = 0,
+        engine_keys: EngineKeys = NO_KEYS,
     ) -> None:
         self.checkpoint_bytes = checkpoint_bytes
+        self.engine_keys = engine_keys
         self.limits = limits or Limits()
         self._announces = announces
         self.eager = eager
@@ -103,7 +105,7 @@ class HostWorld:
             events_topic_id=events.topic_id,
             owner="host",
             limits=self.limits,
-            engine_keys=NO_KEYS,
+            engine_keys=self.engine_keys,
             log_checkpoint_bytes=self.checkpoint_bytes,
             workers_of=lambda _queue: None,
             types=AttributeTypes(),

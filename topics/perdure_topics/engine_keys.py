@@ -22,11 +22,16 @@ from perdure_topics.private import read_secret
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from perdure_topics.ports import Headers, StoredRecord
+
 KEYS_MAX: Final = 16
 KEY_BYTES_MIN: Final = 16
 KEY_BYTES_MAX: Final = 64
 FILE_BYTES_MAX: Final = 64 * 1024
 TOKEN_BYTES: Final = 16
+SEAL_BYTES: Final = 32
+SEAL: Final = "perdure-seal"
+"""The header of what a host sends in the name of a workflow."""
 _SIGNED: Final = "perdure-report"
 _TEMPLATE: Final = "write `TIME KEY`, as 2026-01-31T00:00:00Z and 32 to 128 hexadecimal digits"
 
@@ -98,6 +103,30 @@ class EngineKeys:
         given: bytes = report.token
         return any(hmac.compare_digest(_proof(key, report), given) for _, key in self.entries)
 
+    def seal(self, topic: str, value: bytes, epoch: int) -> Headers:
+        """The header of what a host sends in the name of a workflow; none without a key.
+
+        It is sealed before the first key's time as well: from then on all hosts refuse what is not.
+        """
+        if not self.entries:
+            return ()
+        key = self.at(epoch) or self.entries[0][1]
+        return ((SEAL, _seal(key, topic, value)),)
+
+    def is_sealed(self, record: StoredRecord) -> bool:
+        """Whether a host wrote a record, to this topic; or it is from before the first key's time.
+
+        The time is the log's stamp, which no sender chooses.
+        """
+        if not self.entries or record.timestamp_ms < self.entries[0][0]:
+            return True
+        given = [value for name, value in record.headers or () if name == SEAL]
+        value = record.value or b""
+        return len(given) == 1 and any(
+            hmac.compare_digest(_seal(key, record.topic, value), given[0] or b"")
+            for _, key in self.entries
+        )
+
 
 NO_KEYS: Final = EngineKeys()
 
@@ -115,6 +144,12 @@ def _proof(key: bytes, report: Any) -> bytes:
     bare = msgspec.structs.replace(report, token=b"", reply=None)
     text = msgspec.msgpack.encode([_SIGNED, asker, _said(bare)])
     return hashlib.blake2b(text, digest_size=TOKEN_BYTES, key=key).digest()
+
+
+def _seal(key: bytes, topic: str, value: bytes) -> bytes:
+    """Over a record and the topic that it is for: copied to another it proves nothing."""
+    text = b"perdure-message\0" + topic.encode() + b"\0" + value
+    return hashlib.blake2b(text, digest_size=SEAL_BYTES, key=key).digest()
 
 
 def _said(value: Any) -> Any:

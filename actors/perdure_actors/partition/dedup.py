@@ -7,13 +7,13 @@ anew, with this.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from perdure_actors import table_layout
 from perdure_schemas.avro import encode
-from perdure_schemas.command_headers import RoutedCommand, sending_in
+from perdure_schemas.command_headers import ActorReport, RoutedCommand, sending_in
 from perdure_schemas.commands import StartWorkflow
 from perdure_schemas.message_commands import UpdateWorkflow
 from perdure_schemas.replies import Accepted, Refused
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from perdure_schemas.payloads import EffectId
     from perdure_topics.ports import StoredRecord, Table
 
+LEAP_MS: Final = 10 * 366 * 86_400_000
+"""No epoch of a host is so far ahead of the log's time: epochs begin at a clock's milliseconds."""
 REQUESTS_HELD = 20_000
 FORGOTTEN_A_TURN = 500
 
@@ -107,6 +109,7 @@ class Dedup:
         counters: Counter[str],
     ) -> None:
         self._partitions = services.partitions
+        self._engine_keys = services.engine_keys
         self._topic, self._partition = place
         self._world = world
         self._taken = taken
@@ -122,6 +125,29 @@ class Dedup:
     def age_h(self) -> int:
         """How long request ids are remembered, in hours."""
         return self._world.limits.request_age_ms_max // 3_600_000
+
+    def unproven(self, record: StoredRecord, command: Command) -> str:
+        """Why a command that speaks for a workflow is not taken for one's; empty when it is.
+
+        What is refused so must leave no trace: its source is made up, and would hold back, by
+        whatever it says, all that the true one sends.
+        """
+        speaks = (
+            command.source is not None
+            or isinstance(command, ActorReport)
+            or (isinstance(command, StartWorkflow) and command.parent is not None)
+        )
+        if not speaks:
+            return ""
+        if not self._engine_keys.is_sealed(record):
+            return "it speaks for a workflow, and no host that has the engine's key has written it"
+        source = command.source
+        if source is not None and source.epoch > record.timestamp_ms + LEAP_MS:
+            return (
+                f"its source leaps to epoch {source.epoch}, years ahead of the log's time: no host"
+                " writes such a one"
+            )
+        return ""
 
     def wanted(self, command: Command) -> int:
         """The partition that a command belongs to."""

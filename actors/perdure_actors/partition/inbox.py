@@ -500,6 +500,10 @@ class Inbox:
 
     def _take_command(self, record: StoredRecord, command: Command, now_ms: int) -> None:
         """Decide a command, unless it belongs elsewhere or was taken before."""
+        unproven = self._dedup.unproven(record, command)
+        if unproven:
+            self._refuse_unproven(record, unproven)
+            return
         moved = self._dedup.misrouted(record, command)
         if isinstance(moved, str):
             self._outcomes.dead(record, moved, command.source)
@@ -516,6 +520,13 @@ class Inbox:
             self._outcomes.refuse(record, replace(command, request_id=""), Rejection(TOO_OLD, text))
         else:
             self._decide(record, command, now_ms)
+
+    def _refuse_unproven(self, record: StoredRecord, reason: str) -> None:
+        """Whoever sent it is told nothing: people are."""
+        self._outcomes.dead(record, reason)
+        where = f"{record.topic}-{record.partition}, offset {record.offset}"
+        text = f"a command is in the dead letters ({where}): {reason}. Look who may write there"
+        self._services.finding("forged", text)
 
     def _decide(self, record: StoredRecord, command: Command, now_ms: int) -> None:
         verdict = self._decider.decide(command, now_ms)

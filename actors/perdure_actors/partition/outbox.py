@@ -36,6 +36,7 @@ from perdure_schemas.command_headers import Command
 from perdure_schemas.commands import CancelWorkflow, StartWorkflow, TerminateWorkflow
 from perdure_schemas.payloads import EffectId, ReplyTo
 from perdure_schemas.replies import CanceledAttempt, WorkerOrders
+from perdure_topics.engine_keys import NO_KEYS
 from perdure_topics.names import partition_of, topic_name
 from perdure_topics.ports import TOO_LARGE, LogError, RecordTooLargeError
 
@@ -193,8 +194,13 @@ class Outbox:
         on_ready: Callable[[], None],
         tell: Callable[[str, Exception], None] = _nobody_hears,
         refused: Callable[[Record, str], Sequence[Effect]] = _nobody_waits,
+        seal: Callable[[str, bytes, int], Headers] = NO_KEYS.seal,
     ) -> None:
-        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it."""
+        """`tell` hears of an effect that cannot be sent, `refused` says who must know of it.
+
+        `seal` gives the headers that prove a command to be an actor's.
+        """
+        self._seal = seal
         self._log = log
         self._address = address
         self._token = token
@@ -352,7 +358,8 @@ class Outbox:
             workflow_id = effect.command.workflow_id
             value = encode(_with_source(effect.command, self._address, held))
             to, key = partition_of(workflow_id, count), workflow_id.encode()
-            return Outgoing(pseq, topic, to, key, value, (), held.place)
+            seal = self._seal(topic, value, held.epoch)
+            return Outgoing(pseq, topic, to, key, value, seal, held.place)
         if isinstance(effect, Forward):
             key = effect.key or b""
             to = partition_of(key.decode(errors="replace"), count)

@@ -119,6 +119,7 @@ class PartitionProcessor:
             on_ready=on_ready,
             tell=partial(fence.tell, services, "effect_parked"),
             refused=partial(told_of_refusal, self.world),
+            seal=services.engine_keys.seal,
         )
         self._resend = OutboxResend(table, self.world, self.outbox)
         self.journal: Journal[InFlight] = Journal(
