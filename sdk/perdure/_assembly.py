@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from perdure_topics.ports import Clock, Log, TableStore
+from perdure_topics.ports import Clock, Log, TableStore, TopicSpec
 from perdure_topics.tables.state_directory import resolve_state_directory
 
 # An engine and its clients are often started by one script.
@@ -79,6 +79,16 @@ def open_publisher(target: str, name: str, *, marks: str) -> Publisher:
     from perdure_topics.kafka.publisher import KafkaPublisher
 
     return KafkaPublisher(target, dict(access_settings()), name, marks=marks)
+
+
+def validate_topics(log: Log, specs: Sequence[TopicSpec]) -> None:
+    """Ask a broker whether it would make topics; a log of our own makes any. Raises LogError."""
+    if log.address.startswith(("file:", "http:", "https:")):
+        return
+    from perdure_topics.kafka.kafka_log import KafkaLog
+
+    if isinstance(log, KafkaLog):
+        log.validate_topics(specs)
 
 
 def registry_of(log: Log) -> SchemaRegistry | None:

@@ -253,3 +253,20 @@ def test_a_process_without_the_rights_ends_and_says_which_command_lists_them(
     assert "`perdure acls ROLE` lists what each role needs" in said
     assert "Traceback" not in said
     assert PASSWORD not in said
+
+
+def test_who_may_make_no_topics_is_shown_the_lines_for_whoever_may(secured: SecuredBroker) -> None:
+    way = ["--kafka-config", str(secured.config("client"))]
+    words = ["topics", "create", "--broker", secured.secure, "--namespace", NAMESPACE]
+    done = subprocess.run(
+        [sys.executable, "-m", "perdure.cli", *way, *words, "--task-queue", "never"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=ROOT,
+    )
+
+    assert done.returncode == 1
+    assert "AUTHORIZATION" in done.stderr
+    assert f"--create --if-not-exists --topic {NAMESPACE}.never.commands" in done.stderr

@@ -283,6 +283,35 @@ def test_a_queue_without_activity_workers_says_so(
     assert "4 of 9" in capsys.readouterr().out
 
 
+def test_what_would_be_made_is_told_and_not_made(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert engine.run("topics", "create", "-q", "later", "--dry-run", "-o", "json") == 0
+    planned = json.loads(capsys.readouterr().out)
+
+    assert "default.later.commands" in {row["name"] for row in planned}
+    assert engine.run("topics", "describe", "-q", "later") == 1
+    assert "there is no topic default.later.commands" in capsys.readouterr().err
+
+
+def test_topics_are_lines_for_whoever_may_make_them(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--partitions", "3", "--replication-factor", "3", "--relay", "--script"]
+    where = ["--broker", "kafka:9093", "--command-config", "admin.properties"]
+    assert run(["topics", "create", "-q", "orders", *where, *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[0] == (
+        "kafka-topics.sh --bootstrap-server kafka:9093 --command-config admin.properties --create"
+        " --if-not-exists --topic default.orders.commands --partitions 3 --replication-factor 3"
+        " --config cleanup.policy=delete --config retention.ms=604800000"
+        " --config retention.bytes=-1 --config message.timestamp.type=LogAppendTime"
+        " --config max.message.bytes=1064960 --config unclean.leader.election.enable=false"
+    )
+    assert len(lines) == 7
+    assert "--topic default.orders.marks --partitions 1" in lines[-1]
+    assert "cleanup.policy=compact" in lines[-1]
+
+
 def test_topics_are_made_once_and_shown(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     create = ("topics", "create", "-q", "orders", "--partitions", "3", "-o", "json")
 

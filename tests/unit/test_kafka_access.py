@@ -16,6 +16,12 @@ from perdure_topics.kafka.access import (
     checked_settings,
     hidden,
 )
+from perdure_topics.kafka.settings import (
+    admin_settings,
+    group_settings,
+    reader_settings,
+    writer_settings,
+)
 
 
 def settings_of(text: str, folder: Path, *, name: str = "kafka.toml", **env: str) -> dict[str, str]:
@@ -89,6 +95,9 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
         ('[kafka]\nsasl.password = {env = "NOT_SET"}\n', "NOT_SET, which is not set"),
         ('[kafka]\nsasl.password = {file = "none"}\n', "sasl.password is in .*none, which cannot"),
         ("[kafka]\nsasl.username = [1]\n", "sasl.username is list"),
+        ("[kafka]\nsession.timeout.ms = 60000\n", "give 1000 to 25000"),
+        ('[kafka]\nsession.timeout.ms = "long"\n', "give 1000 to 25000"),
+        ('[kafka]\ngroup.protocol = "mine"\n', "give classic or consumer"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_reason(
@@ -147,3 +156,36 @@ def test_verification_is_off_only_where_it_is_said() -> None:
     way = {"security.protocol": "SSL", "enable.ssl.certificate.verification": "false"}
 
     assert aiokafka_settings(way)["ssl_context"].verify_mode is ssl.CERT_NONE
+
+
+def test_how_a_member_stays_one_is_for_groups_and_for_nobody_else(tmp_path: Path) -> None:
+    text = "[kafka]\nsession.timeout.ms = 12000\ngroup.instance.id = 'host-1'\nclient.rack = 'a'\n"
+    way = settings_of(text, tmp_path)
+
+    member = group_settings("b:9092", way, group="g", protocol="classic")
+    assert (member["session.timeout.ms"], member["heartbeat.interval.ms"]) == (12_000, 3_000)
+    assert (member["group.instance.id"], member["client.rack"]) == ("host-1", "a")
+    for other in (
+        reader_settings("b:9092", way, committed=True),
+        writer_settings("b:9092", way, timeout_ms=1_000),
+        admin_settings("b:9092", way),
+    ):
+        assert not {"session.timeout.ms", "group.instance.id"} & other.keys()
+        assert other["client.rack"] == "a"
+
+
+def test_by_the_newer_protocol_the_broker_says_how_long_a_silent_member_stays(
+    tmp_path: Path,
+) -> None:
+    way = settings_of("[kafka]\ngroup.protocol = 'consumer'\n", tmp_path)
+
+    member = group_settings("b:9092", way, group="g", protocol="classic")
+
+    assert member["group.protocol"] == "consumer"
+    assert not {"session.timeout.ms", "partition.assignment.strategy"} & member.keys()
+
+
+def test_a_member_is_silent_for_six_seconds_unless_told_otherwise() -> None:
+    member = group_settings("b:9092", {}, group="g", protocol="classic")
+
+    assert (member["session.timeout.ms"], member["heartbeat.interval.ms"]) == (6_000, 1_500)

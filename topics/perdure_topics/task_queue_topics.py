@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from typing import Final
 
 from perdure_topics.names import (
@@ -53,6 +55,26 @@ def create_topics(
     Raises TopicMismatchError when one is there with other settings or partitions, LogError when
     one cannot be made.
     """
+    missing = missing_topics(
+        log, namespace, task_queue, partitions=partitions, replication=replication
+    )
+    if missing:
+        log.create_topics(missing)
+    return missing
+
+
+def missing_topics(
+    log: Log,
+    namespace: str,
+    task_queue: str,
+    *,
+    partitions: int = PARTITIONS_DEFAULT,
+    replication: int = -1,
+) -> list[TopicSpec]:
+    """The topics of a task queue that are not there yet; those that are are checked.
+
+    Raises TopicMismatchError as create_topics does.
+    """
     missing = []
     specs = topic_specs(namespace, task_queue, partitions=partitions, replication=replication)
     for role, spec in specs.items():
@@ -63,9 +85,24 @@ def create_topics(
         check_topic(log, role, info)
         if role in NUMBERED:
             _check_partitions(log, spec, info)
-    if missing:
-        log.create_topics(missing)
     return missing
+
+
+def creation_lines(
+    specs: Iterable[TopicSpec], bootstrap: str, *, command_config: str = ""
+) -> list[str]:
+    """Topics as lines for Kafka's own kafka-topics.sh, for whoever may make them."""
+    way = ["--command-config", command_config] if command_config else []
+    lines = []
+    for spec in specs:
+        words = ["kafka-topics.sh", "--bootstrap-server", bootstrap, *way, "--create"]
+        words += ["--if-not-exists", "--topic", spec.name, "--partitions", str(spec.partitions)]
+        if spec.replication > 0:
+            words += ["--replication-factor", str(spec.replication)]
+        for name, value in spec.settings.items():
+            words += ["--config", f"{name}={value}"]
+        lines.append(shlex.join(words))
+    return lines
 
 
 def marks_spec(namespace: str, task_queue: str, *, replication: int = -1) -> TopicSpec:

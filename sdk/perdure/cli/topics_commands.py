@@ -8,11 +8,25 @@ from typing import Annotated
 import typer
 
 from perdure import _assembly as assembly
-from perdure.cli.output import echo, print_json, print_table, text
+from perdure.cli.output import echo, error_console, print_json, print_table, text
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure_topics.names import PARTITIONS_DEFAULT, topic_name
-from perdure_topics.ports import Log, TopicInfo
-from perdure_topics.task_queue_topics import TOPIC_ROLES, check_topics, create_topics
+from perdure_topics.ports import (
+    Log,
+    LogError,
+    LogForbiddenError,
+    LogUnavailableError,
+    TopicInfo,
+    TopicSpec,
+)
+from perdure_topics.task_queue_topics import (
+    TOPIC_ROLES,
+    check_topics,
+    creation_lines,
+    marks_spec,
+    missing_topics,
+    topic_specs,
+)
 
 app = typer.Typer(help="Make and show the topics of a task queue.", no_args_is_help=True)
 
@@ -33,17 +47,85 @@ def create(
     replication_factor: Annotated[
         int, typer.Option(help="Copies of each record; -1 is the broker's default.")
     ] = -1,
+    relay: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--relay", help="Also the topic of the relay's marks.")
+    ] = False,
+    dry_run: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--dry-run", help="Ask the broker whether it would; make none.")
+    ] = False,
+    script: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--script", help="Print lines for kafka-topics.sh; ask no broker.")
+    ] = False,
+    command_config: Annotated[
+        str,
+        typer.Option(
+            "--command-config", help="For --script: the properties of a secured listener."
+        ),
+    ] = "",
     output: Output = OutputFormat.TABLE,
 ) -> None:
-    """Make the topics of a task queue that are not there yet, and check those that are."""
-    log, close = assembly.open_log(target(broker, engine))
+    """Make the topics of a task queue that are not there yet, and check those that are.
+
+    Where a broker refuses, the same lines as of --script are shown, for whoever may make topics.
+    """
+    address = target(broker, engine)
+    marks = [marks_spec(namespace, task_queue, replication=replication_factor)] if relay else []
+    specs = topic_specs(
+        namespace, task_queue, partitions=partitions, replication=replication_factor
+    )
+    every = [*specs.values(), *marks]
+    if script:
+        for line in creation_lines(every, address, command_config=command_config):
+            echo(line)
+        return
+    log, close = assembly.open_log(address)
     try:
-        made = create_topics(
-            log, namespace, task_queue, partitions=partitions, replication=replication_factor
-        )
-        _show(log, namespace, task_queue, output, {spec.name for spec in made})
+        try:
+            missing = missing_topics(
+                log, namespace, task_queue, partitions=partitions, replication=replication_factor
+            )
+        except LogForbiddenError:
+            _say_lines(log, every)
+            raise
+        missing += [spec for spec in marks if log.topic(spec.name) is None]
+        _make(log, missing, dry_run=dry_run)
+        if dry_run:
+            _show_planned(missing, output)
+        else:
+            _show(log, namespace, task_queue, output, {spec.name for spec in missing})
     finally:
         close()
+
+
+def _make(log: Log, missing: list[TopicSpec], *, dry_run: bool) -> None:
+    """Make topics, or ask whether they would be made."""
+    try:
+        if dry_run:
+            assembly.validate_topics(log, missing)
+        elif missing:
+            log.create_topics(missing)
+    except LogUnavailableError:
+        raise
+    except LogError:
+        _say_lines(log, missing)
+        raise
+
+
+def _say_lines(log: Log, specs: list[TopicSpec]) -> None:
+    out = error_console()
+    out.print("the broker refuses; for whoever may make topics there, the same as lines:")
+    for line in creation_lines(specs, log.address):
+        out.print(text(line), highlight=False, soft_wrap=True)
+
+
+def _show_planned(specs: list[TopicSpec], output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        print_json([spec._asdict() for spec in specs])
+        return
+    print_table(
+        ("TOPIC", "PARTITIONS", ""),
+        [(text(spec.name), str(spec.partitions), "would be made") for spec in specs],
+    )
 
 
 @app.command()
@@ -64,7 +146,7 @@ def describe(
 
 
 def _show(log: Log, namespace: str, task_queue: str, output: OutputFormat, made: set[str]) -> None:
-    names = [topic_name(role, namespace, task_queue) for role in TOPIC_ROLES]
+    names = [topic_name(role, namespace, task_queue) for role in (*TOPIC_ROLES, "marks")]
     infos = [info for info in map(log.topic, names) if info is not None]
     if output is OutputFormat.JSON:
         print_json([{**info._asdict(), "made": info.name in made} for info in infos])

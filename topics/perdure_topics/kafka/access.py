@@ -18,6 +18,8 @@ CONFIG_VARIABLE: Final = "PERDURE_KAFKA_CONFIG"
 VARIABLE_PREFIX: Final = "PERDURE_KAFKA_"
 FILE_BYTES_MAX: Final = 1024 * 1024
 SECRET_BYTES_MAX: Final = 64 * 1024
+SESSION_MS_MIN: Final = 1_000
+SESSION_MS_MAX: Final = 25_000
 HIDDEN: Final = "(hidden)"
 
 # Settings of the way to the broker; all others are ours.
@@ -36,6 +38,8 @@ _OF_THE_WAY: Final = (
     "schema.registry.",
 )
 _ALSO: Final = frozenset({"client.id", "client.rack", "client.dns.lookup", "debug", "log_level"})
+OF_GROUPS: Final = frozenset({"session.timeout.ms", "group.protocol", "group.instance.id"})
+"""How long a silent member stays one, by which protocol, and as whom: for group members alone."""
 _SECRETS: Final = (
     "password",
     "secret",
@@ -154,7 +158,7 @@ def _resolved(name: str, value: Any, path: Path, environment: Mapping[str, str])
 
 
 def _checked(name: str, value: Any, where: str) -> str:
-    if not name.startswith(_OF_THE_WAY) and name not in _ALSO:
+    if not name.startswith(_OF_THE_WAY) and name not in _ALSO | OF_GROUPS:
         raise AccessError(
             f"{where}: {name} is not for you to set, because the protocol rests on it; settings"
             " of the way to the broker (security., sasl., ssl., socket. ...) and to a schema"
@@ -164,7 +168,17 @@ def _checked(name: str, value: Any, where: str) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int):
         raise AccessError(f"{where}: {name} is {type(value).__name__}: give text or a number")
-    return str(value)
+    text = str(value)
+    if name == "session.timeout.ms" and not (
+        text.isdigit() and SESSION_MS_MIN <= int(text) <= SESSION_MS_MAX
+    ):
+        raise AccessError(
+            f"{where}: {name} is {text!r}: give {SESSION_MS_MIN} to {SESSION_MS_MAX}, because a"
+            " host that stands still must be out of its group after 25 s"
+        )
+    if name == "group.protocol" and text not in ("classic", "consumer"):
+        raise AccessError(f"{where}: {name} is {text!r}: give classic or consumer")
+    return text
 
 
 def aiokafka_settings(settings: Mapping[str, str]) -> dict[str, Any]:

@@ -187,8 +187,11 @@ class KafkaAdmin:
         except RuntimeError:
             return  # Closed meanwhile.
 
-    def create_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Make topics that do not exist, and wait until they can be used."""
+    def validate_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Ask the broker whether it would make topics. Raises LogError with what it says."""
+        self._order_topics(specs, is_dry=True)
+
+    def _order_topics(self, specs: Sequence[TopicSpec], *, is_dry: bool) -> None:
         wanted = [
             NewTopic(
                 spec.name,
@@ -200,13 +203,19 @@ class KafkaAdmin:
         ]
         if not wanted:
             return
-        made = self._client.create_topics(wanted, request_timeout=self._timeout_s)
+        made = self._client.create_topics(
+            wanted, request_timeout=self._timeout_s, validate_only=is_dry
+        )
         for name, future in made.items():
             self._ask(
                 f"make topic {name!r}",
                 partial(self._result, future),
                 unknown=frozenset({KafkaError.TOPIC_ALREADY_EXISTS}),
             )
+
+    def create_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Make topics that do not exist, and wait until they can be used."""
+        self._order_topics(specs, is_dry=False)
         deadline = time.monotonic() + _VISIBLE_S
         for spec in specs:
             while not self._usable(spec.name):

@@ -106,6 +106,10 @@ class KafkaLog:
         """Make topics that do not exist. Raises LogError when one cannot be made."""
         self._admin.create_topics(specs)
 
+    def validate_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Ask whether topics would be made, and make none. Raises LogError with what is said."""
+        self._admin.validate_topics(specs)
+
     def offsets(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset of a partition that is still there, and the one after its last."""
         return self._queries.offsets(topic, partition)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError
 
 from perdure_schemas.avro import RECORD_BYTES_MAX
+from perdure_topics.kafka.access import OF_GROUPS
 from perdure_topics.ports import LogError, LogForbiddenError, LogUnavailableError
 
 Settings = dict[str, Any]
@@ -102,7 +103,11 @@ _AWAY: Final = PASSING - {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, K
 
 def shared_settings(bootstrap: str, extra: Settings) -> Settings:
     """What every client has; `extra` (TLS, SASL) wins over ours."""
-    way = {name: value for name, value in extra.items() if not name.startswith("schema.registry.")}
+    way = {
+        name: value
+        for name, value in extra.items()
+        if not name.startswith("schema.registry.") and name not in OF_GROUPS
+    }
     return {
         "bootstrap.servers": bootstrap,
         "client.id": "perdure",
@@ -199,13 +204,17 @@ def group_settings(
         "queued.min.messages": 500,
         "queued.max.messages.kbytes": 4 * 1024,
     }
-    if protocol == "consumer":
-        return {**settings, "group.protocol": "consumer"}
+    own = {name: value for name, value in extra.items() if name in OF_GROUPS}
+    session_ms = int(own.pop("session.timeout.ms", SESSION_TIMEOUT_MS))
+    if own.setdefault("group.protocol", protocol) == "consumer":
+        # There the broker says how long a silent member stays one, per group.
+        return {**settings, **own}
     return {
         **settings,
+        **own,
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": SESSION_TIMEOUT_MS,
-        "heartbeat.interval.ms": 1_500,
+        "session.timeout.ms": session_ms,
+        "heartbeat.interval.ms": session_ms // 4,
     }
 
 

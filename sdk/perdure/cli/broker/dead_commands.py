@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from perdure import _assembly as assembly
-from perdure.cli.output import print_json, print_table, text, time_of_ms
+from perdure.cli.output import echo, print_json, print_table, text, time_of_ms
 from perdure.cli.target import Broker, Engine, Namespace, Output, OutputFormat, target
 from perdure_topics.ports import LogError
 from perdure_views.dead_letters import DeadLetter, DeadLetters, has
@@ -100,7 +100,7 @@ def replay(
     """Write dead letters to the topic they were for, as they came; a request id stays the same."""
     with _letters(broker, engine, namespace, task_queue) as letters:
         for letter in _chosen(letters.all(), names, about, everything=everything):
-            print(f"{letter.name} replayed: {letters.replay(letter)}")
+            echo(f"{letter.name} replayed: {letters.replay(letter)}")
 
 
 @app.command()
@@ -117,7 +117,7 @@ def drop(
     with _letters(broker, engine, namespace, task_queue) as letters:
         for letter in _chosen(letters.all(), names, about, everything=everything):
             letters.settle(letter, "dropped")
-            print(f"{letter.name} dropped")
+            echo(f"{letter.name} dropped")
 
 
 def _chosen(
