@@ -22,7 +22,7 @@ from perdure_actors.core.state import (
 from perdure_schemas.events import WorkflowStarted
 from perdure_topics.fold import Cursor
 
-LAYOUT = 4
+LAYOUT = 5
 """Raised when rows change their shape; a table of another layout is wiped and rebuilt."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -359,6 +359,10 @@ def types_range(name: str) -> tuple[bytes, bytes]:
 
 PENDING_ACTIVITIES = b"\x00activities"
 """How many activities have no outcome."""
+RETRYING = b"\x00retrying"
+"""How many open runs have an activity that failed and will be tried again."""
+EXHAUSTED = b"\x00exhausted"
+"""How many open runs wait for a person with an activity that is out of attempts."""
 
 
 def pack_count(count: int) -> bytes:

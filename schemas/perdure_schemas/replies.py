@@ -113,6 +113,20 @@ class Block(Record, frozen=True, kw_only=True, gc=False):
     code_version: str = ""
 
 
+class Trouble(Record, frozen=True, kw_only=True, gc=False):
+    """What is wrong with a run, in a line."""
+
+    kind: str
+    message: str = ""
+    activity_id: str = ""
+    activity_type: str = ""
+    attempt: int = 0
+    maximum_attempts: int = 0
+    next_ms: int = 0
+    since_ms: int = 0
+    activities: int = 0
+
+
 class RunSummary(Record, frozen=True, kw_only=True, gc=False):
     """A run as a list shows it."""
 
@@ -131,6 +145,7 @@ class RunSummary(Record, frozen=True, kw_only=True, gc=False):
     first_run_id: str = ""
     parent: RunRef | None = None
     attempt: int = 1
+    trouble: Trouble | None = None
 
 
 class RunDescription(Record, frozen=True, kw_only=True, gc=False):
@@ -219,6 +234,10 @@ class TaskQueueInfo(Record, frozen=True, kw_only=True, gc=False):
     open_runs: int = 0
     blocked_runs: int = 0
     pending_activities: int = 0
+    retrying_runs: int = 0
+    exhausted_runs: int = 0
+    pending_by_type: dict[str, int] = {}
+    oldest_task_ms: int = 0
 
 
 class RetentionInfo(Record, frozen=True, kw_only=True, gc=False):

@@ -43,6 +43,9 @@ class Shelf:
         self.world = SimpleNamespace(now_ms=lambda: self.now_ms)
         self.listed = Listed()
 
+    def unserved(self, task_queue: str) -> str:
+        return "no_worker" if task_queue == "idle" else ""
+
     def start(
         self, run_id: str, start_ms: int, kind: str = "Order", **attributes: Any
     ) -> CachedRun:

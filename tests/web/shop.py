@@ -86,6 +86,17 @@ class Family:
 
 
 @workflow.defn
+class Lonely:
+    """Asks for an activity where nobody listens."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return await workflow.execute_activity(
+            greet, "you", task_queue="nobody-is-here", start_to_close_timeout=SOON
+        )
+
+
+@workflow.defn
 class Leaving:
     """Starts children that sleep none or an hour, and fails before they end."""
 
@@ -178,6 +189,7 @@ WORKFLOWS = [
     Echoing,
     Family,
     Leaving,
+    Lonely,
     Counting,
     Buggy,
     Busy,

@@ -29,7 +29,7 @@ from perdure_actors.replay.blocked import BlockedError
 from perdure_actors.retention.policy import RetentionPolicy
 from perdure_actors.retention.retention import retention_info
 from perdure_actors.visibility.blocks import block_of
-from perdure_actors.visibility.counting import open_and_blocked
+from perdure_actors.visibility.counting import kept_count, open_and_blocked
 from perdure_actors.visibility.listing import list_runs
 from perdure_actors.visibility.row_cache import Listed
 from perdure_actors.visibility.run_row import RunRow
@@ -254,6 +254,8 @@ PAGE_BYTES_MAX = 4 * 1024 * 1024
 DESCRIBED_BYTES = 3 * 1024 * 1024
 """A page of pending activities; one more may be over it."""
 NOT_STARTED_MS = 300
+TASKS_READ_MAX = 1_000
+"""So many pending activities of a partition are told apart by type."""
 """An activity nobody took for so long is worth a word."""
 
 
@@ -491,11 +493,32 @@ class Queries:
             more=more,
         )
 
+    def unserved(self, task_queue: str) -> str:
+        """Why nobody takes tasks there: no_worker, no_queue, or empty where somebody does."""
+        if task_queue in self._missing:
+            return "no_queue"
+        return "no_worker" if self._host.workers_of(task_queue) == 0 else ""
+
+    def _tasks(self) -> dict[str, Any]:
+        """Pending activities by type, and since when the oldest waits, as far as they are read."""
+        by_type: dict[str, int] = {}
+        oldest_ms = 0
+        rows = self.table.scan(
+            *table_layout.prefix_range(table_layout.ACTIVITIES), limit=TASKS_READ_MAX
+        )
+        for _, value in rows:
+            activity = table_layout.decode_activity(value)
+            name = activity.scheduled.activity_type
+            by_type[name] = by_type.get(name, 0) + 1
+            if activity.state == "scheduled" and not activity.scheduled.local:
+                since_ms = activity.waits_ms or activity.attempt_ms
+                oldest_ms = min(oldest_ms or since_ms, since_ms)
+        return {"pending_by_type": by_type, "oldest_task_ms": oldest_ms}
+
     def describe_queue(self, _ask: commands.DescribeTaskQueue) -> Record:
         """How a partition of the task queue stands."""
         table = self.table
         open_runs, blocked_runs = open_and_blocked(table)
-        pending = table.get(table_layout.PENDING_ACTIVITIES)
         return TaskQueueInfo(
             partition=self.partition,
             epoch=self._position.cursor.epoch,
@@ -516,7 +539,10 @@ class Queries:
             ],
             open_runs=open_runs,
             blocked_runs=blocked_runs,
-            pending_activities=table_layout.unpack_count(pending) if pending else 0,
+            pending_activities=kept_count(table, table_layout.PENDING_ACTIVITIES),
+            retrying_runs=kept_count(table, table_layout.RETRYING),
+            exhausted_runs=kept_count(table, table_layout.EXHAUSTED),
+            **self._tasks(),
         )
 
     def read_retention(self, _ask: commands.ReadRetention) -> Record:

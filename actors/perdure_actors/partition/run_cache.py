@@ -167,6 +167,7 @@ class CachedRun:
         "bytes",
         "coroutine",
         "delivered",
+        "failing",
         "inherited",
         "key_alarm",
         "pinned",
@@ -184,6 +185,8 @@ class CachedRun:
         """How many transitions of it are proposed and not yet accepted."""
         self.shown = Shown()
         """What its index rows say."""
+        self.failing: frozenset[str] = frozenset()
+        """Its activities of which an attempt has failed."""
         self.key_alarm: dict[tuple[str, str], int] = {}
         """The alarms its rows have: by entity."""
         self.delivered: Ops = {}
@@ -356,7 +359,10 @@ class RunCache:
                     entity_id = table_layout.id_of_entity(key)
                     entities[entity_id] = entity = kind.decode(value)
                     alarms[name, entity_id] = alarm_of(entity)
-        resident.shown = shown_of(run)
+            resident.failing = frozenset(
+                one for one, found in run.activities.items() if found.last_failure is not None
+            )
+        resident.shown = shown_of(run, resident.failing)
         self._add(resident)
         return resident
 
@@ -428,12 +434,17 @@ class RunCache:
         for kind, entity_id, _ in run.gone:
             ops[table_layout.KINDS[kind].key(run_id, entity_id)] = None
             self._move(resident, (kind, entity_id), 0, ops, alarms)
+            if kind == "activity" and entity_id in resident.failing:
+                resident.failing -= {entity_id}
         run.gone.clear()
         for kind, entity_id in run.touched:
             if kind in table_layout.KINDS:
                 entity = run.entities(kind)[entity_id]
                 ops[table_layout.KINDS[kind].key(run_id, entity_id)] = table_layout.encode(entity)
                 self._move(resident, (kind, entity_id), alarm_of(entity), ops, alarms)
+                has_failed = kind == "activity" and entity.last_failure is not None
+                if has_failed != (entity_id in resident.failing and kind == "activity"):
+                    resident.failing ^= {entity_id}
             elif kind == "facts":
                 ops[table_layout.facts_key(run_id)] = table_layout.encode(run.facts)
             elif kind == "update":
@@ -446,7 +457,7 @@ class RunCache:
         ops[table_layout.run_key(run_id)] = table_layout.encode(state)
         self._move(resident, ("run", ""), state.alarm_ms, ops, alarms)
         self._save_actor(run.actor, resident, ops, alarms)
-        resident.shown = self._indexing.save(run, resident.shown, ops)
+        resident.shown = self._indexing.save(run, resident.shown, ops, resident.failing)
         is_idle = resident.is_idle(now_ms)
         self._memory.weigh(resident, history_bytes=state.history_bytes, is_idle=is_idle)
         return alarms

@@ -68,6 +68,12 @@ def open_and_blocked(table: Table) -> tuple[int, int]:
     return running + blocked, blocked
 
 
+def kept_count(table: Table, key: bytes) -> int:
+    """A count that is kept in a row of its own."""
+    row = table.get(key)
+    return table_layout.unpack_count(row) if row else 0
+
+
 def count_page(shard: Indexed, query: Query, token: Token) -> Record:
     """A part of the count of the runs that meet a filter."""
     named = {*fields_of(query.where), *([query.group] if query.group else [])}

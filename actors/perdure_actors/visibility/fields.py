@@ -10,7 +10,7 @@ from typing import Final, Literal
 from perdure_actors.core import state as states
 from perdure_actors.visibility.values import Value, time_ns_of
 
-Kind = Literal["text", "status", "number", "time", "duration"]
+Kind = Literal["text", "status", "number", "time", "duration", "truth"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ FIELDS: Final = {
         Field("ParentRunId", "text"),
         Field("RootWorkflowId", "text"),
         Field("RootRunId", "text"),
+        Field("HasPendingFailures", "truth", is_indexed=True),
+        Field("Retrying", "truth", is_indexed=True),
+        Field("NoWorker", "truth"),
     )
 }
 
@@ -108,6 +111,10 @@ def _number(literal: Value) -> Value | None:
     return None if isinstance(literal, str | bool) else literal
 
 
+def _truth(literal: Value) -> Value | None:
+    return literal if isinstance(literal, bool) else None
+
+
 def _time(literal: Value) -> Value | None:
     if isinstance(literal, str):
         return time_ns_of(literal)
@@ -137,11 +144,13 @@ _CONVERSIONS: Final = {
     "number": _number,
     "time": _time,
     "duration": _duration,
+    "truth": _truth,
 }
 _TAKES: Final = {
     "text": "a text in quotes",
     "status": f"one of {', '.join(STATUSES)}",
     "number": "a number",
     "time": "a time as '2026-11-24T09:00:00Z', or nanoseconds since 1970",
+    "truth": "true or false",
     "duration": "a duration as '1h30m' or '01:30:00', or nanoseconds",
 }

@@ -27,3 +27,6 @@ class Indexed(Protocol):
     @property
     def world(self) -> Timed:
         """Its time."""
+
+    def unserved(self, task_queue: str) -> str:
+        """Why nobody takes tasks there: no_worker, no_queue, or empty where somebody does."""

@@ -9,6 +9,7 @@ from perdure_actors.core.search_attribute_types import settled, type_of
 from perdure_actors.core.state import BLOCKED
 from perdure_actors.visibility.values import (
     TIME,
+    TRUTH,
     WORD,
     attribute_of,
     index_values,
@@ -35,11 +36,38 @@ class Shown(NamedTuple):
     status: str = ""
     attributes: Mapping[str, Payload] = {}
     activities: int = 0
+    troubles: frozenset[str] = frozenset()
+    """What is true of it, of `TROUBLES`."""
 
 
-def shown_of(run: Run) -> Shown:
-    """What the index rows of a run should say."""
-    return Shown(run.state.shown_status, run.search_attributes, len(run.activities))
+TROUBLES: Final = ("HasPendingFailures", "Retrying")
+"""The fields that have a row where they are true."""
+_EXHAUSTED: Final = "Exhausted"
+_NONE: Final = frozenset[str]()
+_KEPT: Final = {
+    "Retrying": table_layout.RETRYING,
+    _EXHAUSTED: table_layout.EXHAUSTED,
+}
+
+
+def shown_of(run: Run, failing: frozenset[str] = _NONE) -> Shown:
+    """What the index rows of a run should say; failing: its activities that have failed yet."""
+    troubles = _NONE
+    if run.state.is_open and (failing or run.state.parked):
+        parked = frozenset(run.state.parked)
+        troubles = frozenset(
+            [
+                *(["HasPendingFailures"] if failing else []),
+                *(["Retrying"] if failing - parked else []),
+                *([_EXHAUSTED] if parked else []),
+            ]
+        )
+    return Shown(run.state.shown_status, run.search_attributes, len(run.activities), troubles)
+
+
+def truth_key(field: str, place: bytes) -> bytes:
+    """The row of a run of which something is true."""
+    return table_layout.found_prefix(field, sortable(TRUTH, True)) + place
 
 
 def is_indexable(name: str) -> bool:
@@ -71,11 +99,15 @@ class Indexing:
         self._counts.clear()
         self._types.clear()
 
-    def save(self, run: Run, before: Shown, ops: dict[bytes, bytes | None]) -> Shown:
+    def save(
+        self, run: Run, before: Shown, ops: dict[bytes, bytes | None], failing: frozenset[str]
+    ) -> Shown:
         """Add the rows that changed since they were saved last; what they say now."""
-        now, state = shown_of(run), run.state
+        now, state = shown_of(run, failing), run.state
         if now.activities != before.activities:
             self._add(table_layout.PENDING_ACTIVITIES, now.activities - before.activities, ops)
+        if now.troubles != before.troubles:
+            self._trouble(run, before.troubles, now.troubles, ops)
         if now.status == before.status and now.attributes is before.attributes:
             return now
         place = position(state.start_ms, state.run_id)
@@ -110,6 +142,17 @@ class Indexing:
         ops.update(dict.fromkeys(rows))
         self._add(table_layout.count_key(workflow_type, status), -1, ops)
         self._retype(run.search_attributes, {}, ops)
+
+    def _trouble(
+        self, run: Run, before: frozenset[str], now: frozenset[str], ops: dict[bytes, bytes | None]
+    ) -> None:
+        """What is true of a run now and was not, or the other way: its rows, and the counts."""
+        place = position(run.state.start_ms, run.state.run_id)
+        for field in before ^ now:
+            if field in TROUBLES:
+                ops[truth_key(field, place)] = b"" if field in now else None
+            if field in _KEPT:
+                self._add(_KEPT[field], 1 if field in now else -1, ops)
 
     def _move(
         self, run: Run, before: str, now: str, place: bytes, ops: dict[bytes, bytes | None]

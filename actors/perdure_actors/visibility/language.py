@@ -295,7 +295,7 @@ def _negated(negation: Token | None, node: Node) -> Node:
 
 def _compare(name: _Named, op: str, *literals: _Literal) -> Compare:
     field = FIELDS.get(name)
-    if field is not None and field.kind == "status" and op != "=":
+    if field is not None and field.kind in ("status", "truth") and op != "=":
         raise _at(name.column, f"{name} has no order: compare it with =, != or IN")
     return Compare(str(name), op, tuple(_value(field, literal) for literal in literals))
 

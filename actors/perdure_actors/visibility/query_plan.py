@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure_actors import table_layout
+from perdure_actors.core.state import BLOCKED, RUNNING
 from perdure_actors.visibility.fields import FIELDS
 from perdure_actors.visibility.filters import EVERYTHING, All, Compare, Node, Some, reading
 from perdure_actors.visibility.indexing import MS_NS, is_indexable
@@ -118,12 +119,18 @@ def _narrowed(table: Table, node: Node) -> Plan | None:
 
 
 def _by_value(table: Table, node: Compare) -> Plan | None:
+    if node.field == "NoWorker" and node.values == (True,):
+        # Who listens where is no state of a run: what is open is held against the filter.
+        return _by_value(table, Compare("ExecutionStatus", "=", (BLOCKED, RUNNING)))
     if node.field == "RunId" and node.op == "=":
         return Plan((), tuple(sorted(_places_of_runs(table, node.values))))
     field = FIELDS.get(node.field)
     if field is not None and not field.is_indexed:
         return None
     if not is_indexable(node.field):
+        return None
+    if field is not None and field.kind == "truth" and False in node.values:
+        # Only the runs of which it is true have a row.
         return None
     if node.op == "=":
         prefixes = _prefixes(node)
@@ -156,7 +163,7 @@ def tags_of(field: str) -> tuple[bytes, ...]:
     known = FIELDS.get(field)
     if known is None:
         return _TAGS
-    return (TIME,) if known.kind == "time" else (WORD,)
+    return {"time": (TIME,), "truth": (TRUTH,)}.get(known.kind, (WORD,))
 
 
 def _span(table: Table, node: Compare) -> Plan | None:

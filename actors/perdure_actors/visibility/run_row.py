@@ -8,8 +8,17 @@ from perdure_actors import table_layout
 from perdure_actors.core.state import BLOCKED, Facts, RunState
 from perdure_actors.visibility.blocks import block_of
 from perdure_actors.visibility.fields import FIELDS
-from perdure_actors.visibility.indexing import MS_NS
-from perdure_actors.visibility.values import TIME, WORD, attribute_of, index_values, sortable
+from perdure_actors.visibility.indexing import MS_NS, truth_key
+from perdure_actors.visibility.troubles import pending, trouble_of, unserved_task
+from perdure_actors.visibility.values import (
+    TIME,
+    TRUTH,
+    WORD,
+    attribute_of,
+    index_values,
+    position,
+    sortable,
+)
 from perdure_schemas.avro import encode
 from perdure_schemas.replies import RunSummary
 
@@ -101,20 +110,38 @@ class RunRow:
             first_run_id=state.first_run_id,
             parent=started.parent,
             attempt=started.attempt,
+            trouble=trouble_of(self.shard, state, has_failed=self.is_true_of("HasPendingFailures")),
         )
+
+    def is_true_of(self, field: str) -> bool:
+        """Whether something that has a row where it is true has one of this run."""
+        place = position(self.state.start_ms, self.state.run_id)
+        return self.state.is_open and self.shard.table.get(truth_key(field, place)) is not None
+
+    @property
+    def lacks_worker(self) -> bool:
+        """Whether a task of it waits where nobody takes any."""
+        if not self.state.is_open:
+            return False
+        found = pending(self.shard, self.state.run_id)
+        return any(unserved_task(self.shard, one) is not None for one in found)
 
     def packed(self) -> bytes:
         """The same as a record."""
-        if not self._packed:
-            self._packed = encode(self.summary())
-        return self._packed
+        if self._packed:
+            return self._packed
+        packed = encode(self.summary())
+        # What an open run waits for changes without it: workers come and go.
+        if not self.state.is_open:
+            self._packed = packed
+        return packed
 
 
 def sort_keys(row: RunRow, field: str) -> list[bytes]:
     """The values of a field as its index has them."""
     if field in FIELDS:
         value = row.value(field)
-        tag = TIME if FIELDS[field].kind == "time" else WORD
+        tag = {"time": TIME, "truth": TRUTH}.get(FIELDS[field].kind, WORD)
         return [] if value is None else [sortable(tag, value)]
     found = row.attribute(field)
     return index_values(found) if found else []
@@ -170,4 +197,7 @@ _VALUES: Final[dict[str, Callable[[RunRow], Value | None]]] = {
     "ParentRunId": _parent_run_id,
     "RootWorkflowId": _root_id,
     "RootRunId": _root_run_id,
+    "HasPendingFailures": lambda row: row.is_true_of("HasPendingFailures"),
+    "Retrying": lambda row: row.is_true_of("Retrying"),
+    "NoWorker": lambda row: row.lacks_worker,
 }

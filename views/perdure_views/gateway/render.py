@@ -14,7 +14,14 @@ from perdure_schemas.events import WorkflowStarted
 from perdure_schemas.payloads import Payload, Record
 from perdure_schemas.replies import Block, HistoryBatch, HistoryPage, RunDescription, RunSummary
 from perdure_schemas.tracing import trace_of
-from perdure_views.gateway.shapes import BlockShape, Description, Event, HistoryPart, Run
+from perdure_views.gateway.shapes import (
+    BlockShape,
+    Description,
+    Event,
+    HistoryPart,
+    Run,
+    TroubleShape,
+)
 
 VALUE_BYTES_MAX: Final = 32 * 1024
 """A larger payload is shown by its beginning; all of it is downloaded."""
@@ -88,6 +95,7 @@ def run_of(summary: RunSummary) -> Run:
         search_attributes=_values(summary.search_attributes),
         parent=shown(summary.parent),
         first_run_id=summary.first_run_id,
+        trouble=None if summary.trouble is None else TroubleShape(**shown(summary.trouble)),
     )
 
 

@@ -44,6 +44,20 @@ class BlockShape(Shape, frozen=True, kw_only=True):
     code_version: str = ""
 
 
+class TroubleShape(Shape, frozen=True, kw_only=True):
+    """What is wrong with a run, in a line."""
+
+    kind: str
+    message: str = ""
+    activity_id: str = ""
+    activity_type: str = ""
+    attempt: int = 0
+    maximum_attempts: int = 0
+    next_ms: int = 0
+    since_ms: int = 0
+    activities: int = 0
+
+
 class Run(Shape, frozen=True, kw_only=True):
     """A run as a list shows it."""
 
@@ -62,6 +76,7 @@ class Run(Shape, frozen=True, kw_only=True):
     search_attributes: dict[str, Any] = {}
     parent: dict[str, Any] | None = None
     first_run_id: str = ""
+    trouble: TroubleShape | None = None
 
 
 class Runs(Shape, frozen=True, kw_only=True):

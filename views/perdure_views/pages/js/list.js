@@ -1,6 +1,6 @@
 // The workflows: blocked ones first with their cause, then the newest; live, and filtered by chips.
-import { address, get, useAsk, useMe, useStream } from "./api.js";
-import { asTyped, queryOf } from "./filters.js";
+import { address, get, useAsk, useMe, usePolled, useStream } from "./api.js";
+import { asTyped, queryOf, typedAs } from "./filters.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
 import { Empty, Go, Live, ProblemBox, STATUSES, Status, runAddress, words } from "./parts.js";
 import { setParams, useHere } from "./router.js";
@@ -12,8 +12,8 @@ const PLAIN = JSON.stringify({ query: "", queue: "", limit: PAGE });
 
 export function ListView() {
   const { params } = useHere();
-  const { status = "", type = "", id = "", queue = "", query = "", page = "" } = params;
-  const asked = { query: queryOf({ status, type, id, query }), queue, limit: PAGE };
+  const { status = "", trouble = "", type = "", id = "", queue = "", query = "", page = "" } = params;
+  const asked = { query: queryOf({ status, trouble, type, id, query }), queue, limit: PAGE };
   const [first, setFirst] = useState(null);
   const [problem, setProblem] = useState(null);
   const key = JSON.stringify(asked);
@@ -76,6 +76,16 @@ function Rows({ runs, isFiltered }) {
   </table>`;
 }
 
+// What is wrong with a run that is not blocked: what fails and when it is tried again, or why it ended.
+export function troubleLine(trouble, now) {
+  const { kind, message, attempt, maximum_attempts: most, next_ms: nextMs, activity_type: activity } = trouble;
+  if (!activity) return message;
+  if (kind.startsWith("no_")) return `${activity}: ${message}, for ${span(now - trouble.since_ms)}`;
+  const next = kind === "paused" ? "paused" : nextMs > now ? `next in ${span(nextMs - now)}` : "";
+  const others = trouble.activities > 1 ? `${trouble.activities - 1} more fail` : "";
+  return [`${activity}: ${message}`, `attempt ${attempt}${most ? ` of ${most}` : ""}`, next, others].filter(Boolean).join(", ");
+}
+
 function Row({ run, now }) {
   const took = (run.close_ms || now) - run.start_ms;
   const cause = run.block && `${words(run.block.cause)}: ${run.block.message.split("\n", 1)[0]}`;
@@ -84,12 +94,30 @@ function Row({ run, now }) {
     <td class="id"><${Go} to=${runAddress(run)} class="row-link">${run.workflow_id}</${Go}>
       ${run.attempt > 1 && html`<span class="tag" title="this run was started again by its retry policy">attempt ${run.attempt}</span>`}
       <span class="narrow dim">${run.workflow_type}</span>
-      ${cause && html`<div class="cause" title=${run.block.message}>${cause}</div>`}</td>
+      ${cause && html`<div class="cause" title=${run.block.message}>${cause}</div>`}
+      ${!cause && run.trouble && html`<div class="cause" data-trouble=${run.trouble.kind} title=${run.trouble.message}>${troubleLine(run.trouble, now)}</div>`}</td>
     <td class="wide">${run.workflow_type}</td>
     <td title=${moment(run.start_ms, { millis: true })}><span class="wide">${moment(run.start_ms)} </span><span class="dim">${ago(run.start_ms, now)}</span></td>
     <td class="number" data-open=${!run.close_ms}>${span(took)}</td>
     <td class="wide">${run.task_queue}<span class="dim">/${run.partition}</span></td>
   </tr>`;
+}
+
+function Number_({ count }) {
+  return count ? html` <b>${count.toLocaleString("en")}</b>` : null;
+}
+
+const COUNT_EVERY_MS = 5000;
+const STATUS_OF = Object.fromEntries(STATUSES.map((name) => [name.replaceAll("_", ""), name]));
+
+// How many there are behind each chip, by what else narrows the list; kept counts, so that they are cheap.
+function useCounts({ type = "", id = "", queue = "" }) {
+  const narrowed = (trouble) => queryOf({ type, id, trouble });
+  const all = usePolled("/api/v1/workflows/count", { query: `${narrowed("")} GROUP BY ExecutionStatus`.trim(), queue }, COUNT_EVERY_MS);
+  const retrying = usePolled("/api/v1/workflows/count", { query: narrowed("retrying"), queue }, COUNT_EVERY_MS);
+  const counts = { "": all.data?.count, retrying: retrying.data?.count };
+  for (const group of all.data?.groups ?? []) counts[STATUS_OF[String(group.values[0]?.value ?? group.values[0]).toLowerCase()]] = group.count;
+  return counts;
 }
 
 function Filters({ params }) {
@@ -99,14 +127,17 @@ function Filters({ params }) {
   useEffect(() => setType(params.type ?? ""), [params.type]);
   const change = (changes) => setParams({ ...changes, page: "" }, { replace: false });
   const chosen = params.status ?? "";
-  return html`<form class="filters" role="search" onSubmit=${(event) => (event.preventDefault(), change({ query: typed.trim(), type: type.trim() }))}>
+  const counts = useCounts(params);
+  return html`<form class="filters" role="search" onSubmit=${(event) => (event.preventDefault(), change({ id: params.id ?? "", ...typedAs(typed), type: type.trim() }))}>
     <div class="chips" role="group" aria-label="status">
       ${["", ...STATUSES].map((status) => html`<button key=${status} type="button" class="chip" data-status=${status}
-        aria-pressed=${status === chosen ? "true" : "false"} onClick=${() => change({ status })}>${status ? words(status) : "all"}</button>`)}
+        aria-pressed=${status === chosen && !params.trouble ? "true" : "false"} onClick=${() => change({ status, trouble: "" })}>${status ? words(status) : "all"}<${Number_} count=${counts[status]} /></button>`)}
+      ${["retrying", "no_worker"].map((trouble) => html`<button key=${trouble} type="button" class="chip" data-trouble=${trouble}
+        aria-pressed=${trouble === params.trouble ? "true" : "false"} onClick=${() => change({ trouble: trouble === params.trouble ? "" : trouble, status: "" })}>${words(trouble)}<${Number_} count=${counts[trouble]} /></button>`)}
     </div>
     <div class="filter-line">
       <input class="type" aria-label="workflow type" placeholder="Type" value=${type} onInput=${(event) => setType(event.target.value)} />
-      <input class="query" aria-label="query" data-key="/" placeholder="Filter, as  WorkflowId STARTS_WITH 'order-' AND StartTime > '2026-01-01'   ( / )"
+      <input class="query" aria-label="query" data-key="/" placeholder="Beginning of an id, or a filter as  WorkflowId STARTS_WITH 'order-' AND StartTime > '2026-01-01'   ( / )"
         value=${typed} onInput=${(event) => setTyped(event.target.value)} spellcheck=${false} />
       <button type="submit">Filter</button>
       <${SavedViews} params=${params} />

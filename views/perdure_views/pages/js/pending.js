@@ -41,7 +41,7 @@ async function send(act, activity, which, reason) {
   toast(`${act.title}: taken`);
 }
 
-function Acts({ activity, which, onAsk }) {
+export function Acts({ activity, which, onAsk }) {
   const [problem, setProblem] = useState(null);
   const press = (act) => (act.withReason || act.asks ? onAsk(act) : send(act, activity, which, "").then(() => setProblem(null), setProblem));
   return html`<div class="button-row apart acts">

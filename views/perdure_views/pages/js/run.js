@@ -4,7 +4,7 @@ import { Details, History } from "./history.js";
 import { Lanes } from "./lanes.js";
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { CLOSED, Copy, Dialog, Go, Live, ProblemBox, Status, Tabs, runAddress, toast, words } from "./parts.js";
-import { Pending } from "./pending.js";
+import { Acts, Pending } from "./pending.js";
 import { setParams, useHere } from "./router.js";
 import { Talk } from "./talk.js";
 import { Moment, size, span, useNow } from "./time.js";
@@ -69,6 +69,7 @@ export function RunView() {
     <${ProblemBox} problem=${problem} />
     <${Blocked} block=${description.run.block} isOpen=${!description.run.close_ms} />
     ${description.notices.filter((notice) => notice.code !== "blocked").map((notice) => html`<div key=${notice.message} class="box warn" role="status"><strong>${words(notice.code)}</strong><span>${notice.message}</span></div>`)}
+    <${Now} run=${run} />
     <${Summary} run=${run} />
     <${Body} run=${run} params=${params} />
   </section>`;
@@ -114,6 +115,38 @@ function Blocked({ block, isOpen }) {
     ${(block.recorded || block.produced) && html`<dl class="compare"><div><dt>recorded</dt><dd><code>${block.recorded}</code></dd></div><div><dt>produced</dt><dd><code>${block.produced}</code></dd></div></dl>`}
     ${block.stack_trace && html`<details open><summary>Stack</summary><pre class="stack" tabindex="0">${block.stack_trace.trimEnd()}</pre></details>`}
     <p class="dim">Since <${Moment} ms=${block.since_ms} />${block.code_version && html`, code ${block.code_version}`}. It goes on by itself once a worker with fixed code owns its partition.</p>
+  </div>`;
+}
+
+// What an open run waits for now, since when, and what can be done: the question that one comes with.
+function Now({ run }) {
+  const { description } = run;
+  const { run: about, pending_activities: activities, pending_timers: timers } = description;
+  const isOpen = !about.close_ms;
+  const now = useNow(500, isOpen);
+  const me = useMe();
+  if (!isOpen) {
+    const { trouble } = about;
+    return trouble ? html`<div class="box why" data-trouble=${trouble.kind}><strong>Why</strong><span>${trouble.message}</span></div>` : null;
+  }
+  if (about.block) return null;
+  const children = description.more?.pending_children ?? [];
+  const failing = activities.filter((one) => one.last_failure).sort((a, b) => b.attempt - a.attempt);
+  const which = { workflow_id: about.workflow_id, run_id: about.run_id, task_queue: about.task_queue };
+  const others = activities.length - Math.min(failing.length, NOW_MAX);
+  const waits = [
+    others > 0 && `${others} ${failing.length ? "other " : ""}${others > 1 ? "activities" : "activity"} (${[...new Set(activities.filter((one) => !failing.slice(0, NOW_MAX).includes(one)).map((one) => one.activity_type))].slice(0, 3).join(", ")})`,
+    timers.length > 0 && `${timers.length > 1 ? `${timers.length} timers, the first` : "a timer"} in ${span(Math.min(...timers.map((one) => one.due_ms)) - now)}`,
+    children.length > 0 && `${children.length > 1 ? `${children.length} children` : "child"} ${children.slice(0, 3).map((one) => one.workflow_id).join(", ")}`,
+  ].filter(Boolean);
+  if (!failing.length && !waits.length) waits.push("a message, or a condition of its code");
+  return html`<div class="now-boxes">
+    ${failing.slice(0, NOW_MAX).map((one) => html`<div key=${one.activity_id} class="box why" data-trouble="retrying" role="status">
+      <strong>${words(one.state)}</strong>
+      <span>${one.activity_type} failed, attempt ${one.attempt}${one.maximum_attempts ? ` of ${one.maximum_attempts}` : ""}${one.next_attempt_ms > now ? `, next in ${span(one.next_attempt_ms - now)}` : ""}: ${failureLine(one.last_failure)}</span>
+      ${me?.may && html`<${Acts} activity=${one} which=${which} onAsk=${() => setParams({ tab: "pending" })} />`}
+    </div>`)}
+    ${waits.length > 0 && html`<p class="dim">Waits for ${waits.join("; ")}.</p>`}
   </div>`;
 }
 
@@ -181,6 +214,7 @@ function Ends({ run, isWhole }) {
 }
 
 const ASKED_MAX = 50;
+const NOW_MAX = 3;
 const OUTCOMES = { good: "completed", bad: "failed", off: "cancelled", open: "running" };
 const LATER = { WorkflowCompleted: 1, WorkflowFailed: 1, WorkflowTimedOut: 1, WorkflowContinuedAsNew: 1 };
 
