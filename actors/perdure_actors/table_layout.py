@@ -306,13 +306,16 @@ def alarms_range(from_ms: int = 0, to_ms: int = _TOP) -> tuple[bytes, bytes]:
     return ALARMS + _U64.pack(from_ms), ALARMS + _U64.pack(to_ms)
 
 
-def rows_of_run(table: Scans, run_id: str) -> Iterator[bytes]:
-    """The keys of all rows that a run has to itself, its history among them."""
+def rows_of_closed(table: Scans, run_id: str, updates: Iterable[str]) -> Iterator[bytes]:
+    """The keys of all rows that a closed run has to itself, its history among them.
+
+    What was pending went with the batch that closed it; only its updates are kept as long as it.
+    """
     yield from (run_key(run_id), started_key(run_id), facts_key(run_id))
-    ranges = [history_range(run_id), updates_range(run_id)]
-    for start, end in (*ranges, *(kind.range(run_id) for kind in KINDS.values())):
-        for key, _ in table.scan(start, end):
-            yield key
+    for update_id in updates:
+        yield update_key(run_id, update_id)
+    for key, _ in table.scan(*history_range(run_id)):
+        yield key
 
 
 def index_key(place: bytes) -> bytes:

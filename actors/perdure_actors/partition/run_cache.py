@@ -413,7 +413,7 @@ class RunCache:
         if resident is None or resident.run.state.is_open:
             return
         run = resident.run
-        ops.update(dict.fromkeys(table_layout.rows_of_run(self._table, run_id)))
+        ops.update(dict.fromkeys(table_layout.rows_of_closed(self._table, run_id, run.updates)))
         self._indexing.erase(run, ops)
         if run.actor.current_run_id == run_id:
             ops[table_layout.actor_key(run.state.workflow_id)] = None
