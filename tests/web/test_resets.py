@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -102,3 +103,31 @@ def test_an_open_run_is_not_deleted(site: Site, caller: Caller) -> None:
     assert answer.status_code == 409
     assert "cancel or terminate it first" in answer.json()["message"]
     caller.post("/api/v1/workflow/terminate", {"workflow_id": "stays-1"})
+
+
+def test_a_batch_is_looked_at_asked_for_and_followed_by_commands(
+    site: Site, caller: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        site.start("Sleeping", 3600, id=f"many-{number}")
+    query = "WorkflowId STARTS_WITH 'many-'"
+    asked = ["batch", "start", "terminate", "--query", query, "--engine", site.url]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+
+    assert run(asked) == 1
+    assert "the filter names 3 runs" in capsys.readouterr().out
+    running = f"{query} AND ExecutionStatus = 'Running'"
+    assert len(caller.get("/api/v1/workflows", query=running).json()["runs"]) == 3
+
+    assert run([*asked, "--yes", "--wait", "--reason", "enough", "-o", "json"]) == 0
+    batch = json.loads(capsys.readouterr().out)
+    assert (batch["status"], batch["done"], batch["total"]) == ("completed", 3, 3)
+    assert caller.get("/api/v1/workflows", query=running).json()["runs"] == []
+
+    where = ["--engine", site.url]
+    assert run(["batch", "describe", batch["batch"], *where]) == 0
+    assert "completed; 3 done, 0 skipped, 0 failed, of 3" in capsys.readouterr().out
+    assert run(["batch", "list", "-o", "json", *where]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert batch["batch"] in [one["batch"] for one in listed]
+    assert run(["batch", "describe", "nobody", *where]) == 1

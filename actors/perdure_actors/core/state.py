@@ -16,6 +16,8 @@ from perdure_schemas.payloads import Failure, Payload, RunRef
 
 SCHEDULER_TYPE = "perdure.schedule"
 """The built-in workflow type of schedules."""
+BATCH_TYPE = "perdure.batch"
+"""The built-in workflow type of batches."""
 
 RUNNING = "running"
 BLOCKED = "blocked"

@@ -160,8 +160,16 @@ class WorkflowRegistry:
 class ActivityRegistry:
     """The activities that a worker runs, by type, as what it calls."""
 
-    def __init__(self, activities: Iterable[Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        activities: Iterable[Callable[..., Any]],
+        *,
+        builtin: Iterable[Callable[..., Any]] = (),
+    ) -> None:
         self.by_name: dict[str, tuple[ActivityDefinition, Callable[..., Any]]] = {}
+        pairs = ((activity_definition(activity), activity) for activity in builtin)
+        self._builtin = {definition.name: (definition, one) for definition, one in pairs}
+        """Those that every worker has; they are not told of."""
         for activity in activities:
             definition = activity_definition(activity)
             if inspect.isclass(activity) or (definition.is_method and inspect.isfunction(activity)):
@@ -178,7 +186,7 @@ class ActivityRegistry:
 
     def get(self, name: str) -> tuple[ActivityDefinition, Callable[..., Any]] | None:
         """The definition of a type and what to call: its own, or the dynamic one."""
-        return self.by_name.get(name) or self.by_name.get("")
+        return self.by_name.get(name) or self._builtin.get(name) or self.by_name.get("")
 
 
 def _duplicate(kind: str, name: str, first: str, second: str) -> DefinitionError:

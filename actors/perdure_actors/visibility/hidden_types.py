@@ -1,11 +1,11 @@
-"""Which runs lists and counts leave out unless they are asked for: the actors of schedules."""
+"""Which runs lists and counts leave out unless they are asked for: schedules and batches."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from perdure_actors import table_layout
-from perdure_actors.core.state import BLOCKED, SCHEDULER_TYPE
+from perdure_actors.core.state import BATCH_TYPE, BLOCKED, SCHEDULER_TYPE
 from perdure_actors.visibility.filters import All, Compare, Not, Some
 
 if TYPE_CHECKING:
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 _OWN: Final = "perdure"
 """What the types and ids of built-in workflows begin with."""
+_HIDDEN: Final = (SCHEDULER_TYPE, BATCH_TYPE)
 _NAMES: Final = frozenset({"WorkflowType", "WorkflowId"})
 _SHOWN: Final = Some(
     (
-        Not(Compare("WorkflowType", "=", (SCHEDULER_TYPE,))),
+        Not(Some(tuple(Compare("WorkflowType", "=", (kind,)) for kind in _HIDDEN))),
         # One that needs a person shows, whoever asks for what.
         Compare("ExecutionStatus", "=", (BLOCKED,)),
     )
@@ -44,4 +45,6 @@ def _asks_for_hidden(node: Node) -> bool:
 
 
 def _has_hidden(table: Table) -> bool:
-    return any(True for _ in table.scan(*table_layout.counts_range(SCHEDULER_TYPE), limit=1))
+    return any(
+        True for kind in _HIDDEN for _ in table.scan(*table_layout.counts_range(kind), limit=1)
+    )

@@ -109,6 +109,11 @@ COMMANDS: Final = {
         "app",
         "Start, await, show, talk to, list and end workflows.",
     ),
+    "batch": Lazy(
+        "perdure.cli.batch_commands",
+        "app",
+        "One action on all runs that a filter names.",
+    ),
     "activity": Lazy(
         "perdure.cli.activity_commands",
         "app",

@@ -41,6 +41,7 @@ from perdure.client._activity_handles import (
     PendingActivities,
     PendingActivityState,
 )
+from perdure.client._batches import BatchDescription, Batches, BatchHandle, BatchPreview
 from perdure.client._client import (
     Client,
 )
@@ -163,6 +164,10 @@ __all__ = [
     "AwaitWorkflowResultInput",
     "AwaitWorkflowUpdateInput",
     "BackfillScheduleInput",
+    "BatchDescription",
+    "BatchHandle",
+    "BatchPreview",
+    "Batches",
     "CancelWorkflowInput",
     "Client",
     "ClientConfig",

@@ -28,6 +28,8 @@ _ANSWERS: Final[dict[type[Record], tuple[type[Record], ...]]] = {
     commands.StartWorkflow: (Accepted, RunClosed, UpdateAnswer),
     commands.CancelWorkflow: (Accepted,),
     commands.TerminateWorkflow: (Accepted,),
+    commands.ResetWorkflow: (Accepted,),
+    commands.DeleteWorkflow: (Accepted,),
     commands.AwaitResult: (RunClosed,),
     commands.DescribeWorkflow: (RunDescription,),
     commands.ReadHistory: (HistoryPage,),

@@ -209,7 +209,7 @@ def reset_command(
         reason=input.reason,
         exclude=list(input.exclude),
         again=input.again,
-        request_id=reply.correlation_id,
+        request_id=input.request_id or reply.correlation_id,
         first_sent_ms=now_ms(),
         identity=identity,
         reply=reply,

@@ -161,6 +161,8 @@ class ResetWorkflowInput:
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
     task_queue: str | None = None
+    request_id: str = ""
+    """By which it is taken once; one of its own for each call when empty."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from perdure._batches.batch_workflow import Batch
 from perdure._records.policies import milliseconds
 from perdure._schedules.scheduler import Scheduler
 from perdure.client import Client
@@ -128,8 +129,8 @@ def code_of(
     _check_hosting(client)
     classes, externs = for_workflows(interceptors)
     return WorkflowCode(
-        # Each schedule is an actor, and lives where what it starts lives.
-        [*workflows, Scheduler],
+        # Each schedule and each batch is an actor.
+        [*workflows, Scheduler, Batch],
         converter=client.values,
         failure_exception_types=failures,
         build_id=build_id or "",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Unpack, cast
 
+from perdure._batches.batch_workflow import Batch
 from perdure._schedules.scheduler import Scheduler
 from perdure.client._history import HistoryEvent, WorkflowHistory
 from perdure.converter import DataConverter, records_converter
@@ -82,7 +83,7 @@ class Replayer:
     def _make_code(self) -> WorkflowCode:
         config, (classes, externs) = self._config, self._interceptors
         return WorkflowCode(
-            [*config["workflows"], Scheduler],
+            [*config["workflows"], Scheduler, Batch],
             converter=records_converter(config["data_converter"]),
             failure_exception_types=config["workflow_failure_exception_types"],
             build_id=config["build_id"] or "",

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self, Unpack, cast
 
 from perdure import _assembly as assembly
 from perdure._activity_client import CLIENT
+from perdure._batches.batch_step import act_on_page
 from perdure._telemetry import environment
 from perdure._telemetry.process_metrics import process_metrics
 from perdure.client import Client
@@ -174,7 +175,8 @@ class Worker:
         self._identity = config["identity"] or client.identity
         self._limits = history_limits(config, client.connection.overrides.limits)
         self._on_fatal_error = config["on_fatal_error"]
-        self._executor, self._registry = config["activity_executor"], ActivityRegistry(activities)
+        self._executor = config["activity_executor"]
+        self._registry = ActivityRegistry(activities, builtin=[act_on_page])
         self._interceptors = [*of_workers(client.interceptors), *config["interceptors"]]
         self._suppliers = suppliers_of(
             config["tuner"],
