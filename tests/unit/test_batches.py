@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from perdure import activity, workflow
-from perdure._batches import batch_step
 from perdure.client import (
     Batches,
     BatchHandle,
@@ -22,6 +21,7 @@ from perdure.client import (
 )
 from perdure.common import RetryPolicy
 from perdure.worker import Worker
+from perdure.worker import _batch_step as batch_step
 from perdure_schemas.events import WorkflowTerminated
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]

@@ -110,7 +110,7 @@ COMMANDS: Final = {
         "Start, await, show, talk to, list and end workflows.",
     ),
     "batch": Lazy(
-        "perdure.cli.batch_commands",
+        "perdure.cli.batches.batch_commands",
         "app",
         "One action on all runs that a filter names.",
     ),

@@ -19,6 +19,7 @@ from perdure._batches.batch_records import (
     encode,
 )
 from perdure_actors.core.state import BATCH_TYPE
+from perdure_schemas.answers.reset_points import LAST_TASK
 
 if TYPE_CHECKING:
     from perdure.client._client import Client
@@ -136,17 +137,14 @@ class Batches:
             task_queue: The queue whose workers do it; that of the first run when not given.
             id: The batch's id; made when not given.
 
-        Raises:
-            ValueError: It cannot be, or the filter names no run.
-            RPCError: The filter is wrong, or nobody answers.
+        Raises ValueError where it cannot be or names no run, RPCError for a wrong filter.
         """
-        values = self._client.values.to_payloads(list(args)) if args else []
         what = BatchAction(
             kind=action,
             reason=reason,
             signal_name=signal,
-            signal_input=values,
-            to=to or "last-workflow-task",
+            signal_input=self._client.values.to_payloads(list(args)) if args else [],
+            to=to or LAST_TASK,
             exclude=list(exclude),
         )
         check_batch(query, what, rate)

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal, Self, Unpack, cast
 
 from perdure import _assembly as assembly
 from perdure._activity_client import CLIENT
-from perdure._batches.batch_step import act_on_page
 from perdure._telemetry import environment
 from perdure._telemetry.process_metrics import process_metrics
 from perdure.client import Client
+from perdure.worker._batch_step import act_on_page
 from perdure.worker._build import code_of, of_workers, settings_of, suppliers_of
 from perdure.worker._configs import (
     Plugin,

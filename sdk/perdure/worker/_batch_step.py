@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from perdure import activity
 from perdure._batches.batch_records import (
@@ -144,7 +144,7 @@ class _BatchPage:
             await asyncio.sleep(pause_s)
         return (answer.code, answer.message) if isinstance(answer, Refused) else ("", "")
 
-    def _fields(self, run: BatchRun, reply: ReplyTo) -> dict[str, object]:
+    def _fields(self, run: BatchRun, reply: ReplyTo) -> dict[str, Any]:
         return {
             "workflow_id": run.id,
             "run_id": run.run_id,
@@ -156,18 +156,18 @@ class _BatchPage:
         }
 
     def _cancel(self, run: BatchRun, reply: ReplyTo) -> Record:
-        return CancelWorkflow(**self._fields(run, reply), reason=self._state.action.reason)  # type: ignore[arg-type]
+        return CancelWorkflow(**self._fields(run, reply), reason=self._state.action.reason)
 
     def _terminate(self, run: BatchRun, reply: ReplyTo) -> Record:
-        return TerminateWorkflow(**self._fields(run, reply), reason=self._state.action.reason)  # type: ignore[arg-type]
+        return TerminateWorkflow(**self._fields(run, reply), reason=self._state.action.reason)
 
     def _delete(self, run: BatchRun, reply: ReplyTo) -> Record:
-        return DeleteWorkflow(**self._fields(run, reply), reason=self._state.action.reason)  # type: ignore[arg-type]
+        return DeleteWorkflow(**self._fields(run, reply), reason=self._state.action.reason)
 
     def _signal(self, run: BatchRun, reply: ReplyTo) -> Record:
         action = self._state.action
         return SignalWorkflow(
-            **self._fields(run, reply),  # type: ignore[arg-type]
+            **self._fields(run, reply),
             signal_name=action.signal_name,
             input=action.signal_input,
         )
@@ -187,7 +187,7 @@ class _BatchPage:
             def make(reply: ReplyTo, activity_id: str = activity_id) -> Record:
                 fields = self._fields(run, reply)
                 fields["request_id"] = f"{fields['request_id']}/{activity_id}"
-                return RetryActivityNow(**fields, activity_id=activity_id)  # type: ignore[arg-type]
+                return RetryActivityNow(**fields, activity_id=activity_id)
 
             answer = await self._ask("retry", run, make)
             if isinstance(answer, Refused):
