@@ -17,6 +17,9 @@ app = typer.Typer(help="One action on all runs that a filter names.", no_args_is
 FAILURES_SHOWN: Final = 20
 Id = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id.")]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for its end.")]
+
 
 @app.command()
 def start(
@@ -33,8 +36,8 @@ def start(
     input: Input = None,
     to: ResetTo = LAST_TASK,
     reapply_exclude: ReapplyExclude = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,  # noqa: FBT002 - an option
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end.")] = False,  # noqa: FBT002 - an option
+    yes: Yes = False,  # noqa: FBT002 - an option
+    wait: Wait = False,  # noqa: FBT002 - an option
     task_queue: TaskQueue = None,
     broker: Broker = None,
     engine: Engine = None,
