@@ -167,6 +167,11 @@ def test_what_is_accepted_is_measured_once(scraped: Scraped) -> None:
     assert value("perdure_timer_lateness_seconds_count", **queue) == 1
     assert value("perdure_takeovers_total", **queue) == PARTITIONS_DEFAULT
     assert value("perdure_partitions", **queue) == PARTITIONS_DEFAULT
+    assert value("perdure_runs", state="open", **queue) == 1
+    assert value("perdure_runs", state="blocked", **queue) == 1
+    assert value("perdure_runs", state="retrying", **queue) == 0
+    assert value("perdure_runs", state="exhausted", **queue) == 0
+    assert value("perdure_activities_pending", **queue) == 0
     assert value("perdure_worker_slots", state="free", **queue) == 100
     assert value("perdure_worker_tasks_total", event="started", **queue) == 2
     assert value("perdure_activations_total", **queue) >= 4

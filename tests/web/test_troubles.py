@@ -93,3 +93,28 @@ def test_what_is_counted_follows_what_happens(site: Site, caller: Caller) -> Non
     found = caller.get("/api/v1/workflows", query="Retrying > true")
     assert found.status_code == 400
     assert "Retrying has no order" in found.json()["message"]
+
+
+def test_what_turns_text_round_is_written_out(site: Site, window: Window) -> None:
+    page = window.page
+    site.execute(
+        "Echoing", {"a": "\u202eevil\u200b", "b": "\U0001f469\u200d\U0001f4bb"}, id="turned-round"
+    )
+
+    page.goto("/run?id=turned-round&tab=values")
+
+    value = page.locator(".value pre").first
+    expect(value).to_contain_text("\\u202eevil\\u200b")
+    expect(value).to_contain_text("\U0001f469\u200d\U0001f4bb")
+
+
+def test_titles_tell_tabs_apart_and_an_unknown_tab_is_the_first(site: Site, window: Window) -> None:
+    page = window.page
+    site.start("Sleeping", HOUR_S, id="titled")
+
+    page.goto("/run?id=titled&tab=relationships")
+
+    expect(page).to_have_title("titled · Perdure")
+    expect(page.get_by_role("list", name="timeline")).to_be_visible()
+    page.get_by_role("link", name="Task queues", exact=True).click()
+    expect(page).to_have_title("Task queues · Perdure")

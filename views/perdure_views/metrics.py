@@ -94,6 +94,20 @@ CACHE_HITS = Metric(
 REPLAYS = Metric("perdure.replays", COUNTER, "1", "times that code was made anew from its history")
 REPLAYED_EVENTS = Metric("perdure.replayed_events", COUNTER, "1", "events that replays read")
 PARTITIONS = Metric("perdure.partitions", GAUGE, "1", "partitions that this process owns")
+RUNS = Metric(
+    "perdure.runs",
+    GAUGE,
+    "1",
+    "open runs of the partitions that this process owns: open, and of those blocked, retrying (an"
+    " activity failed and will be tried again) and exhausted (one is out of attempts)",
+    (*_QUEUE, "state"),
+)
+PENDING = Metric(
+    "perdure.activities.pending",
+    GAUGE,
+    "1",
+    "activities without an outcome, of the partitions that this process owns",
+)
 LAG = Metric("perdure.lag", GAUGE, "1", "commands that are written and not yet taken", _PARTITION)
 TABLE_SIZE = Metric("perdure.table.size", GAUGE, "By", "room of a partition's table", _PARTITION)
 UNACKED = Metric(
@@ -143,7 +157,18 @@ TRIGGER_RECORDS = Metric(
 METRICS = (
     *(WORKFLOW_LATENCY, WORKFLOW_BLOCKED, ACTIVITY_LATENCY, SCHEDULE_TO_START, ATTEMPT_LATENCY),
     *(TIMER_LATENESS, TRANSITION_LATENCY, TRANSITIONS, ACTIVATIONS, CACHE_HITS, REPLAYS),
-    *(REPLAYED_EVENTS, PARTITIONS, TAKEOVERS, STALE, LAG, INPUTS, UNACKED, TABLE_SIZE),
+    *(
+        REPLAYED_EVENTS,
+        PARTITIONS,
+        RUNS,
+        PENDING,
+        TAKEOVERS,
+        STALE,
+        LAG,
+        INPUTS,
+        UNACKED,
+        TABLE_SIZE,
+    ),
     *(SLOTS, TASKS, SPANS, GATEWAY_REQUESTS, GATEWAY_STREAMS, GATEWAY_SIGN_INS),
     *(TRIGGER_LAG, TRIGGER_RECORDS),
 )

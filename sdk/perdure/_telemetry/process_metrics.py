@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
+from perdure_actors import table_layout
+from perdure_actors.visibility.counting import kept_count, open_and_blocked
 from perdure_schemas.version import VERSION
 from perdure_topics.names import topic_name
 from perdure_topics.ports import LogError
@@ -16,6 +18,7 @@ from perdure_views import metrics
 if TYPE_CHECKING:
     from perdure_actors.host.thread import HostThread
     from perdure_actors.worker.activity_worker import ActivityWorker
+    from perdure_topics.ports import Table
     from perdure_views.metrics import Metric
     from perdure_views.tracing.span_queue import SpanQueue
 
@@ -46,6 +49,8 @@ class ProcessMetrics:
         self._observe(meter, metrics.INPUTS, self._inputs)
         self._observe(meter, metrics.TAKEOVERS, self._takeovers)
         self._observe(meter, metrics.PARTITIONS, self._partitions)
+        self._observe(meter, metrics.RUNS, self._runs)
+        self._observe(meter, metrics.PENDING, self._pending)
         self._observe(meter, metrics.LAG, self._lag)
         self._observe(meter, metrics.TABLE_SIZE, self._table_size)
         self._observe(meter, metrics.UNACKED, self._unacked)
@@ -111,6 +116,30 @@ class ProcessMetrics:
             if thread.host is not None:
                 slots = list(thread.host.slots.values())
                 yield Observation(sum(slot.shard is not None for slot in slots), facts)
+
+    def _runs(self) -> Iterator[Observation]:
+        """From the first reading on, trouble or not: what appears with trouble alerts too late."""
+        for tables, facts in self._tables():
+            counted = [open_and_blocked(table) for table in tables]
+            states = {
+                "open": sum(one for one, _ in counted),
+                "blocked": sum(one for _, one in counted),
+                "retrying": sum(kept_count(table, table_layout.RETRYING) for table in tables),
+                "exhausted": sum(kept_count(table, table_layout.EXHAUSTED) for table in tables),
+            }
+            for state, count in states.items():
+                yield Observation(count, {**facts, "state": state})
+
+    def _pending(self) -> Iterator[Observation]:
+        for tables, facts in self._tables():
+            pending = (kept_count(table, table_layout.PENDING_ACTIVITIES) for table in tables)
+            yield Observation(sum(pending), facts)
+
+    def _tables(self) -> Iterator[tuple[list[Table], Facts]]:
+        for thread, facts in list(self._hosts.items()):
+            if thread.host is not None:
+                slots = list(thread.host.slots.values())
+                yield [slot.shard.table for slot in slots if slot.shard is not None], facts
 
     def _shards(self) -> Iterator[tuple[Any, Facts]]:
         for thread, facts in list(self._hosts.items()):

@@ -18,6 +18,11 @@ const LATER = {
   "/task-queues": () => import("./queues.js").then((module) => module.QueuesView),
 };
 
+const TITLES = {
+  "/workflows": "Workflows", "/run": "", "/start": "Start workflow", "/schedules": "Schedules", "/schedule": "Schedule",
+  "/health": "Health", "/task-queues": "Task queues",
+};
+
 // A view's own style sheet, once.
 function sheet(path) {
   if (document.querySelector(`link[href="${path}"]`)) return null;
@@ -43,7 +48,7 @@ function Later({ path }) {
 }
 
 function Frame() {
-  const { path } = useHere();
+  const { path, params } = useHere();
   const [clock] = useClock();
   const [me, setMe] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -53,6 +58,7 @@ function Frame() {
   useKeys({ onHelp: () => setHelps((now) => !now) });
   if (problem?.code === "unauthenticated") return html`<${SignIn} onIn=${(found) => (setMe(found), setProblem(null))} />`;
   const at = path === "/" ? "/workflows" : path;
+  useEffect(() => void (document.title = [params.id, TITLES[at], "Perdure"].filter(Boolean).join(" · ")), [at, params.id]);
   return html`<div class="frame">
     <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.getElementById("main").focus())}>To the content</a>
     <header class="top">

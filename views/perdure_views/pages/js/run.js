@@ -177,7 +177,6 @@ function Body({ run, params }) {
   lanes.run.startMs ||= about.start_ms;
   if (lanes.run.title === "workflow") lanes.run.title = about.workflow_type;
   const isOpen = !CLOSED.has(about.status);
-  const tab = params.tab || "timeline";
   const chosen = params.at ?? "";
   const choose = (key) => setParams({ at: key });
   const pending = useMemo(() => new Map(description.pending_activities.map((one) => [`activity ${one.activity_id}`, one])), [description]);
@@ -187,6 +186,8 @@ function Body({ run, params }) {
     { name: "pending", title: "Pending", count: waits || null }, { name: "values", title: "Input and result" }, { name: "relations", title: "Relationships" },
     { name: "talk", title: "Signal, query, update" },
   ];
+  // An address of another release may name a tab that this one has not.
+  const tab = tabs.some((one) => one.name === params.tab) ? params.tab : "timeline";
   return html`<${Tabs} tabs=${tabs.map((one, index) => ({ ...one, title: html`<span data-key=${index + 1} onClick=${() => setParams({ tab: one.name })}>${one.title}</span>` }))} chosen=${tab} onChoose=${(name) => setParams({ tab: name })} />
     <div class="tab-body" role="tabpanel">
     ${tab === "timeline" && html`<${Timeline} lanes=${lanes} version=${version} isOpen=${isOpen} pending=${pending} chosen=${chosen} onChoose=${choose} />

@@ -22,11 +22,19 @@ export function payloadText(payload, { pretty = true } = {}) {
   return `${payload.encoding}, ${size(payload.size)}`;
 }
 
+// Characters that are not seen, or that turn round what stands beside them, written as JSON writes them.
+// A joiner within a picture stays: it is part of it.
+const UNSEEN = /(?<!\p{Extended_Pictographic}\uFE0F?)\u200D|(?![\n\t\u200D])[\p{Cf}\p{Cc}]/gu;
+
+export function visible(text) {
+  return text.replace(UNSEEN, (one) => [...Array(one.length).keys()].map((at) => `\\u${one.charCodeAt(at).toString(16).padStart(4, "0")}`).join(""));
+}
+
 export function short(payload, most = SHORT_MAX) {
   const text = Array.isArray(payload)
     ? payload.map((one) => payloadText(one, { pretty: false })).join(", ")
     : payloadText(payload, { pretty: false });
-  return text.length > most ? `${text.slice(0, most)}…` : text;
+  return visible(text.length > most ? `${text.slice(0, most)}…` : text);
 }
 
 export function Value({ payload }) {
@@ -35,7 +43,7 @@ export function Value({ payload }) {
   const lines = text.split("\n");
   const isLong = lines.length > LINES_MAX && !isWhole;
   const isJson = "value" in payload && payload.text === undefined;
-  const seen = isLong ? lines.slice(0, LINES_MAX).join("\n") : text;
+  const seen = visible(isLong ? lines.slice(0, LINES_MAX).join("\n") : text);
   return html`<div class="value">
     <pre tabindex="0">${isJson ? html`<${Json} text=${seen} />` : seen}</pre>
     <div class="value-tools"><${Copy} text=${text} label="copy value" /></div>
