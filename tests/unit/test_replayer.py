@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,23 @@ async def test_json_has_temporals_shape_and_loses_nothing(histories: list[Workfl
     again = WorkflowHistory.from_json(history.workflow_id, history.to_json())
     assert again == history
     assert (await Replayer(workflows=[GOOD]).replay_workflow(again)).replay_failure is None
+
+
+@pytest.mark.parametrize("change", ["one is missing", "one is there twice"])
+async def test_a_history_that_is_not_whole_does_not_replay(
+    histories: list[WorkflowHistory], change: str
+) -> None:
+    whole = histories[0]
+    for place in range(1, len(whole.events) - 1):
+        kept = 0 if change == "one is missing" else 2
+        events = [*whole.events[:place], *[whole.events[place]] * kept, *whole.events[place + 1 :]]
+        history = replace(whole, events=events)
+
+        result = await Replayer(workflows=[GOOD]).replay_workflow(
+            history, raise_on_replay_failure=False
+        )
+
+        assert "is not whole" in str(result.replay_failure)
 
 
 def test_a_history_of_another_system_is_refused() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, Unpack, cast
 
 from perdure._batches.batch_workflow import Batch
@@ -193,6 +193,13 @@ def _begin(code: WorkflowCode, history: WorkflowHistory, namespace: str) -> Coro
             "error",
             f"the history of workflow {history.workflow_id!r} does not begin with its start",
         )
+    for before, after in pairwise(history.events):
+        if after.event_id != before.event_id + 1:
+            raise BlockedError(
+                "error",
+                f"the history of workflow {history.workflow_id!r} is not whole: event"
+                f" {after.event_id} follows event {before.event_id}",
+            )
     facts = RunFacts(namespace, first.task_queue, history.workflow_id, history.run_id)
     return code.make(first, facts)
 
