@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from perdure import _assembly as assembly
 from perdure.client import Client, RPCError
@@ -253,6 +255,18 @@ def test_a_process_without_the_rights_ends_and_says_which_command_lists_them(
     assert "`perdure acls ROLE` lists what each role needs" in said
     assert "Traceback" not in said
     assert PASSWORD not in said
+
+
+@pytest.mark.parametrize("role", ["host", "relay", "worker"])
+def test_no_role_deletes_the_events_topic(secured: SecuredBroker, role: str) -> None:
+    way = access_settings(secured.config(role), environment={})
+    admin = AdminClient({"bootstrap.servers": secured.secure, "log_level": 0, **way})
+    events = topic_name("events", NAMESPACE, QUEUE)
+
+    (deleting,) = admin.delete_topics([events]).values()
+
+    with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
+        deleting.result(20)
 
 
 def test_who_may_make_no_topics_is_shown_the_lines_for_whoever_may(secured: SecuredBroker) -> None:

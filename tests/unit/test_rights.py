@@ -80,3 +80,17 @@ def test_the_script_reaches_a_secured_listener_by_a_file() -> None:
     )
 
     assert "--bootstrap-server kafka:9093 --command-config 'a b.properties' --add" in line
+
+
+def test_a_host_may_delete_events_only_where_retention_cuts_them() -> None:
+    delete = Right("topic", "shop.orders.events", "literal", "DELETE")
+
+    assert not [
+        right
+        for role in ROLES
+        for right in rights_of(role, "shop", "orders")
+        if right.operation == "DELETE"
+    ]
+    assert delete in rights_of("host", "shop", "orders", cuts_events=True)
+    with pytest.raises(ValueError, match="a relay cuts no events"):
+        rights_of("relay", "shop", "orders", cuts_events=True)

@@ -34,7 +34,7 @@ _TOPICS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "host": {
         "commands": ("READ", "WRITE", "DESCRIBE_CONFIGS"),
         # Only hosts write events: whoever may is believed.
-        "events": ("READ", "WRITE", "DELETE", "DESCRIBE_CONFIGS"),
+        "events": ("READ", "WRITE", "DESCRIBE_CONFIGS"),
         "tasks": ("WRITE", "DESCRIBE_CONFIGS"),
         "dead": ("WRITE", "DESCRIBE_CONFIGS"),
         "replies": ("WRITE", "DESCRIBE_CONFIGS"),
@@ -92,9 +92,18 @@ _OWN: Final = {"insights": "insights", "relay": "relay"}
 
 
 def rights_of(
-    role: str, namespace: str, task_queue: str, *, group: str = "", topics: Iterable[str] = ()
+    role: str,
+    namespace: str,
+    task_queue: str,
+    *,
+    group: str = "",
+    topics: Iterable[str] = (),
+    cuts_events: bool = False,
 ) -> list[Right]:
     """What a process of a role must be allowed, for one task queue.
+
+    Kafka has one right for deleting records and for deleting their topic. So a host has it only
+    with `cuts_events`, where its task queue's retention cuts the log of events.
 
     `topics` are users' own: those that workflows emit to, for the relay, and those that triggers
     read, whose bad records go to `<topic>.dead`. `group` is the name of the triggers.
@@ -114,6 +123,11 @@ def rights_of(
         for group, operations in _GROUPS.get(role, {}).items()
         for operation in operations
     ]
+    if cuts_events:
+        if role != "host":
+            raise ValueError(f"a {role} cuts no events: hosts do")
+        events = topic_name("events", namespace, task_queue)
+        found.append(Right("topic", events, "literal", "DELETE"))
     found += _of_users(role, group, topics)
     if role in _OWN:
         prefix = group_name(_OWN[role], namespace, task_queue)

@@ -23,6 +23,8 @@ NUMBERED: Final = ("commands", "events", "tasks")
 """The topics of a task queue that have its number of partitions."""
 DEAD_PARTITIONS: Final = 1
 MARKS_PARTITIONS: Final = 1
+FINDINGS_PARTITIONS: Final = 1
+"""Few are written, and people read them."""
 
 
 def topic_specs(
@@ -33,7 +35,7 @@ def topic_specs(
         raise ValueError(f"{partitions} partitions: give 1 to {PARTITIONS_MAX}")
     counts = dict.fromkeys(QUEUE_ROLES, partitions)
     counts |= dict.fromkeys(NAMESPACE_ROLES, REPLY_PARTITIONS_DEFAULT)
-    counts["dead"] = DEAD_PARTITIONS
+    counts |= {"dead": DEAD_PARTITIONS, "findings": FINDINGS_PARTITIONS}
     return {
         role: TopicSpec(
             topic_name(role, namespace, task_queue), count, replication, topic_settings(role)

@@ -37,6 +37,14 @@ def acls(
     group: Annotated[
         str, typer.Option("--group", help="triggers: their name, which is their group's.")
     ] = "",
+    cut_events: Annotated[  # noqa: FBT002 - an option
+        bool,
+        typer.Option(
+            "--cut-events",
+            help="host: also the right to delete events, for a queue whose retention cuts them."
+            " Kafka lets who has it delete their topic.",
+        ),
+    ] = False,
     command_config: Annotated[
         str,
         typer.Option(
@@ -52,7 +60,14 @@ def acls(
     A `perdure worker` that runs workflows and activities is host and worker in one.
     """
     try:
-        rights = rights_of(role, namespace, task_queue, group=group, topics=topic or ())
+        rights = rights_of(
+            role,
+            namespace,
+            task_queue,
+            group=group,
+            topics=topic or (),
+            cuts_events=cut_events,
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     address = target(broker, None)
