@@ -13,6 +13,33 @@ from perdure_topics.kafka.access import access_settings
 from perdure_topics.rights import ROLES, acl_commands, rights_of
 
 
+Topics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--topic", help="relay, triggers: a topic of yours that it writes, or reads. Repeatable."
+    ),
+]
+Group = Annotated[
+    str, typer.Option("--group", help="triggers: their name, which is their group's.")
+]
+CutEvents = Annotated[
+    bool,
+    typer.Option(
+        "--cut-events",
+        help="host: also the right to delete events, for a queue whose retention cuts them."
+        " Kafka lets who has it delete their topic.",
+    ),
+]
+CommandConfig = Annotated[
+    str,
+    typer.Option(
+        "--command-config",
+        help="For --script: the properties by which kafka-acls.sh reaches a secured listener."
+        " admin.properties where the broker is reached by TLS or SASL.",
+    ),
+]
+
+
 def acls(
     role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")],
     principal: Annotated[str, typer.Option(help="Who is allowed, as Kafka names it: User:NAME.")],
@@ -27,32 +54,10 @@ def acls(
     script: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option("--script", help="Print lines for kafka-acls.sh.")
     ] = False,
-    topic: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--topic",
-            help="relay, triggers: a topic of yours that it writes, or reads. Repeatable.",
-        ),
-    ] = None,
-    group: Annotated[
-        str, typer.Option("--group", help="triggers: their name, which is their group's.")
-    ] = "",
-    cut_events: Annotated[  # noqa: FBT002 - an option
-        bool,
-        typer.Option(
-            "--cut-events",
-            help="host: also the right to delete events, for a queue whose retention cuts them."
-            " Kafka lets who has it delete their topic.",
-        ),
-    ] = False,
-    command_config: Annotated[
-        str,
-        typer.Option(
-            "--command-config",
-            help="For --script: the properties by which kafka-acls.sh reaches a secured listener."
-            " admin.properties where the broker is reached by TLS or SASL.",
-        ),
-    ] = "",
+    topic: Topics = None,
+    group: Group = "",
+    cut_events: CutEvents = False,  # noqa: FBT002 - an option
+    command_config: CommandConfig = "",
     output: Output = OutputFormat.TABLE,
 ) -> None:
     """Show what a process of a role needs on a broker with an authorizer, or grant it.
