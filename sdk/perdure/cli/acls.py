@@ -12,7 +12,6 @@ from perdure.cli.target import Broker, Namespace, Output, OutputFormat, target
 from perdure_topics.kafka.access import access_settings
 from perdure_topics.rights import ROLES, acl_commands, rights_of
 
-
 Topics = Annotated[
     list[str] | None,
     typer.Option(
