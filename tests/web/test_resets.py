@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 
 import pytest
 
@@ -131,3 +132,31 @@ def test_a_batch_is_looked_at_asked_for_and_followed_by_commands(
     listed = json.loads(capsys.readouterr().out)
     assert batch["batch"] in [one["batch"] for one in listed]
     assert run(["batch", "describe", "nobody", *where]) == 1
+
+
+def test_the_stack_of_a_run_is_shown_and_an_engine_needs_no_scheme(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.start("Sleeping", 3600, id="stack-1")
+    where = ["--engine", site.url.removeprefix("http://")]
+
+    assert run(["workflow", "stack", "--workflow-id", "stack-1", *where]) == 0
+    assert "shop.py" in capsys.readouterr().out
+    assert run(["workflow", "terminate", "-w", "stack-1", *where]) == 0
+
+
+def test_json_is_indented_on_a_terminal_and_is_one_line_elsewhere(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.execute("Greeting", "Liv", id="json-1")
+    asked = ["workflow", "describe", "--id", "json-1", "-o", "json", "--engine", site.url]
+
+    assert run(asked) == 0
+    plain = capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(asked) == 0
+    shown = capsys.readouterr().out
+
+    assert plain.count("\n") == 1
+    assert shown.startswith("{\n  ")
+    assert json.loads(shown) == json.loads(plain)

@@ -23,7 +23,7 @@ from perdure.cli.target import (
 )
 from perdure.client import Client, WorkflowUpdateHandle, WorkflowUpdateStage
 from perdure.common import QueryRejectCondition
-from perdure_actors.replay.builtin_queries import METADATA
+from perdure_actors.replay.builtin_queries import METADATA, STACK_TRACE
 
 SignalName = Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")]
 QueryName = Annotated[str, typer.Argument(metavar="NAME", help="The query's name.")]
@@ -99,6 +99,30 @@ def query(
         print_json({"workflow_id": workflow_id, "query": name, "result": value})
     else:
         console().print(text(short(value)), soft_wrap=True)
+
+
+def stack(
+    workflow_id: WorkflowId,
+    run_id: RunId = None,
+    task_queue: TaskQueue = None,
+    broker: Broker = None,
+    engine: Engine = None,
+    namespace: Namespace = "default",
+    timeout: Seconds = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show where the code of a run waits, by file and line."""
+
+    async def go(client: Client) -> str:
+        handle = client.get_workflow_handle(workflow_id, run_id=run_id, task_queue=task_queue)
+        found: str = await handle.query(STACK_TRACE, result_type=str, rpc_timeout=duration(timeout))
+        return found
+
+    found = call(broker, engine, namespace, go)
+    if output is OutputFormat.JSON:
+        print_json({"workflow_id": workflow_id, "stack": found})
+    else:
+        console().print(text(found), soft_wrap=True)
 
 
 def metadata(

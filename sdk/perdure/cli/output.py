@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -108,8 +109,9 @@ def progress_bar() -> Progress:
 
 
 def print_json(value: Any) -> None:
-    """An answer for programs: one JSON value."""
-    line = json.dumps(value, default=_plain, ensure_ascii=False)
+    """An answer for programs: one JSON value, on one line unless a terminal shows it."""
+    indent = 2 if sys.stdout.isatty() else None
+    line = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     # Codes below a space are escapes already; the others are commands to some terminals.
     print(_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 

@@ -52,10 +52,16 @@ Output = Annotated[
     OutputFormat,
     typer.Option("--output", "-o", envvar="PERDURE_OUTPUT", help="For people, or for programs."),
 ]
-WorkflowId = Annotated[str, typer.Option("--id", "-w", help="Workflow id.")]
+WorkflowId = Annotated[str, typer.Option("--id", "--workflow-id", "-w", help="Workflow id.")]
 RunId = Annotated[
     str | None, typer.Option("--run-id", "-r", help="Run id; without it the newest run.")
 ]
+
+
+def engine_address(given: str) -> str:
+    """The address of an engine: http without a scheme, so that it is not taken for a broker's."""
+    has_scheme = given.startswith("file:") or "://" in given
+    return given if has_scheme or not given else f"http://{given}"
 
 
 def target(broker: str | None, engine: str | None) -> str:
@@ -66,9 +72,9 @@ def target(broker: str | None, engine: str | None) -> str:
     if broker and engine:
         raise typer.BadParameter("give --broker or --engine, not both")
     return (
-        engine
+        engine_address(engine or "")
         or broker
-        or os.environ.get("PERDURE_ENGINE")
+        or engine_address(os.environ.get("PERDURE_ENGINE", ""))
         or os.environ.get("PERDURE_BROKER")
         or DEFAULT_BROKER
     )

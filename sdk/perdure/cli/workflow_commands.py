@@ -193,6 +193,7 @@ app.command(name="show", hidden=True)(history.history)
 app.command()(history.history)
 app.command()(message_commands.signal)
 app.command()(message_commands.query)
+app.command()(message_commands.stack)
 app.command()(message_commands.metadata)
 app.command()(message_commands.update)
 
