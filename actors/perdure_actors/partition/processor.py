@@ -42,7 +42,7 @@ from perdure_actors.retention.log_checkpoint import (
     EVERY_BYTES_ALONE,
     CheckpointWriter,
 )
-from perdure_actors.retention.policy import RetentionPolicy
+from perdure_actors.retention.policy import RetentionPolicy, policy_in
 from perdure_actors.retention.retention import Retention
 from perdure_topics.names import topic_name
 from perdure_topics.ports import TableError
@@ -214,13 +214,21 @@ class PartitionProcessor:
         return watermark
 
     def _checkpoints(self) -> CheckpointWriter:
-        is_alone = self.services.log.has_one_copy
-        every = self.services.log_checkpoint_bytes
-        if every is None:
-            every = EVERY_BYTES_ALONE if is_alone else EVERY_BYTES
-        share = 1 if is_alone else 2
+        """Written only where the log may be cut below them: a log that is whole needs none."""
+        is_alone, given = self.services.log.has_one_copy, self.services.log_checkpoint_bytes
+
+        def is_wanted() -> bool:
+            policy = policy_in(self.table) or RetentionPolicy()
+            return given is not None or policy.cuts(is_alone=is_alone)
+
+        every = EVERY_BYTES_ALONE if is_alone else EVERY_BYTES
         return CheckpointWriter(
-            self.table, self.journal, self._transitions, every=every, share=share
+            self.table,
+            self.journal,
+            self._transitions,
+            every=every if given is None else given,
+            share=1 if is_alone else 2,
+            is_wanted=is_wanted,
         )
 
     def _keep_time(self) -> Retention:

@@ -18,7 +18,7 @@ from perdure_schemas.partition_events import CheckpointSlice
 from perdure_topics.ports import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sized
+    from collections.abc import Callable, Iterable, Iterator, Sized
 
     from perdure_actors.table_layout import Meta
     from perdure_schemas.transition import Transition
@@ -172,9 +172,17 @@ class CheckpointWriter:
     """Writes checkpoints of one owner's table into its log, now and then, a slice a turn."""
 
     def __init__(
-        self, table: Table, journal: Written, proposes: Proposes, *, every: int, share: int
+        self,
+        table: Table,
+        journal: Written,
+        proposes: Proposes,
+        *,
+        every: int,
+        share: int,
+        is_wanted: Callable[[], bool],
     ) -> None:
         """One each `every` bytes of the log, and each `share` times the one before; 0 for none."""
+        self._is_wanted = is_wanted
         self._table = table
         self._journal = journal
         self._proposes = proposes
@@ -201,6 +209,9 @@ class CheckpointWriter:
             return self._write(self._slices, mono_ms)
         if self._wanted_ms < 0:
             if not self.is_due or mono_ms < self._again_ms:
+                return False
+            if not self._is_wanted():
+                self._again_ms = mono_ms + AGAIN_MS
                 return False
             self._wanted_ms = mono_ms
         if len(self._journal.in_flight):
