@@ -129,6 +129,6 @@ def test_hostile_text_is_only_ever_text(site: Site, caller: Caller, window: Wind
         page.get_by_role("tab", name=tab).click()
 
     expect(page.get_by_role("heading", name=re.compile("page-<img"))).to_be_visible()
-    assert page.title() == "Perdure"
+    assert page.title().endswith(" · Perdure")
     assert page.locator("main img").count() == 0
     assert page.locator("main script").count() == 0

@@ -118,3 +118,21 @@ def test_titles_tell_tabs_apart_and_an_unknown_tab_is_the_first(site: Site, wind
     expect(page.get_by_role("list", name="timeline")).to_be_visible()
     page.get_by_role("link", name="Task queues", exact=True).click()
     expect(page).to_have_title("Task queues · Perdure")
+
+
+def test_runs_that_failed_alike_are_folded_until_they_are_asked_for(
+    site: Site, window: Window
+) -> None:
+    page = window.page
+    for number in range(5):
+        with pytest.raises(WorkflowFailureError):
+            site.execute("Refusing", f"no stock in store {number}", id=f"alike-{number}")
+    with pytest.raises(WorkflowFailureError):
+        site.execute("Refusing", "the card was declined", id="alike-not")
+
+    page.goto("/workflows?id=alike-")
+
+    expect(page.locator(".row-link")).to_have_count(2)
+    page.get_by_role("button", name="4 more failed for the same cause").click()
+    expect(page.locator(".row-link")).to_have_count(6)
+    expect(page.get_by_role("button", name="for the same cause")).to_have_count(0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure_actors import table_layout
 from perdure_actors.core.activity_states import SCHEDULED
+from perdure_actors.core.state import FAILED
 from perdure_schemas.replies import Trouble
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def failure_line(failure: Failure | None) -> str:
 def trouble_of(shard: Indexed, state: RunState, *, has_failed: bool) -> Trouble | None:
     """What a list says beneath a run; has_failed: whether an activity without outcome has."""
     if state.closing is not None:
-        line = failure_line(state.closing.failure)
-        return Trouble(kind=state.closing.status, message=line) if line else None
+        # That one was ended or ran out of time is said by its status, and nothing by its failure.
+        line = failure_line(state.closing.failure) if state.closing.status == FAILED else ""
+        return Trouble(kind=FAILED, message=line) if line else None
     if state.shown_status != state.status:
         return None
     activities = list(pending(shard, state.run_id))

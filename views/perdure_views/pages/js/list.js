@@ -61,8 +61,31 @@ function Waiting() {
   return html`<div class="waiting" role="status" aria-label="loading">${[...Array(8).keys()].map((key) => html`<i key=${key} />`)}</div>`;
 }
 
+const FOLDED_FROM = 4;
+
+// What makes runs one trouble: their type, and what is said of them but for numbers and ids.
+function causeOf(run) {
+  const says = run.block ? `${run.block.cause} ${run.block.message.split("\n", 1)[0]}` : run.close_ms && run.trouble?.message;
+  return says ? JSON.stringify([run.status, run.workflow_type, says.replace(/\d+|'[^']*'/g, "#")]) : "";
+}
+
+// A bad deploy blocks hundreds alike: the first stands for them, until they are asked for.
+function folded(runs, opened) {
+  const counts = new Map();
+  for (const run of runs) counts.set(causeOf(run), (counts.get(causeOf(run)) ?? 0) + 1);
+  const seen = new Set();
+  return runs.flatMap((run) => {
+    const key = causeOf(run);
+    if (!key || counts.get(key) < FOLDED_FROM || opened.has(key)) return [run];
+    if (seen.has(key)) return [];
+    seen.add(key);
+    return [run, { key, run, more: counts.get(key) - 1 }];
+  });
+}
+
 function Rows({ runs, isFiltered }) {
   const anyOpen = runs.some((run) => !run.close_ms);
+  const [opened, setOpened] = useState(new Set());
   const now = useNow(1000, anyOpen || runs.length > 0);
   if (!runs.length && isFiltered) return html`<${Empty}><p>No workflow fits.</p><p class="dim">Take a part of the filter away to see more.</p></${Empty}>`;
   if (!runs.length) {
@@ -72,7 +95,9 @@ function Rows({ runs, isFiltered }) {
   }
   return html`<table class="runs">
     <thead><tr><th>Status</th><th>Workflow</th><th class="wide">Type</th><th>Started</th><th class="number">Duration</th><th class="wide">Task queue</th></tr></thead>
-    <tbody>${runs.map((run) => html`<${Row} key=${run.run_id} run=${run} now=${now} />`)}</tbody>
+    <tbody>${folded(runs, opened).map((one) => one.more
+      ? html`<tr key=${one.key} class="more"><td></td><td colspan="5"><button type="button" class="link" onClick=${() => setOpened((old) => new Set([...old, one.key]))}>${one.more} more ${words(one.run.status)} for the same cause</button></td></tr>`
+      : html`<${Row} key=${one.run_id} run=${one} now=${now} />`)}</tbody>
   </table>`;
 }
 
