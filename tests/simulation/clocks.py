@@ -6,28 +6,14 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+from perdure._simulation.machine_clock import MachineClock as SkewedClock
+
 if TYPE_CHECKING:
-    from perdure_topics.simulated.simulated_log import SimulatedBroker
     from tests.simulation.world import World
 
+__all__ = ["ClockTroubles", "SkewedClock"]
+
 DAY_MS = 24 * 3_600_000
-
-
-class SkewedClock:
-    """A machine's clock: its wall clock may be wrong, and may jump."""
-
-    def __init__(self, broker: SimulatedBroker, booted_ms: int = 0) -> None:
-        self._broker = broker
-        self._booted_ms = booted_ms
-        self.skew_ms = 0
-
-    def wall_ms(self) -> int:
-        """Milliseconds since 1970, as this machine has them."""
-        return self._broker.wall_ms + self.skew_ms
-
-    def monotonic_ms(self) -> int:
-        """Milliseconds since the machine was booted."""
-        return self._broker.now_ms + self._booted_ms
 
 
 class ClockTroubles:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+from perdure._simulation.host_process import RUNS_MAX, HostProcess
 from perdure_actors import table_layout
-from perdure_actors.core.decision import Limits
-from perdure_actors.definitions.workflow_code import WorkflowCode
-from perdure_actors.host.answers import AnswerSender
-from perdure_actors.host.host import Host
-from perdure_actors.partition.context import AttributeTypes
-from perdure_actors.partition.run_cache import RunMemory
-from perdure_actors.partition.services import Services
 from perdure_actors.visibility.counting import open_and_blocked
 from perdure_actors.worker.eager_intake import EagerIntake
-from perdure_topics.engine_keys import NO_KEYS
-from perdure_topics.names import topic_name
-from perdure_topics.ports import LogError
-from perdure_topics.simulated.simulated_log import SimulatedLog
-from perdure_topics.tables.memory_tables import MemoryTableStore
 from tests.simulation.clocks import SkewedClock
 from tests.simulation.eager_runs import SimEager
 from tests.simulation.faulty import FAULTY
@@ -31,7 +19,6 @@ from tests.simulation.wild import killer
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-AWAY_MS = 1_000
 LOST = ("ack_lost", "never_written", "late_written", "queue_timeout")
 """Faults of the log after which a partition is taken over again."""
 DEAD_MS = 700
@@ -53,96 +40,42 @@ FAULTS = frozenset(
 """Findings of faults of the host itself: its fence held, and nothing should have come to it."""
 
 
-class SimHost:
-    """A machine that runs hosts, one after the other."""
+class SimHost(HostProcess):
+    """A machine that runs hosts, one after the other, with the troubles of its world."""
 
     def __init__(self, world: World, name: str, rng: Random) -> None:
+        super().__init__(
+            world.broker,
+            name,
+            rng,
+            queue=(world.namespace, world.task_queue),
+            clock=SkewedClock(world.broker, rng.randrange(10**6)),
+            code=world.code("good"),
+        )
         self.world = world
-        self.name = name
-        self.store = MemoryTableStore()
-        self.clock = SkewedClock(world.broker, rng.randrange(10**6))
-        self._rng = rng
-        self._starts = 0
-        self._scheduled_ms = -1
-        self._stalled_ms = 0
-        self.log = SimulatedLog(world.broker, name)
-        self.host: Host | None = None
         self._locals: SimLocals | None = None
         self._eager: SimEager | None = None
-        self.code: WorkflowCode = world.code("good")
-        self.up = False
         self.findings: list[str] = []
 
-    # -- its life --
+    def make_local(self, owner: str) -> SimLocals:
+        """Scripts that run as local activities."""
+        self.log_checkpoint_bytes = self.world.checkpoint_bytes
+        self.runs_max = 2 if self.world.strength("small_cache") > 0 else RUNS_MAX
+        crash = partial(self.world.crash_host, self)
+        self._locals = SimLocals(self.world, self.log.node, owner, self.clock, crash=crash)
+        return self._locals
 
-    def boot(self) -> None:
-        """Start a process."""
-        self.up = True
-        self._starts += 1
-        self.log = SimulatedLog(self.world.broker, f"{self.name}-{self._starts}")
-        self._make()
-
-    def _make(self) -> None:
-        if not self.up or self.host is not None:
-            return
-        try:
-            self.host = self._host()
-        except LogError:
-            self.world.broker.at(AWAY_MS, partial(self._again, self._starts))
-            return
-        self.ring()
-
-    def _again(self, start: int) -> None:
-        if start == self._starts:
-            self._make()
-
-    def _host(self) -> Host:
-        world, log = self.world, self.log
-        commands = log.topic(topic_name("commands", world.namespace, world.task_queue))
-        events = log.topic(topic_name("events", world.namespace, world.task_queue))
-        assert commands is not None
-        assert events is not None
-        answers = AnswerSender(log, world.namespace)
-        ring = self._ring_of(self._starts)
-        small = world.strength("small_cache") > 0
-        owner = f"{self.name}-{self._starts}"
-        crash = partial(world.crash_host, self)
-        self._locals = SimLocals(world, log.node, owner, self.clock, crash=crash)
-        services = Services(
-            log=log,
-            store=self.store,
-            clock=self.clock,
-            random=Random(self._rng.randrange(1 << 62)),
-            code=self.code,
-            answers=answers,
-            inputs=log.tail(on_ready=ring, committed=True),
-            namespace=world.namespace,
-            task_queue=world.task_queue,
-            partitions=commands.partitions,
-            commands_topic_id=commands.topic_id,
-            events_topic_id=events.topic_id,
-            owner=owner,
-            limits=Limits(),
-            engine_keys=NO_KEYS,
-            workers_of=lambda _queue: None,
-            types=AttributeTypes(),
-            finding=self._finding,
-            log_checkpoint_bytes=self.world.checkpoint_bytes,
-            memory=RunMemory(runs_max=2 if small else 1000),
-            local=self._locals,
-            eager=self._make_eager(owner, crash),
-        )
-        return Host(services, answers, ring=ring)
-
-    def _make_eager(self, owner: str, crash: Callable[[], None]) -> EagerIntake | None:
+    def make_eager(self, owner: str) -> EagerIntake | None:
         """The activity worker of this process, where it has one."""
         self._eager = None
         if "eager" not in self.world.settings.features:
             return None
+        crash = partial(self.world.crash_host, self)
         self._eager = SimEager(self.world, self.log, f"{owner}-w", self.clock, crash)
         return self._eager.intake
 
-    def _finding(self, code: str, text: str) -> None:
+    def finding(self, code: str, text: str) -> None:
+        """Count what a host says, and judge it."""
         self.world.count(f"finding {code}")
         # Where owners are lost at random, some end around one input again and again by chance.
         settings = self.world.settings
@@ -153,34 +86,12 @@ class SimHost:
             self.world.broken(f"host {self.name} says {code}: {text}")
         self.findings.append(f"{code}: {text}")
 
-    def _ring_of(self, start: int) -> Callable[[], None]:
-        def ring() -> None:
-            if start == self._starts:
-                self.ring()
-
-        return ring
-
-    def crash(self) -> None:
-        """SIGKILL: the objects are gone, the tables stay as they were written."""
-        self.world.broker.crash(self.log.node)
-        self._drop()
-
-    def _drop(self) -> None:
-        host, self.host = self.host, None
-        self.up = False
-        self._starts += 1
+    def end_beside(self) -> None:
+        """Nothing of its workers is there any more."""
         if self._locals is not None:
             self._locals.is_dead = True
         if self._eager is not None:
             self._eager.end()
-        if host is not None:
-            # Nobody reads for a dead process any more; nothing else of it may act.
-            host._events.close()
-            host.services.inputs.close()
-            for slot in host.slots.values():
-                if slot.shard is not None:
-                    slot.shard.run_cache.clear()
-        self.store.crash()
 
     def _die(self) -> None:
         """The code that it runs kills the process; somebody starts it again."""
@@ -201,64 +112,34 @@ class SimHost:
             host.close()
         if self._eager is not None:
             self._eager.say_farewell()
-        self._drop()
-
-    # -- turns --
-
-    def ring(self) -> None:
-        """There is news: step soon."""
-        self.schedule(0 if self._rng.random() < 0.7 else 1)
+        self.drop()
 
     def stall(self, span_ms: int) -> None:
         """Take no turn for so long, while the process beats on."""
         self.world.count("host stall")
-        self._stalled_ms = self.world.broker.now_ms + span_ms
+        super().stall(span_ms)
 
-    def schedule(self, delay_ms: int) -> None:
-        """Step after so long, if not before."""
-        at_ms = self.world.broker.now_ms + delay_ms
-        if self._scheduled_ms >= 0 and self._scheduled_ms <= at_ms:
-            return
-        self._scheduled_ms = at_ms
-        self.world.broker.at(delay_ms, partial(self._turn, at_ms))
-
-    def _turn(self, at_ms: int) -> None:
-        if self._scheduled_ms != at_ms:
-            return
-        self._scheduled_ms = -1
-        if self.host is None:
-            return
-        if self.log.node.paused:
-            self.schedule(100)
-            return
-        if self._stalled_ms > self.world.broker.now_ms:
-            self.schedule(self._stalled_ms - self.world.broker.now_ms)
-            return
+    def before_turn(self) -> None:
+        """Count it; what its code kills is this process."""
         self.world.steps += 1
-        host = self.host
         killer[0] = self._die
-        try:
-            wait_ms = host.step()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and not self.world.settings.features:
-                # Of a person, who wants the world to end; wild code raises it, too.
-                raise
-            if self.host is not host:
-                # Its process is dead; what these objects still do is not there.
-                self.store.crash()
-                return
-            self.world.broken(f"host {self.name} died of {type(error).__name__}: {error}", error)
-            self.crash()
-            self.world.broker.at(1_000, self.boot)
-            return
-        if self.host is not host:
-            # What it opened after it died, it does not hold.
-            self.store.crash()
-            return
-        self.schedule(max(wait_ms, 1))
+
+    def after_turn(self, wait_ms: int) -> None:
+        """Let the world look, and perhaps die."""
         self.world.after_step(self)
         if self._rng.random() < CRASH_A_STEP * self.world.strength("host_crash"):
             self.world.crash_host(self)
+
+    def died(self, error: BaseException) -> None:
+        """A host that dies of an error is a broken promise."""
+        if isinstance(error, KeyboardInterrupt) and not self.world.settings.features:
+            # Of a person, who wants the world to end; wild code raises it, too.
+            raise error
+        if self.host is None:
+            return
+        self.world.broken(f"host {self.name} died of {type(error).__name__}: {error}", error)
+        self.crash()
+        self.world.broker.at(1_000, self.boot)
 
     # -- looking --
 

@@ -99,6 +99,11 @@ COMMANDS: Final = {
         "Replay the histories of a task queue on the workflows of a module; "
         "1 when one does not fit.",
     ),
+    "simulate": Lazy(
+        "perdure.cli.simulate",
+        "simulate",
+        "Run a workflow many times while its workers crash; 1 when an invariant breaks.",
+    ),
     "topics": Lazy(
         "perdure.cli.topics_commands",
         "app",

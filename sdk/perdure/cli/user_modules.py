@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from perdure._activity_objects import activity_methods, expand, is_activity
 from perdure.converter import DataConverter
-from perdure_actors.definitions.registry import ACTIVITY, WORKFLOW, activity_definition
+from perdure_actors.definitions.registry import ACTIVITY, WORKFLOW
 
 CONVENTION = """
 MODULE is a dotted module or the path of a .py file. Taken from it are: every class with
@@ -186,43 +187,33 @@ def _activities(module: ModuleType) -> list[Callable[..., Any]]:
     for value in vars(module).values():
         if inspect.isclass(value) or inspect.ismodule(value):
             continue
-        if _is_activity(value):
+        if is_activity(value):
             found.append(value)
         elif type(value).__module__ == module.__name__:
-            found += _methods(value)
+            found += activity_methods(value)
     return list(dict.fromkeys(found))
 
 
 def _expand(module: ModuleType, given: Iterable[Any]) -> list[Callable[..., Any]]:
     """Activities, and the activity methods of objects."""
-    found: list[Callable[..., Any]] = []
-    for value in given:
-        methods = [] if _is_activity(value) else _methods(value)
-        if not methods and not _is_activity(value):
-            raise ModuleError(
-                f"{module.__name__} lists {value!r} among its activities: it is none, and has no"
-                " method with @activity.defn"
-            )
-        found += methods or [value]
-    return found
-
-
-def _is_activity(value: Any) -> bool:
-    if inspect.isclass(value) or not callable(value):
-        return False
     try:
-        activity_definition(value)
-    except ValueError:
-        return False
-    return True
+        return expand(given, whose=module.__name__)
+    except TypeError as error:
+        raise ModuleError(str(error)) from error
 
 
-def _methods(value: Any) -> list[Callable[..., Any]]:
-    """The activity methods of an object, in the order they are written."""
-    names = [name for kind in type(value).__mro__ for name in vars(kind)]
-    found = []
-    for name in dict.fromkeys(names):
-        if not hasattr(getattr(type(value), name, None), ACTIVITY):
-            continue
-        found.append(getattr(value, name))
-    return found
+def load_part(place: str) -> tuple[ModuleType, Any]:
+    """A module and what stands in it, at a place written file.py::NAME or module:NAME.
+
+    Raises ModuleError when the module does not import or has no such name.
+    """
+    name, colons, attribute = place.rpartition("::" if "::" in place else ":")
+    if not colons or not attribute:
+        raise ModuleError(f"{place!r} names nothing in a module: give file.py::NAME or module:NAME")
+    module = _import(name)
+    if not hasattr(module, attribute):
+        names = sorted(
+            one for one, value in vars(module).items() if inspect.isclass(value) and one[0] != "_"
+        )
+        raise ModuleError(f"{name} has no {attribute}; it has: {', '.join(names) or 'no class'}")
+    return module, getattr(module, attribute)

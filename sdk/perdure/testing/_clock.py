@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from perdure_actors import table_layout
+from perdure._simulation.idleness import is_idle, next_due_ms
 from perdure_topics.clock import SystemClock
 from perdure_topics.names import topic_name
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from perdure_actors.host.host import Host
     from perdure_actors.partition.processor import PartitionProcessor
     from perdure_topics.ports import Log
-
-_UNDER_WAY = ("scheduled", "started")
-TOGETHER_MS = 100
-TOGETHER_MAX = 64
 
 
 class SkippingClock:
@@ -92,8 +88,8 @@ class TimeKeeper:
             shards = [slot.shard for slot in host.slots.values() if slot.shard is not None]
             # One that waits for a codec has something in hand, whatever its shard says.
             is_waiting = any(slot.turn is not None for slot in host.slots.values())
-            turn.is_idle = not is_waiting and all(_is_idle(shard) for shard in shards)
-            due = [at for shard in shards if (at := _due_ms(shard)) is not None]
+            turn.is_idle = not is_waiting and all(is_idle(shard) for shard in shards)
+            due = [at for shard in shards if (at := next_due_ms(shard)) is not None]
             turn.due_ms = min(due, default=None)
             turn.read = [
                 (_commands_of(shard), shard.partition, shard.journal.upto) for shard in shards
@@ -226,31 +222,3 @@ class TimeKeeper:
 
 def _commands_of(shard: PartitionProcessor) -> str:
     return topic_name("commands", shard.services.namespace, shard.task_queue)
-
-
-def _is_idle(shard: PartitionProcessor) -> bool:
-    """Whether a shard waits for nothing but time, and no activity of its runs is under way."""
-    if shard.journal.in_flight or shard.owed or not shard.outbox.is_idle or shard.timers.is_busy:
-        return False
-    found = shard.table.scan(*table_layout.prefix_range(table_layout.ACTIVITIES))
-    return not any(table_layout.decode_activity(value).state in _UNDER_WAY for _, value in found)
-
-
-def _due_ms(shard: PartitionProcessor) -> int | None:
-    """How far to leap for a shard's nearest deadlines; its table has none that was given up.
-
-    Timers that are due almost together are met by one leap. What is awaited there would else be
-    late by the time that an activity of the first takes, though nothing but time was between.
-    """
-    due_ms: int | None = None
-    first_ms = 0
-    for key, _ in shard.table.scan(*table_layout.alarms_range(), limit=TOGETHER_MAX):
-        alarm = table_layout.alarm_of(key)
-        if due_ms is None:
-            first_ms = alarm.due_ms
-        elif alarm.kind != "timer" or alarm.due_ms > first_ms + TOGETHER_MS:
-            break
-        due_ms = alarm.due_ms
-        if alarm.kind != "timer":
-            break
-    return due_ms

@@ -1,0 +1,1 @@
+"""Simulated worlds: processes that are stepped on virtual time, over the simulated log."""
