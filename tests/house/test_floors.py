@@ -23,6 +23,8 @@ from tests.house.reading import Module, arrows, circles, house, imports_of, with
 CORE = "perdure_actors.core"
 REPLAY = "perdure_actors.replay"
 ASSEMBLY = "perdure._assembly"
+WORLDS = "perdure._simulation"
+"""Simulated worlds, which have no log but the simulated one."""
 
 
 def climbs(modules: Mapping[str, Module]) -> Iterator[str]:
@@ -105,6 +107,8 @@ def adapter_arrows(modules: Mapping[str, Module]) -> Iterator[str]:
         if met and room in {"perdure_actors", "perdure_views"}:
             yield f"{name} imports {met}: adapters are chosen in {ASSEMBLY}"
         names_actors = any(target.startswith("perdure_actors") for target in targets)
+        if within(name, [WORLDS]):
+            met = [one for one in met if not within(one, ["perdure_topics.simulated"])]
         if met and names_actors and not within(name, [ASSEMBLY]):
             yield f"{name} names adapters {met} and actors: only {ASSEMBLY} does"
 

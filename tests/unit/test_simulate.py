@@ -67,10 +67,10 @@ def test_a_sound_saga_holds_and_every_kind_of_fault_hit_it() -> None:
         activities=SOUND,
         invariants=INVARIANTS,
         faults=faults,
-        seeds=400,
+        seeds=150,
     )
 
-    assert report.seeds == 400
+    assert report.seeds == 150
     assert set(report.statuses) == {"completed", "failed"}
     assert set(report.faults) == set(faults.kinds)
 

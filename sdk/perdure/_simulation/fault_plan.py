@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 CALLS_MAX: Final = 3
-LATE_MS_MAX: Final = 90_000
+LATE_MS_MAX: Final = 15_000
 DOWN_MS_MAX: Final = 20_000
 FAULTS_MAX: Final = 20
 TRIES_MAX: Final = 200
@@ -48,7 +48,7 @@ class Faults:
     timeouts: bool = True
     """A call does its work, and takes longer than its start_to_close_timeout."""
     late_results: bool = True
-    """A result is on its way for up to a minute and a half, so others overtake it."""
+    """A result is on its way for up to 15 s, so others overtake it."""
     doubled_results: bool = True
     """A result is reported twice."""
     deploys: bool = True
