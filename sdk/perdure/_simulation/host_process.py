@@ -35,7 +35,7 @@ class HostProcess:
 
     viewer: Viewer | None = None
     runs_max = RUNS_MAX
-    log_checkpoint_bytes = 0
+    log_checkpoint_bytes: int | None = 0
     """Bytes of events between checkpoints in the log; 0 for none."""
 
     def __init__(
