@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from perdure import activity, workflow
 from perdure.cli.commands import run
-from perdure.testing import Faults, Journal, Outcome, Simulation, SimulationFailed, simulate
+from perdure.testing import Faults, Journal, Outcome, Simulation, SimulationFailed, effect, simulate
 from tests.unit import saga_app
 from tests.unit.planted_apps import PLANTED, Planted
 
@@ -24,7 +24,7 @@ ORDER = saga_app.Order("o-1")
 
 @activity.defn(name="charge")
 async def charge_once(order: saga_app.Order) -> str:
-    saga_app.effect("charge", order=order.order_id, key=activity.info().idempotency_key)
+    effect("charge", order=order.order_id, key=activity.info().idempotency_key)
     return "charged"
 
 

@@ -467,9 +467,7 @@ class RunWorld:
             self._is_over = True
             return
         quiet_ms = broker.now_ms - self._quiet_ms
-        due = [
-            at for shard in shards if shard is not None and (at := next_due_ms(shard)) is not None
-        ]
+        due = [at for shard in shards if (at := next_due_ms(shard)) is not None]
         if due and self._blocked is None:
             # A little before it is due, so that whatever else is due then is not overtaken.
             broker.now_ms = max(broker.now_ms, min(due) - WALL_MS - 1)
