@@ -88,7 +88,7 @@ COMMANDS: Final = {
         "Look at broker, topics, rights, clocks, releases, lag and workers; say what to do.",
     ),
     "check": Lazy(
-        "perdure.cli.check",
+        "perdure.cli.code.check",
         "check",
         "Look for calls in workflow code that replay cannot repeat; "
         "exit status 1 when there are any.",
@@ -100,7 +100,7 @@ COMMANDS: Final = {
         "1 when one does not fit.",
     ),
     "simulate": Lazy(
-        "perdure.cli.simulate",
+        "perdure.cli.code.simulate",
         "simulate",
         "Run a workflow many times while its workers crash; 1 when an invariant breaks.",
     ),

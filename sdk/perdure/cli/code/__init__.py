@@ -1,0 +1,1 @@
+"""Commands about workflow code, which need no engine."""
