@@ -87,7 +87,15 @@ class Clients:
             relay = Relay(
                 self._client.log,
                 self._client.namespace,
-                partial(admit, principal, names=self._names, mark=mark, keys=keys, asks=self._asks),
+                partial(
+                    admit,
+                    principal,
+                    names=self._names,
+                    mark=mark,
+                    keys=keys,
+                    asks=self._asks,
+                    reads=self._settings.audits_reads,
+                ),
                 partial(own_reply, mark, asks=self._asks, name=principal.name),
             )
             holds = partial(self._settings.register.holds, principal)

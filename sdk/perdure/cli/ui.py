@@ -68,6 +68,16 @@ HostNames = Annotated[
     list[str] | None,
     typer.Option("--host-name", help="A name that browsers call this gateway by."),
 ]
+AuditLog = Annotated[
+    Path | None,
+    typer.Option(
+        "--audit-log",
+        help="File that gets a line of JSON for each sign-in, denial and change.",
+    ),
+]
+AuditReads = Annotated[
+    bool, typer.Option("--audit-reads", help="With --audit-log: a line for each read, too.")
+]
 SecureCookie = Annotated[bool, typer.Option("--secure-cookie", help="Browsers come through TLS.")]
 
 
@@ -85,6 +95,8 @@ def ui(
     secure_cookie: SecureCookie = False,  # noqa: FBT002 - an option
     jaeger_url: Jaeger = "",
     insights: Insights = None,
+    audit_log: AuditLog = None,
+    audit_reads: AuditReads = False,  # noqa: FBT002 - an option
     metrics_port: MetricsPort = None,
     verbose: Verbose = False,  # noqa: FBT002 - an option
 ) -> None:
@@ -105,6 +117,7 @@ def ui(
                 role_claim=oidc_role_claim,
             )
         ),
+        audits_reads=audit_reads,
         secure_cookie=secure_cookie,
         jaeger_url=jaeger_url,
         insights=tuple(
@@ -112,6 +125,10 @@ def ui(
         ),
     )
     settings.check()
+    if audit_log is not None:
+        from perdure_views.gateway.audit import write_to
+
+        write_to(audit_log)
     if metrics_port is not None:
         from perdure._telemetry import environment
 

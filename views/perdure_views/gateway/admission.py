@@ -17,6 +17,7 @@ from perdure_topics.engine_keys import NO_KEYS, EngineKeys, signed_by_ids
 from perdure_topics.names import InvalidNameError, check_workflow_id, partition_of
 from perdure_topics.ports import DENIED, Headers, LogError
 from perdure_topics.wire.frames import Admitted, AppendRow, Place
+from perdure_views.gateway.audit import note
 from perdure_views.gateway.principals import Principal
 from perdure_views.gateway.shares import ASK_HELD_S, OpenAsks
 
@@ -76,9 +77,11 @@ def admit(
     mark: str = "",
     keys: EngineKeys = NO_KEYS,
     asks: OpenAsks | None = None,
+    reads: bool = False,
 ) -> Admitted:
     """A record as it is appended; with `names`, under the name of whoever proved who they are.
 
+    With `reads`, what only reads is in the audit log, too.
     Its answer goes to a correlation id that begins with `mark`, so to no other asker.
     What only reads is written anew by the gateway, so nothing of a reader's bytes is in the log.
 
@@ -93,7 +96,17 @@ def admit(
     role = ADMITTED.get(kind)
     if role is None:
         raise LogError(f"{DENIED}a gateway takes no {kind.__name__} from a client")
+    about = str(getattr(record, "workflow_id", ""))
     if not principal.may(role):
+        why = f"needs {role}"
+        note(
+            "denied",
+            name=principal.name,
+            role=principal.role,
+            what=kind.__name__,
+            about=about,
+            why=why,
+        )
         raise LogError(
             f"{DENIED}{principal.name} has the role {principal.role!r}; this needs {role!r}"
         )
@@ -115,9 +128,16 @@ def admit(
         reply = _held(reply, mark)
         record = msgspec.structs.replace(record, reply=reply)
     kept = _headers(reply, headers)
-    said = getattr(record, "identity", None)
-    if names and said is not None:
-        record = msgspec.structs.replace(record, identity=signed(principal, said))
+    if names:
+        record = _named(record, principal)
+    if role != "read" or reads:
+        note(
+            "read" if role == "read" else "change",
+            name=principal.name,
+            role=principal.role,
+            what=kind.__name__,
+            about=about,
+        )
     # Whoever may complete activities here needs no key themselves.
     record = signed_by_ids(record, keys, time.time_ns() // 1_000_000)
     try:
@@ -153,6 +173,16 @@ def problem_of(record: Any, place: Place) -> str:
     if len(reply.wait) > WAIT_CHARS_MAX or not 0 <= reply.deadline_ms < 1 << 53:
         return "its answer is waited for in a way that is not known"
     return ""
+
+
+def _named(record: Any, principal: Principal) -> Any:
+    """A record under a proven name, and so are the signals that it brings."""
+    changed: dict[str, Any] = {}
+    if (said := getattr(record, "identity", None)) is not None:
+        changed["identity"] = signed(principal, said)
+    if signals := getattr(record, "signals", None):
+        changed["signals"] = [_named(one, principal) for one in signals]
+    return msgspec.structs.replace(record, **changed) if changed else record
 
 
 def _held(reply: ReplyTo, mark: str) -> ReplyTo:

@@ -26,6 +26,7 @@ from perdure_views.gateway import (
     workflow_commands,
     workflows,
 )
+from perdure_views.gateway.audit import note
 from perdure_views.gateway.backend import BackendError, GatewayBackend
 from perdure_views.gateway.bodies import SignIn
 from perdure_views.gateway.endpoints import Call, Endpoint, Said
@@ -98,7 +99,9 @@ class Gateway:
     def _serving(self, row: Endpoint) -> _Handler:
         async def serve(request: Request) -> Response:
             principal = await self.principal_of(request)
+            who = {"name": principal.name, "role": principal.role, "peer": _peer(request)}
             if not principal.may(row.role):
+                note("denied", **who, what=row.name, status=403, why=f"needs {row.role}")
                 raise ProblemError(
                     "permission_denied",
                     f"{principal.name} has the role {principal.role!r}; this needs {row.role!r}",
@@ -115,6 +118,9 @@ class Gateway:
                 body=None if row.body is None else await _body(request, row.body),
                 resume=request.headers.get("last-event-id", ""),
             )
+            if row.method != "GET" or self._settings.audits_reads:
+                kind = "read" if row.method == "GET" else "change"
+                note(kind, **who, what=row.name, about=_about(call))
             if row.streams is not None:
                 return await self._stream(row, call)
             assert row.answers is not None, f"{row.name} has no handler"
@@ -198,6 +204,7 @@ class Gateway:
                 raise
             self._limiter.failed(peer)
             self._meter.signed_in("refused")
+            note("denied", peer=peer, what="token", status=401, why=str(error))
             _LOG.warning("a request from %s with a token that nobody has: %s", peer, error)
             raise
 
@@ -239,9 +246,11 @@ class Gateway:
         except SignInError as error:
             self._limiter.failed(peer)
             self._meter.signed_in("refused")
+            note("denied", peer=peer, what="sign_in", status=401, why=str(error))
             _LOG.warning("a sign-in from %s failed: %s", peer, error)
             raise ProblemError("unauthenticated", str(error)) from error
         self._meter.signed_in("ok")
+        note("sign_in", name=principal.name, role=principal.role, peer=peer)
         response = Response(status_code=204)
         response.set_cookie(
             COOKIE,
@@ -254,7 +263,9 @@ class Gateway:
         return response
 
     async def _sign_out(self, request: Request) -> Response:
-        self._settings.register.end_session(_session(request))
+        left = self._settings.register.end_session(_session(request))
+        if left is not None:
+            note("sign_out", name=left.name, role=left.role, peer=_peer(request))
         response = Response(status_code=204)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
@@ -277,6 +288,14 @@ class _Streaming(Response):
 
 def _session(request: Request) -> str:
     return request.cookies.get(COOKIE, "")
+
+
+def _about(call: Call) -> str:
+    """The workflow, schedule or task queue that a request is about."""
+    for name in ("workflow_id", "schedule_id", "task_queue"):
+        if found := getattr(call.body, name, ""):
+            return str(found)
+    return str(call.params.get("id") or call.params.get("queue") or "")
 
 
 def _peer(request: HTTPConnection) -> str:

@@ -214,12 +214,12 @@ class Register:
             return False
         return not principal.key or any(one.knows(principal) for one in self._verifiers)
 
-    def end_session(self, cookie: str) -> None:
-        """Sign out: the session is over, wherever its cookie went."""
+    def end_session(self, cookie: str) -> Principal | None:
+        """Sign out: the session is over, wherever its cookie went. Who was in it."""
         try:
-            self._sessions.pop(self.by_session(cookie).session, None)
+            return self._sessions.pop(self.by_session(cookie).session, None)
         except SignInError:
-            return
+            return None
 
     def nobody(self) -> Principal:
         """Who is here without any proof. Raises SignInError where proof is asked."""

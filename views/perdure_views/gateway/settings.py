@@ -38,6 +38,8 @@ class Settings:
     jaeger_url: str = ""
     insights: tuple[tuple[str, str], ...] = ()
     """Task queues, each with the address of a process of `perdure insights` that has figures."""
+    audits_reads: bool = False
+    """Whether the audit log has what only reads."""
     secure_cookie: bool = False
     """The browser speaks TLS to a proxy before this gateway."""
 
