@@ -120,15 +120,10 @@ def ui(
         audits_reads=audit_reads,
         secure_cookie=secure_cookie,
         jaeger_url=jaeger_url,
-        insights=tuple(
-            (queue, url) for queue, _, url in (o.partition("=") for o in insights or ())
-        ),
+        insights=_addresses(insights),
     )
     settings.check()
-    if audit_log is not None:
-        from perdure_views.gateway.audit import write_to
-
-        write_to(audit_log)
+    _keep_audit(audit_log)
     if metrics_port is not None:
         from perdure._telemetry import environment
 
@@ -209,6 +204,18 @@ async def _traffic(client: Client, traffic: Traffic | None) -> AsyncIterator[Non
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _addresses(given: list[str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((queue, url) for queue, _, url in (one.partition("=") for one in given or ()))
+
+
+def _keep_audit(path: Path | None) -> None:
+    """Write the audit log to a file, if there is to be one. Raises OSError."""
+    if path is not None:
+        from perdure_views.gateway.audit import write_to
+
+        write_to(path)
 
 
 def _verifiers(

@@ -88,6 +88,40 @@ def admit(
     Raises LogError when the record is none that this person may append.
     """
     _, _, value, _, headers = row
+    record, role = _allowed(principal, value)
+    kind = type(record)
+    problem = problem_of(record, place)
+    if problem:
+        raise LogError(f"{DENIED}a {kind.__name__} that cannot be: {problem}")
+    about = str(getattr(record, "workflow_id", ""))
+    key = about.encode()
+    reply: ReplyTo | None = record.reply
+    if reply is not None:
+        if asks is not None:
+            asks.ask(principal.name, reply.correlation_id)
+        reply = _held(reply, mark)
+        record = msgspec.structs.replace(record, reply=reply)
+    kept = _headers(reply, headers)
+    if names:
+        record = _named(record, principal)
+    if role != "read" or reads:
+        note(
+            "read" if role == "read" else "change",
+            name=principal.name,
+            role=principal.role,
+            what=kind.__name__,
+            about=about,
+        )
+    # Whoever may complete activities here needs no key themselves.
+    record = signed_by_ids(record, keys, time.time_ns() // 1_000_000)
+    try:
+        return Admitted(encode(record), key, kept)
+    except ValueError as error:
+        raise LogError(f"{DENIED}a {kind.__name__} that cannot be written: {error}") from error
+
+
+def _allowed(principal: Principal, value: bytes) -> tuple[Any, str]:
+    """A record that somebody may append, and the role that they needed. Raises LogError."""
     try:
         record: Any = decode(value, bytes_max=COMMAND_BYTES_MAX)
     except UnreadableRecordError as error:
@@ -117,33 +151,7 @@ def admit(
         )
     if any(getattr(record, name, None) is not None for name in _OF_ACTORS):
         raise LogError(f"{DENIED}only an actor's host sends such a {kind.__name__}")
-    problem = problem_of(record, place)
-    if problem:
-        raise LogError(f"{DENIED}a {kind.__name__} that cannot be: {problem}")
-    key = str(getattr(record, "workflow_id", "")).encode()
-    reply: ReplyTo | None = record.reply
-    if reply is not None:
-        if asks is not None:
-            asks.ask(principal.name, reply.correlation_id)
-        reply = _held(reply, mark)
-        record = msgspec.structs.replace(record, reply=reply)
-    kept = _headers(reply, headers)
-    if names:
-        record = _named(record, principal)
-    if role != "read" or reads:
-        note(
-            "read" if role == "read" else "change",
-            name=principal.name,
-            role=principal.role,
-            what=kind.__name__,
-            about=about,
-        )
-    # Whoever may complete activities here needs no key themselves.
-    record = signed_by_ids(record, keys, time.time_ns() // 1_000_000)
-    try:
-        return Admitted(encode(record), key, kept)
-    except ValueError as error:
-        raise LogError(f"{DENIED}a {kind.__name__} that cannot be written: {error}") from error
+    return record, role
 
 
 def problem_of(record: Any, place: Place) -> str:
