@@ -133,12 +133,14 @@ function Number_({ count }) {
 }
 
 const COUNT_EVERY_MS = 5000;
+// No count is kept by ids: each run is read for it, so it is asked for seldom.
+const COUNT_READ_EVERY_MS = 30_000;
 const STATUS_OF = Object.fromEntries(STATUSES.map((name) => [name.replaceAll("_", ""), name]));
 
 // How many there are behind each chip, by what else narrows the list; kept counts, so that they are cheap.
 function useCounts({ type = "", id = "", queue = "" }) {
   const narrowed = (trouble) => queryOf({ type, id, trouble });
-  const all = usePolled("/api/v1/workflows/count", { query: `${narrowed("")} GROUP BY ExecutionStatus`.trim(), queue }, COUNT_EVERY_MS);
+  const all = usePolled("/api/v1/workflows/count", { query: `${narrowed("")} GROUP BY ExecutionStatus`.trim(), queue }, id ? COUNT_READ_EVERY_MS : COUNT_EVERY_MS);
   const retrying = usePolled("/api/v1/workflows/count", { query: narrowed("retrying"), queue }, COUNT_EVERY_MS);
   const counts = { "": all.data?.count, retrying: retrying.data?.count };
   for (const group of all.data?.groups ?? []) counts[STATUS_OF[String(group.values[0]?.value ?? group.values[0]).toLowerCase()]] = group.count;
