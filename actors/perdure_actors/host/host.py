@@ -107,6 +107,11 @@ class _Slot:
         self.was_epoch = 0
         """The epoch of a shard whose append failed here, until it is settled who goes on."""
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether anything is under way here that news may help."""
+        return not (self.shard is None and self.takeover is None and self.opening is None)
+
 
 class Host:
     """Everything one process owns of one task queue."""
@@ -152,7 +157,8 @@ class Host:
         now_ms = clock.monotonic_ms()
         wait_ms = IDLE_MS
         for number, slot in list(self.slots.items()):
-            if number in ready or slot.due_ms <= now_ms:
+            # News is nothing to a slot that waits to be tried again.
+            if slot.due_ms <= now_ms or (number in ready and slot.is_at_work):
                 slot.due_ms = _due_ms(now_ms, self._turn(number, slot))
             wait_ms = min(wait_ms, slot.due_ms - now_ms)
         self._answers.step()
