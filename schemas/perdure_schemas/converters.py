@@ -92,9 +92,19 @@ class PayloadConverter(ABC):
         hints = None if type_hint is None else (type_hint,)
         return self.from_payloads((payload,), hints, names=(what,))[0]
 
+    def check_hint(self, type_hint: Any) -> None:  # noqa: B027 - a user's converter takes any
+        """Refuse a type hint that nothing can be read as.
+
+        Raises TypeError, saying which type and why.
+        """
+
 
 class DefaultPayloadConverter(PayloadConverter):
     """None, bytes and JSON, tried in that order."""
+
+    def check_hint(self, type_hint: Any) -> None:
+        """Refuse a type hint that no JSON can be read as. Raises TypeError."""
+        check_type_hint(type_hint)
 
     def to_payloads(self, values: Sequence[Any], *, names: Sequence[str] = ()) -> list[Payload]:
         """A payload for each value."""

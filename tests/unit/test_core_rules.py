@@ -72,8 +72,9 @@ def test_every_event_is_of_one_kind() -> None:
 
 
 def test_every_command_is_decided_or_read() -> None:
-    # A skip is about an input of the partition: `skips` takes it, and no run hears of it.
-    taken = _names(rules.COMMANDS) | _names(READS) | {"SkipInput"}
+    # These are about the partition itself: its inbox takes them, and no run hears of it.
+    partitions = {"SkipInput", "SetRetention", "RunRetention"}
+    taken = _names(rules.COMMANDS) | _names(READS) | partitions
     assert not taken & RESERVED_COMMANDS
     assert taken | RESERVED_COMMANDS == _names_in(avro.COMMAND_MODULES)
     assert not set(rules.COMMANDS) & set(READS)

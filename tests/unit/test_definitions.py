@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,8 @@ import pytest
 
 from perdure import activity, workflow
 from perdure.common import RawValue
+from perdure.contrib.pydantic import pydantic_data_converter
+from perdure.converter._data_converter import records_converter
 from perdure_actors.definitions.registry import (
     ActivityRegistry,
     WorkflowRegistry,
@@ -22,6 +25,7 @@ from perdure_actors.definitions.registry import (
 from perdure_actors.definitions.signatures import DefinitionError
 from perdure_actors.definitions.validation import define_activity
 from perdure_actors.replay.blocked import BlockedError
+from perdure_schemas.converters import check_type_hint
 from perdure_schemas.events import WorkflowFailed
 from tests.unit.player import Player
 
@@ -347,5 +351,28 @@ def test_an_activity_that_others_complete_may_say_that_it_never_returns() -> Non
         activity.raise_complete_async()
 
     signature = ActivityRegistry([ask]).by_name["ask"][0].signature
-    signature.check_readable()
+    signature.check_readable(check_type_hint)
     assert signature.result_type is None
+
+
+@dataclass
+class Left:
+    x: int
+
+
+@dataclass
+class Right:
+    y: int
+
+
+def test_hints_are_held_against_the_converter_that_reads_them() -> None:
+    """A user's converter may read what JSON alone cannot, such as one of two dataclasses."""
+
+    @activity.defn
+    async def choose(one: Left | Right) -> None: ...
+
+    with pytest.raises(DefinitionError, match="more than one dataclass"):
+        ActivityRegistry([choose])
+
+    converter = records_converter(pydantic_data_converter)
+    assert ActivityRegistry([choose], check_hint=converter.check_hint).get("choose")

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from perdure_actors.definitions.signatures import DefinitionError, Signature, positional, where_is
+from perdure_actors.definitions.signatures import (
+    CheckHint,
+    DefinitionError,
+    Signature,
+    positional,
+    where_is,
+)
 from perdure_actors.replay.call_site import call_site
 from perdure_schemas.converters import RAW, PayloadConverter
 from perdure_schemas.payloads import Payload
@@ -95,10 +101,10 @@ class HandlerDefinition:
         if self.validator is not None:
             self.validator(*((instance, *args) if self.is_method else args))
 
-    def check_readable(self) -> None:
+    def check_readable(self, check_hint: CheckHint) -> None:
         """Refuse hints that no value can be read as. Raises DefinitionError."""
         if self.name:
-            self.signature.check_readable()
+            self.signature.check_readable(check_hint)
 
 
 def mark_handler(

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from perdure_actors.definitions.handlers import HandlerDefinition
-from perdure_actors.definitions.signatures import DefinitionError, Signature, where_is
+from perdure_actors.definitions.signatures import CheckHint, DefinitionError, Signature, where_is
 from perdure_actors.replay import guard_audit
 from perdure_actors.replay.guard import guard_module
-from perdure_schemas.converters import RAW, PayloadConverter
+from perdure_schemas.converters import RAW, PayloadConverter, check_type_hint
 from perdure_schemas.events import WorkflowStarted
 
 VERSION_BYTES = 8
@@ -136,14 +136,15 @@ def activity_definition(activity: Any) -> ActivityDefinition:
 class WorkflowRegistry:
     """The workflow classes that a host runs, by type."""
 
-    def __init__(self, classes: Iterable[type]) -> None:
+    def __init__(self, classes: Iterable[type], *, check_hint: CheckHint = check_type_hint) -> None:
+        """`check_hint` refuses what the converter of values cannot read, by TypeError."""
         self.by_name: dict[str, WorkflowDefinition] = {}
         for cls in classes:
             definition = workflow_definition(cls)
-            definition.signature.check_readable()
+            definition.signature.check_readable(check_hint)
             for handlers in (definition.signals, definition.queries, definition.updates):
                 for handler in handlers.values():
-                    handler.check_readable()
+                    handler.check_readable(check_hint)
             other = self.by_name.setdefault(definition.name, definition)
             if other.cls is not cls:
                 raise _duplicate("workflow", definition.name, other.where, definition.where)
@@ -165,7 +166,9 @@ class ActivityRegistry:
         activities: Iterable[Callable[..., Any]],
         *,
         builtin: Iterable[Callable[..., Any]] = (),
+        check_hint: CheckHint = check_type_hint,
     ) -> None:
+        """`check_hint` refuses what the converter of values cannot read, by TypeError."""
         self.by_name: dict[str, tuple[ActivityDefinition, Callable[..., Any]]] = {}
         pairs = ((activity_definition(activity), activity) for activity in builtin)
         self._builtin = {definition.name: (definition, one) for definition, one in pairs}
@@ -179,7 +182,7 @@ class ActivityRegistry:
                     f"a method of one, or one that can be called"
                 )
             if not definition.is_dynamic:
-                definition.signature.check_readable()
+                definition.signature.check_readable(check_hint)
             other = self.by_name.setdefault(definition.name, (definition, activity))
             if other[1] != activity:
                 raise _duplicate("activity", definition.name, other[0].where, definition.where)

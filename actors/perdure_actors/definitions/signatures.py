@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure_actors.replay.call_site import short_path
-from perdure_schemas.converters import PayloadConverter, check_type_hint
+from perdure_schemas.converters import PayloadConverter
+
+CheckHint = Callable[[Any], None]
+"""Refuses a type hint that values cannot be read as, by TypeError."""
 
 
 class DefinitionError(ValueError):
@@ -76,13 +79,13 @@ class Signature:
                 f" but was given {count}"
             )
 
-    def check_readable(self) -> None:
+    def check_readable(self, check_hint: CheckHint) -> None:
         """Refuse hints that no value can be read as. Raises DefinitionError with the parameter."""
         for name, hint in zip(
             (*self.names, "return"), (*self.arg_types, self.result_type), strict=True
         ):
             try:
-                check_type_hint(hint)
+                check_hint(hint)
             except TypeError as error:
                 raise DefinitionError(f"{self.where}: {name}: {error}") from error
 

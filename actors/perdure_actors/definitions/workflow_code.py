@@ -41,7 +41,7 @@ class WorkflowCode:
         codecs: PayloadCodecs | None = None,
         chains: Callable[[Coroutine], Inbound | None] | None = None,
     ) -> None:
-        self.registry = WorkflowRegistry(workflows)
+        self.registry = WorkflowRegistry(workflows, check_hint=converter.check_hint)
         self.version = code_version(self.registry.by_name.values(), build_id=build_id)
         self.boundary = CodecBoundary(codecs)
         self._chains = chains

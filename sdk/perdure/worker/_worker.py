@@ -176,7 +176,9 @@ class Worker:
         self._limits = history_limits(config, client.connection.overrides.limits)
         self._on_fatal_error = config["on_fatal_error"]
         self._executor = config["activity_executor"]
-        self._registry = ActivityRegistry(activities, builtin=[act_on_page])
+        self._registry = ActivityRegistry(
+            activities, builtin=[act_on_page], check_hint=client.values.check_hint
+        )
         self._interceptors = [*of_workers(client.interceptors), *config["interceptors"]]
         self._suppliers = suppliers_of(
             config["tuner"],
