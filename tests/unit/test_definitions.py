@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 import pytest
 
@@ -365,11 +365,15 @@ class Right:
     y: int
 
 
+class Either(TypedDict):
+    one: Left | Right
+
+
 def test_hints_are_held_against_the_converter_that_reads_them() -> None:
     """A user's converter may read what JSON alone cannot, such as one of two dataclasses."""
 
     @activity.defn
-    async def choose(one: Left | Right) -> None: ...
+    async def choose(one: Either) -> None: ...
 
     with pytest.raises(DefinitionError, match="more than one dataclass"):
         ActivityRegistry([choose])
