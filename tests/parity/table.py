@@ -48,6 +48,21 @@ class Row:
     """What a person has to mend, where the table cannot say it by itself."""
 
 
+STREAMS = (
+    "PollInput",
+    "PollResult",
+    "PublishEntry",
+    "PublishInput",
+    "PublisherState",
+    "TopicHandle",
+    "WorkflowStream",
+    "WorkflowStreamClient",
+    "WorkflowStreamItem",
+    "WorkflowStreamState",
+    "WorkflowTopicHandle",
+)
+
+
 @cache
 def names() -> dict[str, dict[str, Any]]:
     """The kept list: by module and name, its kind, signature and members."""
@@ -60,6 +75,9 @@ def names() -> dict[str, dict[str, Any]]:
             "TracingWorkflowInboundInterceptor",
             "workflow",
         )
+    }
+    found["contrib.workflow_streams"] = {
+        name: {"kind": "class", "signature": "", "members": []} for name in STREAMS
     }
     return found
 

@@ -63,7 +63,10 @@ def started(tmp_path: Path, *arguments: str, interrupt_at: str = "") -> subproce
 def test_ctrl_c_while_a_command_loads_ends_it_without_a_traceback(tmp_path, module):
     arguments = ("engine", "idle_app.py", "--data", str(tmp_path / "data"), "--port", "0")
     with started(tmp_path, *arguments, interrupt_at=module) as process:
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 128 + signal.SIGINT
     assert out + err == ""
 

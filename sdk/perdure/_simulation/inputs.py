@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 POOL: Final = 200
-SHRINK_TRIES: Final = 200
+SHRINK_TRIES: Final = 500
+"""Runs that are spent on a simpler input."""
 
 
 class Inputs:
@@ -32,12 +33,28 @@ class Inputs:
         """The simplest arguments that Hypothesis finds to break it, else those given."""
         if self._strategy is None:
             return args
-        from hypothesis import find, settings
+        from hypothesis import HealthCheck, Phase, find, settings
         from hypothesis.errors import NoSuchExample
 
-        chosen = settings(max_examples=SHRINK_TRIES, database=None, derandomize=True)
+        known: dict[str, bool] = {}
+
+        def does(values: Sequence[Any]) -> bool:
+            """Hypothesis bounds what it draws, and not what it makes simpler of that."""
+            key = repr(values)
+            if key not in known:
+                known[key] = len(known) < SHRINK_TRIES and breaks(values)
+            return known[key]
+
+        chosen = settings(
+            max_examples=SHRINK_TRIES,
+            database=None,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
         try:
-            found: tuple[Any, ...] = find(self._strategy, breaks, settings=chosen)
+            found: tuple[Any, ...] = find(self._strategy, does, settings=chosen)
         except NoSuchExample:
             return args
         return found

@@ -1,0 +1,79 @@
+"""Topics of a stream, as workflow code and as clients have them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Generic, Protocol
+
+from perdure.contrib.workflow_streams._stream_records import T, WorkflowStreamItem
+
+
+class _Publishes(Protocol):
+    def publish_to_topic(self, topic: str, value: Any, *, force_flush: bool = False) -> None: ...
+
+
+class _Streams(_Publishes, Protocol):
+    def subscribe(
+        self,
+        topics: str | list[str] | None = None,
+        from_offset: int = 0,
+        *,
+        result_type: Any = None,
+        poll_cooldown: timedelta = ...,
+    ) -> AsyncIterator[WorkflowStreamItem[Any]]: ...
+
+
+class WorkflowTopicHandle(Generic[T]):
+    """A topic in workflow code: `stream.topic("progress", type=Step).publish(step)`."""
+
+    def __init__(self, stream: _Publishes, name: str, type: type[T]) -> None:
+        self._stream, self._name, self._type = stream, name, type
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._name
+
+    @property
+    def type(self) -> type[T]:
+        """What its items are."""
+        return self._type
+
+    def publish(self, value: Any) -> None:
+        """Append an item: a value, or a `Payload` as it is.
+
+        Raises TypeError or ValueError for a value that cannot be converted.
+        """
+        self._stream.publish_to_topic(self._name, value)
+
+
+class TopicHandle(Generic[T]):
+    """A topic at a client."""
+
+    def __init__(self, client: _Streams, name: str, type: type[T]) -> None:
+        self._client, self._name, self._type = client, name, type
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._name
+
+    @property
+    def type(self) -> type[T]:
+        """What its items are."""
+        return self._type
+
+    def publish(self, value: Any, *, force_flush: bool = False) -> None:
+        """Queue an item: a value, or a `Payload` as it is; `force_flush` sends the batch now."""
+        self._client.publish_to_topic(self._name, value, force_flush=force_flush)
+
+    async def subscribe(
+        self, from_offset: int = 0, *, poll_cooldown: timedelta = timedelta(milliseconds=100)
+    ) -> AsyncIterator[WorkflowStreamItem[T]]:
+        """The topic's items from an offset of the stream on, until its workflow is over."""
+        hint = None if self._type is object else self._type
+        async for item in self._client.subscribe(
+            [self._name], from_offset, result_type=hint, poll_cooldown=poll_cooldown
+        ):
+            yield item
