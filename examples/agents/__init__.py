@@ -1,0 +1,1 @@
+"""An AI agent of pydantic-ai that goes on after a kill."""
