@@ -180,7 +180,10 @@ def test_the_mark_gives_a_test_its_seeds(pytester: pytest.Pytester) -> None:
 
     # An installation that is older than the plugin does not load it by itself.
     is_loaded = any(one.name == "perdure" for one in entry_points(group="pytest11"))
-    ended = pytester.runpytest_inprocess(*(() if is_loaded else ("-p", "perdure._pytest_plugin")))
+    loads = () if is_loaded else ("-p", "perdure._pytest_plugin")
+    ended = pytester.runpytest_inprocess(
+        "-o", "asyncio_default_fixture_loop_scope=function", *loads
+    )
 
     ended.assert_outcomes(passed=1, failed=1)
     ended.stdout.fnmatch_lines(["*--simulate-seed 0*"])

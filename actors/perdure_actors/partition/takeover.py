@@ -16,6 +16,7 @@ from perdure_actors.partition.processor import PartitionProcessor
 from perdure_actors.partition.recovery import Recovery, TableDivergedError, first_offset
 from perdure_actors.partition.scrubber import Scrubber
 from perdure_actors.retention.checkpoint_reader import CheckpointReader, NoCheckpointError
+from perdure_actors.visibility.indexing import type_in_table
 from perdure_schemas.avro import encode
 from perdure_schemas.transition import EpochBump
 from perdure_topics.names import topic_name
@@ -119,6 +120,8 @@ class Takeover:
         """How far to read before bumping, to see whether somebody else has taken over."""
         self._began_ms = self._heard_ms = services.clock.monotonic_ms()
         self._table = table
+        # Partitions that are owned already must not give an attribute another type meanwhile.
+        services.types.join(self._type_of)
         self._lost = ""
         """Why the position that the table is verified to could not be read."""
         self._recovery: Recovery | None = None
@@ -446,6 +449,7 @@ class Takeover:
             recovery.folded,
             recovery.stale,
         )
+        services.types.leave(self._type_of)
         shard = PartitionProcessor(
             services,
             self._partition,
@@ -470,8 +474,16 @@ class Takeover:
         self._fence.let_out(services, shard.observer.repeat, recovery.recent)
         return shard
 
+    def _type_of(self, name: str) -> str:
+        try:
+            return type_in_table(self._table, name)
+        except TableError:
+            # Whoever asks is another partition: this one's trouble is told in its own turn.
+            return ""
+
     def close(self) -> None:
         """Give up."""
+        self._services.types.leave(self._type_of)
         if self._appender is not None:
             self._appender.close()
         self._events.unassign(self._topic, self._partition)

@@ -30,6 +30,19 @@ _NAMES_MAX: Final = 10_000
 """Of so many attributes of a partition the types are known."""
 
 
+def type_in_table(table: Table, name: str) -> str:
+    """The type that the runs of a table have given a search attribute; empty when none has it."""
+    if not is_indexable(name):
+        return ""
+    counts = _counts_in(table, name)
+    return settled(counts) if counts else ""
+
+
+def _counts_in(table: Table, name: str) -> dict[str, int]:
+    rows_of = table.scan(*table_layout.types_range(name))
+    return {table_layout.type_in(key): table_layout.unpack_count(row) for key, row in rows_of}
+
+
 class Shown(NamedTuple):
     """What the index rows of a run say of it."""
 
@@ -184,9 +197,7 @@ class Indexing:
             return counts
         if len(self._types) >= _NAMES_MAX or not is_indexable(name):
             return None
-        rows_of = self._table.scan(*table_layout.types_range(name))
-        counts = {table_layout.type_in(key): table_layout.unpack_count(row) for key, row in rows_of}
-        self._types[name] = counts
+        self._types[name] = counts = _counts_in(self._table, name)
         return counts
 
     def _retype(
