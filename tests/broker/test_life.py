@@ -85,7 +85,7 @@ def refused_by_type(crew: Crew, workflow_id: str) -> Callable[[], list[str]]:
         return [
             headers["perdure-error"].decode()
             for headers in found
-            if (headers["perdure-partition"], headers["perdure-offset"]) == place
+            if (headers.get("perdure-partition"), headers.get("perdure-offset")) == place
         ]
 
     return letters

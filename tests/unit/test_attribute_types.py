@@ -147,6 +147,8 @@ async def test_host_refuses_a_second_type_over_partitions_and_restarts(tmp_path:
         # Another client knows of nothing; the host reads it from its table.
         client = await Client.connect(target)
         async with Worker(client, task_queue=QUEUE, workflows=[Plain, Noting, Parent]):
+            # Each partition answers once it is owned: before its table is open nobody can know.
+            await client.describe_task_queue(QUEUE)
             for workflow_id in ("a", "b", "c"):
                 with pytest.raises(RPCError, match=SAID):
                     await client.start_workflow(

@@ -13,7 +13,6 @@ from perdure.exceptions import ApplicationError
 
 TASK_QUEUE = "shop"
 SOON = timedelta(seconds=20)
-HOUR_S = 3600
 """Longer than any test: a run that sleeps so long is there until it is ended."""
 
 
@@ -97,22 +96,6 @@ class Lonely:
 
 
 @workflow.defn
-class Leaving:
-    """Starts children that sleep none or an hour, and fails before they end."""
-
-    @workflow.run
-    async def run(self, children: list[str]) -> None:
-        for child in children:
-            await workflow.start_child_workflow(
-                Sleeping.run,
-                0.01 if "quick" in child else HOUR_S,
-                id=child,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            )
-        raise ApplicationError("left", non_retryable=True)
-
-
-@workflow.defn
 class Counting:
     """Counts what it is told, until it is told to stop."""
 
@@ -146,6 +129,21 @@ class Counting:
     def check_double(self) -> None:
         if not self.total:
             raise ValueError("there is nothing to double")
+
+
+@workflow.defn
+class Leaving:
+    """Starts children that wait for a signal, and fails before they end."""
+
+    @workflow.run
+    async def run(self, children: list[str]) -> None:
+        for child in children:
+            await workflow.start_child_workflow(
+                Counting.run,
+                id=child,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            )
+        raise ApplicationError("left", non_retryable=True)
 
 
 @workflow.defn

@@ -98,7 +98,9 @@ def test_children_of_a_parent_that_closed_first_say_how_they_stand_themselves(
     page = window.page
     with pytest.raises(WorkflowFailureError):
         site.execute("Leaving", ["left-quick", "left-slow"], id="line-leaves")
-    site.run(site.client.get_workflow_handle("left-quick").result())
+    left = site.client.get_workflow_handle("left-quick")
+    site.run(left.signal("stop"))
+    site.run(left.result())
 
     page.goto("/run?id=line-leaves&tab=relations")
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class AttributeTypes:
     """Asks every owned partition for the type that its runs have given an attribute.
 
-    What partitions of other hosts hold is not known here, so between hosts an attribute may still
-    get two types; filters find either.
+    What partitions of other hosts hold is not known here, nor that of a table that is still being
+    opened, so an attribute may get two types there; filters find either.
     """
 
     def __init__(self) -> None:
