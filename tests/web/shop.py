@@ -13,6 +13,7 @@ from perdure.exceptions import ApplicationError
 
 TASK_QUEUE = "shop"
 SOON = timedelta(seconds=20)
+HOUR_S = 3600
 """Longer than any test: a run that sleeps so long is there until it is ended."""
 
 
