@@ -29,7 +29,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from perdure import workflow
 from perdure.client import Client
-from perdure.common import WorkflowIDConflictPolicy
+from perdure.common import WorkflowIDReusePolicy
+from perdure.exceptions import WorkflowAlreadyStartedError
 from perdure.worker import Worker
 
 TASK_QUEUE = "agents"
@@ -107,13 +108,17 @@ async def answer(question: str, data: str) -> str:
     client = await Client.connect(f"file:{data}", plugins=[PydanticAIPlugin()])
     try:
         async with Worker(client, task_queue=TASK_QUEUE, workflows=[SupportWorkflow]):
-            return await client.execute_workflow(
-                SupportWorkflow.run,
-                question,
-                id="support",
-                task_queue=TASK_QUEUE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            )
+            try:
+                handle = await client.start_workflow(
+                    SupportWorkflow.run,
+                    question,
+                    id="support",
+                    task_queue=TASK_QUEUE,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                )
+            except WorkflowAlreadyStartedError:
+                handle = client.get_workflow_handle_for(SupportWorkflow.run, "support")
+            return await handle.result()
     finally:
         await client.close()
 
