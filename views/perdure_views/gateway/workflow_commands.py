@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from perdure_schemas import commands
 from perdure_schemas.answers.reset_points import EVENT, read_point, seq_at
-from perdure_schemas.payloads import Payload, ReplyTo, RetryPolicy
+from perdure_schemas.payloads import Payload, Record, ReplyTo, RetryPolicy
 from perdure_schemas.replies import HistoryBatch, HistoryPage
 from perdure_views.gateway.bodies import Cancel, Delete, Reset, Start, Terminate
 from perdure_views.gateway.endpoints import Call, Endpoint
@@ -67,65 +68,23 @@ async def cancel_workflow(call: Call) -> Taken:
     """Ask a run to cancel itself."""
     body: Cancel = call.body
     queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
-    return await command(
-        call,
-        "cancel",
-        body.workflow_id,
-        queue,
-        lambda reply: commands.CancelWorkflow(
-            workflow_id=body.workflow_id,
-            run_id=body.run_id,
-            first_run_id=body.first_run_id,
-            reason=body.reason,
-            request_id=body.request_id or reply.correlation_id,
-            first_sent_ms=_now_ms(),
-            identity=call.principal.name,
-            reply=reply,
-        ),
-    )
+    more = {"run_id": body.run_id, "first_run_id": body.first_run_id}
+    return await _change(call, "cancel", queue, commands.CancelWorkflow, **more)
 
 
 async def terminate_workflow(call: Call) -> Taken:
     """End a run at once."""
     body: Terminate = call.body
     queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
-    return await command(
-        call,
-        "terminate",
-        body.workflow_id,
-        queue,
-        lambda reply: commands.TerminateWorkflow(
-            workflow_id=body.workflow_id,
-            run_id=body.run_id,
-            first_run_id=body.first_run_id,
-            reason=body.reason,
-            request_id=body.request_id or reply.correlation_id,
-            first_sent_ms=_now_ms(),
-            identity=call.principal.name,
-            reply=reply,
-        ),
-    )
+    more = {"run_id": body.run_id, "first_run_id": body.first_run_id}
+    return await _change(call, "terminate", queue, commands.TerminateWorkflow, **more)
 
 
 async def delete_workflow(call: Call) -> Taken:
     """Forget a closed run."""
     body: Delete = call.body
     queue = await queue_of(call.backend, body.workflow_id, body.run_id, body.task_queue)
-    return await command(
-        call,
-        "delete",
-        body.workflow_id,
-        queue,
-        lambda reply: commands.DeleteWorkflow(
-            workflow_id=body.workflow_id,
-            run_id=body.run_id,
-            reason=body.reason,
-            request_id=body.request_id or reply.correlation_id,
-            first_sent_ms=_now_ms(),
-            identity=call.principal.name,
-            reply=reply,
-        ),
-    )
+    return await _change(call, "delete", queue, commands.DeleteWorkflow, run_id=body.run_id)
 
 
 async def reset_workflow(call: Call) -> Taken:
@@ -138,22 +97,36 @@ async def reset_workflow(call: Call) -> Taken:
         seq = seq_at(point, batches, f"workflow {body.workflow_id!r} run {run_id}")
     except ValueError as error:
         raise ProblemError("invalid", str(error)) from error
-    return await command(
+    return await _change(
         call,
         "reset",
-        body.workflow_id,
         queue,
-        lambda reply: commands.ResetWorkflow(
+        commands.ResetWorkflow,
+        run_id=run_id,
+        seq=seq,
+        exclude=body.exclude,
+        again=body.again,
+    )
+
+
+async def _change(
+    call: Call, what: str, task_queue: str, kind: Callable[..., Record], **more: Any
+) -> Taken:
+    """Send a command about a run, with what each of them has: who asks, when, and why."""
+    body: Cancel | Terminate | Delete | Reset = call.body
+    return await command(
+        call,
+        what,
+        body.workflow_id,
+        task_queue,
+        lambda reply: kind(
             workflow_id=body.workflow_id,
-            run_id=run_id,
-            seq=seq,
             reason=body.reason,
-            exclude=body.exclude,
-            again=body.again,
             request_id=body.request_id or reply.correlation_id,
             first_sent_ms=_now_ms(),
             identity=call.principal.name,
             reply=reply,
+            **more,
         ),
     )
 
