@@ -9,11 +9,13 @@ from typing import Any, Generic, Protocol
 from perdure.contrib.workflow_streams._stream_records import T, WorkflowStreamItem
 
 
-class _Publishes(Protocol):
+class _Appends(Protocol):
+    def publish_to_topic(self, topic: str, value: Any) -> None: ...
+
+
+class _Streams(Protocol):
     def publish_to_topic(self, topic: str, value: Any, *, force_flush: bool = False) -> None: ...
 
-
-class _Streams(_Publishes, Protocol):
     def subscribe(
         self,
         topics: str | list[str] | None = None,
@@ -24,11 +26,11 @@ class _Streams(_Publishes, Protocol):
     ) -> AsyncIterator[WorkflowStreamItem[Any]]: ...
 
 
-class WorkflowTopicHandle(Generic[T]):
-    """A topic in workflow code: `stream.topic("progress", type=Step).publish(step)`."""
+class _Topic(Generic[T]):
+    """What a topic is called, and what its items are."""
 
-    def __init__(self, stream: _Publishes, name: str, type: type[T]) -> None:
-        self._stream, self._name, self._type = stream, name, type
+    def __init__(self, name: str, type: type[T]) -> None:
+        self._name, self._type = name, type
 
     @property
     def name(self) -> str:
@@ -39,6 +41,14 @@ class WorkflowTopicHandle(Generic[T]):
     def type(self) -> type[T]:
         """What its items are."""
         return self._type
+
+
+class WorkflowTopicHandle(_Topic[T]):
+    """A topic in workflow code: `stream.topic("progress", type=Step).publish(step)`."""
+
+    def __init__(self, stream: _Appends, name: str, type: type[T]) -> None:
+        super().__init__(name, type)
+        self._stream = stream
 
     def publish(self, value: Any) -> None:
         """Append an item: a value, or a `Payload` as it is.
@@ -48,21 +58,12 @@ class WorkflowTopicHandle(Generic[T]):
         self._stream.publish_to_topic(self._name, value)
 
 
-class TopicHandle(Generic[T]):
+class TopicHandle(_Topic[T]):
     """A topic at a client."""
 
     def __init__(self, client: _Streams, name: str, type: type[T]) -> None:
-        self._client, self._name, self._type = client, name, type
-
-    @property
-    def name(self) -> str:
-        """The topic's name."""
-        return self._name
-
-    @property
-    def type(self) -> type[T]:
-        """What its items are."""
-        return self._type
+        super().__init__(name, type)
+        self._client = client
 
     def publish(self, value: Any, *, force_flush: bool = False) -> None:
         """Queue an item: a value, or a `Payload` as it is; `force_flush` sends the batch now."""

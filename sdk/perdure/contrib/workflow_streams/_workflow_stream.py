@@ -63,7 +63,7 @@ class WorkflowStream:
         """A topic of this stream, by any name; `type` is what its items are."""
         return WorkflowTopicHandle(self, name, type or object)
 
-    def publish_to_topic(self, topic: str, value: Any, *, force_flush: bool = False) -> None:
+    def publish_to_topic(self, topic: str, value: Any) -> None:
         """Append an item. Raises TypeError or ValueError for what cannot be converted."""
         if not isinstance(value, Payload):
             value = workflow.payload_converter().to_payloads([value])[0]
