@@ -112,26 +112,25 @@ class Recovery:
         if isinstance(verdict, Accepted):
             envelope = verdict.envelope
             self.recent.add(RecentTransition(envelope.pseq, envelope.time_ms, verdict.body))
-            if held:
-                return
-            self._apply(verdict, record)
+            if not held:
+                self._apply(verdict, record)
         else:
-            self._take_other(verdict)
-            if held:
-                return
-            if isinstance(verdict, Bumped):
-                begin_life(self.meta, verdict.bump)
+            self._take_other(verdict, held=held)
+        if held:
+            return
         self.meta.offset = record.offset
         self.meta.cursor = self.cursor
         self._unsaved += 1
         if self._unsaved >= BATCH:
             self.save()
 
-    def _take_other(self, verdict: Verdict) -> None:
+    def _take_other(self, verdict: Verdict, *, held: bool) -> None:
         if isinstance(verdict, Stale):
             self.stale += 1
         elif isinstance(verdict, Bumped):
             self.partitions = verdict.bump.partitions or self.partitions
+            if not held:
+                begin_life(self.meta, verdict.bump)
 
     def _difference(self) -> str:
         mine, theirs = self.meta.cursor, self.cursor
