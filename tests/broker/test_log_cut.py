@@ -8,46 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from perdure import workflow
 from perdure.client import Client, TaskQueueRetention
 from perdure.worker import Worker
 from perdure_actors.partition import processor
 from perdure_actors.partition import scrubber as scrubber_module
 from perdure_actors.retention import log_head
-from perdure_topics.names import topic_name
 from perdure_topics.task_queue_topics import create_topics
+from tests.cut_runs import Quick, Waits, heads
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(150)]
 QUEUE = "cut"
-
-
-@workflow.defn
-class Quick:
-    @workflow.run
-    async def run(self, what: str) -> str:
-        return what
-
-
-@workflow.defn
-class Waits:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    @workflow.run
-    async def run(self) -> list[str]:
-        await workflow.wait_condition(lambda: len(self.told) >= 2)
-        return self.told
-
-    @workflow.signal
-    def tell(self, what: str) -> None:
-        self.told.append(what)
-
-
-async def heads(client: Client) -> list[int]:
-    topic = topic_name("events", "cuts", QUEUE)
-    info = client.log.topic(topic)
-    assert info is not None
-    return [client.log.offsets(topic, number)[0] for number in range(info.partitions)]
 
 
 async def test_a_log_on_kafka_is_cut_where_its_rule_says_so(
@@ -72,10 +42,10 @@ async def test_a_log_on_kafka_is_cut_where_its_rule_says_so(
                 await client.execute_workflow(
                     Quick.run, f"{number}", id=f"w-{number}", task_queue=QUEUE
                 )
-            assert await heads(client) == [0, 0], "nothing is cut unless somebody says so"
+            assert await heads(client, QUEUE) == [0, 0], "nothing is cut unless somebody says so"
             await TaskQueueRetention(client, QUEUE).set(timedelta(days=1), cut_events=True)
             number = 12
-            while not all(await heads(client)):
+            while not all(await heads(client, QUEUE)):
                 await client.execute_workflow(
                     Quick.run, f"{number}", id=f"w-{number}", task_queue=QUEUE
                 )

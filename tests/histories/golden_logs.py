@@ -21,12 +21,11 @@ from perdure.client import Client
 from perdure.worker import Worker
 from perdure_actors.retention import log_checkpoint
 from perdure_schemas.avro import encode
-from perdure_schemas.message_commands import SignalWorkflow
 from perdure_schemas.operator_commands import SetRetention
 from perdure_schemas.payloads import Payload
 from perdure_schemas.version import VERSION
 from tests.simulation.rebuild import fresh_meta, rebuilt
-from tests.unit.host_world import HostWorld
+from tests.unit.host_world import HostWorld, tell
 
 HERE = Path(__file__).parent / "logs"
 QUEUE = "q"
@@ -77,20 +76,6 @@ class KeptLog(msgspec.Struct):
 
 def start(world: HostWorld, name: str, wanted: int, rounds: int = 0) -> None:
     world.start("Kept", name, input=[Payload(data=b"%d" % n) for n in (wanted, rounds)])
-
-
-def tell(world: HostWorld, name: str, what: str, *, buffer_ms: int = 0) -> None:
-    world.asked += 1
-    world.send(
-        SignalWorkflow(
-            workflow_id=name,
-            signal_name="tell",
-            input=[Payload(data=b'"%s"' % what.encode())],
-            request_id=f"tell {world.asked}",
-            buffer_ms=buffer_ms,
-            reply=world.reply_to(f"tell {world.asked}"),
-        )
-    )
 
 
 def kept_log() -> KeptLog:

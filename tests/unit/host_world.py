@@ -17,7 +17,8 @@ from perdure_actors.worker.eager_intake import EagerIntake
 from perdure_schemas.avro import UnreadableRecordError, decode, encode
 from perdure_schemas.commands import DescribeWorkflow, StartWorkflow
 from perdure_schemas.converters import DefaultPayloadConverter
-from perdure_schemas.payloads import Record, ReplyTo
+from perdure_schemas.message_commands import SignalWorkflow
+from perdure_schemas.payloads import Payload, Record, ReplyTo
 from perdure_schemas.replies import Reply
 from perdure_topics.engine_keys import NO_KEYS, EngineKeys
 from perdure_topics.names import partition_of, topic_name, topic_settings
@@ -218,3 +219,18 @@ class HostWorld:
     def said(self, code: str) -> list[str]:
         """The findings of a code."""
         return [text for text in self.findings if text.startswith(code)]
+
+
+def tell(world: HostWorld, name: str, what: str, *, buffer_ms: int = 0) -> None:
+    """Signal a workflow by its `tell`."""
+    world.asked += 1
+    world.send(
+        SignalWorkflow(
+            workflow_id=name,
+            signal_name="tell",
+            input=[Payload(data=b'"%s"' % what.encode())],
+            request_id=f"tell {world.asked}",
+            buffer_ms=buffer_ms,
+            reply=world.reply_to(f"tell {world.asked}"),
+        )
+    )

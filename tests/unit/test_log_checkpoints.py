@@ -17,13 +17,12 @@ from perdure_actors.retention.log_checkpoint import Slices
 from perdure_schemas import commands as cmd
 from perdure_schemas import operator_commands as op
 from perdure_schemas.avro import UnreadableRecordError, decode, encode
-from perdure_schemas.message_commands import SignalWorkflow
 from perdure_schemas.partition_events import CheckpointSlice
 from perdure_schemas.payloads import Payload
 from perdure_schemas.replies import Accepted, RunClosed
 from perdure_topics.tables.memory_tables import MemoryTableStore
 from tests.simulation.rebuild import check_checkpoint, checkpoints_in, content
-from tests.unit.host_world import HostWorld
+from tests.unit.host_world import HostWorld, tell
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -62,20 +61,6 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., HostWorld]:
 
 def start(world: HostWorld, name: str, wanted: int = 1) -> None:
     world.start("Told", name, input=[Payload(data=b"%d" % wanted)])
-
-
-def tell(world: HostWorld, name: str, what: str, *, buffer_ms: int = 0) -> None:
-    world.asked += 1
-    world.send(
-        SignalWorkflow(
-            workflow_id=name,
-            signal_name="tell",
-            input=[Payload(data=b'"%s"' % what.encode())],
-            request_id=f"tell {world.asked}",
-            buffer_ms=buffer_ms,
-            reply=world.reply_to(f"tell {world.asked}"),
-        )
-    )
 
 
 def result(world: HostWorld, name: str) -> Any:

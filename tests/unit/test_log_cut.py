@@ -7,44 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from perdure import workflow
 from perdure.client import Client, RPCError
 from perdure.worker import Worker
 from perdure_actors.partition import processor
 from perdure_actors.partition import scrubber as scrubber_module
 from perdure_actors.retention import log_head
-from perdure_topics.names import topic_name
+from tests.cut_runs import Quick, Waits, heads
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
-
-
-@workflow.defn
-class Quick:
-    @workflow.run
-    async def run(self, what: str) -> str:
-        return what
-
-
-@workflow.defn
-class Waits:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    @workflow.run
-    async def run(self) -> list[str]:
-        await workflow.wait_condition(lambda: len(self.told) >= 2)
-        return self.told
-
-    @workflow.signal
-    def tell(self, what: str) -> None:
-        self.told.append(what)
-
-
-async def heads(client: Client) -> list[int]:
-    topic = topic_name("events", "default", "q")
-    info = client.log.topic(topic)
-    assert info is not None
-    return [client.log.offsets(topic, number)[0] for number in range(info.partitions)]
 
 
 async def test_a_log_that_was_cut_serves_those_with_a_table_and_those_without(
@@ -66,7 +36,7 @@ async def test_a_log_that_was_cut_serves_those_with_a_table_and_those_without(
             waits = await client.start_workflow(Waits.run, id="waits", task_queue="q")
             await waits.signal(Waits.tell, "one")
             number = 0
-            while not all(await heads(client)):
+            while not all(await heads(client, "q")):
                 await client.execute_workflow(
                     Quick.run, f"{number}", id=f"w-{number}", task_queue="q"
                 )
